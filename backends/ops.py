@@ -1,0 +1,271 @@
+"""The thin abstraction: what a workload may ask of a framework, and how a framework is opened.
+
+`Ops` is a closed list. Names and meanings follow the Python array API standard (2024.12) where it has the operation;
+what the ideas need beyond it (convolution, sparse products, gradients, compile, wait) stands below. Arrays are the
+framework's own: plain operators (`+ - * / @`, comparison, basic slicing) are used on them directly, and nothing wraps
+them in the timed path. This file imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+HostArray: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = Any  # the framework's own array
+Matrix: TypeAlias = Any  # the framework's own sparse operand, or a tuple of its arrays
+Scalar: TypeAlias = str | int | float | bool | None
+Layout = Literal["nhwc", "nchw"]
+Execution = Literal["eager", "graph", "compiled"]
+
+EXECUTIONS: tuple[Execution, ...] = ("eager", "graph", "compiled")
+SPARSE_FORMATS = ("csr", "csc", "coo", "bsr", "bag")
+
+
+class Unsupported(Exception):
+    """The framework says no here; the message is its own words, or names what it offers instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device as a user writes it: `cpu`, `cuda`, `cuda:1`, `tpu:0`, `tpu-aot:v5e`."""
+
+    kind: str
+    index: int = 0
+    chip: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """Read `cpu`, `cuda[:i]`, `tpu[:i]` or `tpu-aot:<chip>`; ValueError says what was found and expected."""
+        kind, _, rest = text.partition(":")
+        if kind == "tpu-aot" and rest:
+            return cls(kind, 0, rest)
+        if kind == "cpu" and not rest:
+            return cls(kind)
+        if kind in ("cuda", "tpu") and (not rest or rest.isdecimal()):
+            return cls(kind, int(rest or 0))
+        raise ValueError(f"device {text!r} is not one of cpu, cuda[:i], tpu[:i], tpu-aot:<chip>")
+
+    def __str__(self) -> str:
+        if self.chip is not None:
+            return f"{self.kind}:{self.chip}"
+        return f"{self.kind}:{self.index}" if self.index else self.kind
+
+
+class CSR(NamedTuple):
+    """A sparse matrix on the host: `values` (nnz,), `indices` (nnz,) int32 sorted in each row, `indptr` (rows+1,) int32."""
+
+    values: HostArray
+    indices: HostArray
+    indptr: HostArray
+    shape: tuple[int, int]
+
+    @property
+    def rows(self) -> HostArray:
+        """Row of each non-zero, (nnz,) int32."""
+        return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
+
+    def transposed(self) -> tuple[CSR, HostArray]:
+        """The transpose as CSR, and the permutation (nnz,) int32 with `transpose.values == values[permutation]`."""
+        order = np.argsort(self.indices, kind="stable").astype(np.int32)
+        counts = np.bincount(self.indices, minlength=self.shape[1])
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        return CSR(self.values[order], self.rows[order], indptr, (self.shape[1], self.shape[0])), order
+
+    def dense(self) -> HostArray:
+        """The same matrix with its zeros, (rows, columns)."""
+        out = np.zeros(self.shape, self.values.dtype)
+        out[self.rows, self.indices] = self.values
+        return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A callable ready to be timed, and what making it cost.
+
+    `trace_s` and `compile_s` are None where the framework does both inside the first call. `traces()` counts how often
+    the framework traced or compiled since it was made; a timed region in which it grows is not a measurement.
+    """
+
+    call: Callable[..., tuple[Array, ...]]
+    trace_s: float | None = None
+    compile_s: float | None = None
+    temp_bytes: int | None = None
+    flags: Mapping[str, Scalar] = field(default_factory=dict)
+    traces: Callable[[], int] = lambda: 0
+
+
+class Ops(ABC):
+    """One framework on one device. Axis arguments are ints; shapes are static; dtypes are NumPy names ("float32")."""
+
+    device: Device
+
+    # -- transfer ---------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def asarray(self, x: HostArray) -> Array:
+        """Copy a host array to the device, same shape and dtype (bfloat16 comes as `ml_dtypes.bfloat16`)."""
+
+    @abstractmethod
+    def filters(self, w: HostArray) -> Array:
+        """Copy convolution filters (kh, kw, ci, co) to the device, logical shape kept, memory arranged as it likes best."""
+
+    @abstractmethod
+    def to_numpy(self, x: Array) -> HostArray:
+        """Copy a dense array of the device to the host; waits for it."""
+
+    @abstractmethod
+    def wait(self, outputs: Sequence[Array]) -> None:
+        """Return when every one of `outputs` is computed, without copying any to the host."""
+
+    # -- array API standard -----------------------------------------------------------------------------------------
+    @abstractmethod
+    def astype(self, x: Array, dtype: str) -> Array: ...
+    @abstractmethod
+    def reshape(self, x: Array, shape: tuple[int, ...]) -> Array: ...
+    @abstractmethod
+    def permute_dims(self, x: Array, axes: tuple[int, ...]) -> Array: ...
+    @abstractmethod
+    def expand_dims(self, x: Array, axis: int) -> Array: ...
+    @abstractmethod
+    def concat(self, xs: Sequence[Array], axis: int) -> Array: ...
+    @abstractmethod
+    def stack(self, xs: Sequence[Array], axis: int) -> Array: ...
+    @abstractmethod
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array: ...
+    @abstractmethod
+    def sum(self, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array: ...
+    @abstractmethod
+    def max(self, x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array: ...
+    @abstractmethod
+    def exp(self, x: Array) -> Array: ...
+    @abstractmethod
+    def log(self, x: Array) -> Array: ...
+    @abstractmethod
+    def sqrt(self, x: Array) -> Array: ...
+    @abstractmethod
+    def where(self, condition: Array, x: Array, y: Array) -> Array: ...
+    @abstractmethod
+    def maximum(self, x: Array, y: Array | float) -> Array: ...
+    @abstractmethod
+    def take(self, x: Array, indices: Array, axis: int = 0) -> Array: ...
+    @abstractmethod
+    def matmul(self, a: Array, b: Array) -> Array: ...
+    @abstractmethod
+    def einsum(self, equation: str, *xs: Array) -> Array:
+        """Einstein summation (not in the standard; in every framework)."""
+
+    # -- neural networks --------------------------------------------------------------------------------------------
+    @abstractmethod
+    def relu(self, x: Array) -> Array: ...
+    @abstractmethod
+    def softplus(self, x: Array) -> Array: ...
+    @abstractmethod
+    def softmax(self, x: Array, axis: int) -> Array: ...
+    @abstractmethod
+    def log_softmax(self, x: Array, axis: int) -> Array: ...
+    @abstractmethod
+    def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
+        """Cross-correlation of x (n, h, w, ci) or (n, ci, h, w) with `filters` w (kh, kw, ci, co), zero-padded evenly."""
+
+    @abstractmethod
+    def max_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
+        """Maximum over non-overlapping `size`×`size` windows; height and width must divide."""
+
+    @abstractmethod
+    def avg_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
+        """Mean over non-overlapping `size`×`size` windows; height and width must divide."""
+
+    # -- sparse -----------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def sparse(self, csr: CSR, format: str, block: int = 1) -> Matrix:
+        """Convert to the framework's own `format` (one of SPARSE_FORMATS); Unsupported names the formats it has.
+
+        `block` is the side of the blocks of `bsr`. A matrix may be an argument of a compiled callable where the
+        framework allows it; where it does not, `compile` raises Unsupported.
+        """
+
+    @abstractmethod
+    def sparse_matmul(self, a: Matrix, b: Array) -> Array:
+        """a (M×K, sparse) · b (K×N, dense) → (M×N, dense)."""
+
+    @abstractmethod
+    def sparse_values(self, a: Matrix) -> Array:
+        """The stored values, in the order of the CSR it was made from: (nnz,), or (blocks, b, b) for `bsr`."""
+
+    @abstractmethod
+    def sparse_with_values(self, a: Matrix, values: Array) -> Matrix:
+        """The same pattern with other values, given in the order of `sparse_values`; no copy of the pattern."""
+
+    @abstractmethod
+    def sampled_matmul(self, a: Matrix, x: Array, y: Array) -> Array:
+        """(x · yᵀ) at the non-zeros of a only, in the order of `sparse_values`; x (M×N), y (K×N).
+
+        Only the framework's own sampled product; Unsupported where it has none.
+        """
+
+    @abstractmethod
+    def segment_sum(self, x: Array, segment_ids: Array, num_segments: int) -> Array:
+        """Sum the rows of x (n, …) into (num_segments, …); `segment_ids` (n,) are sorted."""
+
+    # -- gradients --------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def value_and_grad(
+        self, fn: Callable[..., Any], argnums: Sequence[int], has_aux: bool = False
+    ) -> Callable[..., tuple[Any, tuple[Array, ...]]]:
+        """As `jax.value_and_grad`: a callable of fn's arguments returning (loss, gradients of `argnums`).
+
+        With `has_aux`, fn returns (loss, aux) and the callable ((loss, aux), gradients); aux carries no gradient.
+        """
+
+    @abstractmethod
+    def stop_gradient(self, x: Array) -> Array: ...
+
+    # -- running ----------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def compile(
+        self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
+    ) -> Compiled:
+        """Make `fn` ready to be called with arguments like `args`; `eager` returns it as it is.
+
+        Raises Unsupported where the execution does not exist here, would be a no-op, or refuses the computation.
+        """
+
+    @abstractmethod
+    def settings(self) -> dict[str, Scalar]:
+        """What was really set, read back from the framework: threads, precision switches, library versions."""
+
+    def reset_peak_bytes(self) -> None:
+        """Start a new window of the device allocator's peak; nothing to do where the device has no allocator of its own."""
+        return None
+
+    def device_peak_bytes(self) -> int | None:
+        """Peak of the device allocator since `reset_peak_bytes`, None where the device is the host."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One framework's adapter, as data. Making one imports no framework; `devices` and `open` do.
+
+    `environ(device, threads, cache)` is the environment to set before the import; `cache` is the folder of compile
+    caches. `preload` are the modules that the fork server imports: none of them may start a runtime. `install` is the
+    command that mends its absence. `open` raises Unsupported, with the framework's words, for a device it has not.
+    """
+
+    name: str
+    title: str
+    module: str
+    distributions: tuple[str, ...]
+    install: str
+    preload: tuple[str, ...]
+    executions: tuple[Execution, ...]
+    environ: Callable[[Device, int, Path], Mapping[str, str]]
+    devices: Callable[[], Sequence[Device]]
+    open: Callable[[Device], Ops]
+    default: bool = True

@@ -1,0 +1,157 @@
+"""The facts of a run, all frozen: what was asked (Case) and everything learnt from it (Record).
+
+Records are JSON lines read and checked by msgspec. Field names carry units. Raw samples are kept; statistics are
+derived elsewhere. The format's history:
+
+schema 1 (2026-11): first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+from backends.ops import Execution, Scalar
+from workloads.base import Mode, Value
+
+SCHEMA = 1
+
+Status = Literal["ok", "wrong", "unsupported", "oom", "timeout", "crash", "error", "estimated"]
+FailureClass = Literal["not_implemented", "type", "timeout", "memory", "precision", "other"]  # Mince et al. 2023
+EnergySource = Literal["counter", "sampled", "modelled", "none"]
+FAILED: frozenset[Status] = frozenset({"wrong", "oom", "timeout", "crash", "error"})
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to measure. `params` holds every axis of the workload."""
+
+    workload: str
+    formulation: str
+    params: dict[str, Value]
+    dtype: str
+    mode: Mode
+    backend: str
+    execution: Execution
+    device: str
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """A short name, the same in every run and on every machine."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        axes = ",".join(f"{k}={v}" for k, v in self.params.items())
+        where = f"{self.backend} {self.execution} {self.device} {self.dtype}"
+        return f"{self.workload}/{self.formulation} {self.mode} {where} [{axes}]"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The oracle's answer. `max_rel_error` is relative to the largest value of the worst output."""
+
+    agrees: bool
+    max_abs_error: float | None
+    max_rel_error: float | None
+    rtol: float
+    atol: float | None
+    reason: str | None = None
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One fresh process of a case: when it ran, what its first call cost and whether it settled."""
+
+    round: int
+    order: int
+    started_at: str
+    wall_s: float
+    open_s: float
+    convert_s: float
+    trace_s: float | None
+    compile_s: float | None
+    first_call_s: float
+    compile_cache: Literal["cold", "warm"] | None
+    warmup_samples: int
+    steady: bool
+    drift: float
+    cpu_s: float
+    window_s: float
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. `samples_s` and `trials` run in parallel, one entry a process; the single figures are the first's.
+
+    `first_call_s` is the first call of the callable until every output is ready, tracing and compiling included.
+    `drift` is the slope over the window as a share of its median; the largest of the trials.
+    """
+
+    first_call_s: float
+    compile_s: float | None
+    convert_s: float
+    samples_s: list[list[float]]
+    steady: bool
+    drift: float
+    trials: list[Trial]
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes. `host_peak_bytes` is the peak resident set of the timed window above the level before inputs."""
+
+    device_peak_bytes: int | None
+    host_peak_bytes: int | None
+    compiled_temp_bytes: int | None
+    source: str
+
+
+class Energy(msgspec.Struct, frozen=True, kw_only=True):
+    """Joules per call, with bounds where the source is a model; None is unknown, never 0."""
+
+    gross_j: float | None
+    net_j: float | None
+    low_j: float | None
+    high_j: float | None
+    idle_w: float | None
+    source: EnergySource
+    window_s: float | None
+    update_s: float | None
+    note: str | None = None
+
+
+class WorkFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The formulas' values, from the workload."""
+
+    useful_flop: int
+    least_bytes: int
+    live_bytes: int
+
+
+class TwinRef(msgspec.Struct, frozen=True, kw_only=True):
+    """The dense-path computation that this case is held against."""
+
+    kind: str
+    workload: str
+    params: dict[str, Value]
+    mode: Mode
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything learnt from one case."""
+
+    schema: int
+    run: str
+    case: Case
+    status: Status
+    reason: str | None
+    failure_class: FailureClass | None
+    fallback: str | None
+    verdict: Verdict | None
+    time: Timing | None
+    memory: Memory | None
+    energy: Energy | None
+    work: WorkFacts
+    twins: list[TwinRef]
+    headline: bool
+    settings: dict[str, Scalar]
+    environment: dict[str, Scalar]
+    started_at: str

@@ -1,0 +1,1 @@
+"""Computations: one file a workload, found by its name; each ends with `WORKLOAD = Workload(…)`."""

@@ -1,0 +1,169 @@
+"""The dense product A·B: the computation that sparse and routing ideas replace, and the ceiling of the machine.
+
+A train step is Y = A·B, loss ½·‖Y − T‖²/N, gradients of A (and of B when `grads` is "both"), A −= lr·∂A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from backends.ops import Array, HostArray, Ops
+from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Params, Point, Work, Workload
+
+
+def inputs(params: Params, seed: int) -> Inputs:
+    """A (m, k) scaled like a layer's weights, B (k, n) unit normal, target T (m, n) for the train step."""
+    m, k, n = (int(params[a]) for a in "mkn")
+    rng = np.random.default_rng(seed)
+    return {
+        "a": rng.standard_normal((m, k)) / np.sqrt(k),
+        "b": rng.standard_normal((k, n)),
+        "target": rng.standard_normal((m, n)),
+    }
+
+
+def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
+    """The product, or (loss, updated A, gradient of B) by hand."""
+    y = x["a"] @ x["b"]
+    if mode == "forward":
+        return {"y": y}
+    dy = (y - x["target"]) / y.shape[1]
+    out = {
+        "loss": np.asarray(0.5 * np.sum((y - x["target"]) ** 2) / y.shape[1]),
+        "a": x["a"] - LEARNING_RATE * (dy @ x["b"].T),
+    }
+    return {**out, "grad_b": x["a"].T @ dy} if params["grads"] == "both" else out
+
+
+def work(params: Params, mode: Mode, itemsize: int) -> Work:
+    """2·m·k·n a product; each operand once. A step: forward, both backward products (one if grads=weights), update."""
+    m, k, n = (int(params[a]) for a in "mkn")
+    a, b, y = m * k, k * n, m * n
+    if mode == "forward":
+        return Work(2 * m * k * n, itemsize * (a + b + y), itemsize * (a + b + y))
+    both = params["grads"] == "both"
+    moved = (a + b + y) + (y + b + a) + (y + a + b) * both + 3 * a  # forward, ∂A, ∂B, update reads A and ∂A, writes A
+    return Work((3 if both else 2) * 2 * m * k * n, itemsize * moved, itemsize * (2 * a + b + y + b * both))
+
+
+# How A and B lie in memory: as given, or transposed. The best of the two is the twin's best path.
+def _operands(transpose_a: bool, transpose_b: bool) -> Callable[[Ops, Inputs, Params], Sequence[Array]]:
+    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+        a = x["a"].T if transpose_a else x["a"]
+        b = x["b"].T if transpose_b else x["b"]
+        return [ops.asarray(np.ascontiguousarray(v)) for v in (a, b)]
+
+    return prepare
+
+
+def _product(transpose_a: bool, transpose_b: bool) -> Callable[[Ops, Params], Callable[..., tuple[Array, ...]]]:
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        def run(a: Array, b: Array) -> tuple[Array, ...]:
+            a = ops.permute_dims(a, (1, 0)) if transpose_a else a
+            b = ops.permute_dims(b, (1, 0)) if transpose_b else b
+            return (ops.matmul(a, b),)
+
+        return run
+
+    return step
+
+
+def _prepare_train(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    return [ops.asarray(x[name]) for name in ("a", "b", "target")]
+
+
+def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+    columns = int(params["n"])
+
+    def run(a: Array, b: Array, target: Array) -> tuple[Array, ...]:
+        error = ops.matmul(a, b) - target
+        dy = error / columns
+        loss = ops.sum(error * error) * (0.5 / columns)
+        updated = a - LEARNING_RATE * ops.matmul(dy, ops.permute_dims(b, (1, 0)))
+        if params["grads"] == "both":
+            return loss, updated, ops.matmul(ops.permute_dims(a, (1, 0)), dy)
+        return loss, updated
+
+    return run
+
+
+def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+    columns = int(params["n"])
+    argnums = (0, 1) if params["grads"] == "both" else (0,)
+
+    def loss(a: Array, b: Array, target: Array) -> Any:
+        error = ops.matmul(a, b) - target
+        return ops.sum(error * error) * (0.5 / columns)
+
+    gradients = ops.value_and_grad(loss, argnums)
+
+    def run(a: Array, b: Array, target: Array) -> tuple[Array, ...]:
+        value, grads = gradients(a, b, target)
+        return value, a - LEARNING_RATE * grads[0], *grads[1:]
+
+    return run
+
+
+def _restore_forward(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+    return {"y": outputs[0]}
+
+
+def _restore_train(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+    return dict(zip(("loss", "a", "grad_b"), outputs, strict=False))
+
+
+def _forward(note: str, transpose_a: bool, transpose_b: bool) -> Formulation:
+    return Formulation(
+        note=note,
+        prepare=_operands(transpose_a, transpose_b),
+        step=_product(transpose_a, transpose_b),
+        restore=_restore_forward,
+    )
+
+
+WORKLOAD = Workload(
+    name="dense_matmul",
+    title="dense product",
+    source="the twin of the sparse products and of routing",
+    role="twin",
+    axes={
+        "m": Axis(help="rows of A", low=1, high=1e6),
+        "k": Axis(help="columns of A, rows of B", low=1, high=1e6),
+        "n": Axis(help="columns of B", low=1, high=1e6),
+        "grads": Axis(help="gradients that a train step computes", kind=str, choices=("both", "weights")),
+    },
+    presets={
+        "smoke": (
+            Point({"m": 48, "k": 32, "n": 8, "grads": "both"}),
+            Point({"m": 48, "k": 32, "n": 8, "grads": "both"}, "train_step"),
+        )
+    },
+    inputs=inputs,
+    reference=reference,
+    formulations={
+        "forward": {
+            "nn": _forward("A and B row-major", False, False),
+            "nt": _forward("B stored transposed: each output is a dot product of two rows", False, True),
+            "tn": _forward("A stored transposed", True, False),
+        },
+        "train_step": {
+            "by_hand": Formulation(
+                note="the two backward products written out",
+                prepare=_prepare_train,
+                step=_by_hand,
+                restore=_restore_train,
+            ),
+            "autodiff": Formulation(
+                note="the framework's own differentiation",
+                prepare=_prepare_train,
+                step=_by_autodiff,
+                restore=_restore_train,
+            ),
+        },
+    },
+    work=work,
+    twins=lambda params, mode: (),
+)
