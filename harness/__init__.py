@@ -1,1 +1,1 @@
-"""Plans, runs, records and reports. Data flows plan → spawn → worker → record → store, then store → metrics → report."""
+"""Plans, runs, records, reports: plan → spawn → worker → record → store, then store → metrics → report."""

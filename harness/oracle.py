@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ CHANGE_TOLERANCE = 0.01  # a train step must get the change of every parameter r
 
 def rounded(inputs: Inputs, dtype: str) -> dict[str, HostArray]:
     """Round floating inputs to the case's dtype; integers stay. Must come before `upcast`, never after."""
-    return {k: v.astype(_dtype(dtype)) if v.dtype.kind == "f" else v for k, v in inputs.items()}
+    return {k: v.astype(_dtype(dtype), copy=False) if v.dtype.kind == "f" else v for k, v in inputs.items()}
 
 
 def upcast(inputs: Inputs) -> dict[str, HostArray]:
@@ -24,11 +24,11 @@ def upcast(inputs: Inputs) -> dict[str, HostArray]:
     return {k: v if v.dtype.kind in "iub" else v.astype(np.float64) for k, v in inputs.items()}
 
 
-def _dtype(name: Any) -> np.dtype[Any]:
+def _dtype(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        name = ml_dtypes.bfloat16
+        return cast("np.dtype[Any]", np.dtype(ml_dtypes.bfloat16))
     return np.dtype(name)
 
 

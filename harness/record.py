@@ -72,7 +72,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     compile_s: float | None
     first_call_s: float
     compile_cache: Literal["cold", "warm"] | None
-    warmup_samples: int
+    warmup_s: list[float]
+    calls_per_sample: int
     steady: bool
     drift: float
     cpu_s: float

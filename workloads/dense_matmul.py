@@ -128,7 +128,7 @@ WORKLOAD = Workload(
     name="dense_matmul",
     title="dense product",
     source="the twin of the sparse products and of routing",
-    role="twin",
+    role="ceiling",
     axes={
         "m": Axis(help="rows of A", low=1, high=1e6),
         "k": Axis(help="columns of A, rows of B", low=1, high=1e6),
@@ -139,7 +139,10 @@ WORKLOAD = Workload(
         "smoke": (
             Point({"m": 48, "k": 32, "n": 8, "grads": "both"}),
             Point({"m": 48, "k": 32, "n": 8, "grads": "both"}, "train_step"),
-        )
+        ),
+        "quick": (Point({"m": 2048, "k": 2048, "n": 2048, "grads": "both"}),),
+        "standard": (Point({"m": 4096, "k": 4096, "n": 4096, "grads": "both"}),),
+        "full": (Point({"m": 8192, "k": 8192, "n": 8192, "grads": "both"}),),
     },
     inputs=inputs,
     reference=reference,

@@ -1,0 +1,92 @@
+"""Looks at the machine as a run would: does each framework import, which devices does it see, what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from backends.discovery import backends
+from backends.ops import Backend, Device
+from harness.commands import cache_folder
+from harness.job import DevicesJob
+from harness.spawn import Server, ServerError
+from workloads.discovery import workloads
+
+_LOOK_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: is it well, what was found, and the command or advice that mends it."""
+
+    what: str
+    well: bool
+    found: str
+    mend: str = ""
+
+
+def examine(as_json: bool) -> int:
+    """Print the findings; 0 when at least one framework runs."""
+    found, broken = backends()
+    _, broken_workloads = workloads()
+    findings = [_framework(b) for b in found.values()]
+    ready = any(f.well for f, b in zip(findings, found.values(), strict=True) if b.default)
+    findings += [Finding(str(b.path), False, b.reason, "mend or remove the file") for b in (*broken, *broken_workloads)]
+    findings += [_compiler(), _clear_refs(), _energy(), _tpu()]
+    if as_json:
+        click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
+    else:
+        for f in findings:
+            click.echo(
+                f"{'ok     ' if f.well else 'missing'} {f.what}: {f.found}"
+                + (f"\n        → {f.mend}" if f.mend else "")
+            )
+    return 0 if ready else 1
+
+
+def _framework(backend: Backend) -> Finding:
+    if importlib.util.find_spec(backend.module) is None:
+        return Finding(backend.title, False, "not installed", backend.install)
+    try:
+        with Server(backend, Device("cpu"), len(os.sched_getaffinity(0)), cache_folder()) as server:
+            ready = server.start()
+            measured = server.run(DevicesJob(), _LOOK_S).measured
+    except ServerError as error:
+        return Finding(backend.title, False, str(error), backend.install)
+    if measured.status != "ok":
+        return Finding(backend.title, False, str(measured.reason), backend.install)
+    return Finding(backend.title, True, f"devices {', '.join(measured.answer)}; imported in {ready.import_s:.1f} s")
+
+
+def _compiler() -> Finding:
+    path = shutil.which("g++") or shutil.which("clang++")
+    mend = "" if path else "install a C++ compiler (g++); torch.compile on the CPU needs one"
+    return Finding("C++ compiler", path is not None, path or "none found", mend)
+
+
+def _clear_refs() -> Finding:
+    path = Path("/proc/self/clear_refs")
+    well = os.access(path, os.W_OK)
+    mend = "" if well else "peak host memory needs Linux with a writable /proc"
+    return Finding("memory peaks", well, f"{path} {'can' if well else 'cannot'} be written", mend)
+
+
+def _energy() -> Finding:
+    counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:*/energy_uj"))
+    if counters and os.access(counters[0], os.R_OK):
+        return Finding(
+            "energy", True, f"{len(counters)} RAPL counters are there; energy is modelled all the same so far"
+        )
+    return Finding("energy", True, "no counter can be read: energy is modelled, with bounds")
+
+
+def _tpu() -> Finding:
+    return Finding(
+        "TPU and GPU", True, "these paths have never run on a TPU or a GPU: no results from them are claimed"
+    )

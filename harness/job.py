@@ -1,0 +1,101 @@
+"""What crosses the border between the harness and a fresh process: a Job on the way in, a Measured on the way out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from backends.ops import Scalar
+from harness.record import Case, Energy, FailureClass, Memory, Status, Trial, Verdict
+from workloads.base import Mode, Value
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to sample one process: for `window_s`, within these counts; a sample lasts at least `sample_s`."""
+
+    window_s: float = 0.3
+    sample_s: float = 1e-3
+    min_samples: int = 5
+    max_samples: int = 400
+
+
+class PowerModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Watts of the modelled energy: a busy core with bounds, memory per GB. Sources stand in harness/energy.py."""
+
+    core_w: float = 12.0
+    core_low_w: float = 2.8
+    core_high_w: float = 20.6
+    memory_w_per_gb: float = 0.3725
+
+
+class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
+    """Measure one case. `data` is the folder of its inputs and reference."""
+
+    case: Case
+    data: str
+    threads: int
+    cache: str
+    sampling: Sampling
+    power: PowerModel
+
+
+class DataJob(msgspec.Struct, frozen=True, kw_only=True, tag="data"):
+    """Make the inputs of one workload's points and their float64 references; a folder each, in `folders`."""
+
+    workload: str
+    points: list[tuple[dict[str, Value], Mode]]
+    dtype: str
+    seed: int
+    folders: list[str]
+    threads: int
+
+
+class DevicesJob(msgspec.Struct, frozen=True, kw_only=True, tag="devices"):
+    """Ask the framework which devices it sees."""
+
+
+Job = CaseJob | DataJob | DevicesJob
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """A process's answer. For a CaseJob all of it; for others only status, reason and `answer`."""
+
+    status: Status
+    reason: str | None = None
+    failure_class: FailureClass | None = None
+    fallback: str | None = None
+    verdict: Verdict | None = None
+    trial: Trial | None = None
+    samples_s: list[float] = []
+    memory: Memory | None = None
+    energy: Energy | None = None
+    settings: dict[str, Scalar] = {}
+    answer: list[str] = []
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Main process to server: fork a process for `job`; its answer goes to the file `result`, its words to `log`."""
+
+    job: Job
+    result: str
+    log: str
+    timeout_s: float
+    memory_bytes: int | None
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """Server to main process: how the forked process ended."""
+
+    code: int | None
+    timed_out: bool
+    wall_s: float
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's first line: it has imported what it forks from, or the reason why it could not."""
+
+    error: str | None
+    import_s: float
+    threads: int
+    kind: Literal["ready"] = "ready"

@@ -1,0 +1,92 @@
+"""What machine this is: the facts that every record and every leaderboard page needs, read with psutil and /proc."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+import psutil
+
+from backends.ops import Backend, Scalar
+
+
+def facts() -> dict[str, Scalar]:
+    """CPU, memory, operating system and Python; None where the system does not tell. No host name: it is nobody's."""
+    return {
+        "cpu": _cpu_model(),
+        "architecture": platform.machine(),
+        "cores_physical": psutil.cpu_count(logical=False),
+        "cores_logical": psutil.cpu_count(),
+        "cores_usable": len(os.sched_getaffinity(0)),
+        "memory_bytes": psutil.virtual_memory().total,
+        "swap_bytes": psutil.swap_memory().total,
+        "os": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "virtual_machine": _hypervisor(),
+        "frequency_governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    }
+
+
+def state() -> dict[str, Scalar]:
+    """What changes from minute to minute: load by everybody and free memory."""
+    return {
+        "load_1min": round(os.getloadavg()[0], 2),
+        "memory_available_bytes": psutil.virtual_memory().available,
+        "swap_used_bytes": psutil.swap_memory().used,
+    }
+
+
+def memory_limit_bytes() -> int:
+    """Nine tenths of what can still be had here: free memory, or the container's limit where that is lower."""
+    limits = [psutil.virtual_memory().available]
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = _read(name)
+        if text is not None and text.isdecimal():
+            limits.append(int(text))
+    return int(0.9 * min(limits))
+
+
+def versions(backends: list[Backend]) -> dict[str, str]:
+    """Installed versions of every distribution that a backend or a measurement rests on."""
+    names = [d for b in backends for d in b.distributions]
+    found: dict[str, str] = {}
+    for name in sorted({*names, "numpy", "scipy", "hwlottery", "pandas", "psutil", "scikit-learn"}):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def sources() -> dict[str, str]:
+    """SHA-256 of every file that decides what is computed and how it is measured, one digest a package."""
+    root = Path(__file__).resolve().parent.parent
+    out = {}
+    for package in ("backends", "workloads", "harness"):
+        digest = hashlib.sha256()
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+        out[package] = digest.hexdigest()
+    return out
+
+
+def _cpu_model() -> str | None:
+    text = _read("/proc/cpuinfo") or ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else platform.processor() or None
+
+
+def _hypervisor() -> bool | None:
+    text = _read("/proc/cpuinfo")
+    return None if text is None else re.search(r"^flags\s*:.*\bhypervisor\b", text, re.MULTILINE) is not None
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,267 @@
+"""From a request to cases, purely: no framework is imported and nothing is run here.
+
+A run has three steps. The survey measures every formulation and execution at the survey points. The sweep goes to the
+other points with those that came close there. The rounds repeat the best of every point, each time in fresh processes
+and in shuffled order, twins beside their ideas. This is racing (Maron and Moore 1994, "Hoeffding Races"): time goes
+to what may still win, and what is left out is known and said.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from backends.ops import EXECUTIONS, Backend, Device
+from harness.errors import UserError
+from harness.record import Case, Record, TwinRef, WorkFacts
+from harness.statistics import centre
+from workloads.base import Mode, Params, Point, Value, Workload
+
+PRESETS = ("smoke", "quick", "standard", "full")
+SWEEP_FACTOR = 3.0  # a formulation this many times slower than the best of the survey is not taken on a sweep
+FINAL_FACTOR = 1.15  # cases this close to the best of their point stay in the rounds
+FINAL_MOST = 2
+
+# Seconds a case takes, roughly, with cold compile caches: only for the estimate of --dry-run.
+_SECONDS = {"eager": 0.8, "graph": 1.0, "compiled": 2.5}
+
+
+class PlanError(UserError):
+    """A request that cannot be planned; the message is one sentence with what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a user asks for. Empty tuples mean all; `axes` overrides axes of every workload that has them."""
+
+    preset: str = "quick"
+    workloads: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
+    dtypes: tuple[str, ...] = ("float32",)
+    executions: tuple[str, ...] = ()
+    formulations: tuple[str, ...] = ()
+    seed: int = 0
+    axes: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    points: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)  # instead of the preset's, by workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A case with what is known of it before it runs."""
+
+    case: Case
+    work: WorkFacts
+    twins: tuple[TwinRef, ...]
+    headline: bool
+    survey: bool
+    group: str
+
+    @property
+    def point(self) -> tuple[object, ...]:
+        """What the cases that compete for one best path have in common."""
+        c = self.case
+        return (c.workload, tuple(sorted(c.params.items())), c.mode, c.dtype, c.backend, c.device)
+
+    @property
+    def family(self) -> tuple[object, ...]:
+        """What a survey point has in common with the points that are swept after it."""
+        c = self.case
+        return (c.workload, self.group, c.mode, c.dtype, c.backend, c.device)
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> PlanError:
+    """The sentence for a name that does not exist, with the nearest that do."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
+    return PlanError(f"there is no {kind} {name!r}; {hint}")
+
+
+def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Backend]) -> list[Planned]:
+    """Every case of the request, ideas with their twins and the machine's ceilings; PlanError if a name is unknown."""
+    chosen = _chosen("workload", ask.workloads, [n for n, w in workloads.items() if w.role != "twin"], workloads)
+    formulations = {f for w in workloads.values() for by in w.formulations.values() for f in by}
+    _chosen("formulation", ask.formulations, [], formulations)
+    _chosen("execution", ask.executions, [], EXECUTIONS)
+    runners = _chosen("backend", ask.backends, [n for n, b in backends.items() if b.default], backends)
+    if ask.preset not in PRESETS:
+        raise nearest("preset", ask.preset, PRESETS)
+    for device in ask.devices:
+        try:
+            Device.parse(device)
+        except ValueError as error:
+            raise PlanError(str(error)) from None
+    ideas = [n for n in chosen if workloads[n].role != "ceiling"]
+    ceilings = [n for n, w in workloads.items() if w.role == "ceiling"]  # every run measures its own
+    planned: dict[str, Planned] = {}
+    for name in [*ideas, *(c for c in [*ceilings, *chosen] if c not in ideas)]:
+        workload = workloads[name]
+        for point in ask.points.get(name) or _points(workload, ask):
+            only = ask.formulations if workload.role == "idea" else ()
+            for one in _expand(workload, point, ask, runners, backends, workloads, only):
+                _add(planned, one)
+    if not planned:
+        raise PlanError("nothing to run: no point, formulation and execution fits what was asked; see `list`")
+    return list(planned.values())
+
+
+def _chosen(kind: str, asked: Sequence[str], default: Sequence[str], known: Iterable[str]) -> list[str]:
+    names = list(known)
+    for name in asked:
+        if name not in names:
+            raise nearest(kind, name, names)
+    return list(dict.fromkeys(asked)) or list(default)
+
+
+def _points(workload: Workload, ask: Ask) -> list[Point]:
+    """The preset's points, their axes overridden: every combination of the values given, each measured in full."""
+    points = list(workload.presets.get(ask.preset, ()))
+    overrides = {axis: values for axis, values in ask.axes.items() if axis in workload.axes}
+    if workload.role == "idea" and overrides:
+        out: dict[str, Point] = {}
+        for point in points:
+            for values in product(*overrides.values()):
+                params = {**point.params, **dict(zip(overrides, values, strict=True))}
+                out.setdefault(f"{params}{point.mode}", Point(params, point.mode))
+        points = list(out.values())
+    return points
+
+
+def _expand(
+    workload: Workload,
+    point: Point,
+    ask: Ask,
+    runners: Sequence[str],
+    backends: Mapping[str, Backend],
+    workloads: Mapping[str, Workload],
+    only: Sequence[str],
+) -> Iterable[Planned]:
+    try:
+        params = workload.check(point.params)
+        twins = workload.twins(params, point.mode) if workload.role == "idea" else ()
+    except ValueError as error:
+        raise PlanError(str(error)) from None
+    refs = tuple(TwinRef(kind=t.kind, workload=t.workload, params=dict(t.params), mode=t.mode) for t in twins)
+    for name, dtype, device in product(workload.formulations[point.mode], ask.dtypes, ask.devices):
+        if only and name not in only:
+            continue
+        if (dtype, point.mode) not in workload.tolerances:
+            raise nearest("dtype", dtype, sorted({d for d, _ in workload.tolerances}))
+        for runner in runners:
+            for execution in backends[runner].executions:
+                if ask.executions and execution not in ask.executions:
+                    continue
+                yield Planned(
+                    case=Case(
+                        workload=workload.name,
+                        formulation=name,
+                        params=dict(params),
+                        dtype=dtype,
+                        mode=point.mode,
+                        backend=runner,
+                        execution=execution,
+                        device=device,
+                        seed=ask.seed,
+                    ),
+                    work=_work(workload, params, point.mode, dtype),
+                    twins=refs,
+                    headline=point.headline and workload.role == "idea",
+                    survey=point.survey,
+                    group=point.group,
+                )
+    for twin in twins:
+        if twin.workload == workload.name:
+            continue
+        dense = workloads.get(twin.workload)
+        if dense is None:
+            raise PlanError(f"{workload.name} names the twin {twin.workload!r}, and no file defines that workload")
+        like = Point(twin.params, twin.mode, point.survey, False, f"{workload.name} {twin.kind} {point.group}")
+        yield from _expand(dense, like, ask, runners, backends, workloads, ())
+
+
+def _work(workload: Workload, params: Params, mode: Mode, dtype: str) -> WorkFacts:
+    itemsize = {"float64": 8, "float32": 4}.get(dtype, 2)
+    work = workload.work(params, mode, itemsize)
+    return WorkFacts(useful_flop=work.useful_flop, least_bytes=work.least_bytes, live_bytes=work.live_bytes)
+
+
+def _add(planned: dict[str, Planned], one: Planned) -> None:
+    known = planned.get(one.case.key)
+    if known is None:
+        planned[one.case.key] = one
+        return
+    # Wanted twice (a dense product is the twin of many): the wider wish holds.
+    first = one if one.survey and not known.survey else known
+    planned[one.case.key] = Planned(
+        case=first.case,
+        work=first.work,
+        twins=known.twins or one.twins,
+        headline=known.headline or one.headline,
+        survey=known.survey or one.survey,
+        group=first.group,
+    )
+
+
+# -- after the survey ---------------------------------------------------------------------------------------------
+
+
+def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[list[Planned], list[Planned]]:
+    """The cases of the points that were not surveyed, split into (those to run, those that the survey rules out).
+
+    Of each formulation its faster execution goes on, if within SWEEP_FACTOR of the best of its family. A family in
+    which nothing ran is swept whole: nothing was learnt there.
+    """
+    best: dict[tuple[object, ...], dict[str, tuple[float, str]]] = defaultdict(dict)
+    for one in planned:
+        time = centre(records.get(one.case.key)) if one.survey else None
+        if time is not None:
+            fastest = best[one.family].get(one.case.formulation)
+            if fastest is None or time < fastest[0]:
+                best[one.family][one.case.formulation] = (time, one.case.execution)
+    run: list[Planned] = []
+    out: list[Planned] = []
+    for one in planned:
+        if one.survey:
+            continue
+        known = best.get(one.family)
+        if known:
+            limit = SWEEP_FACTOR * min(time for time, _ in known.values())
+            time, execution = known.get(one.case.formulation, (float("inf"), ""))
+            (run if time <= limit and execution == one.case.execution else out).append(one)
+        else:
+            run.append(one)
+    return run, out
+
+
+def finalists(planned: Sequence[Planned], records: Mapping[str, Record]) -> list[Planned]:
+    """The cases that may be the best path of their point: at most FINAL_MOST, within FINAL_FACTOR of the best."""
+    points: dict[tuple[object, ...], list[tuple[float, Planned]]] = defaultdict(list)
+    for one in planned:
+        time = centre(records.get(one.case.key))
+        if time is not None:
+            points[one.point].append((time, one))
+    out: list[Planned] = []
+    for entries in points.values():
+        entries.sort(key=lambda entry: entry[0])
+        out += [one for time, one in entries[:FINAL_MOST] if time <= FINAL_FACTOR * entries[0][0]]
+    return out
+
+
+def shuffled(planned: Sequence[Planned], seed: int, round_: int) -> list[Planned]:
+    """The order of one round: random, the same for the same seed."""
+    order = list(planned)
+    random.Random(f"{seed}:{round_}").shuffle(order)
+    return order
+
+
+def estimate_s(planned: Sequence[Planned], rounds: int) -> float:
+    """Roughly how long the plan takes with cold compile caches, in seconds, if a third of the sweep runs."""
+    survey = sum(_SECONDS[p.case.execution] for p in planned if p.survey)
+    swept = sum(_SECONDS[p.case.execution] for p in planned if not p.survey) / 3
+    points = len({p.point for p in planned})
+    return survey + swept + (rounds - 1) * points * _SECONDS["eager"]

@@ -1,0 +1,102 @@
+"""The fork server of one backend: `python -m harness.server NAME` imports the framework once, then forks per request.
+
+It starts no runtime (no thread pool, no device), so that a fork of it is a fresh process with the import already paid.
+Requests are JSON lines on stdin, exits JSON lines on stdout; answers of the forked processes travel by file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from backends.discovery import backends
+from harness import worker
+from harness.job import Exit, Ready, Request
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(name: str) -> None:
+    """Serve requests for backend `name` until stdin closes."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what a framework prints goes to the log, never between our lines
+    _die_with_parent()
+    # Every framework gets the same cores, before it counts them.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(os.environ["HWLOTTERY_THREADS"])])
+    started = time.perf_counter()
+    error = None
+    try:
+        found, _ = backends()
+        for module in (*found[name].preload, *worker.PRELOAD):
+            importlib.import_module(module)
+    except Exception as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    import_s = time.perf_counter() - started
+    _answer(answers, Ready(error=error, import_s=import_s, threads=len(os.listdir("/proc/self/task"))))
+    fork = multiprocessing.get_context("fork")
+    for line in sys.stdin.buffer:
+        request = msgspec.json.decode(line, type=Request)
+        began = time.perf_counter()
+        process = fork.Process(target=_child, args=(request, answers.fileno()))
+        process.start()
+        process.join(request.timeout_s)  # blocks on the process's sentinel, no polling
+        timed_out = process.is_alive()
+        if process.pid is not None:
+            _kill_group(process.pid)
+        process.join()
+        _answer(answers, Exit(code=process.exitcode, timed_out=timed_out, wall_s=time.perf_counter() - began))
+        process.close()
+
+
+def _answer(stream: BinaryIO, message: msgspec.Struct) -> None:
+    stream.write(msgspec.json.encode(message) + b"\n")
+
+
+def _child(request: Request, answers: int) -> None:
+    os.setsid()  # a group of its own, so that a timeout reaches everything that it started
+    _die_with_parent()
+    os.close(answers)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if request.memory_bytes is not None:
+        # RLIMIT_DATA counts what is allocated, not the address space that a runtime reserves.
+        resource.setrlimit(resource.RLIMIT_DATA, (request.memory_bytes, request.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    measured = worker.answer(request.job, Path(request.log).with_suffix(".phase"))
+    result = Path(request.result)
+    partial = result.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.encode(measured))
+    partial.rename(result)
+    # The answer is safe. Runtimes that cannot shut down in a forked process must not turn it into a crash.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # nothing of it is left
+    except PermissionError:
+        os.kill(leader, signal.SIGKILL)  # it died before it had a group of its own
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

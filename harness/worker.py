@@ -1,0 +1,214 @@
+"""What happens inside the fresh process of one case: open, prepare, compile, check, and only then the clock.
+
+It knows nothing of plans and stores: a job comes in, an answer goes out. Whatever a computation raises becomes an
+outcome here; what kills the process is for the parent to tell.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from backends.discovery import backends
+from backends.ops import Backend, Device, HostArray, Ops, Unsupported
+from harness import energy, outcome
+from harness.job import CaseJob, DataJob, Job, Measured
+from harness.measure import sample
+from harness.memory import HostPeak
+from harness.oracle import judge, rounded, upcast
+from harness.record import Memory, Trial, Verdict
+from workloads.base import Workload
+from workloads.discovery import workloads
+
+PRELOAD = ("scipy.stats",)  # what the clock's statistics need, imported once in the server
+
+
+def answer(job: Job, phase_file: Path) -> Measured:
+    """Do the job; never raises."""
+
+    def phase(words: str) -> None:
+        phase_file.write_text(words)
+
+    try:
+        if isinstance(job, CaseJob):
+            return _case(job, phase)
+        if isinstance(job, DataJob):
+            return _data(job, phase)
+        return _devices()
+    except Unsupported as refusal:
+        status, kind, reason = outcome.of_refusal(str(refusal))
+    except BaseException as error:
+        traceback.print_exc()  # to the process's log; the record carries one line
+        status, kind, reason = outcome.of_exception(error)
+    return Measured(status=status, reason=reason, failure_class=kind)
+
+
+def _devices() -> Measured:
+    name = os.environ["HWLOTTERY_BACKEND"]
+    return Measured(status="ok", answer=[str(device) for device in backends()[0][name].devices()])
+
+
+def _workload(name: str) -> Workload:
+    found, broken = workloads()
+    if name not in found:
+        raise ValueError("; ".join(b.reason for b in broken) or f"no workload {name!r}")
+    return found[name]
+
+
+# -- data ---------------------------------------------------------------------------------------------------------
+
+
+def _data(job: DataJob, phase: Callable[[str], None]) -> Measured:
+    import threadpoolctl
+
+    workload = _workload(job.workload)
+    with threadpoolctl.threadpool_limits(limits=job.threads):
+        for (params, mode), folder in zip(job.points, job.folders, strict=True):
+            phase(f"making inputs of {job.workload}")
+            inputs = rounded(workload.inputs(params, job.seed), job.dtype)
+            _save(Path(folder) / "inputs", {k: _storable(v) for k, v in inputs.items()})
+            phase(f"computing the float64 reference of {job.workload}")
+            _save(Path(folder) / "reference", workload.reference(upcast(inputs), params, mode))
+    return Measured(status="ok")
+
+
+def _storable(x: HostArray) -> HostArray:
+    # .npy has no bfloat16; float32 holds it exactly and `rounded` gives it back.
+    return x.astype(np.float32) if x.dtype.kind not in "iubf" else x
+
+
+def _save(folder: Path, arrays: Mapping[str, HostArray]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+def load_arrays(folder: Path) -> dict[str, HostArray]:
+    """The arrays of a folder, mapped and not read, so that they do not stand in the process's own memory."""
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+
+
+# -- one case -----------------------------------------------------------------------------------------------------
+
+
+def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
+    case = job.case
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    began = time.perf_counter()
+    workload = _workload(case.workload)
+    formulation = workload.formulations[case.mode][case.formulation]
+    if formulation.executions is not None and case.execution not in formulation.executions:
+        raise Unsupported(f"{case.formulation} has no execution {case.execution}")
+
+    phase("opening the device")
+    ops, open_s = _open(backends()[0][case.backend], Device.parse(case.device))
+    cache_files = _count(Path(job.cache))
+
+    phase("preparing operands")
+    peak = HostPeak()
+    inputs = rounded(load_arrays(Path(job.data) / "inputs"), case.dtype)
+    t0 = time.perf_counter()
+    operands = list(formulation.prepare(ops, inputs, case.params))
+    ops.wait(operands)
+    convert_s = time.perf_counter() - t0
+
+    phase("compiling")
+    t0 = time.perf_counter()
+    compiled = ops.compile(formulation.step(ops, case.params), case.execution, operands)
+    t1 = time.perf_counter()
+    phase("making the first call")
+    outputs = compiled.call(*operands)
+    ops.wait(outputs)
+    t2 = time.perf_counter()
+    # Where the adapter compiled ahead of time its own split counts, so that trying a second setting is not charged.
+    ahead = None if compiled.compile_s is None else (compiled.trace_s or 0.0) + compiled.compile_s
+    first_call_s = (t2 - t1) + (t1 - t0 if ahead is None else ahead)
+
+    phase("checking against the reference")
+    restored = formulation.restore([ops.to_numpy(o) for o in outputs], inputs, case.params)
+    tolerance = workload.tolerances[case.dtype, case.mode]
+    reference = load_arrays(Path(job.data) / "reference")
+    verdict = judge(restored, reference, upcast(inputs), tolerance)
+    settings = {**ops.settings(), **compiled.flags, "threads_asked": job.threads}
+    if not verdict.agrees:
+        return Measured(
+            status="wrong", reason=verdict.reason, failure_class="precision", verdict=verdict, settings=settings
+        )
+    del outputs, restored, reference, inputs
+
+    phase("measuring")
+    traces = compiled.traces()
+    ops.reset_peak_bytes()
+    peak.window()
+    window = sample(compiled.call, operands, ops.wait, job.sampling)
+    host_peak, device_peak = peak.peak_bytes(), ops.device_peak_bytes()
+    if compiled.traces() != traces:
+        return _retraced(compiled.traces() - traces, verdict)
+    trial = Trial(
+        round=0,
+        order=0,
+        started_at=started_at,
+        wall_s=time.perf_counter() - began,
+        open_s=open_s,
+        convert_s=convert_s,
+        trace_s=compiled.trace_s,
+        compile_s=compiled.compile_s,
+        first_call_s=first_call_s,
+        compile_cache=None if case.execution != "compiled" else _cache_state(Path(job.cache), cache_files),
+        warmup_s=window.warmup_s,
+        calls_per_sample=window.calls_per_sample,
+        steady=window.steady,
+        drift=window.drift,
+        cpu_s=window.cpu_s,
+        window_s=window.window_s,
+    )
+    return Measured(
+        status="ok",
+        verdict=verdict,
+        trial=trial,
+        samples_s=window.samples_s,
+        memory=Memory(
+            device_peak_bytes=device_peak,
+            host_peak_bytes=host_peak,
+            compiled_temp_bytes=compiled.temp_bytes,
+            source=peak.source if device_peak is None else f"allocator of {case.device}; host: {peak.source}",
+        ),
+        energy=energy.modelled(
+            job.power,
+            cpu_s=window.cpu_s,
+            window_s=window.window_s,
+            calls=window.calls,
+            memory_bytes=host_peak,
+        ),
+        settings=settings,
+    )
+
+
+def _retraced(times: int, verdict: Verdict) -> Measured:
+    reason = f"the framework traced or compiled {times} more times inside the timed region"
+    return Measured(status="error", reason=reason, failure_class="other", verdict=verdict)
+
+
+def _open(backend: Backend, device: Device) -> tuple[Ops, float]:
+    """Open the device and touch it, so that starting the runtime stands in no case's first call."""
+    t0 = time.perf_counter()
+    ops = backend.open(device)
+    square = ops.asarray(np.ones((64, 64), np.float32))
+    ops.wait([ops.matmul(square, square)])
+    return ops, time.perf_counter() - t0
+
+
+def _count(cache: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(cache))
+
+
+def _cache_state(cache: Path, before: int) -> Literal["cold", "warm"]:
+    """`cold` when compiling left new files in the on-disk caches, `warm` when it was served from them."""
+    return "cold" if _count(cache) > before else "warm"
