@@ -1,0 +1,140 @@
+"""A convolutional network by back-propagation: the dense path itself, and the twin of local learning on images.
+
+VGG8b of Nøkland and Eidnes: 3×3 convolutions with relu, 2×2 max-pools, a linear layer of 1024, ten classes; no biases
+and no batch norm. A train step is the mean softmax cross-entropy, the gradient of every weight, w −= lr·∂w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from backends.ops import Array, HostArray, Layout, Ops
+from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Params, Point, Twin, Work, Workload
+from workloads.common import digits, network_reference, networks
+from workloads.common.networks import Layers, Product
+
+
+def _layers(params: Params) -> Layers:
+    return networks.vgg(str(params["network"]), int(params["side"]), int(params["channels"]), float(params["width"]))
+
+
+def inputs(params: Params, seed: int) -> Inputs:
+    """Images x (n, side, side, channels), targets (n, 10) one-hot, weights w0… as filters and matrices."""
+    batch, side, channels = (int(params[a]) for a in ("batch", "side", "channels"))
+    weights = networks.he_normal(_layers(params), np.random.default_rng(seed))
+    return {"x": digits.images(batch, side, channels, seed), "target": digits.one_hot(batch, seed), **weights}
+
+
+def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
+    """The logits, or the loss and every updated weight."""
+    layers = _layers(params)
+    if mode == "forward":
+        return {"logits": network_reference.logits(layers, x, x["x"])}
+    loss, gradients = network_reference.back_propagation(layers, x, x["x"], x["target"])
+    return {"loss": loss, **{name: x[name] - LEARNING_RATE * g for name, g in gradients.items()}}
+
+
+def work(params: Params, mode: Mode, itemsize: int) -> Work:
+    """The formulas of `networks.forward_work` and `networks.back_propagation_work`."""
+    count = networks.forward_work if mode == "forward" else networks.back_propagation_work
+    return count(_layers(params), int(params["batch"]), itemsize)
+
+
+def _forward(note: str, layout: Layout, convolve: Product) -> Formulation:
+    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+        return [networks.put_images(ops, x["x"], layout), *networks.put_parameters(ops, _layers(params), x, layout)]
+
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        layers = _layers(params)
+
+        def run(images: Array, *weights: Array) -> tuple[Array, ...]:
+            return (networks.logits(ops, layers, images, weights, layout, convolve),)
+
+        return run
+
+    def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+        return {"logits": outputs[0]}
+
+    return Formulation(note=note, prepare=prepare, step=step, restore=restore)
+
+
+def _train(note: str, layout: Layout, convolve: Product) -> Formulation:
+    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+        images = networks.put_images(ops, x["x"], layout)
+        return [images, ops.asarray(x["target"]), *networks.put_parameters(ops, _layers(params), x, layout)]
+
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        layers = _layers(params)
+
+        def loss(images: Array, target: Array, *weights: Array) -> Any:
+            return networks.cross_entropy(ops, networks.logits(ops, layers, images, weights, layout, convolve), target)
+
+        gradients = ops.value_and_grad(loss, range(2, 2 + len(layers)))
+
+        def run(images: Array, target: Array, *weights: Array) -> tuple[Array, ...]:
+            value, grads = gradients(images, target, *weights)
+            return value, *(w - LEARNING_RATE * g for w, g in zip(weights, grads, strict=True))
+
+        return run
+
+    def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+        return {"loss": outputs[0], **networks.host_parameters(_layers(params), outputs[1:], layout)}
+
+    return Formulation(note=note, prepare=prepare, step=step, restore=restore)
+
+
+def _point(mode: Mode, network: str, batch: int, side: int, width: float) -> Point:
+    return Point({"network": network, "batch": batch, "side": side, "channels": 3, "width": width}, mode)
+
+
+WORKLOAD = Workload(
+    name="dense_cnn",
+    title="dense CNN",
+    source="Nøkland and Eidnes 2019 (arXiv:1901.06656), VGG8b and VGG11b without batch norm",
+    axes={
+        "network": Axis(help="which list of layers", kind=str, choices=tuple(networks.VGG)),
+        "batch": Axis(help="images", low=1, high=1e5),
+        "side": Axis(help="height and width of an image in pixels, a multiple of 16", low=16, high=1024),
+        "channels": Axis(help="channels of an image", low=1, high=64),
+        "width": Axis(
+            help="multiplier of the feature maps; below 1 of the linear layer too", kind=float, low=0.005, high=16
+        ),
+    },
+    presets={
+        "smoke": (
+            _point("forward", "vgg8b", 2, 16, 1 / 32),
+            _point("train_step", "vgg8b", 2, 16, 1 / 32),
+        ),
+        "quick": (
+            _point("forward", "vgg8b", 32, 32, 1 / 4),
+            _point("train_step", "vgg8b", 32, 32, 1 / 4),
+        ),
+        "standard": (
+            _point("forward", "vgg8b", 128, 32, 1),
+            _point("train_step", "vgg8b", 128, 32, 1),
+        ),
+        "full": (
+            _point("forward", "vgg8b", 512, 32, 2),
+            _point("train_step", "vgg8b", 512, 32, 2),
+        ),
+    },
+    inputs=inputs,
+    reference=reference,
+    formulations={
+        "forward": {
+            "nhwc": _forward("channels last, the framework's convolution", "nhwc", networks.conv),
+            "nchw": _forward("channels first, the framework's convolution", "nchw", networks.conv),
+            "im2col": _forward("each convolution one product of a matrix of patches", "nhwc", networks.im2col),
+        },
+        "train_step": {
+            "nhwc": _train("channels last, the framework's convolution and differentiation", "nhwc", networks.conv),
+            "nchw": _train("channels first, the framework's convolution and differentiation", "nchw", networks.conv),
+            "im2col": _train("each convolution, and so its gradients, products of patches", "nhwc", networks.im2col),
+        },
+    },
+    work=work,
+    twins=lambda params, mode: (Twin("itself", "dense_cnn", params, mode),),
+)

@@ -1,0 +1,221 @@
+"""The forward-forward algorithm: two forward passes take the place of a forward and a backward one.
+
+Hinton 2022 (arXiv:2212.13345), section 2. Each layer trains on its own: its goodness, the sum of its squared
+activities, should be above a threshold θ for real data and below it for negative data, by the loss
+softplus(±(θ − goodness)), mean over the doubled batch. A layer reads the length-normalised activities of the layer
+before, so that their goodness does not give the answer away, and no gradient passes. Real and negative images carry a
+label in their first ten pixels (section 3.3), the right one and a wrong one.
+
+`forward` is one inference pass of a batch with its labels: the goodness summed over all hidden layers but the first
+(section 3.3). Classifying an image is ten such passes, one a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from backends.ops import Array, HostArray, Ops
+from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Params, Point, Twin, Work, Workload
+from workloads.common import digits, networks
+from workloads.common.networks import Layers
+
+THRESHOLD = 2.0  # θ; the first weights put goodness there, where the logistic loss is steep for both kinds of data
+TINY = 1e-4  # added to a length: no division by zero where every unit of a layer is silent
+
+
+def _layers(params: Params) -> Layers:
+    return networks.mlp(int(params["features"]), int(params["hidden"]), int(params["layers"]))[:-1]
+
+
+def _labelled(images: HostArray, labels: HostArray) -> HostArray:
+    """Images with the label one-hot in the first ten pixels, as bright as the brightest pixel; each of length 1."""
+    out = images.copy()
+    out[:, : digits.CLASSES] = np.eye(digits.CLASSES)[labels] * images.max()
+    return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True))
+
+
+def inputs(params: Params, seed: int) -> Inputs:
+    """Images with a right label, `positive`, and with a wrong one, `negative`, (n, features); weights w0…."""
+    batch, features = int(params["batch"]), int(params["features"])
+    rng = np.random.default_rng(seed)
+    images, labels = digits.flat(batch, features, seed), digits.labels(batch, seed)
+    wrong = (labels + rng.integers(1, digits.CLASSES, batch)) % digits.CLASSES
+    layers = _layers(params)
+    weights = {
+        name: rng.standard_normal(layer.shape) * np.sqrt(2 * THRESHOLD / layer.channels_out)
+        for name, layer in zip(networks.named("w", len(layers)), layers, strict=True)
+    }
+    return {"positive": _labelled(images, labels), "negative": _labelled(images, wrong), **weights}
+
+
+def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
+    """`goodness` (n,) of the real batch, or the loss of each layer and every updated weight, by hand."""
+    batch, count = int(params["batch"]), int(params["layers"])
+    read = x["positive"] if mode == "forward" else np.concatenate([x["positive"], x["negative"]])
+    sign = np.where(np.arange(len(read)) < batch, 1.0, -1.0)
+    total, out = np.zeros(batch), {}
+    for i in range(count):
+        y = np.maximum(read @ x[f"w{i}"], 0)
+        goodness = np.sum(y * y, axis=1)
+        if mode == "forward":
+            total = total + goodness if i else total
+        else:
+            short = sign * (THRESHOLD - goodness)  # how far a sample is on the wrong side
+            out[f"loss{i}"] = np.asarray(np.mean(np.logaddexp(short, 0)))
+            d_goodness = -sign / (1 + np.exp(-short)) / len(read)
+            out[f"w{i}"] = x[f"w{i}"] - LEARNING_RATE * (read.T @ (2 * y * d_goodness[:, None]))
+        read = y / (np.sqrt(goodness)[:, None] + TINY)
+    return {"goodness": total} if mode == "forward" else out
+
+
+def work(params: Params, mode: Mode, itemsize: int) -> Work:
+    """A step: FLOP Σ8BP_l, two products of 2B samples a layer; goodness and normalisation are not counted.
+
+    Bytes e·Σ(2·(2B·in + W + 2B·out) + 3W): forward, the weight gradient, the update. Live e·(ΣW + 2B·max(in + out)).
+    """
+    layers, batch = _layers(params), int(params["batch"])
+    if mode == "forward":
+        return networks.forward_work(layers, batch, itemsize)
+    forward = networks.forward_work(layers, 2 * batch, itemsize)
+    update = 3 * sum(layer.weights for layer in layers)
+    return Work(2 * forward.useful_flop, 2 * forward.least_bytes + itemsize * update, forward.live_bytes)
+
+
+# -- formulations ---------------------------------------------------------------------------------------------------
+def _normalised(ops: Ops, y: Array, goodness: Array) -> Array:
+    return y / (ops.expand_dims(ops.sqrt(goodness), 1) + TINY)
+
+
+def _prepare_forward(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    return [ops.asarray(x["positive"]), *networks.put_parameters(ops, _layers(params), x, "nhwc")]
+
+
+def _prepare_train(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    both = np.concatenate([x["positive"], x["negative"]])
+    sign = np.repeat([1.0, -1.0], len(x["positive"])).astype(both.dtype)
+    return [ops.asarray(both), ops.asarray(sign), *networks.put_parameters(ops, _layers(params), x, "nhwc")]
+
+
+def _restore_forward(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+    return {"goodness": outputs[0]}
+
+
+def _restore_train(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+    count = int(params["layers"])
+    names = [*networks.named("loss", count), *networks.named("w", count)]
+    return dict(zip(names, outputs, strict=True))
+
+
+def _inference(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+    def run(x: Array, first: Array, *weights: Array) -> tuple[Array, ...]:
+        y = ops.relu(ops.matmul(x, first))
+        goodness = ops.sum(y * y, 1)
+        total = None
+        for w in weights:
+            y = ops.relu(ops.matmul(_normalised(ops, y, goodness), w))
+            goodness = ops.sum(y * y, 1)
+            total = goodness if total is None else total + goodness
+        return (total,)
+
+    return run
+
+
+def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+    scale = 0.5 / int(params["batch"])
+
+    def loss_and_goodness(w: Array, x: Array, sign: Array) -> tuple[Any, Array, Array]:
+        y = ops.relu(ops.matmul(x, w))
+        goodness = ops.sum(y * y, 1)
+        return ops.sum(ops.softplus(sign * (THRESHOLD - goodness))) * scale, y, goodness
+
+    def inner(w: Array, x: Array, sign: Array) -> tuple[Any, Array]:
+        loss, y, goodness = loss_and_goodness(w, x, sign)
+        return loss, _normalised(ops, y, goodness)
+
+    inner_gradient = ops.value_and_grad(inner, (0,), has_aux=True)
+    last_gradient = ops.value_and_grad(lambda w, x, sign: loss_and_goodness(w, x, sign)[0], (0,))
+
+    def run(x: Array, sign: Array, *weights: Array) -> tuple[Array, ...]:
+        losses, updated = [], []
+        for w in weights[:-1]:
+            (loss, x), (dw,) = inner_gradient(w, x, sign)
+            losses.append(loss)
+            updated.append(w - LEARNING_RATE * dw)
+        loss, (dw,) = last_gradient(weights[-1], x, sign)
+        return *losses, loss, *updated, weights[-1] - LEARNING_RATE * dw
+
+    return run
+
+
+def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+    scale = 0.5 / int(params["batch"])
+
+    def run(x: Array, sign: Array, *weights: Array) -> tuple[Array, ...]:
+        losses, updated = [], []
+        for i, w in enumerate(weights):
+            y = ops.relu(ops.matmul(x, w))
+            goodness = ops.sum(y * y, 1)
+            short = sign * (THRESHOLD - goodness)
+            losses.append(ops.sum(ops.softplus(short)) * scale)
+            # lr·∂loss/∂y = lr·(−2·sign·sigmoid(short)·scale)·y; the row factor goes to the smaller operand's side
+            factor = sign / (ops.exp(-short) + 1.0) * (2 * scale * LEARNING_RATE)
+            updated.append(w + ops.matmul(ops.permute_dims(x, (1, 0)), y * ops.expand_dims(factor, 1)))
+            x = _normalised(ops, y, goodness) if i < len(weights) - 1 else x
+        return *losses, *updated
+
+    return run
+
+
+def _point(mode: Mode, batch: int, features: int, hidden: int, layers: int, headline: bool = True) -> Point:
+    params = {"batch": batch, "features": features, "hidden": hidden, "layers": layers}
+    return Point(params, mode, headline=headline)
+
+
+WORKLOAD = Workload(
+    name="forward_forward",
+    title="forward-forward",
+    source="Hinton 2022 (arXiv:2212.13345), sections 2 and 3.3",
+    axes={
+        "batch": Axis(help="real images; a step sees as many negative ones", low=1, high=1e6),
+        "features": Axis(help="pixels of an image, the first ten hold the label", low=11, high=1e6),
+        "hidden": Axis(help="units of a hidden layer", low=1, high=1e6),
+        "layers": Axis(help="hidden layers", low=2, high=1000),
+    },
+    presets={
+        "smoke": (_point("forward", 8, 64, 32, 3), _point("train_step", 8, 64, 32, 3)),
+        "quick": (_point("train_step", 128, 784, 1024, 3), _point("forward", 128, 784, 1024, 3, headline=False)),
+        "standard": (_point("train_step", 128, 784, 1024, 3), _point("forward", 128, 784, 1024, 3, headline=False)),
+        "full": (_point("train_step", 512, 784, 2000, 4), _point("forward", 512, 784, 2000, 4, headline=False)),
+    },
+    inputs=inputs,
+    reference=reference,
+    formulations={
+        "forward": {
+            "products": Formulation(
+                note="a product, a relu and a normalisation a layer",
+                prepare=_prepare_forward,
+                step=_inference,
+                restore=_restore_forward,
+            ),
+        },
+        "train_step": {
+            "autodiff": Formulation(
+                note="the framework's own differentiation, layer by layer",
+                prepare=_prepare_train,
+                step=_by_autodiff,
+                restore=_restore_train,
+            ),
+            "by_hand": Formulation(
+                note="the local gradient written out",
+                prepare=_prepare_train,
+                step=_by_hand,
+                restore=_restore_train,
+            ),
+        },
+    },
+    work=work,
+    twins=lambda params, mode: (Twin("back_propagation", "dense_mlp", dict(params), mode),),
+)
