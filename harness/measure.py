@@ -22,14 +22,25 @@ SIGNIFICANT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one process measured. `warmup_s` are the samples before the steady state, `samples_s` those within it."""
+    """What the clock saw in one process: every sample, in order, as seconds a call."""
 
     samples_s: list[float]
-    warmup_s: list[float]
-    calls: int
     calls_per_sample: int
     cpu_s: float
     window_s: float
+
+    @property
+    def calls(self) -> int:
+        """How many calls the window holds."""
+        return len(self.samples_s) * self.calls_per_sample
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A window cut in two: `warmup_s` before the steady state, `samples_s` within it, and whether that is level."""
+
+    samples_s: list[float]
+    warmup_s: list[float]
     steady: bool
     drift: float
 
@@ -71,18 +82,14 @@ def sample(
     finally:
         if collecting:
             gc.enable()
+    return Window([round(s, 10) for s in samples], len(loops), cpu_s, window_s)
+
+
+def settle(samples: Sequence[float]) -> Settled:
+    """Find the steady state. Apart from `sample`, so that statistics stand in no window's memory or energy."""
     cut = warmup(samples)
     steady, drift = trend(samples[cut:])
-    return Window(
-        samples_s=[round(s, 10) for s in samples[cut:]],
-        warmup_s=[round(s, 10) for s in samples[:cut]],
-        calls=len(samples) * len(loops),
-        calls_per_sample=len(loops),
-        cpu_s=cpu_s,
-        window_s=window_s,
-        steady=steady,
-        drift=drift,
-    )
+    return Settled(list(samples[cut:]), list(samples[:cut]), steady, drift)
 
 
 def warmup(samples: Sequence[float]) -> int:

@@ -20,7 +20,7 @@ from backends.discovery import backends
 from backends.ops import Backend, Device, HostArray, Ops, Unsupported
 from harness import energy, outcome
 from harness.job import CaseJob, DataJob, Job, Measured
-from harness.measure import sample
+from harness.measure import sample, settle
 from harness.memory import HostPeak
 from harness.oracle import judge, rounded, upcast
 from harness.record import Memory, Trial, Verdict
@@ -149,6 +149,7 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
     peak.window()
     window = sample(compiled.call, operands, ops.wait, job.sampling)
     host_peak, device_peak = peak.peak_bytes(), ops.device_peak_bytes()
+    settled = settle(window.samples_s)
     if compiled.traces() != traces:
         return _retraced(compiled.traces() - traces, verdict)
     trial = Trial(
@@ -162,10 +163,10 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
         compile_s=compiled.compile_s,
         first_call_s=first_call_s,
         compile_cache=None if case.execution != "compiled" else _cache_state(Path(job.cache), cache_files),
-        warmup_s=window.warmup_s,
+        warmup_s=settled.warmup_s,
         calls_per_sample=window.calls_per_sample,
-        steady=window.steady,
-        drift=window.drift,
+        steady=settled.steady,
+        drift=settled.drift,
         cpu_s=window.cpu_s,
         window_s=window.window_s,
     )
@@ -173,7 +174,7 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
         status="ok",
         verdict=verdict,
         trial=trial,
-        samples_s=window.samples_s,
+        samples_s=settled.samples_s,
         memory=Memory(
             device_peak_bytes=device_peak,
             host_peak_bytes=host_peak,

@@ -47,6 +47,14 @@ def test_flat_and_images_show_the_same_draw():
     assert np.allclose(digits.flat(30, 16 * 16, 5), digits.images(30, 16, 1, 5).reshape(30, -1))
 
 
+@pytest.mark.parametrize("features", [1, 50, 64, 300])
+def test_resampling_is_what_flat_does(features):
+    """The product of the raw pixels with the resampling matrix, standardised, is the flat batch."""
+    raw = digits.pixels()[digits._draw(25, 1)] @ digits.resampling(features)
+    assert raw.shape == (25, features)
+    assert np.allclose(digits.flat(25, features, 1), (raw - raw.mean()) / raw.std())
+
+
 def test_labels_belong_to_the_images():
     """The labels of a draw are those of its images: the nearest class mean is right far above chance."""
     x, y = digits.flat(1797, 64, 11), digits.labels(1797, 11)
@@ -98,6 +106,7 @@ def test_the_data_file_is_what_load_digits_gives(monkeypatch):
         (lambda: digits.images(1, 0, 1, 0), "at least 1 pixel, found 0"),
         (lambda: digits.images(1, 8, 0, 0), "channel, found 0"),
         (lambda: digits.flat(1, 0, 0), "feature, found 0"),
+        (lambda: digits.resampling(0), "feature, found 0"),
     ],
 )
 def test_empty_shapes_are_refused(call, found):

@@ -65,6 +65,24 @@ def _bilinear(side: int) -> HostArray:
     return matrix
 
 
+def resampling(features: int) -> HostArray:
+    """Matrix (64, features) that makes `flat`'s pixels from an 8×8 image: `flat` is this product, standardised."""
+    if features < 1:
+        raise ValueError(f"a flat image needs at least 1 feature, found {features}")
+    matrix = _bilinear(math.isqrt(features - 1) + 1)
+    return np.ascontiguousarray(np.kron(matrix, matrix)[:features].T)
+
+
+def pixels() -> HostArray:
+    """Every image once, in the file's order, (1797, 64) float64 in 0…16."""
+    return _digits()[0].reshape(-1, SIDE * SIDE)
+
+
+def classes() -> HostArray:
+    """The label of every image of `pixels`, (1797,) int64."""
+    return _digits()[1]
+
+
 def _standardised(x: HostArray) -> HostArray:
     """The batch with zero mean and unit variance; all zeros where it is constant (a single pixel)."""
     x -= x.mean()
