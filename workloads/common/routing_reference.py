@@ -17,7 +17,8 @@ SAMPLES = 32  # at a time: û of them is 47 MB at the paper's shape, whatever th
 def squash(s: HostArray) -> HostArray:
     """s·|s|² / ((1 + |s|²)·√(|s|² + ε)) over the last axis: the direction of s, a length below 1."""
     norm2 = np.sum(s * s, axis=-1, keepdims=True)
-    return s * (norm2 / ((1 + norm2) * np.sqrt(norm2 + EPSILON)))
+    v: HostArray = s * (norm2 / ((1 + norm2) * np.sqrt(norm2 + EPSILON)))
+    return v
 
 
 def squash_gradient(s: HostArray, g: HostArray) -> HostArray:
@@ -26,13 +27,15 @@ def squash_gradient(s: HostArray, g: HostArray) -> HostArray:
     root = np.sqrt(norm2 + EPSILON)
     factor = norm2 / ((1 + norm2) * root)
     slope = 1 / ((1 + norm2) ** 2 * root) - norm2 / (2 * (1 + norm2) * root**3)  # of factor, in |s|²
-    return factor * g + 2 * slope * s * np.sum(g * s, axis=-1, keepdims=True)
+    gradient: HostArray = factor * g + 2 * slope * s * np.sum(g * s, axis=-1, keepdims=True)
+    return gradient
 
 
 def softmax(b: HostArray) -> HostArray:
     """Over the last axis."""
-    e = np.exp(b - b.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    e: HostArray = np.exp(b - b.max(axis=-1, keepdims=True))
+    c: HostArray = e / e.sum(axis=-1, keepdims=True)
+    return c
 
 
 def reference_routing(
