@@ -17,7 +17,7 @@ import msgspec
 
 from backends.ops import Scalar
 from harness.errors import UserError
-from harness.record import SCHEMA, Energy, Record, Timing
+from harness.record import FAILED, SCHEMA, Energy, Record, Timing
 
 RECORDS = "records.jsonl"
 INFO = "run.json"
@@ -67,7 +67,9 @@ class Store:
                 raise StoreError(f"--out {folder} is not empty; name another folder, or add --resume to go on with it")
             if resume and (folder / RECORDS).exists():
                 found = load(folder)
-                self.before, self.info = found.records, msgspec.structs.replace(info, run=found.info.run)
+                self.before = [r for r in found.records if r.status not in FAILED]  # failures are tried again
+                self._rewrite(self.before)
+                self.info = msgspec.structs.replace(info, run=found.info.run)
             self.write_info(self.info)
             self._file = os.open(folder / RECORDS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
@@ -95,8 +97,12 @@ class Store:
             return
         os.close(self._file)
         self._file = -1
-        lines = [msgspec.json.encode(record) for record in load(self.folder).records]
-        _replace(self.folder / RECORDS, b"".join(line + b"\n" for line in lines))
+        found = load(self.folder)
+        if not found.warnings:  # a line that we cannot read is somebody's measurement: the file then stays as it is
+            self._rewrite(found.records)
+
+    def _rewrite(self, records: Sequence[Record]) -> None:
+        _replace(self.folder / RECORDS, b"".join(msgspec.json.encode(record) + b"\n" for record in records))
 
 
 def _replace(path: Path, content: bytes) -> None:

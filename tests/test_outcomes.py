@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from backends.discovery import backends
 from backends.ops import Device
 from harness.job import CaseJob, DataJob, DevicesJob, PowerModel, Sampling

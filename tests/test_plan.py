@@ -1,0 +1,175 @@
+"""Planning is pure: what is asked becomes cases, and the survey's records decide what goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from backends.discovery import backends
+from harness import plan
+from harness.plan import Ask, PlanError
+from harness.record import SCHEMA, Record, Timing
+from workloads.base import Axis, Formulation, Point, Twin, Work, Workload
+from workloads.discovery import workloads
+
+FORM = Formulation(note="", prepare=None, step=None, restore=None)
+
+
+def _workload(name, role="idea", twins=(), points=(), forms=("a", "b")):
+    return Workload(
+        name=name,
+        title=name,
+        source="",
+        role=role,
+        axes={"n": Axis(help="", low=1)},
+        presets={"quick": points},
+        inputs=None,
+        reference=None,
+        formulations={"forward": dict.fromkeys(forms, FORM)},
+        work=lambda params, mode, itemsize: Work(params["n"], itemsize * params["n"], params["n"]),
+        twins=lambda params, mode: twins,
+    )
+
+
+DENSE = _workload("dense", role="twin", forms=("d",))
+IDEA = _workload(
+    "idea",
+    twins=(Twin("same_shape", "dense", {"n": 7}, "forward"),),
+    points=(Point({"n": 1}), Point({"n": 2}, survey=False, headline=False)),
+)
+CEILING = _workload("ceiling", role="ceiling", points=(Point({"n": 9}, headline=False),), forms=("c",))
+ALL = {w.name: w for w in (DENSE, IDEA, CEILING)}
+NUMPY = {"numpy": backends()[0]["numpy"]}
+
+
+def _record(one, time, status="ok"):
+    timing = Timing(first_call_s=1, compile_s=None, convert_s=0, samples_s=[[time]], steady=True, drift=0.0, trials=[])
+    return Record(
+        schema=SCHEMA,
+        run="r",
+        case=one.case,
+        status=status,
+        reason=None,
+        failure_class=None,
+        fallback=None,
+        verdict=None,
+        time=timing,
+        memory=None,
+        energy=None,
+        work=one.work,
+        twins=[],
+        headline=True,
+        settings={},
+        environment={},
+        started_at="",
+    )
+
+
+def _plan(**changes):
+    return plan.cases(Ask(backends=("numpy",), **changes), ALL, NUMPY)
+
+
+def test_a_plan_holds_ideas_their_twins_and_the_ceilings():
+    found = {(p.case.workload, p.case.params["n"], p.survey) for p in _plan()}
+    assert found == {("idea", 1, True), ("idea", 2, False), ("dense", 7, True), ("ceiling", 9, True)}
+
+
+def test_a_twin_of_several_points_is_planned_once():
+    dense = [p for p in _plan() if p.case.workload == "dense"]
+    assert len(dense) == 1
+    assert not dense[0].headline
+
+
+def test_axes_from_the_command_line_make_a_point_for_each_value():
+    found = sorted(p.case.params["n"] for p in _plan(axes={"n": (3, 4, 5)}) if p.case.workload == "idea")
+    assert found == [3, 3, 4, 4, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"workloads": ("idae",)}, "no workload 'idae'; did you mean idea"),
+        ({"preset": "quik"}, "no preset 'quik'; did you mean quick?"),
+        ({"formulations": ("zz",)}, "no formulation 'zz'; known are"),
+        ({"dtypes": ("float31",)}, "no dtype 'float31'; did you mean float32"),
+        ({"devices": ("gpu",)}, "device 'gpu' is not one of cpu, cuda"),
+        ({"axes": {"n": (-3,)}}, "axis n of idea must be at least 1, found -3"),
+        ({"axes": {"n": ("x",)}}, "axis n of idea must be int, found 'x'"),
+        ({"axes": {"n": (1.5,)}}, "axis n of idea must be int, found 1.5"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_what_and_where(changes, words):
+    with pytest.raises(PlanError, match="^(?s:.*)" + __import__("re").escape(words)):
+        _plan(**changes)
+
+
+def test_the_sweep_takes_what_came_close_and_names_the_rest():
+    planned = _plan()
+    survey = {(p.case.workload, p.case.formulation): p for p in planned if p.survey}
+    records = {
+        survey["idea", "a"].case.key: _record(survey["idea", "a"], 1.0),
+        survey["idea", "b"].case.key: _record(survey["idea", "b"], 1.0 * plan.SWEEP_FACTOR + 0.1),
+    }
+    run, out = plan.sweep(planned, records)
+    assert [p.case.formulation for p in run] == ["a"]
+    assert [p.case.formulation for p in out] == ["b"]
+
+
+def test_a_family_in_which_nothing_ran_is_swept_whole():
+    planned = _plan()
+    records = {p.case.key: _record(p, 1.0, status="timeout") for p in planned if p.survey}
+    run, out = plan.sweep(planned, records)
+    assert (len(run), len(out)) == (2, 0)
+
+
+def test_finalists_are_those_that_may_be_the_best_of_their_point():
+    planned = _plan()
+    first = {p.case.formulation: p for p in planned if p.case.workload == "idea" and p.survey}
+    close = {first["a"].case.key: _record(first["a"], 1.0), first["b"].case.key: _record(first["b"], 1.1)}
+    far = {**close, first["b"].case.key: _record(first["b"], 1.3)}
+    assert [p.case.formulation for p in plan.finalists(planned, close)] == ["a", "b"]
+    assert [p.case.formulation for p in plan.finalists(planned, far)] == ["a"]
+
+
+def test_a_failure_is_no_finalist():
+    planned = _plan()
+    assert plan.finalists(planned, {p.case.key: _record(p, 1.0, status="wrong") for p in planned}) == []
+
+
+def test_the_order_is_random_and_the_same_for_the_same_seed():
+    planned = _plan(axes={"n": tuple(range(1, 30))})
+    keys = [[p.case.key for p in plan.shuffled(planned, seed, r)] for seed, r in ((0, 1), (0, 1), (0, 2))]
+    assert keys[0] == keys[1] != keys[2]
+    assert sorted(keys[0]) == sorted(keys[2]) == sorted(p.case.key for p in planned)
+
+
+def test_quick_takes_all_seven_ideas_with_every_execution():
+    """Dropping workloads or executions is no way to be quick."""
+    found, _ = workloads()
+    planned = plan.cases(Ask(preset="quick", backends=tuple(backends()[0])), found, backends()[0])
+    ideas = {
+        "dense_cnn",
+        "unstructured_sparse",
+        "block_sparse",
+        "capsule_routing",
+        "capsule_conv",
+        "local_update",
+        "forward_forward",
+    }
+    assert ideas <= {p.case.workload for p in planned if p.headline}
+    for name, backend in backends()[0].items():
+        executions = {p.case.execution for p in planned if p.case.backend == name and p.survey}
+        assert executions == set(backend.executions)
+
+
+def test_planning_imports_no_framework():
+    code = (
+        "import sys; from harness import plan; from workloads.discovery import workloads; "
+        "from backends.discovery import backends; "
+        "plan.cases(plan.Ask(backends=tuple(backends()[0])), workloads()[0], backends()[0]); "
+        "print([m for m in ('torch', 'jax', 'tensorflow', 'pandas', 'sklearn') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
