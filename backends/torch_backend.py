@@ -1,0 +1,310 @@
+"""PyTorch: eager and torch.compile, on the CPU and on CUDA.
+
+Arrays are plain tensors of the logical shape. Maps are kept channels-last by the layout "nhwc": its (n, h, w, c) is
+the memory that PyTorch calls channels_last, so both views are free. Sparse operands and `compile` have files of their
+own, which import PyTorch at their top; this one imports it when a device is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.ops import (
+    CSR,
+    Array,
+    Backend,
+    Compiled,
+    Device,
+    Execution,
+    HostArray,
+    Layout,
+    Matrix,
+    Ops,
+    Scalar,
+    Unsupported,
+)
+
+# PyTorch, once a device has been opened. A global costs less than an attribute: 45 ns a call, of 1.7 µs for the
+# smallest product.
+torch: Any = None
+
+
+class TorchOps(Ops):
+    """Arrays are torch.Tensor; sparse operands are those of `torch_sparse`."""
+
+    def __init__(self, device: Device) -> None:
+        global torch
+        torch = importlib.import_module("torch")
+        self.device = device
+        self._torch_device = _opened(device)
+        self._sparse = importlib.import_module("backends.torch_sparse")
+        # Every framework computes fp32 products in fp32; TF32 is a setting that a run would have to ask all for.
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        # Shapes do not change in a case: let cuDNN look for its best algorithm in the first call, as XLA does.
+        torch.backends.cudnn.benchmark = device.kind == "cuda"
+        if "OMP_NUM_THREADS" in os.environ:  # OpenMP has read it; said here, MKL keeps to it too, and never to fewer
+            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+    # -- transfer ---------------------------------------------------------------------------------------------------
+    def asarray(self, x: HostArray) -> Array:
+        host = np.asarray(x, order="C")
+        if host.dtype.name == "bfloat16":  # NumPy's own interface has no such type: the bits travel as integers
+            return torch.tensor(host.view(np.int16), device=self._torch_device).view(torch.bfloat16)
+        return torch.tensor(host, device=self._torch_device)
+
+    def filters(self, w: HostArray) -> Array:
+        # As (co, ci, kh, kw) these are channels_last, what its convolutions want; `w - lr * g` keeps the order.
+        return self.asarray(np.transpose(w, (3, 0, 1, 2))).permute(1, 2, 3, 0)
+
+    def to_numpy(self, x: Array) -> HostArray:
+        host = x.detach().to("cpu", copy=True)
+        if host.dtype != torch.bfloat16:
+            return np.asarray(host.numpy())
+        import ml_dtypes
+
+        return np.asarray(host.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16))
+
+    def wait(self, outputs: Sequence[Array]) -> None:
+        # On the CPU every operator returns when it is done. A synchronised device has finished all of its streams.
+        for device in {x.device for x in outputs if x.is_cuda}:
+            torch.cuda.synchronize(device)
+
+    # -- array API standard -----------------------------------------------------------------------------------------
+    def astype(self, x: Array, dtype: str) -> Array:
+        return x.to(getattr(torch, dtype))
+
+    def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
+        return torch.reshape(x, shape)
+
+    def permute_dims(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return torch.permute(x, axes)
+
+    def expand_dims(self, x: Array, axis: int) -> Array:
+        return torch.unsqueeze(x, axis)
+
+    def concat(self, xs: Sequence[Array], axis: int) -> Array:
+        return torch.cat(xs, axis)
+
+    def stack(self, xs: Sequence[Array], axis: int) -> Array:
+        return torch.stack(xs, axis)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
+        return torch.zeros(shape, dtype=getattr(torch, dtype), device=self._torch_device)
+
+    def sum(self, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+        return torch.sum(x, dim=axis, keepdim=keepdims)
+
+    def max(self, x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
+        return torch.amax(x, axis, keepdims)  # torch.max also finds where it is, at 8 times the time
+
+    def exp(self, x: Array) -> Array:
+        return torch.exp(x)
+
+    def log(self, x: Array) -> Array:
+        return torch.log(x)
+
+    def sqrt(self, x: Array) -> Array:
+        return torch.sqrt(x)
+
+    def where(self, condition: Array, x: Array, y: Array) -> Array:
+        return torch.where(condition, x, y)
+
+    def maximum(self, x: Array, y: Array | float) -> Array:
+        return torch.clamp_min(x, y)  # takes a number too, which torch.maximum does not
+
+    def take(self, x: Array, indices: Array, axis: int = 0) -> Array:
+        # Its gradient adds into rows, which int32 indices slow down up to 6 times; reading is as fast with both.
+        return torch.index_select(x, axis, indices.long() if x.requires_grad else indices)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return torch.matmul(a, b)
+
+    def einsum(self, equation: str, *xs: Array) -> Array:
+        return torch.einsum(equation, *xs)
+
+    # -- neural networks --------------------------------------------------------------------------------------------
+    def relu(self, x: Array) -> Array:
+        return torch.relu(x)
+
+    def softplus(self, x: Array) -> Array:
+        return torch.nn.functional.softplus(x)
+
+    def softmax(self, x: Array, axis: int) -> Array:
+        return torch.softmax(x, axis)
+
+    def log_softmax(self, x: Array, axis: int) -> Array:
+        return torch.log_softmax(x, axis)
+
+    def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
+        w = torch.permute(w, (3, 2, 0, 1))
+        if layout == "nhwc":
+            return _nhwc(torch.conv2d(_nchw(x), w, None, stride, padding))
+        # Filters in channels_last order would turn the whole network channels_last behind the caller's back.
+        return torch.conv2d(x, w.contiguous(), None, stride, padding)
+
+    def max_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
+        if layout == "nhwc":
+            return _nhwc(torch.max_pool2d(_nchw(x), size))
+        return torch.max_pool2d(x, size)
+
+    def avg_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
+        if layout == "nhwc":
+            return _nhwc(torch.nn.functional.avg_pool2d(_nchw(x), size))
+        return torch.nn.functional.avg_pool2d(x, size)
+
+    # -- sparse -----------------------------------------------------------------------------------------------------
+    def sparse(self, csr: CSR, format: str, block: int = 1) -> Matrix:
+        return self._sparse.convert(self.asarray, csr, format, block)
+
+    def sparse_matmul(self, a: Matrix, b: Array) -> Array:
+        return self._sparse.matmul(a, b)
+
+    def sparse_values(self, a: Matrix) -> Array:
+        return self._sparse.values(a)
+
+    def sparse_with_values(self, a: Matrix, values: Array) -> Matrix:
+        return self._sparse.with_values(a, values)
+
+    def sampled_matmul(self, a: Matrix, x: Array, y: Array) -> Array:
+        return self._sparse.sampled_matmul(a, x, y)
+
+    def segment_sum(self, x: Array, segment_ids: Array, num_segments: int) -> Array:
+        return self._sparse.segment_sum(x, segment_ids, num_segments)
+
+    # -- gradients --------------------------------------------------------------------------------------------------
+    def value_and_grad(
+        self, fn: Callable[..., Any], argnums: Sequence[int], has_aux: bool = False
+    ) -> Callable[..., tuple[Any, tuple[Array, ...]]]:
+        wanted = tuple(argnums)
+
+        def run(*args: Any) -> tuple[Any, tuple[Array, ...]]:
+            if torch.compiler.is_compiling():  # the tracer follows torch.func into one graph, and autograd.grad not
+                gradients, value = torch.func.grad_and_value(fn, wanted, has_aux)(*args)
+                return value, gradients
+            leaves = {i: args[i].detach().requires_grad_() for i in wanted}
+            with torch.enable_grad():
+                result = fn(*(leaves.get(i, x) for i, x in enumerate(args)))
+            loss = result[0] if has_aux else result
+            try:
+                gradients = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
+            except RuntimeError as error:
+                raise self._sparse.refusal(error) from error
+            return _detached(result), gradients
+
+        return run
+
+    def stop_gradient(self, x: Array) -> Array:
+        return x.detach()
+
+    # -- running ----------------------------------------------------------------------------------------------------
+    def compile(
+        self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
+    ) -> Compiled:
+        if execution == "eager":
+            return Compiled(call=fn)
+        if execution != "compiled":
+            raise Unsupported(f"PyTorch has no execution named {execution}; it has eager and compiled")
+        made: Compiled = importlib.import_module("backends.torch_compile").compiled(fn)
+        return made
+
+    def settings(self) -> dict[str, Scalar]:
+        mkldnn, cuda, cudnn = torch.backends.mkldnn, torch.backends.cuda, torch.backends.cudnn
+        common = {
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "interop_threads": torch.get_num_interop_threads(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "mkl": torch.backends.mkl.is_available(),
+            "onednn": mkldnn.is_available() and mkldnn.enabled,
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "tf32": cuda.matmul.allow_tf32 or cudnn.allow_tf32,
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+        }
+        if self.device.kind != "cuda":
+            return common
+        return common | {
+            "cuda": torch.version.cuda,
+            "cudnn": cudnn.version(),
+            "cudnn_benchmark": cudnn.benchmark,
+            "bf16_reduced_precision_reduction": cuda.matmul.allow_bf16_reduced_precision_reduction,
+            "fp16_reduced_precision_reduction": cuda.matmul.allow_fp16_reduced_precision_reduction,
+        }
+
+    def reset_peak_bytes(self) -> None:
+        if self.device.kind == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._torch_device)
+
+    def device_peak_bytes(self) -> int | None:
+        if self.device.kind != "cuda":
+            return None
+        return int(torch.cuda.max_memory_allocated(self._torch_device))
+
+
+def _nchw(x: Array) -> Array:
+    return torch.permute(x, (0, 3, 1, 2))
+
+
+def _nhwc(x: Array) -> Array:
+    return torch.permute(x, (0, 2, 3, 1))
+
+
+def _detached(tree: Any) -> Any:
+    """The same tuples, lists and dictionaries with every tensor cut off from its history."""
+    if isinstance(tree, torch.Tensor):
+        return tree.detach()
+    if isinstance(tree, dict):
+        return {name: _detached(x) for name, x in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*map(_detached, tree))
+    return type(tree)(map(_detached, tree)) if isinstance(tree, tuple | list) else tree
+
+
+def _opened(device: Device) -> Any:
+    """The torch.device, once it holds a tensor; Unsupported with PyTorch's words where it cannot."""
+    if device.kind not in ("cpu", "cuda"):
+        found = importlib.util.find_spec("torch_tpu") is not None
+        why = "and this adapter has no path through it" if found else "and no module named 'torch_tpu' is installed"
+        raise Unsupported(f"PyTorch reaches {device} through the package torch_tpu only, {why}")
+    try:
+        target = torch.device(device.kind, device.index) if device.kind == "cuda" else torch.device("cpu")
+        torch.zeros(1, device=target)
+    except (AssertionError, RuntimeError) as error:  # "not compiled with CUDA" is an AssertionError
+        raise Unsupported(f"PyTorch has no {device} here: {str(error).splitlines()[0]}") from error
+    return target
+
+
+def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
+    return {
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "torch"),
+        "TRITON_CACHE_DIR": str(cache / "torch" / "triton"),
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of compiler processes beside the measurement
+        "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # an extension may start its runtime when torch is imported
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # ask the driver whether there is a GPU without starting CUDA
+    }
+
+
+def _devices() -> Sequence[Device]:
+    cuda = importlib.import_module("torch").cuda
+    return (Device("cpu"), *(Device("cuda", i) for i in range(cuda.device_count() if cuda.is_available() else 0)))
+
+
+BACKEND = Backend(
+    name="torch",
+    title="PyTorch",
+    module="torch",
+    distributions=("torch",),
+    install='python -m pip install "hwlottery[torch]"',
+    preload=("torch", "backends.torch_preload"),
+    executions=("eager", "compiled"),
+    environ=_environ,
+    devices=_devices,
+    open=TorchOps,
+)

@@ -1,0 +1,27 @@
+"""What the first `torch.compile` of a process would do, done once where cases are forked from.
+
+Importing this imports the compiler (3 s), and asks it which vector instructions it can compile for (1.3 s of test
+programs run in processes of their own, 10 s where they must be compiled first) and for the hash of its sources, which
+its caches go by. Both answers are facts of the machine that PyTorch keeps for the life of a process. No thread,
+device or pool is started.
+"""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import suppress
+
+for _module in (
+    "torch._dynamo.backends.inductor",
+    "torch._inductor.compile_fx",
+    "torch._inductor.codegen.cpp_wrapper_gpu",
+    "torch._inductor.codegen.cuda_combined_scheduling",
+    "torch._inductor.fx_passes.fuse_attention",
+    "torch.utils.cpp_extension",
+):
+    with suppress(ImportError):  # private names: one that has moved is imported later, when a case needs it
+        importlib.import_module(_module)
+
+with suppress(Exception):  # no C++ compiler: the case that compiles says so
+    importlib.import_module("torch._inductor.cpu_vec_isa").pick_vec_isa()
+    importlib.import_module("torch._inductor.codecache").torch_key()
