@@ -1,0 +1,223 @@
+"""What the two sparse products share: axes, formulas, reference, the train step, and its sampled product.
+
+A train step is Y = A·B, loss ½·‖Y − T‖²/N, the gradient of A at its stored values only, the gradient of B, and
+A −= lr·∂A. It takes the stored values and gives them back updated: whatever a framework must rebuild around new values
+(a transpose, an opaque matrix) belongs to the step, since every step of training has new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from backends.ops import Array, HostArray, Matrix, Ops
+from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Params, Twin, Work
+from workloads.common import digits
+from workloads.common.patterns import Pattern
+
+TEMPORARY = 2**26  # values in the largest temporary of a gathering formulation: beyond, it goes by columns of B
+
+AXES: Mapping[str, Axis] = {
+    "m": Axis(help="rows of A", low=1, high=1e6),
+    "k": Axis(help="columns of A, rows of B", low=1, high=1e6),
+    "n": Axis(help="columns of B", low=1, high=1e6),
+    "density": Axis(help="share of A that is stored", kind=float, low=1e-12, high=1),
+}
+
+
+def shape(params: Params) -> tuple[int, int, int]:
+    """(m, k, n)."""
+    return int(params["m"]), int(params["k"]), int(params["n"])
+
+
+# -- inputs and reference ---------------------------------------------------------------------------------------------
+
+
+def dense_inputs(params: Params, seed: int) -> dict[str, HostArray]:
+    """`b` (k, n): digits, an image a column; `target` (m, n) unit normal, for the train step."""
+    m, k, n = shape(params)
+    target = np.random.default_rng([seed, 2]).standard_normal((m, n))
+    return {"b": np.ascontiguousarray(digits.flat(n, k, seed).T), "target": target}
+
+
+def scaled_normal(count: tuple[int, ...], params: Params, rng: np.random.Generator) -> HostArray:
+    """Values where a pattern has none of its own: normal/√k, like a layer before training."""
+    values: HostArray = rng.standard_normal(count) / np.sqrt(int(params["k"]))
+    return values
+
+
+def reference(a: HostArray, stored: Callable[[HostArray], HostArray], x: Inputs, mode: Mode) -> Mapping[str, HostArray]:
+    """The product with A dense and its zeros in place, or (loss, updated values, gradient of B) by hand.
+
+    `a` is (m, k) float64; `stored` takes the stored values out of a dense matrix, in the order of the input `a`.
+    """
+    y = a @ x["b"]
+    if mode == "forward":
+        return {"y": y}
+    error = y - x["target"]
+    dy = error / y.shape[1]
+    return {
+        "loss": np.asarray(0.5 * np.sum(error**2) / y.shape[1]),
+        "a": x["a"] - LEARNING_RATE * stored(dy @ x["b"].T),
+        "grad_b": a.T @ dy,
+    }
+
+
+# -- formulas ---------------------------------------------------------------------------------------------------------
+
+
+def work(params: Params, mode: Mode, itemsize: int, *, values: int, indices: int, rows: int) -> Work:
+    """FLOP and bytes of a sparse product with `values` stored values, `indices` column indices and `rows` row offsets.
+
+    Forward: 2·values·N FLOP; bytes S + e(KN + MN), where S = e·values + 4·indices + 4(rows+1) is reading A.
+    Train step: three products of that FLOP. Bytes, each operand of each product read once, each result written once:
+
+        Y = A·B           reads A and B, writes Y                      S + e(KN + MN)
+        ∂A = (∂Y·Bᵀ)|A    reads ∂Y, B and the pattern, writes values   S + e(KN + MN)
+        ∂B = Aᵀ·∂Y        reads A and ∂Y, writes ∂B                    S + e(KN + MN)
+        A −= lr·∂A        reads values and ∂A, writes values           3e·values
+
+    As for the dense twin, the target and the loss are not counted. Alive at once: A, B and Y; in a step ∂A and ∂B too.
+    """
+    m, k, n = shape(params)
+    stored = itemsize * values + 4 * indices + 4 * (rows + 1)
+    product = stored + itemsize * (k * n + m * n)
+    if mode == "forward":
+        return Work(2 * values * n, product, product)
+    live = product + itemsize * (values + k * n)
+    return Work(3 * 2 * values * n, 3 * product + 3 * itemsize * values, live)
+
+
+def same_shape(params: Params, mode: Mode) -> Twin:
+    """The dense product of the same shape: what A costs with its zeros stored."""
+    m, k, n = shape(params)
+    return Twin("same_shape", "dense_matmul", {"m": m, "k": k, "n": n, "grads": "both"}, mode)
+
+
+def narrower(kind: str, params: Params, mode: Mode) -> Twin:
+    """The dense product with k·density columns of A: as many parameters, and as many FLOP, as A stores."""
+    m, k, n = shape(params)
+    columns = max(1, round(float(params["density"]) * k))
+    return Twin(kind, "dense_matmul", {"m": m, "k": columns, "n": n, "grads": "both"}, mode)
+
+
+# -- pieces of formulations -------------------------------------------------------------------------------------------
+
+
+def by_columns(ops: Ops, b: Array, per_column: int, product: Callable[[Array], Array]) -> Array:
+    """product(b), or over slices of b's columns where it would make more than TEMPORARY values at `per_column` each."""
+    n, width = b.shape[1], max(1, TEMPORARY // per_column)
+    if width >= n:
+        return product(b)
+    return ops.concat([product(b[:, i : i + width]) for i in range(0, n, width)], 1)
+
+
+def summed_over_columns(x: Array, y: Array, per_column: int, product: Callable[[Array, Array], Array]) -> Array:
+    """product(x, y), which sums over their columns, or the sum of it over slices of the columns as in `by_columns`."""
+    n, width = x.shape[1], max(1, TEMPORARY // per_column)
+    out = product(x[:, :width], y[:, :width]) if width < n else product(x, y)
+    for i in range(width, n, width):
+        out = out + product(x[:, i : i + width], y[:, i : i + width])
+    return out
+
+
+def transpose(ops: Ops, x: Array) -> Array:
+    """The transpose of a matrix."""
+    return ops.permute_dims(x, (1, 0))
+
+
+class Ell(NamedTuple):
+    """Rows padded to the longest: `columns` (rows, longest) int32, `slots` (rows, longest) int32, `filled` bool.
+
+    `slots` says which stored value stands there. Padding has column 0 and slot 0; where `filled` is False it counts for
+    nothing and its value must be zero.
+    """
+
+    columns: HostArray
+    slots: HostArray
+    filled: HostArray
+
+
+def padded(pattern: Pattern) -> Ell:
+    """A pattern with every row padded to the longest."""
+    lengths = np.diff(pattern.indptr)
+    filled = np.arange(max(1, pattern.longest)) < lengths[:, None]
+    columns, slots = np.zeros(filled.shape, np.int32), np.zeros(filled.shape, np.int32)
+    columns[filled] = pattern.indices
+    slots[filled] = np.arange(len(pattern.indices))
+    return Ell(columns, slots, filled)
+
+
+# -- the train step ---------------------------------------------------------------------------------------------------
+
+Prepare: TypeAlias = Callable[[Ops, Inputs, Params], Sequence[Array | Matrix]]
+Restore: TypeAlias = Callable[[HostArray, Inputs, Params], HostArray]
+
+
+class Products(NamedTuple):
+    """The three products of a step: forward(values, b), sampled(dy, b) and backward(values, dy)."""
+
+    forward: Callable[[Array, Array], Array]
+    sampled: Callable[[Array, Array], Array]
+    backward: Callable[[Array, Array], Array]
+
+
+def train_step(
+    note: str,
+    values: Callable[[Inputs, Params], HostArray],
+    rest: Prepare,
+    products: Callable[..., Products],
+    restore: Restore = lambda values, x, params: values,
+) -> Formulation:
+    """A train step from its three products, written by hand.
+
+    `values(inputs, params)` is the parameter as this formulation stores it; `rest` its further operands;
+    `products(ops, params, *rest)` the products; `restore` puts the stored parameter back into the order of the input.
+    """
+
+    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+        host = (values(x, params), x["b"], x["target"])
+        return [*(ops.asarray(v) for v in host), *rest(ops, x, params)]
+
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        n = int(params["n"])
+
+        def run(a: Array, b: Array, target: Array, *others: Array) -> tuple[Array, ...]:
+            forward, sampled, backward = products(ops, params, *others)
+            error = forward(a, b) - target
+            dy = error / n
+            loss = ops.sum(error * error) * (0.5 / n)
+            return loss, a - LEARNING_RATE * sampled(dy, b), backward(a, dy)
+
+        return run
+
+    def restored(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+        loss, a, grad_b = outputs
+        return {"loss": loss, "a": restore(a, x, params), "grad_b": grad_b}
+
+    return Formulation(note=note, prepare=prepare, step=step, restore=restored)
+
+
+def forward_step(note: str, prepare: Prepare, product: Callable[..., Array]) -> Formulation:
+    """A product from its operands; `product(ops, params, *operands)` gives Y (m, n)."""
+
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        return lambda *operands: (product(ops, params, *operands),)
+
+    return Formulation(note=note, prepare=prepare, step=step, restore=lambda outputs, x, params: {"y": outputs[0]})
+
+
+def native_product(ops: Ops, params: Params, a: Matrix, b: Array) -> Array:
+    """The framework's own sparse product."""
+    return ops.sparse_matmul(a, b)
+
+
+def dense_products(ops: Ops, params: Params, mask: Array) -> Products:
+    """A dense with zeros: the framework's dense products, and a mask of A's shape on its gradient."""
+    return Products(
+        ops.matmul,
+        lambda dy, b: ops.matmul(dy, transpose(ops, b)) * mask,
+        lambda a, dy: ops.matmul(transpose(ops, a), dy),
+    )

@@ -1,0 +1,324 @@
+"""A sparse weight matrix times a dense one: A (M×K, density δ) · B (K×N), and its SGD step.
+
+The pattern is that of a layer trained on the digits and pruned by magnitude, a uniform one, or any `.smtx` file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from backends.ops import CSR, Array, HostArray, Matrix, Ops
+from workloads.base import Axis, Formulation, Inputs, Mode, Params, Point, Twin, Work, Workload
+from workloads.common import patterns, sparse
+from workloads.common.patterns import Pattern
+from workloads.common.smtx import SmtxError, read_smtx
+from workloads.common.sparse import Products, by_columns, summed_over_columns, transpose
+
+_SMTX = "smtx:"
+
+
+def from_smtx(path: str | Path, n: int) -> Params:
+    """Axes of the product of a `.smtx` pattern with `n` columns; SmtxError where the file cannot be one."""
+    pattern = read_smtx(path)
+    (m, k), nnz = pattern.shape, len(pattern.indices)
+    if nnz == 0 or max(m, k) > 1e6:
+        raise SmtxError(f"{path}: {nnz} non-zeros in {m}×{k}, expected at least 1 in at most 1000000×1000000")
+    return {"m": m, "k": k, "n": n, "density": nnz / (m * k), "pattern": f"{_SMTX}{path}"}
+
+
+def inputs(params: Params, seed: int) -> Inputs:
+    """`a` (nnz,) with `a_indices` and `a_indptr` (int32 CSR), `b` (k, n), `target` (m, n)."""
+    m, k, _ = sparse.shape(params)
+    density, kind = float(params["density"]), str(params["pattern"])
+    rng = np.random.default_rng([seed, 1])
+    if kind == "magnitude":
+        weights = patterns.trained_weights(m, k, seed)
+        pattern = patterns.magnitude(weights, density)
+        values = patterns.take(weights, pattern)
+    elif kind == "uniform":
+        pattern = patterns.uniform(m, k, density, rng)
+        values = sparse.scaled_normal(pattern.indices.shape, params, rng)
+    elif kind.startswith(_SMTX):
+        pattern = read_smtx(kind.removeprefix(_SMTX))
+        if pattern.shape != (m, k) or len(pattern.indices) != patterns.non_zeros(m, k, density):
+            found = f"{pattern.shape[0]}×{pattern.shape[1]} with {len(pattern.indices)} non-zeros"
+            raise ValueError(f"{kind} is {found}, the axes say {m}×{k} with density {density:g}; give the file's own")
+        values = sparse.scaled_normal(pattern.indices.shape, params, rng)
+    else:
+        raise ValueError(f"axis pattern of unstructured_sparse is {kind!r}, expected magnitude, uniform or smtx:FILE")
+    return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(params, seed)}
+
+
+def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
+    """By dense products of A with its zeros; gradients are taken at the non-zeros."""
+    pattern = _pattern(x, params)
+    dense = np.zeros(pattern.shape, x["a"].dtype)
+    dense[pattern.rows, pattern.indices] = x["a"]
+    return sparse.reference(dense, lambda full: patterns.take(full, pattern), x, mode)
+
+
+def work(params: Params, mode: Mode, itemsize: int) -> Work:
+    """Forward 2·nnz·N FLOP and nnz(e+4) + 4(M+1) + e(KN+MN) bytes; the step's are in `sparse.work`."""
+    m, k, _ = sparse.shape(params)
+    nnz = patterns.non_zeros(m, k, float(params["density"]))
+    return sparse.work(params, mode, itemsize, values=nnz, indices=nnz, rows=m)
+
+
+def twins(params: Params, mode: Mode) -> Sequence[Twin]:
+    """The same shape dense (its useful FLOP are δ of the twin's), and equal work, M×δK · δK×N."""
+    return sparse.same_shape(params, mode), sparse.narrower("equal_work", params, mode)
+
+
+def _pattern(x: Inputs, params: Params) -> Pattern:
+    return Pattern(x["a_indices"], x["a_indptr"], sparse.shape(params)[:2])
+
+
+def _csr(x: Inputs, params: Params) -> CSR:
+    return CSR(x["a"], x["a_indices"], x["a_indptr"], sparse.shape(params)[:2])
+
+
+# -- forward ----------------------------------------------------------------------------------------------------------
+
+
+def _native(format: str) -> sparse.Prepare:
+    return lambda ops, x, params: [ops.sparse(_csr(x, params), format), ops.asarray(x["b"])]
+
+
+def _prepare_ell(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    ell = sparse.padded(_pattern(x, params))
+    values = np.where(ell.filled, x["a"][ell.slots], np.zeros((), x["a"].dtype))
+    return [ops.asarray(v) for v in (values, ell.columns.ravel(), x["b"])]
+
+
+def _ell(ops: Ops, params: Params, values: Array, columns: Array, b: Array) -> Array:
+    m, longest = values.shape
+    if b.shape[1] == 1:
+        picked = ops.reshape(ops.take(ops.reshape(b, (b.shape[0],)), columns), (m, longest))
+        return ops.sum(values * picked, 1, True)
+
+    def product(part: Array) -> Array:
+        picked = ops.reshape(ops.take(part, columns), (m, longest, part.shape[1]))
+        return ops.einsum("ml,mln->mn", values, picked)
+
+    return by_columns(ops, b, m * longest, product)
+
+
+def _prepare_segments(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    return [ops.asarray(v) for v in (x["a"], _pattern(x, params).rows, x["a_indices"], x["b"])]
+
+
+def _segments(ops: Ops, rows: int, values: Array, segments: Array, columns: Array, b: Array) -> Array:
+    """Rows of b, scaled by the values and summed by segment, (rows, n)."""
+    if b.shape[1] == 1:
+        picked = ops.take(ops.reshape(b, (b.shape[0],)), columns)
+        return ops.expand_dims(ops.segment_sum(values * picked, segments, rows), 1)
+    scale = ops.expand_dims(values, 1)
+    return by_columns(
+        ops, b, columns.shape[0], lambda part: ops.segment_sum(scale * ops.take(part, columns), segments, rows)
+    )
+
+
+def _dense(x: Inputs, params: Params) -> HostArray:
+    return _csr(x, params).dense()
+
+
+# -- train step -------------------------------------------------------------------------------------------------------
+
+_Sampled = Callable[..., Callable[[Array, Array], Array]]
+
+
+def _prepare_native(format: str, sampling: Callable[[Pattern], Sequence[HostArray]]) -> sparse.Prepare:
+    """The matrix, its transpose, the permutation of values between the two, and what the sampled product needs."""
+
+    def rest(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+        csr = _csr(x, params)
+        flipped, order = csr.transposed()
+        extra = (order, *sampling(_pattern(x, params)))
+        return [ops.sparse(csr, format), ops.sparse(flipped, format), *(ops.asarray(v) for v in extra)]
+
+    return rest
+
+
+def _native_products(sampled: _Sampled) -> Callable[..., Products]:
+    def products(ops: Ops, params: Params, a: Matrix, flipped: Matrix, order: Array, *extra: Array) -> Products:
+        def backward(values: Array, dy: Array) -> Array:
+            return ops.sparse_matmul(ops.sparse_with_values(flipped, ops.take(values, order)), dy)
+
+        return Products(
+            lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
+            sampled(ops, a, *extra),
+            backward,
+        )
+
+    return products
+
+
+def _sampled_native(ops: Ops, a: Matrix) -> Callable[[Array, Array], Array]:
+    return lambda dy, b: ops.sampled_matmul(a, dy, b)
+
+
+def _sampled_gather(ops: Ops, a: Matrix, rows: Array, columns: Array) -> Callable[[Array, Array], Array]:
+    def product(dy: Array, b: Array) -> Array:
+        return ops.sum(ops.take(dy, rows) * ops.take(b, columns), 1)
+
+    return lambda dy, b: summed_over_columns(dy, b, rows.shape[0], product)
+
+
+def _sampled_dense(ops: Ops, a: Matrix, flat: Array) -> Callable[[Array, Array], Array]:
+    def product(dy: Array, b: Array) -> Array:
+        full = ops.matmul(dy, transpose(ops, b))
+        return ops.take(ops.reshape(full, (full.shape[0] * full.shape[1],)), flat)
+
+    return product
+
+
+def _flat(pattern: Pattern) -> Sequence[HostArray]:
+    if pattern.shape[0] * pattern.shape[1] > 2**31 - 1:
+        raise ValueError(f"positions in {pattern.shape[0]}×{pattern.shape[1]} do not fit int32; use a gather instead")
+    return (pattern.flat.astype(np.int32),)
+
+
+_SAMPLED: Mapping[str, tuple[_Sampled, Callable[[Pattern], Sequence[HostArray]]]] = {
+    "native": (_sampled_native, lambda pattern: ()),
+    "gather": (_sampled_gather, lambda pattern: (pattern.rows, pattern.indices)),
+    "dense": (_sampled_dense, _flat),
+}
+
+
+def _native_step(note: str, format: str, sampling: str) -> Formulation:
+    sampled, operands = _SAMPLED[sampling]
+    return sparse.train_step(
+        note, lambda x, params: x["a"], _prepare_native(format, operands), _native_products(sampled)
+    )
+
+
+def _prepare_segment_step(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    pattern = _pattern(x, params)
+    flipped, order = pattern.transposed()
+    host = (pattern.rows, pattern.indices, flipped.rows, flipped.indices, order)
+    return [ops.asarray(v) for v in host]
+
+
+def _segment_products(
+    ops: Ops, params: Params, rows: Array, columns: Array, flipped_rows: Array, flipped_columns: Array, order: Array
+) -> Products:
+    m, k, _ = sparse.shape(params)
+    return Products(
+        lambda values, b: _segments(ops, m, values, rows, columns, b),
+        _sampled_gather(ops, None, rows, columns),
+        lambda values, dy: _segments(ops, k, ops.take(values, order), flipped_rows, flipped_columns, dy),
+    )
+
+
+def _prepare_mask(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    return [ops.asarray(_csr(x, params)._replace(values=np.ones_like(x["a"])).dense())]
+
+
+# -- presets ----------------------------------------------------------------------------------------------------------
+
+
+def _params(m: int, k: int, n: int, density: float, pattern: str = "magnitude") -> Params:
+    return {"m": m, "k": k, "n": n, "density": density, "pattern": pattern}
+
+
+def _sweep(m: int, k: int, columns: Sequence[int], densities: Sequence[float], at: float = 0.1) -> tuple[Point, ...]:
+    """Every density at every number of columns; at density `at` all formulations run and the main table has its row."""
+    return tuple(
+        Point(_params(m, k, n, d), survey=d == at, headline=d == at, group=f"{m}x{k} n={n}")
+        for n in columns
+        for d in sorted(densities, key=lambda d: (d != at, -d))
+    )
+
+
+_QUICK = (
+    *_sweep(1024, 1024, (1, 128), (0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)),
+    *(
+        Point(_params(1024, 1024, n, 0.1, "uniform"), survey=False, headline=False, group=f"1024x1024 n={n}")
+        for n in (1, 128)
+    ),
+    Point(_params(1024, 1024, 128, 0.1), "train_step", group="train 1024x1024 n=128"),
+)
+
+WORKLOAD = Workload(
+    name="unstructured_sparse",
+    title="unstructured sparse product",
+    source="Gale, Zaharia and Elsen 2020, Sparse GPU Kernels for Deep Learning (arXiv:2006.10901), §2",
+    axes={**sparse.AXES, "pattern": Axis(help="magnitude, uniform or smtx:FILE", kind=str)},
+    presets={
+        "smoke": (
+            Point(_params(64, 48, 8, 0.2)),
+            Point(_params(64, 48, 1, 0.2)),
+            Point(_params(64, 48, 8, 0.2, "uniform")),
+            Point(_params(64, 48, 8, 0.2), "train_step"),
+        ),
+        "quick": _QUICK,
+        "standard": (
+            *_sweep(7680, 2560, (1, 128, 1500), (0.2, 0.1, 0.05, 0.02, 0.01)),
+            Point(_params(7680, 2560, 128, 0.1), "train_step", group="train 7680x2560 n=128"),
+        ),
+        "full": (
+            *_sweep(8192, 2048, (128,), (0.2, 0.1, 0.05, 0.02, 0.01)),
+            *_sweep(10752, 3584, (1, 1500, 6000), (0.2, 0.1, 0.05, 0.02, 0.01)),
+            Point(_params(10752, 3584, 1500, 0.1), "train_step", group="train 10752x3584 n=1500"),
+        ),
+    },
+    inputs=inputs,
+    reference=reference,
+    formulations={
+        "forward": {
+            "csr": sparse.forward_step("the framework's own CSR product", _native("csr"), sparse.native_product),
+            "csc": sparse.forward_step("the framework's own CSC product", _native("csc"), sparse.native_product),
+            "coo": sparse.forward_step("the framework's own COO product", _native("coo"), sparse.native_product),
+            "bag": sparse.forward_step(
+                "a weighted embedding bag for each row of A", _native("bag"), sparse.native_product
+            ),
+            "ell": sparse.forward_step(
+                "rows padded to the longest, long where pruned unevenly; a batched product of gathered rows of B",
+                _prepare_ell,
+                _ell,
+            ),
+            "gather_segment": sparse.forward_step(
+                "a row of B for each non-zero, scaled, summed over the rows of A",
+                _prepare_segments,
+                lambda ops, params, *operands: _segments(ops, int(params["m"]), *operands),
+            ),
+            "masked_dense": sparse.forward_step(
+                "A stored with its zeros, the dense product",
+                lambda ops, x, params: [ops.asarray(_dense(x, params)), ops.asarray(x["b"])],
+                lambda ops, params, a, b: ops.matmul(a, b),
+            ),
+        },
+        "train_step": {
+            "csr": _native_step("CSR products, the framework's own sampled product", "csr", "native"),
+            "csr_gather": _native_step(
+                "CSR products; the gradient of A from a row of ∂Y and of B for each non-zero", "csr", "gather"
+            ),
+            "csr_dense_sample": _native_step(
+                "CSR products; the gradient of A dense, then taken at the non-zeros", "csr", "dense"
+            ),
+            "coo": _native_step("COO products, the framework's own sampled product", "coo", "native"),
+            "bag_gather": _native_step("embedding bags; the gradient of A gathered", "bag", "gather"),
+            "bag_dense_sample": _native_step(
+                "embedding bags; the gradient of A dense, then taken at the non-zeros", "bag", "dense"
+            ),
+            "gather_segment": sparse.train_step(
+                "gathered rows and segment sums in every product",
+                lambda x, params: x["a"],
+                _prepare_segment_step,
+                _segment_products,
+            ),
+            "masked_dense": sparse.train_step(
+                "A stored with its zeros, dense products, a mask on the gradient",
+                _dense,
+                _prepare_mask,
+                sparse.dense_products,
+                lambda a, x, params: patterns.take(a, _pattern(x, params)),
+            ),
+        },
+    },
+    work=work,
+    twins=twins,
+)
