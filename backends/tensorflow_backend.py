@@ -1,0 +1,376 @@
+"""TensorFlow as a backend: eager, `tf.function` (graph) and XLA (compiled), on cpu, cuda and tpu.
+
+Methods are the raw operations (`tf.raw_ops`, public) where the wrapper above them costs more than the work of a small
+case, half to two thirds of a call. What differs from the other frameworks:
+
+- Arrays are tf.Tensor and immutable. `tf.constant` copies host memory, it never aliases it.
+- On the CPU, TensorFlow computes before it returns. `wait` does not rely on it; see there.
+- oneDNN is switched on: TensorFlow leaves it off on some CPUs, where convolutions then take 1.3 to 2.5 times as long.
+- `compiled` is compiled and run inside `compile`: XLA refuses only when it first sees the call, see `compile`.
+- int32 tensors are kept on the host by a GPU build unless they are copied by hand, as `asarray` does. A `tf.function`
+  moves its int32 arguments back to the host; that is TensorFlow's own cost and is measured as such.
+
+Keras is not imported: TensorFlow's `__init__` loads it for its registrations, 1500 modules and a second, unless told
+to look for the legacy package, which is not there. Only the GPU and TPU parts of this file have not been run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.ops import (
+    CSR,
+    Array,
+    Backend,
+    Compiled,
+    Device,
+    Execution,
+    HostArray,
+    Layout,
+    Matrix,
+    Ops,
+    Scalar,
+    Unsupported,
+)
+from backends.tensorflow_calls import direct_call, refusal, translated
+from backends.tensorflow_sparse import Sparse
+
+_KINDS = {"cpu": "CPU", "cuda": "GPU", "tpu": "TPU"}
+
+
+class TensorflowOps(Ops):
+    """Arrays are tf.Tensor; sparse operands are the named tuples of `tensorflow_sparse`."""
+
+    def __init__(self, device: Device) -> None:
+        import tensorflow as tf  # here, so that listing the backends imports no framework
+
+        self.device = device
+        self._tf = tf
+        self._raw = tf.raw_ops
+        self._xla = False  # true while `compile` traces for XLA
+        self._constants: dict[tuple[str, tuple[int, ...]], Array] = {}
+        self._name = _select(tf, device)
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        self._sparse = Sparse(tf, self._ints)
+
+    def _ints(self, values: tuple[int, ...], dtype: str = "int32") -> Array:
+        """A small integer tensor, made once: from a Python tuple each call would cost 30 µs. A scalar from `(n,)`."""
+        found = self._constants.get((dtype, values))
+        if found is None:
+            with self._tf.init_scope():  # an eager tensor, also while a graph is being traced
+                found = self._constants[dtype, values] = self._tf.constant(values, dtype)
+        return found
+
+    # -- transfer ---------------------------------------------------------------------------------------------------
+    def asarray(self, x: HostArray) -> Array:
+        tensor = self._tf.constant(np.ascontiguousarray(x).reshape(x.shape))
+        return tensor.gpu() if self.device.kind == "cuda" and tensor.dtype == self._tf.int32 else tensor
+
+    def filters(self, w: HostArray) -> Array:
+        return self.asarray(w)
+
+    def to_numpy(self, x: Array) -> HostArray:
+        host: HostArray = x.numpy()
+        return host
+
+    def wait(self, outputs: Sequence[Array]) -> None:
+        """Exporting a tensor by DLPack blocks until its producer has run, and copies nothing; 0.6 µs an output.
+
+        On a GPU the producer has run when it is enqueued, so that the device is waited for after that.
+        """
+        for output in outputs:
+            self._tf.experimental.dlpack.to_dlpack(output)
+        if self.device.kind != "cpu":
+            with self._tf.device(self._name):
+                self._raw.SyncDevice()
+
+    # -- array API standard -----------------------------------------------------------------------------------------
+    def astype(self, x: Array, dtype: str) -> Array:
+        return self._tf.cast(x, dtype)
+
+    def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
+        return self._raw.Reshape(tensor=x, shape=self._ints(tuple(shape)))
+
+    def permute_dims(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return self._raw.Transpose(x=x, perm=self._ints(tuple(axes)))
+
+    def expand_dims(self, x: Array, axis: int) -> Array:
+        return self._raw.ExpandDims(input=x, axis=self._ints((axis,)))
+
+    def concat(self, xs: Sequence[Array], axis: int) -> Array:
+        return self._tf.concat(xs, axis)
+
+    def stack(self, xs: Sequence[Array], axis: int) -> Array:
+        return self._raw.Pack(values=list(xs), axis=axis)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
+        return self._tf.zeros(shape, dtype)
+
+    def sum(self, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+        return self._raw.Sum(input=x, axis=self._axes(x, axis), keep_dims=keepdims)
+
+    def max(self, x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
+        return self._raw.Max(input=x, axis=self._axes(x, axis), keep_dims=keepdims)
+
+    def _axes(self, x: Array, axis: int | tuple[int, ...] | None) -> Array:
+        if axis is None:
+            return self._ints(tuple(range(x.shape.rank)))
+        return self._ints((axis,) if isinstance(axis, int) else tuple(axis))
+
+    def exp(self, x: Array) -> Array:
+        return self._raw.Exp(x=x)
+
+    def log(self, x: Array) -> Array:
+        return self._raw.Log(x=x)
+
+    def sqrt(self, x: Array) -> Array:
+        return self._raw.Sqrt(x=x)
+
+    def where(self, condition: Array, x: Array, y: Array) -> Array:
+        return self._raw.SelectV2(condition=condition, t=x, e=y)
+
+    def maximum(self, x: Array, y: Array | float) -> Array:
+        return self._raw.Maximum(x=x, y=y)
+
+    def take(self, x: Array, indices: Array, axis: int = 0) -> Array:
+        return self._raw.GatherV2(params=x, indices=indices, axis=axis)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        if a.shape.rank == 2 and b.shape.rank == 2:
+            return self._raw.MatMul(a=a, b=b)
+        return self._tf.matmul(a, b)
+
+    def einsum(self, equation: str, *xs: Array) -> Array:
+        if len(xs) <= 2 and "->" in equation:  # more operands: tf.einsum looks for a good order
+            return self._raw.Einsum(inputs=xs, equation=equation.replace(" ", ""))
+        return self._tf.einsum(equation, *xs)
+
+    # -- neural networks --------------------------------------------------------------------------------------------
+    def relu(self, x: Array) -> Array:
+        return self._raw.Relu(features=x)
+
+    def softplus(self, x: Array) -> Array:
+        return self._raw.Softplus(features=x)
+
+    def softmax(self, x: Array, axis: int) -> Array:
+        return self._tf.nn.softmax(x, axis)
+
+    def log_softmax(self, x: Array, axis: int) -> Array:
+        return self._tf.nn.log_softmax(x, axis)
+
+    def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
+        return self._raw.Conv2D(
+            input=x,
+            filter=w,
+            strides=_spatial(stride, layout),
+            padding="EXPLICIT" if padding else "VALID",
+            explicit_paddings=_paddings(padding, layout) if padding else [],
+            data_format=layout.upper(),
+        )
+
+    def max_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
+        window = _spatial(size, layout)
+        return self._raw.MaxPool(input=x, ksize=window, strides=window, padding="VALID", data_format=layout.upper())
+
+    def avg_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
+        window = _spatial(size, layout)
+        return self._raw.AvgPool(value=x, ksize=window, strides=window, padding="VALID", data_format=layout.upper())
+
+    # -- sparse -----------------------------------------------------------------------------------------------------
+    def sparse(self, csr: CSR, format: str, block: int = 1) -> Matrix:
+        try:
+            return self._sparse.make(csr, format, self.asarray)
+        except Exception as error:
+            raise refusal(self._tf, error) or error from error
+
+    def sparse_matmul(self, a: Matrix, b: Array) -> Array:
+        return self._sparse.matmul(a, b)
+
+    def sparse_values(self, a: Matrix) -> Array:
+        return a.values
+
+    def sparse_with_values(self, a: Matrix, values: Array) -> Matrix:
+        return self._sparse.with_values(a, values)
+
+    def sampled_matmul(self, a: Matrix, x: Array, y: Array) -> Array:
+        raise Unsupported("TensorFlow has no sampled dense-dense product; it gathers both operands' rows instead")
+
+    def segment_sum(self, x: Array, segment_ids: Array, num_segments: int) -> Array:
+        return self._sparse.segment_sum(x, segment_ids, num_segments, self._xla)
+
+    # -- gradients --------------------------------------------------------------------------------------------------
+    def value_and_grad(
+        self, fn: Callable[..., Any], argnums: Sequence[int], has_aux: bool = False
+    ) -> Callable[..., tuple[Any, tuple[Array, ...]]]:
+        tape_of, dense = self._tf.GradientTape, self._tf.convert_to_tensor
+        zero = self._tf.UnconnectedGradients.ZERO  # an argument the loss does not depend on: zeros, as in JAX
+        numbers = tuple(argnums)
+
+        def run(*args: Any) -> tuple[Any, tuple[Array, ...]]:
+            sources = [args[i] for i in numbers]
+            with tape_of(watch_accessed_variables=False) as tape:
+                tape.watch(sources)
+                value = fn(*args)
+            grads = tape.gradient(value[0] if has_aux else value, sources, unconnected_gradients=zero)
+            return value, tuple([dense(g) for g in grads])  # a gather's gradient comes as IndexedSlices
+
+        return run
+
+    def stop_gradient(self, x: Array) -> Array:
+        return self._raw.StopGradient(input=x)
+
+    # -- running ----------------------------------------------------------------------------------------------------
+    def compile(
+        self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
+    ) -> Compiled:
+        """Trace a ConcreteFunction for `args`; it can never retrace, a call with other shapes is the caller's error.
+
+        XLA compiles, and refuses, at the first call: `compiled` is called here twice, and `compile_s` is the first
+        call less the second, so that it means what an ahead-of-time compilation's does and the worker's first call
+        only runs. Grappler (graph) has no such step: it works inside the worker's first call, `compile_s` is None.
+        """
+        if execution == "eager":
+            return Compiled(call=translated(self._tf, fn), flags={"call": "eager"})
+        compiled = execution == "compiled"
+        function = self._tf.function(fn, autograph=False, jit_compile=compiled)
+        start = time.perf_counter()
+        self._xla = compiled
+        try:
+            concrete = function.get_concrete_function(*args)
+        except Exception as error:
+            raise refusal(self._tf, error) or error from error
+        finally:
+            self._xla = False
+        trace_s = time.perf_counter() - start
+        direct, how = direct_call(self._tf, concrete, args, compiled)
+        call = translated(self._tf, direct)
+        compile_s = max(0.0, self._timed(call, args) - self._timed(call, args)) if compiled else None
+        return Compiled(
+            call=call,
+            trace_s=trace_s,
+            compile_s=compile_s,
+            flags={"call": how},
+            traces=lambda: int(function.experimental_get_tracing_count()) - 1,
+        )
+
+    def _timed(self, call: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]) -> float:
+        start = time.perf_counter()
+        self.wait(call(*args))
+        return time.perf_counter() - start
+
+    def settings(self) -> dict[str, Scalar]:
+        config = self._tf.config
+        build = self._tf.sysconfig.get_build_info()
+        return {
+            "tensorflow": self._tf.__version__,
+            "threads": config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
+            "inter_op_threads": config.threading.get_inter_op_parallelism_threads() or os.cpu_count(),
+            "onednn": _onednn(),
+            "tf32": bool(config.experimental.tensor_float_32_execution_enabled()),
+            "soft_device_placement": bool(config.get_soft_device_placement()),
+            "cuda": build.get("cuda_version"),
+            "cudnn": build.get("cudnn_version"),
+            "xla_flags": os.environ.get("XLA_FLAGS"),
+            "tf_xla_flags": os.environ.get("TF_XLA_FLAGS"),
+        }
+
+    def reset_peak_bytes(self) -> None:
+        if self.device.kind != "cpu":
+            self._tf.config.experimental.reset_memory_stats(self._name)
+
+    def device_peak_bytes(self) -> int | None:
+        if self.device.kind == "cpu":
+            return None
+        return int(self._tf.config.experimental.get_memory_info(self._name)["peak"])
+
+
+def _spatial(n: int, layout: Layout) -> list[int]:
+    return [1, n, n, 1] if layout == "nhwc" else [1, 1, n, n]
+
+
+def _paddings(n: int, layout: Layout) -> list[int]:
+    return [0, 0, n, n, n, n, 0, 0] if layout == "nhwc" else [0, 0, 0, 0, n, n, n, n]
+
+
+def _onednn() -> bool | None:
+    try:  # no public way to ask; the environment variable alone would not say what the CPU's default was
+        from tensorflow.python.util import _pywrap_util_port
+    except ImportError:
+        return None
+    return bool(_pywrap_util_port.IsMklEnabled())
+
+
+def _select(tf: Any, device: Device) -> str:
+    """Make `device` the only one TensorFlow sees beside the host, so that no call pays for a device scope.
+
+    TensorFlow then numbers it 0. One process opens one device: once the runtime has started this cannot change.
+    """
+    for name, variable in (("intra_op", "TF_NUM_INTRAOP_THREADS"), ("inter_op", "TF_NUM_INTEROP_THREADS")):
+        wanted = int(os.environ.get(variable, "0"))
+        if wanted and getattr(tf.config.threading, f"get_{name}_parallelism_threads")() != wanted:
+            getattr(tf.config.threading, f"set_{name}_parallelism_threads")(wanted)
+    kind = _KINDS.get(device.kind)
+    if kind is None:
+        raise Unsupported(f"TensorFlow has no device {device}; it has {', '.join(_KINDS)}")
+    for other in ("GPU", "TPU"):
+        present = tf.config.list_physical_devices(other)
+        if kind == other and device.index >= len(present):
+            raise Unsupported(_absent(tf, f"/{kind}:{device.index}"))
+        visible = present[device.index : device.index + 1] if kind == other else []
+        if tf.config.get_visible_devices(other) != visible:
+            tf.config.set_visible_devices(visible, other)
+    name = f"/{kind}:0"
+    if kind == "TPU":  # the default device is a GPU or the host, never a TPU; the scope holds for the whole thread
+        tf.device(name).__enter__()
+    return name
+
+
+def _absent(tf: Any, name: str) -> str:
+    try:
+        with tf.device(name):
+            tf.random.uniform((1,))
+    except Exception as error:
+        return str(error).strip().splitlines()[0]
+    return f"TensorFlow lists no device {name} and ran it elsewhere"
+
+
+def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
+    return {
+        "TF_CPP_MIN_LOG_LEVEL": "2",  # errors are kept
+        "TF_ENABLE_ONEDNN_OPTS": "1",
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": str(threads),
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={cache / 'tensorflow-xla'}",
+        "TF_USE_LEGACY_KERAS": "1",
+        **({"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" else {}),
+    }
+
+
+def _devices() -> Sequence[Device]:
+    import tensorflow as tf
+
+    found = [Device("cpu")]
+    for kind in ("cuda", "tpu"):
+        found += [Device(kind, i) for i in range(len(tf.config.list_physical_devices(_KINDS[kind])))]
+    return found
+
+
+BACKEND = Backend(
+    name="tensorflow",
+    title="TensorFlow",
+    module="tensorflow",
+    distributions=("tensorflow",),
+    install='python -m pip install "hwlottery[tensorflow]"',
+    preload=("tensorflow",),
+    executions=("eager", "graph", "compiled"),
+    environ=_environ,
+    devices=_devices,
+    open=TensorflowOps,
+)
