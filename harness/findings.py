@@ -12,17 +12,12 @@ from typing import Any, Literal
 import msgspec
 import pandas as pd
 
-from harness.frame import first_line, point_name
+from harness.frame import first_line, point_name, rows_of
 from harness.intervals import none_if_nan, ranks
 from harness.metrics import CEILING_STREAM, GROUP, choose, grouped
 from harness.record import Record
 
 _PLACE = ("run", "mode", "dtype", "backend", "device")
-
-
-def rows_of(table: pd.DataFrame, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The rows of a frame as dicts, for loops that pandas would make slower."""
-    return (table if columns is None else table[list(columns)]).to_dict("records")  # type: ignore[return-value]
 
 
 class BreakEven(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,6 +94,13 @@ def first_line(text: str | None) -> str | None:
     return next((line.strip() for line in (text or "").splitlines() if line.strip()), None)
 
 
+def rows_of(table: pd.DataFrame, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The rows of a frame as dicts of plain Python values, for loops that pandas would make slower."""
+    names = list(table.columns if columns is None else columns)
+    values = zip(*(table[name].tolist() for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in values]
+
+
 def frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row a record, with the columns of `COLUMNS`; empty for no records."""
     rows = [_row(record) for record in records]

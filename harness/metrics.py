@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from harness.frame import point_name
+from harness.frame import point_name, rows_of
 from harness.intervals import median_intervals
 
 GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
@@ -178,7 +178,7 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     `work_ratio` is W. `memory_ratio` and `energy_ratio` compare like sources only and are unknown otherwise; the taxes
     are the ratios over W. Energy bounds are the widest that the two paths' bounds allow.
     """
-    rows: list[dict[str, Any]] = best[_COMPARED].to_dict("records")  # type: ignore[assignment]
+    rows = rows_of(best, _COMPARED)
     at = {tuple(row[name] for name in GROUP): k for k, row in enumerate(rows)}
     out: list[dict[str, Any]] = []
     pairs: list[list[float]] = []
@@ -274,7 +274,7 @@ def ceilings(frame: pd.DataFrame) -> Ceilings:
     matmul: dict[tuple[str, str, str], Ceiling] = {}
     stream: dict[tuple[str, str, int], Ceiling] = {}
     wanted = frame["workload"].isin([CEILING_MATMUL, CEILING_STREAM]) & frame["time_min_s"].gt(0)
-    for row in frame[wanted & (frame["mode"] == "forward")].to_dict("records"):
+    for row in rows_of(frame[wanted & (frame["mode"] == "forward")]):
         run, device, dtype = str(row["run"]), str(row["device"]), str(row["dtype"])
         path = f"{row['backend']} {row['path']} {row['point']}"
         if row["workload"] == CEILING_MATMUL:

@@ -20,9 +20,8 @@ from harness.findings import (
     explain_outcomes,
     lottery_shift,
     portability,
-    rows_of,
 )
-from harness.frame import frame
+from harness.frame import frame, rows_of
 from harness.intervals import none_if_nan, verdict
 from harness.metrics import CEILING_STREAM, Ceiling, Ceilings, best_paths, ceilings, comparisons
 from harness.record import Record

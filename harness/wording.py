@@ -118,7 +118,7 @@ class Where:
     """The columns that say where a row ran; those that are the same in all rows are left out."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        self.runs = {run: f"run {n}" for n, run in enumerate(dict.fromkeys(row.run for row in rows), 1)}
+        self.runs = {run: f"run {n}" for n, run in enumerate(sorted({row.run for row in rows}), 1)}
         self.dtypes = len({row.dtype for row in rows}) > 1
         self.devices = len({row.device for row in rows}) > 1
 
@@ -127,8 +127,11 @@ class Where:
         parts = [row.backend]
         parts += [row.device] if self.devices else []
         parts += [row.dtype] if self.dtypes else []
-        parts += [self.runs[row.run]] if len(self.runs) > 1 else []
-        return " ".join(parts)
+        return " ".join(parts) + self.run(row.run)
+
+    def run(self, run: str) -> str:
+        """The short name of a run after a blank, nothing where there is one run only."""
+        return f" {self.runs.get(run, run)}" if len(self.runs) > 1 else ""
 
 
 # -- what stands below the table ---------------------------------------------------------------------------------------
@@ -144,15 +147,14 @@ def footer(summary: Summary) -> list[str]:
     if len(where.runs) > 1:
         lines.append("runs: " + ", ".join(f"{short} = {run}" for run, short in where.runs.items()) + ".")
     for even in summary.break_even:
-        place = f"{even.backend} {even.device} {even.dtype}"
-        place += f" {where.runs.get(even.run, even.run)}" if len(where.runs) > 1 else ""
+        place = f"{even.backend} {even.device} {even.dtype}{where.run(even.run)}"
         lines.append(f"break-even: {even.workload} [{even.point}] {even.mode}, {place}: {even.sentence}.")
-    lines += [f"ceiling: {_ceiling(one)}." for one in _top(summary.ceilings)]
+    lines += [f"ceiling{where.run(one.run)}: {_ceiling(one)}." for one in _top(summary.ceilings)]
     for p in summary.portability:
         if p.missing:
             gaps = (f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing)
             lines.append(
-                f"portability: {p.backend} {p.device} runs {p.ok} of {p.total} workloads and modes; "
+                f"portability: {p.backend} {p.device}{where.run(p.run)} runs {p.ok} of {p.total} workloads and modes; "
                 f"no path: {'; '.join(gaps)}."
             )
     for moved in [one for one in summary.lottery if one.shift][:3]:
