@@ -14,7 +14,7 @@ from workloads.base import LEARNING_RATE
 from workloads.common import networks
 
 OPS = NumpyOps(Device("cpu"))
-CNN = {"network": "vgg8b", "batch": 2, "side": 16, "channels": 3, "width": 1 / 32}
+CNN = {"network": "vgg8b", "batch": 2, "side": 32, "channels": 3, "width": 1 / 32}
 MLP = {"batch": 8, "features": 64, "hidden": 32, "layers": 2}
 LOCAL_MLP = {"network": "mlp", "batch": 8, "side": 8, "channels": 1, "width": 1 / 32}
 LOCAL_CNN = {"network": "vgg8b", "batch": 2, "side": 32, "channels": 3, "width": 1 / 32}
@@ -247,9 +247,8 @@ def test_forward_forward_without_normalisation_is_refused(monkeypatch):
 def test_a_classifier_that_reads_the_map_in_another_order_is_refused(monkeypatch):
     """Channels-first without reordering the rows of the linear layer."""
     monkeypatch.setattr(networks, "put_weights", lambda ops, layer, w, layout: ops.asarray(w))
-    params = {**CNN, "side": 32}  # at 16 the flattened map is a single pixel: nothing to reorder
-    inputs, outputs = _run(dense_cnn.WORKLOAD, "nchw", params, "forward")
-    reference = dense_cnn.reference(upcast(inputs), params, "forward")
+    inputs, outputs = _run(dense_cnn.WORKLOAD, "nchw", CNN, "forward")
+    reference = dense_cnn.reference(upcast(inputs), CNN, "forward")
     verdict = judge(outputs, reference, upcast(inputs), dense_cnn.WORKLOAD.tolerances["float32", "forward"])
     assert not verdict.agrees
 

@@ -97,7 +97,7 @@ WORKLOAD = Workload(
     axes={
         "network": Axis(help="which list of layers", kind=str, choices=tuple(networks.VGG)),
         "batch": Axis(help="images", low=1, high=1e5),
-        "side": Axis(help="height and width of an image in pixels, a multiple of 16", low=16, high=1024),
+        "side": Axis(help="height and width of an image in pixels, halved by every max-pool", low=2, high=1024),
         "channels": Axis(help="channels of an image", low=1, high=64),
         "width": Axis(
             help="multiplier of the feature maps; below 1 of the linear layer too", kind=float, low=0.005, high=16
@@ -105,8 +105,8 @@ WORKLOAD = Workload(
     },
     presets={
         "smoke": (
-            _point("forward", "vgg8b", 2, 16, 1 / 32),
-            _point("train_step", "vgg8b", 2, 16, 1 / 32),
+            _point("forward", "conv2", 2, 8, 1 / 16),
+            _point("train_step", "conv2", 2, 8, 1 / 16),
         ),
         "quick": (
             _point("forward", "vgg8b", 32, 32, 1 / 4),

@@ -275,7 +275,7 @@ WORKLOAD = Workload(
     axes={
         "network": Axis(help="which list of hidden layers", kind=str, choices=("mlp", *networks.VGG)),
         "batch": Axis(help="images", low=1, high=1e6),
-        "side": Axis(help="height and width of an image in pixels; a multiple of 16 for a VGG", low=1, high=1024),
+        "side": Axis(help="height and width of an image in pixels; every max-pool halves it", low=1, high=1024),
         "channels": Axis(help="channels of an image", low=1, high=64),
         "width": Axis(
             help="multiplier of the 3×1024 units of the MLP, or of the feature maps", kind=float, low=0.005, high=64
@@ -285,8 +285,8 @@ WORKLOAD = Workload(
         "smoke": (
             _point("forward", "mlp", 8, 1 / 32, 8),
             _point("train_step", "mlp", 8, 1 / 32, 8),
-            _point("forward", "vgg8b", 2, 1 / 32, 16),
-            _point("train_step", "vgg8b", 2, 1 / 32, 32),
+            _point("forward", "conv2", 2, 1 / 16, 8),
+            _point("train_step", "conv2", 2, 1 / 16, 32),
         ),
         "quick": (_point("train_step", "mlp", 128, side=28),),
         "standard": (
