@@ -44,7 +44,7 @@ def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
 
 
 def work(params: Params, mode: Mode, itemsize: int) -> Work:
-    """2 FLOP a value. Triad reads two arrays of n values and writes one, 3·n·e bytes; dot reads one, e(n + 1024 + rows)."""
+    """2 FLOP a value. Triad: two arrays of n values read, one written, 3·n·e bytes. Dot: e(n + 1024 + rows)."""
     size, rows = _lengths(params)
     moved = itemsize * (3 * size if params["kernel"] == "triad" else size + WIDTH + rows)
     return Work(2 * size, moved, moved)
