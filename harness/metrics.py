@@ -19,6 +19,7 @@ from harness.frame import point_name, rows_of
 from harness.intervals import median_intervals
 
 GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
+_ITEMSIZE = {"float64": 8, "float32": 4}  # the rest take 2 bytes
 CEILING_MATMUL, CEILING_STREAM = "dense_matmul", "stream"
 SEVERITY = ("wrong", "crash", "oom", "timeout", "error", "unsupported", "estimated", "ok")  # the worst first
 
@@ -283,8 +284,10 @@ def ceilings(frame: pd.DataFrame) -> Ceilings:
                 matmul[run, device, dtype] = Ceiling(
                     run=run, device=device, dtype=dtype, working_set_bytes=None, per_s=rate, path=path
                 )
-        elif "bytes" in row["params"]:
-            size, rate = int(row["params"]["bytes"]), row["least_bytes"] / row["time_min_s"]
+        elif "elements" in row["params"]:
+            # The nominal size, so that kernels which differ by a vector share a level.
+            size = int(row["params"]["elements"]) * _ITEMSIZE.get(dtype, 2)
+            rate = row["least_bytes"] / row["time_min_s"]
             if (run, device, size) not in stream or rate > stream[run, device, size].per_s:
                 stream[run, device, size] = Ceiling(
                     run=run, device=device, dtype=None, working_set_bytes=size, per_s=rate, path=path

@@ -79,12 +79,18 @@ def _narrow_columns(where: Where) -> list[_Column]:
         _Column("time", 12, lambda row: _stacked(time_cell(row))),
         _Column("speed-up", 14, lambda row: _stacked(speed_up_cell(row.principal))),
         _Column("tax", 14, lambda row: _stacked(tax_cell(row.principal))),
-        _Column("memory, share\nenergy", 13, lambda r: f"{memory_cell(r)} {share_cell(r)}\n{_stacked(energy_cell(r))}"),
+        _Column("memory, share\nenergy", 13, _held_and_spent),
     ]
 
 
 _DENSE = [_Column("time", 25, time_cell), _Column("memory", 9, memory_cell), _Column("share", 7, share_cell)]
 _DENSE_NARROW = [_Column("time", 22, time_cell), *_DENSE[1:]]
+
+
+def _held_and_spent(row: Row) -> str:
+    memory, share = memory_cell(row), share_cell(row)
+    gap = " " if len(memory) + len(share) < 13 else "\n"
+    return f"{memory}{gap}{share}\n{_stacked(energy_cell(row))}"
 
 
 def _stacked(cell: str) -> str:

@@ -19,6 +19,7 @@ READS = (
     "tax = time ratio / useful-FLOP ratio: what a useful FLOP costs off the dense path, 1 = no penalty."
 )
 
+_MOST_GAPS = 6  # named in a line; JSON has all
 _PREFIXES = {9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p"}
 
 
@@ -152,7 +153,8 @@ def footer(summary: Summary) -> list[str]:
     lines += [f"ceiling{where.run(one.run)}: {_ceiling(one)}." for one in _top(summary.ceilings)]
     for p in summary.portability:
         if p.missing:
-            gaps = (f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing)
+            gaps = [f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing]
+            gaps = gaps if len(gaps) <= _MOST_GAPS else [*gaps[:_MOST_GAPS], f"and {len(gaps) - _MOST_GAPS} more"]
             lines.append(
                 f"portability: {p.backend} {p.device}{where.run(p.run)} runs {p.ok} of {p.total} workloads and modes; "
                 f"no path: {'; '.join(gaps)}."
@@ -182,7 +184,9 @@ def _precision(summary: Summary, rows: Sequence[Row]) -> list[str]:
         lines.append(f"{note}.")
     single = sum(row.processes == 1 for row in rows)
     if single:
-        lines.append(f"{single} of {len(rows)} times are of a single process and have no interval.")
+        lines.append(
+            f"{single} of {sum(row.processes > 0 for row in rows)} times are of a single process and have no interval."
+        )
     if any(row.principal and row.principal.verdict == "tie" for row in rows):
         noise = "" if summary.noise is None else f", or the difference is inside the A/A noise of {summary.noise:.0%}"
         lines.append(f"tie: the interval holds 1{noise}.")

@@ -285,7 +285,9 @@ def test_energy_ratios_need_one_source_and_keep_their_bounds():
 
 
 def _stream(size, seconds, **facts):
-    return record("stream", [seconds], params={"bytes": size}, formulation="triad", least_bytes=size, **facts)
+    """`size` nominal bytes moved in `seconds`; float16 so that small sizes are whole numbers of values."""
+    params = {"elements": size // 2, "kernel": "triad"}
+    return record("stream", [seconds], params=params, dtype="float16", least_bytes=size, **facts)
 
 
 def test_roofline_share_by_hand():
@@ -295,7 +297,7 @@ def test_roofline_share_by_hand():
 
 
 def test_the_matmul_ceiling_binds_where_intensity_is_high():
-    records = [idea([1.0], flop=100, least_bytes=1), dense([[1.0, 0.5]], backend="jax", flop=200), _stream(1, 0.001)]
+    records = [idea([1.0], flop=100, least_bytes=1), dense([[1.0, 0.5]], backend="jax", flop=200), _stream(2, 0.001)]
     row = _only(records)
     assert row.roofline_share == 0.25, "200 FLOP in the fastest sample, 0.5 s, of any backend"
 
@@ -324,7 +326,7 @@ def test_a_train_step_and_another_dtype_are_no_ceiling():
 
 
 def test_a_share_above_one_is_kept_and_marked():
-    row = _only([idea([0.1], flop=1000, least_bytes=1), dense([1.0]), _stream(1, 1e-6)])
+    row = _only([idea([0.1], flop=1000, least_bytes=1), dense([1.0]), _stream(2, 1e-6)])
     assert row.roofline_share == pytest.approx(10)
     assert row.share_suspect
 

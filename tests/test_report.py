@@ -223,7 +223,7 @@ def test_a_tie_is_printed_as_a_tie():
 
 
 def test_a_share_above_the_ceiling_is_printed_as_it_is_and_marked():
-    stream = record("stream", [1e-6], params={"bytes": 1}, formulation="triad", least_bytes=1)
+    stream = record("stream", [1e-6], params={"elements": 1, "kernel": "dot"}, least_bytes=4)
     text = render([idea([0.1], flop=141, least_bytes=1), dense([1.0]), stream], "markdown")
     assert _markdown_rows(text, IDEAS)[0]["share"] == "141 % ?"
     assert "the ceiling or the time is suspect" in text
@@ -260,11 +260,11 @@ def test_the_footer_counts_outcomes_and_says_how_sure_three_processes_are():
 
 def test_the_footer_has_break_even_and_the_ceilings():
     sweep = [idea([t] * 3, params={**SHAPE, "density": d}) for d, t in ((0.01, 0.25), (0.16, 4.0))]
-    stream = record("stream", [1.0], params={"bytes": 2**20}, formulation="triad", least_bytes=2**20)
+    stream = record("stream", [1.0], params={"elements": 2**18, "kernel": "dot"}, least_bytes=2**20)
     text = render([*sweep, dense([1.0] * 3), stream], "markdown")
     assert "numpy cpu float32: faster than dense below density 0.04 [0.04, 0.04]." in text
     assert "ceiling: cpu float32 dense product 1.00 kFLOP/s (numpy nn/eager k=8,m=8,n=4)." in text
-    assert "ceiling: cpu memory 1.05 MB/s at 1.00 MiB (numpy triad/eager bytes=1048576)." in text
+    assert "ceiling: cpu memory 1.05 MB/s at 1.00 MiB (numpy csr/eager elements=262144,kernel=dot)." in text
 
 
 def test_a_pipe_in_a_reason_does_not_break_a_markdown_table():
@@ -285,3 +285,9 @@ def test_reading_the_contract_imports_no_pandas():
     """pandas takes 0.4 s to import: only a report pays for it."""
     code = "import sys, harness, harness.record, harness.store; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_long_list_of_gaps_is_cut_and_counted():
+    records = [idea(workload=f"w{k}", status="unsupported", reason="no") for k in range(9)]
+    assert "runs 0 of 9 workloads and modes" in render(records, "markdown")
+    assert "and 3 more." in render(records, "markdown")
