@@ -58,6 +58,7 @@ class Planned:
     work: WorkFacts
     twins: tuple[TwinRef, ...]
     headline: bool
+    repeated: bool  # at a headline point or a twin of one: its best paths are measured again in the rounds
     survey: bool
     group: str
 
@@ -105,9 +106,26 @@ def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Ba
             only = ask.formulations if workload.role == "idea" else ()
             for one in _expand(workload, point, ask, runners, backends, workloads, only):
                 _add(planned, one)
+    if ask.preset == "smoke":
+        planned = _once(planned.values())
     if not planned:
         raise PlanError("nothing to run: no point, formulation and execution fits what was asked; see `list`")
     return list(planned.values())
+
+
+def _once(planned: Iterable[Planned]) -> dict[str, Planned]:
+    """`smoke` compares nothing: each formulation once, each execution once a workload, each idea with some twin."""
+    seen: set[tuple[object, ...]] = set()
+    out: dict[str, Planned] = {}
+    for one in planned:
+        c = one.case
+        formulation = (c.workload, c.mode, c.backend, c.device, c.formulation)
+        execution = (c.workload, c.mode, c.backend, c.device, c.execution, "execution")
+        point = (*one.point, "point")
+        if {formulation, execution, point} - seen:
+            out[c.key] = one
+            seen |= {formulation, execution, point}
+    return out
 
 
 def _chosen(kind: str, asked: Sequence[str], default: Sequence[str], known: Iterable[str]) -> list[str]:
@@ -171,6 +189,7 @@ def _expand(
                     work=_work(workload, params, point.mode, dtype),
                     twins=refs,
                     headline=point.headline and workload.role == "idea",
+                    repeated=point.headline,
                     survey=point.survey,
                     group=point.group,
                 )
@@ -180,7 +199,7 @@ def _expand(
         dense = workloads.get(twin.workload)
         if dense is None:
             raise PlanError(f"{workload.name} names the twin {twin.workload!r}, and no file defines that workload")
-        like = Point(twin.params, twin.mode, point.survey, False, f"{workload.name} {twin.kind} {point.group}")
+        like = Point(twin.params, twin.mode, point.survey, point.headline, f"{workload.name} {twin.kind} {point.group}")
         yield from _expand(dense, like, ask, runners, backends, workloads, ())
 
 
@@ -202,6 +221,7 @@ def _add(planned: dict[str, Planned], one: Planned) -> None:
         work=first.work,
         twins=known.twins or one.twins,
         headline=known.headline or one.headline,
+        repeated=known.repeated or one.repeated,
         survey=known.survey or one.survey,
         group=first.group,
     )
@@ -239,10 +259,13 @@ def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[li
 
 
 def finalists(planned: Sequence[Planned], records: Mapping[str, Record]) -> list[Planned]:
-    """The cases that may be the best path of their point: at most FINAL_MOST, within FINAL_FACTOR of the best."""
+    """The cases that may be the best path of their point: at most FINAL_MOST, within FINAL_FACTOR of the best.
+
+    Only of headline points and their twins: what has one process keeps it, and shows no interval.
+    """
     points: dict[tuple[object, ...], list[tuple[float, Planned]]] = defaultdict(list)
     for one in planned:
-        time = centre(records.get(one.case.key))
+        time = centre(records.get(one.case.key)) if one.repeated else None
         if time is not None:
             points[one.point].append((time, one))
     out: list[Planned] = []
@@ -263,5 +286,5 @@ def estimate_s(planned: Sequence[Planned], rounds: int) -> float:
     """Roughly how long the plan takes with cold compile caches, in seconds, if a third of the sweep runs."""
     survey = sum(_SECONDS[p.case.execution] for p in planned if p.survey)
     swept = sum(_SECONDS[p.case.execution] for p in planned if not p.survey) / 3
-    points = len({p.point for p in planned})
+    points = len({p.point for p in planned if p.repeated})
     return survey + swept + (rounds - 1) * points * _SECONDS["eager"]
