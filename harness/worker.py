@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from backends.discovery import backends
-from backends.ops import Backend, Device, HostArray, Ops, Unsupported
+from backends.ops import Backend, Device, HostArray, Ops, Scalar, Unsupported
 from harness import energy, outcome
 from harness.job import CaseJob, DataJob, Job, Measured
 from harness.measure import sample, settle
@@ -136,7 +136,7 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
     tolerance = workload.tolerances[case.dtype, case.mode]
     reference = load_arrays(Path(job.data) / "reference")
     verdict = judge(restored, reference, upcast(inputs), tolerance)
-    settings = {**ops.settings(), **compiled.flags, "threads_asked": job.threads}
+    settings = {k: _plain(v) for k, v in {**ops.settings(), **compiled.flags, "threads_asked": job.threads}.items()}
     if not verdict.agrees:
         return Measured(
             status="wrong", reason=verdict.reason, failure_class="precision", verdict=verdict, settings=settings
@@ -190,6 +190,14 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
         ),
         settings=settings,
     )
+
+
+def _plain(value: Scalar) -> Scalar:
+    """Frameworks give subclasses of str and int (a version that compares itself); JSON wants the plain ones."""
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
 
 
 def _retraced(times: int, verdict: Verdict) -> Measured:
