@@ -5,6 +5,8 @@ Imports PyTorch and its compiler: only an opened backend imports this file.
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +15,27 @@ import torch
 import torch._dynamo
 from torch._dynamo import exc
 from torch._dynamo.utils import compilation_time_metrics, counters
+from torch._inductor import exc as inductor_exc
 from torch._inductor import metrics
 
 from backends.ops import Array, Compiled, Scalar, Unsupported
 from backends.torch_sparse import refusal
 
-# A break of the graph; a lowering that Inductor lacks, no C++ compiler, no Triton.
-_REFUSALS = (exc.Unsupported, exc.ShortenTraceback)
+with warnings.catch_warnings():  # a part of Inductor uses a decorator that PyTorch itself has deprecated
+    warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+    importlib.import_module("torch._inductor.compile_fx")
+
+
+# A break of the graph, an operator that Inductor cannot lower, no C++ compiler or one that fails, no Triton.
+_REFUSALS = (
+    exc.Unsupported,
+    inductor_exc.OperatorIssue,
+    inductor_exc.InvalidCxxCompiler,
+    inductor_exc.CppCompileError,
+    inductor_exc.TritonMissing,
+    inductor_exc.GPUTooOldForTriton,
+    NotImplementedError,
+)
 
 
 def compiled(fn: Callable[..., tuple[Array, ...]]) -> Compiled:
@@ -81,12 +97,12 @@ def _flags(before: Counter[str]) -> dict[str, Scalar]:
 
 def _refused(error: exc.TorchDynamoException) -> Exception:
     """Unsupported, in one line, where PyTorch says no; the error itself where something went wrong."""
-    cause = getattr(error, "inner_exception", None)
+    cause = getattr(error, "inner_exception", error)
     if isinstance(cause, MemoryError | torch.OutOfMemoryError):
         return cause
-    if not isinstance(error, _REFUSALS):
+    if not isinstance(cause, _REFUSALS):
         return refusal(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     # After the first line stand an explanation (Dynamo) and the compiler's own output (C++).
     why = next((x for x in lines[1:] if x.startswith("Explanation:") or " error: " in x), "")
     return Unsupported("; ".join(x for x in (lines[0], why.removeprefix("Explanation: ")) if x))

@@ -9,6 +9,7 @@ device or pool is started.
 from __future__ import annotations
 
 import importlib
+import warnings
 from contextlib import suppress
 
 for _module in (
@@ -19,7 +20,8 @@ for _module in (
     "torch._inductor.fx_passes.fuse_attention",
     "torch.utils.cpp_extension",
 ):
-    with suppress(ImportError):  # private names: one that has moved is imported later, when a case needs it
+    with suppress(ImportError), warnings.catch_warnings():  # a private name that has moved is imported by who needs it
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         importlib.import_module(_module)
 
 with suppress(Exception):  # no C++ compiler: the case that compiles says so

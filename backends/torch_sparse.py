@@ -41,7 +41,8 @@ class Csc(NamedTuple):
 def refusal(error: RuntimeError) -> Exception:
     """What to raise for an error of PyTorch: Unsupported in its words where it says no, else the error itself."""
     says_no = isinstance(error, NotImplementedError) or _REFUSALS.search(str(error))
-    return Unsupported(str(error).splitlines()[0]) if says_no else error
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return Unsupported(lines[0] if lines else type(error).__name__) if says_no else error
 
 
 def convert(put: Callable[[HostArray], Array], csr: CSR, format: str, block: int) -> Matrix:
