@@ -62,8 +62,8 @@ class JaxOps(Ops):
     def asarray(self, x: HostArray) -> Array:
         if self._jax.dtypes.canonicalize_dtype(x.dtype) != x.dtype:
             self._jax.config.update("jax_enable_x64", True)
-        # Without may_alias=False an aligned host buffer is not copied, and writing to it later changes the operand.
-        array = self._jax.device_put(x, self._device, may_alias=False)
+        # Not jax.device_put: on a CPU it shares an aligned host buffer, whatever its may_alias says.
+        array = self._jnp.array(x, copy=True, device=self._device)
         return array.block_until_ready()
 
     def filters(self, w: HostArray) -> Array:
@@ -247,7 +247,7 @@ def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the allocator's peak is then the case's, not three quarters of it
     }
     if device.kind != "tpu":
-        variables |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_LIBRARY_PATH": os.devnull}
+        variables["TPU_SKIP_MDS_QUERY"] = "1"  # importing JAX on a TPU machine asks the metadata server otherwise
     return variables
 
 

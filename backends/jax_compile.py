@@ -17,6 +17,7 @@ COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
 YNN = "xla_cpu_experimental_ynn_fusion_type"
 TRIAL_ROUNDS = 5
 TRIAL_BUDGET_S = 1.0
+SMALL_FLOP = 1e7  # a fraction of a millisecond: what a setting changes there is less than what it costs to try
 MARGIN = 0.97  # another variant is kept only where it is clearly faster than XLA's default
 
 _compilations = 0
@@ -46,15 +47,16 @@ def compile(fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]
     """`jax.jit(fn).lower(*args).compile()`, for XLA's CPU backend the fastest of a few fusion settings.
 
     Its YNNPACK fusion is on by default. It wins 1.3–1.6× on dense products and their gradients and loses 1.3–2× on
-    convolutions, so each setting that could matter is compiled and called with `args`; the faster is kept. `trace_s`
-    and `compile_s` are those of the kept one alone, as if its setting had been known. Results of the framework's
-    refusal are Unsupported; any other error is the caller's.
+    convolutions, so each setting that could matter is compiled and called with `args`; the fastest is kept. `trace_s`
+    and `compile_s` are those of the kept one alone, as if its setting had been known. A refusal of the
+    framework's is Unsupported; any other error is the caller's, running out of memory too.
     """
     start = time.perf_counter()
     try:
         lowered = jax.jit(fn).lower(*args)
         trace_s = time.perf_counter() - start
-        variants = {name: _timed_compile(lowered, options) for name, options in _candidates(lowered, on_cpu).items()}
+        variants = {"default": _timed_compile(lowered, {})}
+        variants |= _offered(lowered, _candidates(lowered, on_cpu))
     except NotImplementedError as refusal:
         raise Unsupported(_words(refusal)) from refusal
     except jax.errors.JaxRuntimeError as refusal:
@@ -75,15 +77,27 @@ def compile(fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]
 
 
 def _candidates(lowered: Any, on_cpu: bool) -> dict[str, dict[str, str]]:
-    """Compiler options by the name under which they are recorded, those that can differ for this program only."""
-    options: dict[str, dict[str, str]] = {"default": {}}
-    if on_cpu:
+    """Compiler options beside the default, by the name that is recorded; only those that matter for this program."""
+    options: dict[str, dict[str, str]] = {}
+    if on_cpu and not 0 <= (lowered.cost_analysis() or {}).get("flops", -1) < SMALL_FLOP:  # -1 is unknown
         program = lowered.as_text()
         if "stablehlo.convolution" in program:
             options["LIBRARY_FUSION_TYPE_DOT"] = {YNN: "LIBRARY_FUSION_TYPE_DOT"}
         if "stablehlo.convolution" in program or "stablehlo.dot_general" in program:
             options["off"] = {YNN: ""}
     return options
+
+
+def _offered(lowered: Any, candidates: dict[str, dict[str, str]]) -> dict[str, tuple[Any, float]]:
+    """Those of the candidates that this jaxlib knows: the options are experimental and may go."""
+    offered = {}
+    for name, options in candidates.items():
+        try:
+            offered[name] = _timed_compile(lowered, options)
+        except jax.errors.JaxRuntimeError as refusal:
+            if "INVALID_ARGUMENT" not in str(refusal):
+                raise
+    return offered
 
 
 def _timed_compile(lowered: Any, options: dict[str, str]) -> tuple[Any, float]:
