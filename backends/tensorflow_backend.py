@@ -60,11 +60,16 @@ class TensorflowOps(Ops):
         self._sparse = Sparse(tf, self._ints)
 
     def _ints(self, values: tuple[int, ...], dtype: str = "int32") -> Array:
-        """A small integer tensor, made once: from a Python tuple each call would cost 30 µs. A scalar from `(n,)`."""
+        """A small integer tensor; eagerly made once, since from a Python tuple each call would cost 30 µs.
+
+        A graph gets a constant of its own: an eager tensor would become an input of it, and nothing that depends on
+        it (a transposition's order) could be folded.
+        """
+        if not self._tf.executing_eagerly():
+            return self._tf.constant(values, dtype)
         found = self._constants.get((dtype, values))
         if found is None:
-            with self._tf.init_scope():  # an eager tensor, also while a graph is being traced
-                found = self._constants[dtype, values] = self._tf.constant(values, dtype)
+            found = self._constants[dtype, values] = self._tf.constant(values, dtype)
         return found
 
     # -- transfer ---------------------------------------------------------------------------------------------------
@@ -165,12 +170,13 @@ class TensorflowOps(Ops):
         return self._tf.nn.log_softmax(x, axis)
 
     def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
+        name = _padding(x, w, stride, padding, layout)
         return self._raw.Conv2D(
             input=x,
             filter=w,
             strides=_spatial(stride, layout),
-            padding="EXPLICIT" if padding else "VALID",
-            explicit_paddings=_paddings(padding, layout) if padding else [],
+            padding=name,
+            explicit_paddings=_explicit(padding, layout) if name == "EXPLICIT" else [],
             data_format=layout.upper(),
         )
 
@@ -294,8 +300,22 @@ def _spatial(n: int, layout: Layout) -> list[int]:
     return [1, n, n, 1] if layout == "nhwc" else [1, 1, n, n]
 
 
-def _paddings(n: int, layout: Layout) -> list[int]:
+def _explicit(n: int, layout: Layout) -> list[int]:
     return [0, 0, n, n, n, n, 0, 0] if layout == "nhwc" else [0, 0, 0, 0, n, n, n, n]
+
+
+def _padding(x: Array, w: Array, stride: int, padding: int, layout: Layout) -> str:
+    """TensorFlow's own name for this padding where it has one: on the CPU a gradient with EXPLICIT takes twice as long.
+
+    SAME pads as much in all as makes ceil(length / stride) outputs, half of it, rounded down, in front.
+    """
+    if not padding:
+        return "VALID"
+    for axis in (0, 1):
+        length = x.shape[axis + (1 if layout == "nhwc" else 2)]
+        if (-(-length // stride) - 1) * stride + w.shape[axis] - length != 2 * padding:
+            return "EXPLICIT"
+    return "SAME"
 
 
 def _onednn() -> bool | None:

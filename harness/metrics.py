@@ -17,6 +17,8 @@ import pandas as pd
 
 from harness.frame import point_name, rows_of
 from harness.intervals import median_intervals
+from harness.record import Record
+from harness.statistics import process_centres
 
 GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
 _ITEMSIZE = {"float64": 8, "float32": 4}  # the rest take 2 bytes
@@ -222,6 +224,25 @@ def _against(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> tuple[dict[str
         figures["energy_ratio_low"] = _ratio(idea["energy_low_j"], twin["energy_high_j"])
         figures["energy_ratio_high"] = _ratio(idea["energy_high_j"], twin["energy_low_j"])
     return figures, rounds
+
+
+def noise_floor(records: Sequence[Record]) -> float | None:
+    """The A/A noise of the runs: how far from 1 the ratio of a case to itself came, as a share; None without controls.
+
+    Each control is paired with its case round by round, as an idea is with its twin. Of few pairs the largest is
+    taken, of many the 95th percentile: a difference inside it is what this machine makes of nothing.
+    """
+    cases = {(r.run, r.case.key, r.control): r for r in records if r.status == "ok" and r.time is not None}
+    floors = []
+    for (run, key, control), record in cases.items():
+        twin = cases.get((run, key, False))
+        if control and twin is not None and record.time is not None and twin.time is not None:
+            a, b = (([t.round for t in m.trials], process_centres(m.samples_s)) for m in (record.time, twin.time))
+            ratios = round_ratios(*a, *b)
+            if ratios:
+                ratio = median(ratios)
+                floors.append(max(ratio, 1 / ratio) - 1)
+    return float(np.quantile(floors, 0.95, method="higher")) if floors else None
 
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import TypeVar
 
 from backends.ops import EXECUTIONS, Backend, Device
 from harness.errors import UserError
@@ -25,9 +26,13 @@ PRESETS = ("smoke", "quick", "standard", "full")
 SWEEP_FACTOR = 3.0  # a formulation this many times slower than the best of the survey is not taken on a sweep
 FINAL_FACTOR = 1.15  # cases this close to the best of their point stay in the rounds
 FINAL_MOST = 2
+CONTROLS = 8  # pairs of an A/A control: their largest difference is the noise floor of the run
 
 # Seconds a case takes, roughly, with cold compile caches: only for the estimate of --dry-run.
 _SECONDS = {"eager": 0.8, "graph": 1.0, "compiled": 2.5}
+
+
+T = TypeVar("T")
 
 
 class PlanError(UserError):
@@ -275,7 +280,13 @@ def finalists(planned: Sequence[Planned], records: Mapping[str, Record]) -> list
     return out
 
 
-def shuffled(planned: Sequence[Planned], seed: int, round_: int) -> list[Planned]:
+def controls(finalists_: Sequence[Planned], seed: int) -> list[Planned]:
+    """The cases measured twice in every round, so that the run knows its own noise: CONTROLS of the finalists."""
+    ordered = sorted(finalists_, key=lambda one: one.case.key)
+    return random.Random(f"{seed}:controls").sample(ordered, min(CONTROLS, len(ordered)))
+
+
+def shuffled(planned: Sequence[T], seed: int, round_: int) -> list[T]:
     """The order of one round: random, the same for the same seed."""
     order = list(planned)
     random.Random(f"{seed}:{round_}").shuffle(order)

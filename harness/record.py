@@ -137,7 +137,7 @@ class TwinRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything learnt from one case."""
+    """Everything learnt from one case. A `control` is the A in A/A: the case measured once more against itself."""
 
     schema: int
     run: str
@@ -156,3 +156,4 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Scalar]
     environment: dict[str, Scalar]
     started_at: str
+    control: bool = False

@@ -71,7 +71,7 @@ class Runner:
         self._store = store
         self._watch = watch
         self._clock = _Clock()
-        self._records: dict[str, Record] = {r.case.key: r for r in store.before}
+        self._records: dict[str, Record] = {_place(r.case.key, r.control): r for r in store.before}
         self._servers: dict[tuple[str, str], Server] = {}
         self._dead: dict[tuple[str, str], str] = {}
         self._data: dict[str, Path | str] = {}
@@ -92,9 +92,10 @@ class Runner:
                         f"over {plan.SWEEP_FACTOR:g} times slower than the best, or its other execution faster"
                     )
                 self._step("sweep", swept, 0)
+                again = plan.finalists(self._planned, self._records)
+                controls = plan.controls(again, self._options.seed)
                 for round_ in range(1, self._options.rounds):
-                    again = plan.finalists(self._planned, self._records)
-                    self._step(f"round {round_ + 1} of {self._options.rounds}", again, round_)
+                    self._step(f"round {round_ + 1} of {self._options.rounds}", again, round_, controls)
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._finish()
@@ -158,38 +159,41 @@ class Runner:
 
     # -- cases --------------------------------------------------------------------------------------------------------
 
-    def _step(self, name: str, planned: Sequence[Planned], round_: int) -> None:
+    def _step(self, name: str, planned: Sequence[Planned], round_: int, controls: Sequence[Planned] = ()) -> None:
         began = time.monotonic()
-        order = plan.shuffled(planned, self._options.seed, round_)
+        both = [*((one, False) for one in planned), *((one, True) for one in controls)]
+        order = plan.shuffled(both, self._options.seed, round_)
         if not order:
             return
         self._watch.begin(name, len(order))
-        for number, one in enumerate(order):
+        for number, (one, control) in enumerate(order):
             if self._options.budget_s is not None and self._clock.elapsed > self._options.budget_s:
                 self.notes.append(
                     f"the budget ended in {name}: {len(order) - number} of {len(order)} cases were not run"
                 )
                 break
-            if not self._known(one, round_):
+            if not self._known(one, round_, control):
                 self._watch.now(str(one.case))
-                self._one(one, round_, number)
+                self._one(one, round_, number, control)
             self._watch.done()
         self._clock.phases[f"{name.split()[0]}_s"] += time.monotonic() - began
 
-    def _known(self, one: Planned, round_: int) -> bool:
+    def _known(self, one: Planned, round_: int, control: bool) -> bool:
         """Whether a resumed run has this already."""
-        record = self._records.get(one.case.key)
+        record = self._records.get(_place(one.case.key, control))
         if record is None:
             return False
         return record.time is None or any(t.round == round_ for t in record.time.trials)
 
-    def _one(self, one: Planned, round_: int, order: int) -> None:
+    def _one(self, one: Planned, round_: int, order: int, control: bool) -> None:
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         answer = self._ask(one)
         record = _record(one, answer.measured, self._store.info.run, round_, order, started_at)
+        record = msgspec.structs.replace(record, control=control, headline=record.headline and not control)
         self._store.append(record)
-        known = self._records.get(one.case.key)
-        self._records[one.case.key] = merge([known, record])[0] if known else record
+        place = _place(one.case.key, control)
+        known = self._records.get(place)
+        self._records[place] = merge([known, record])[0] if known else record
         trial = answer.measured.trial
         framework = trial.wall_s - trial.open_s if trial else 0.0
         self._clock.phases["measuring_compiling_checking_s"] += framework
@@ -227,6 +231,10 @@ class Runner:
             notes=[*self._store.info.notes, *self.notes],
         )
         self._store.write_info(info)
+
+
+def _place(key: str, control: bool) -> str:
+    return f"{key} control" if control else key
 
 
 def _data_key(one: Planned) -> str:

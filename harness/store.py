@@ -146,9 +146,9 @@ def merge(records: Iterable[Record]) -> list[Record]:
 
     A case that failed in any process is a failure, with how many of its processes did: it cannot be relied on.
     """
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, bool], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.run, record.case.key), []).append(record)
+        groups.setdefault((record.run, record.case.key, record.control), []).append(record)
     return [group[0] if len(group) == 1 else _merged(group) for group in groups.values()]
 
 

@@ -23,7 +23,7 @@ from harness.findings import (
 )
 from harness.frame import frame, rows_of
 from harness.intervals import none_if_nan, verdict
-from harness.metrics import CEILING_STREAM, Ceiling, Ceilings, best_paths, ceilings, comparisons
+from harness.metrics import CEILING_STREAM, Ceiling, Ceilings, best_paths, ceilings, comparisons, noise_floor
 from harness.record import Record
 from workloads.base import Value
 
@@ -130,7 +130,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(records: Sequence[Record], *, all_points: bool = False, noise: float | None = None) -> Summary:
-    """Everything that a report says about the records of one run or several."""
+    """Everything that a report says about the records of one run or several.
+
+    `noise` is the A/A noise as a share; without it, what the runs' own controls found.
+    """
+    noise = noise_floor(records) if noise is None else noise
+    records = [record for record in records if not record.control]
     table = frame(records)
     best = best_paths(table)
     compared = comparisons(best)

@@ -348,3 +348,20 @@ def test_traces_counts_a_second_trace(ops, tf, monkeypatch):
     assert compiled.traces() == 0
     made[0](ops.asarray(np.ones((3, 3), np.float32)))
     assert compiled.traces() == 1
+
+
+def test_constants_stay_inside_the_graph(ops, tf):
+    """Shapes, axes and orders are constants of the graph, not inputs: otherwise nothing could be folded into them."""
+    x = ops.asarray(np.ones((4, 6), np.float32))
+
+    def fn(x):
+        ops.permute_dims(x, (1, 0))  # makes the eager constants, if there are any
+
+        def loss(x):
+            y = ops.matmul(ops.permute_dims(x, (1, 0)), x)
+            return ops.sum(ops.max(ops.expand_dims(ops.reshape(y, (6, 6)), 0), 1))
+
+        return ops.value_and_grad(loss, (0,))(x)
+
+    fn(x)
+    assert not tf.function(fn, autograph=False).get_concrete_function(x).captured_inputs
