@@ -6,20 +6,19 @@ case, half to two thirds of a call. What differs from the other frameworks:
 - Arrays are tf.Tensor and immutable. `tf.constant` copies host memory, it never aliases it.
 - On the CPU, TensorFlow computes before it returns. `wait` does not rely on it; see there.
 - oneDNN is switched on: TensorFlow leaves it off on some CPUs, where convolutions then take 1.3 to 2.5 times as long.
+  XLA's YNNPACK fusions are none by default in TensorFlow's build, and nothing is set for them.
 - `compiled` is compiled and run inside `compile`: XLA refuses only when it first sees the call, see `compile`.
 - int32 tensors are kept on the host by a GPU build unless they are copied by hand, as `asarray` does. A `tf.function`
   moves its int32 arguments back to the host; that is TensorFlow's own cost and is measured as such.
 
 Keras is not imported: TensorFlow's `__init__` loads it for its registrations, 1500 modules and a second, unless told
-to look for the legacy package, which is not there. Only the GPU and TPU parts of this file have not been run.
+to look for the legacy package, which is not there. The lines for GPU and TPU have not been run on one.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,9 +38,8 @@ from backends.ops import (
     Unsupported,
 )
 from backends.tensorflow_calls import direct_call, refusal, translated
+from backends.tensorflow_device import devices, environ, select, settings
 from backends.tensorflow_sparse import Sparse
-
-_KINDS = {"cpu": "CPU", "cuda": "GPU", "tpu": "TPU"}
 
 
 class TensorflowOps(Ops):
@@ -55,7 +53,7 @@ class TensorflowOps(Ops):
         self._raw = tf.raw_ops
         self._xla = False  # true while `compile` traces for XLA
         self._constants: dict[tuple[str, tuple[int, ...]], Array] = {}
-        self._name = _select(tf, device)
+        self._name = select(tf, device)
         tf.config.experimental.enable_tensor_float_32_execution(False)
         self._sparse = Sparse(tf, self._ints)
 
@@ -271,20 +269,7 @@ class TensorflowOps(Ops):
         return time.perf_counter() - start
 
     def settings(self) -> dict[str, Scalar]:
-        config = self._tf.config
-        build = self._tf.sysconfig.get_build_info()
-        return {
-            "tensorflow": self._tf.__version__,
-            "threads": config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
-            "inter_op_threads": config.threading.get_inter_op_parallelism_threads() or os.cpu_count(),
-            "onednn": _onednn(),
-            "tf32": bool(config.experimental.tensor_float_32_execution_enabled()),
-            "soft_device_placement": bool(config.get_soft_device_placement()),
-            "cuda": build.get("cuda_version"),
-            "cudnn": build.get("cudnn_version"),
-            "xla_flags": os.environ.get("XLA_FLAGS"),
-            "tf_xla_flags": os.environ.get("TF_XLA_FLAGS"),
-        }
+        return settings(self._tf)
 
     def reset_peak_bytes(self) -> None:
         if self.device.kind != "cpu":
@@ -318,70 +303,6 @@ def _padding(x: Array, w: Array, stride: int, padding: int, layout: Layout) -> s
     return "SAME"
 
 
-def _onednn() -> bool | None:
-    try:  # no public way to ask; the environment variable alone would not say what the CPU's default was
-        from tensorflow.python.util import _pywrap_util_port
-    except ImportError:
-        return None
-    return bool(_pywrap_util_port.IsMklEnabled())
-
-
-def _select(tf: Any, device: Device) -> str:
-    """Make `device` the only one TensorFlow sees beside the host, so that no call pays for a device scope.
-
-    TensorFlow then numbers it 0. One process opens one device: once the runtime has started this cannot change.
-    """
-    for name, variable in (("intra_op", "TF_NUM_INTRAOP_THREADS"), ("inter_op", "TF_NUM_INTEROP_THREADS")):
-        wanted = int(os.environ.get(variable, "0"))
-        if wanted and getattr(tf.config.threading, f"get_{name}_parallelism_threads")() != wanted:
-            getattr(tf.config.threading, f"set_{name}_parallelism_threads")(wanted)
-    kind = _KINDS.get(device.kind)
-    if kind is None:
-        raise Unsupported(f"TensorFlow has no device {device}; it has {', '.join(_KINDS)}")
-    for other in ("GPU", "TPU"):
-        present = tf.config.list_physical_devices(other)
-        if kind == other and device.index >= len(present):
-            raise Unsupported(_absent(tf, f"/{kind}:{device.index}"))
-        visible = present[device.index : device.index + 1] if kind == other else []
-        if tf.config.get_visible_devices(other) != visible:
-            tf.config.set_visible_devices(visible, other)
-    name = f"/{kind}:0"
-    if kind == "TPU":  # the default device is a GPU or the host, never a TPU; the scope holds for the whole thread
-        tf.device(name).__enter__()
-    return name
-
-
-def _absent(tf: Any, name: str) -> str:
-    try:
-        with tf.device(name):
-            tf.random.uniform((1,))
-    except Exception as error:
-        return str(error).strip().splitlines()[0]
-    return f"TensorFlow lists no device {name} and ran it elsewhere"
-
-
-def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
-    return {
-        "TF_CPP_MIN_LOG_LEVEL": "2",  # errors are kept
-        "TF_ENABLE_ONEDNN_OPTS": "1",
-        "TF_NUM_INTRAOP_THREADS": str(threads),
-        "TF_NUM_INTEROP_THREADS": str(threads),
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={cache / 'tensorflow-xla'}",
-        "TF_USE_LEGACY_KERAS": "1",
-        **({"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" else {}),
-    }
-
-
-def _devices() -> Sequence[Device]:
-    import tensorflow as tf
-
-    found = [Device("cpu")]
-    for kind in ("cuda", "tpu"):
-        found += [Device(kind, i) for i in range(len(tf.config.list_physical_devices(_KINDS[kind])))]
-    return found
-
-
 BACKEND = Backend(
     name="tensorflow",
     title="TensorFlow",
@@ -390,7 +311,7 @@ BACKEND = Backend(
     install='python -m pip install "hwlottery[tensorflow]"',
     preload=("tensorflow",),
     executions=("eager", "graph", "compiled"),
-    environ=_environ,
-    devices=_devices,
+    environ=environ,
+    devices=devices,
     open=TensorflowOps,
 )
