@@ -206,9 +206,10 @@ def test_every_routing_formulation_takes_any_number_of_rounds(name, rounds):
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3, 4])
-def test_the_gradient_by_hand_takes_any_number_of_rounds(rounds):
+@pytest.mark.parametrize("name", ["folded_by_hand", "folded_blocks_by_hand"])
+def test_the_gradient_by_hand_takes_any_number_of_rounds(name, rounds):
     """NumPy has no differentiation, so what agrees here is the backward pass as it is written out."""
-    verdict = _run(capsule_routing, "folded_by_hand", {**ROUTING, "rounds": rounds}, "train_step")
+    verdict = _run(capsule_routing, name, {**ROUTING, "rounds": rounds}, "train_step")
     assert verdict.agrees, verdict
 
 

@@ -19,7 +19,7 @@ from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Param
 from workloads.common import digits
 from workloads.common.routing_reference import ABSENT, DOWN, EPSILON, PRESENT, reference_routing, squash
 
-BLOCKS = 4  # of the blocked formulation: few enough that eager calls do not dominate, and a block of (c·u) fits a cache
+BLOCKS = 8  # of the blocked formulation: few enough that eager calls do not dominate, and a block of (c·u) fits a cache
 
 
 def _sizes(params: Params) -> tuple[int, int, int, int, int, int]:
@@ -151,12 +151,12 @@ def _folded_rows(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequenc
     b, i, j, d, _, rounds = _sizes(params)
 
     def vectors(us: Sequence[Array], ws: Sequence[Array]) -> Array:
-        u, w = us[0], ws[0]  # (B, I, d), (J, I·d, D)
-        v = total = _squash(ops, ops.matmul(ops.reshape(u, (1, b, i * d)), w) * (1.0 / j), 2)
+        u, w = us[0], ws[0]  # (B, d, I), (J, d·I, D)
+        v = total = _squash(ops, ops.matmul(ops.reshape(u, (1, b, d * i)), w) * (1.0 / j), 2)
         for r in range(1, rounds):
-            back = ops.reshape(ops.matmul(total, ops.permute_dims(w, (0, 2, 1))), (j, b, i, d))
-            coupling = ops.softmax(ops.sum(back * u, 3, keepdims=True), 0)
-            v = _squash(ops, ops.matmul(ops.reshape(coupling * u, (j, b, i * d)), w), 2)
+            back = ops.reshape(ops.matmul(total, ops.permute_dims(w, (0, 2, 1))), (j, b, d, i))
+            coupling = ops.softmax(ops.sum(back * u, 2, keepdims=True), 0)
+            v = _squash(ops, ops.matmul(ops.reshape(coupling * u, (j, b, d * i)), w), 2)
             total = total + v if r + 1 < rounds else total
         return ops.permute_dims(v, (1, 0, 2))
 
@@ -167,21 +167,21 @@ def _folded(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[Arr
     b, _, j, d, D, rounds = _sizes(params)
 
     def vectors(us: Sequence[Array], ws: Sequence[Array]) -> Array:
-        # every block: u (I', d, B), W (J, D, I'·d); all that a block needs of the others is the sum s
+        # every block: u (d, I', B), W (J, D, d·I'); all that a block needs of the others is the sum s
         blocks = [(u, w, ops.permute_dims(w, (0, 2, 1))) for u, w in zip(us, ws, strict=True)]
         s = None
         for u, w, _ in blocks:
-            n = u.shape[0] * d
+            n = d * u.shape[1]
             part = ops.matmul(ops.reshape(w, (j * D, n)), ops.reshape(u, (n, b)))
             s = part if s is None else s + part
         v = total = _squash(ops, ops.reshape(s, (j, D, b)) * (1.0 / j), 1)
         for r in range(1, rounds):
             s = None
             for u, w, transposed in blocks:
-                n = u.shape[0]
-                back = ops.reshape(ops.matmul(transposed, total), (j, n, d, b))
-                coupling = ops.softmax(ops.sum(back * u, 2, keepdims=True), 0)
-                part = ops.matmul(w, ops.reshape(coupling * u, (j, n * d, b)))
+                n = u.shape[1]
+                back = ops.reshape(ops.matmul(transposed, total), (j, d, n, b))
+                coupling = ops.softmax(ops.sum(back * u, 1, keepdims=True), 0)
+                part = ops.matmul(w, ops.reshape(coupling * u, (j, d * n, b)))
                 s = part if s is None else s + part
             v = _squash(ops, s, 1)
             total = total + v if r + 1 < rounds else total
@@ -201,14 +201,14 @@ def _for_matmul(u: HostArray, w: HostArray) -> tuple[list[HostArray], list[HostA
 
 def _for_rows(u: HostArray, w: HostArray) -> tuple[list[HostArray], list[HostArray]]:
     i, j, d, D = w.shape
-    return [u], [w.transpose(1, 0, 2, 3).reshape(j, i * d, D)]
+    return [u.transpose(0, 2, 1)], [w.transpose(1, 2, 0, 3).reshape(j, d * i, D)]
 
 
 def _in_blocks(count: int) -> Callable[[HostArray, HostArray], tuple[list[HostArray], list[HostArray]]]:
     def arrange(u: HostArray, w: HostArray) -> tuple[list[HostArray], list[HostArray]]:
         n = min(count, len(w))
-        us = [part.transpose(1, 2, 0) for part in np.array_split(u, n, axis=1)]
-        ws = [p.transpose(1, 3, 0, 2).reshape(p.shape[1], p.shape[3], -1) for p in np.array_split(w, n, axis=0)]
+        us = [part.transpose(2, 1, 0) for part in np.array_split(u, n, axis=1)]
+        ws = [p.transpose(1, 3, 2, 0).reshape(p.shape[1], p.shape[3], -1) for p in np.array_split(w, n, axis=0)]
         return us, ws
 
     return arrange
@@ -216,7 +216,7 @@ def _in_blocks(count: int) -> Callable[[HostArray, HostArray], tuple[list[HostAr
 
 def _from_blocks(arrays: Sequence[HostArray], params: Params) -> HostArray:
     _, _, j, d, D, _ = _sizes(params)
-    return np.concatenate([a.reshape(j, D, -1, d).transpose(2, 0, 3, 1) for a in arrays])
+    return np.concatenate([a.reshape(j, D, d, -1).transpose(3, 0, 2, 1) for a in arrays])
 
 
 def _from_matmul(arrays: Sequence[HostArray], params: Params) -> HostArray:
@@ -226,7 +226,7 @@ def _from_matmul(arrays: Sequence[HostArray], params: Params) -> HostArray:
 
 def _from_rows(arrays: Sequence[HostArray], params: Params) -> HostArray:
     _, i, j, d, D, _ = _sizes(params)
-    return arrays[0].reshape(j, i, d, D).transpose(1, 0, 2, 3)
+    return arrays[0].reshape(j, d, i, D).transpose(2, 0, 1, 3)
 
 
 _FORMS = {
@@ -249,13 +249,13 @@ _FORMS = {
         gather=_from_matmul,
     ),
     "folded_rows": _Form(
-        note="û never formed: s = Σ (c·u)·W, logits = u·(W·Σv); u as (B, I, d)",
+        note="û never formed: s = Σ (c·u)·W, logits = u·(W·Σv); u as (B, d, I)",
         arrange=_for_rows,
         vectors=_folded_rows,
         gather=_from_rows,
     ),
     "folded": _Form(
-        note="û never formed, the batch innermost: u (I, d, B), W (J, D, I·d)",
+        note="û never formed, the batch innermost: u (d, I, B), W (J, D, d·I)",
         arrange=_in_blocks(1),
         vectors=_folded,
         gather=_from_blocks,
@@ -270,54 +270,70 @@ _FORMS = {
 
 
 def _folded_by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-    b, i, j, d, D, rounds = _sizes(params)
-    n = i * d
+    b, _, j, d, D, rounds = _sizes(params)
 
-    def backwards_squash(s: Array, g: Array) -> Array:
+    def added(a: Array | None, b: Array) -> Array:
+        return b if a is None else a + b
+
+    def squash_gradient(s: Array, g: Array) -> Array:
         norm2 = ops.sum(s * s, 1, keepdims=True)
         root, one = ops.sqrt(norm2 + EPSILON), norm2 + 1.0
         slope = 2.0 / (one * one * root) - norm2 / (one * root * root * root)
         return g * (norm2 / (one * root)) + s * (slope * ops.sum(g * s, 1, keepdims=True))
 
-    def run(u: Array, w: Array, labels: Array) -> tuple[Array, ...]:
-        # u (I, d, B), W (J, D, I·d), labels (J, 1, B)
-        transposed = ops.permute_dims(w, (0, 2, 1))
-        sums = [ops.reshape(ops.matmul(ops.reshape(w, (j * D, n)), ops.reshape(u, (n, b))), (j, D, b)) * (1.0 / j)]
+    def run(*operands: Array) -> tuple[Array, ...]:
+        # blocks as in _folded: u (d, I', B), W (J, D, d·I'); labels (J, 1, B)
+        half = len(operands) // 2
+        us, ws, labels = operands[:half], operands[half:-1], operands[-1]
+        backs = [ops.permute_dims(w, (0, 2, 1)) for w in ws]
+        s = None
+        for u, w in zip(us, ws, strict=True):
+            n = d * u.shape[1]
+            s = added(s, ops.matmul(ops.reshape(w, (j * D, n)), ops.reshape(u, (n, b))))
+        sums = [ops.reshape(s, (j, D, b)) * (1.0 / j)]
         v = _squash(ops, sums[0], 1)
-        totals, couplings, folds = [v], [], []
-        for r in range(1, rounds):
-            back = ops.reshape(ops.matmul(transposed, totals[-1]), (j, i, d, b))
-            couplings.append(ops.softmax(ops.sum(back * u, 2, keepdims=True), 0))
-            folds.append(ops.reshape(couplings[-1] * u, (j, n, b)))
-            sums.append(ops.matmul(w, folds[-1]))
-            v = _squash(ops, sums[-1], 1)
-            if r + 1 < rounds:
-                totals.append(totals[-1] + v)
+        totals: list[Array] = []
+        couplings: list[list[Array]] = []
+        for _ in range(1, rounds):
+            totals.append(totals[-1] + v if totals else v)
+            couplings.append([])
+            s = None
+            for u, w, back in zip(us, ws, backs, strict=True):
+                n = u.shape[1]
+                pulled = ops.reshape(ops.matmul(back, totals[-1]), (j, d, n, b))
+                couplings[-1].append(ops.softmax(ops.sum(pulled * u, 1, keepdims=True), 0))
+                s = added(s, ops.matmul(w, ops.reshape(couplings[-1][-1] * u, (j, d * n, b))))
+            sums.append(s)
+            v = _squash(ops, s, 1)
 
         length = ops.sqrt(ops.sum(v * v, 1, keepdims=True) + EPSILON)
         short, long = ops.relu(PRESENT - length), ops.relu(length - ABSENT)
         absent = DOWN * (1.0 - labels)
         loss = ops.sum(labels * short * short + absent * long * long) * (1.0 / b)
-        later = None  # the gradient of Σv, which reaches every earlier v
-        gradient_w = None
         gradient_v = v * ((absent * long - labels * short) * (2.0 / b) / length)
+        gradients: list[Array | None] = [None] * half
+        reached = None  # the gradient of Σv: the same for every earlier v, and summed over the rounds behind
         for r in reversed(range(1, rounds)):
-            gradient_s = backwards_squash(sums[r], gradient_v)
-            pulled = ops.sum(ops.reshape(ops.matmul(transposed, gradient_s), (j, i, d, b)) * u, 2, keepdims=True)
-            c = couplings[r - 1]
-            logits = c * (pulled - ops.sum(c * pulled, 0, keepdims=True))
-            fold = ops.reshape(logits * u, (j, n, b))
-            part = ops.matmul(gradient_s, ops.permute_dims(folds[r - 1], (0, 2, 1)))
-            part = part + ops.matmul(totals[r - 1], ops.permute_dims(fold, (0, 2, 1)))
-            gradient_w = part if gradient_w is None else gradient_w + part
-            reached = ops.matmul(w, fold)
-            later = reached if later is None else later + reached
-            gradient_v = later
-        gradient_s = ops.reshape(backwards_squash(sums[0], gradient_v), (j * D, b))
-        part = ops.reshape(ops.matmul(gradient_s, ops.permute_dims(ops.reshape(u, (n, b)), (1, 0))), (j, D, n))
-        part = part * (1.0 / j)
-        gradient_w = part if gradient_w is None else gradient_w + part
-        return loss, w - LEARNING_RATE * gradient_w
+            gradient_s, total = squash_gradient(sums[r], gradient_v), totals[r - 1]
+            for k, (u, w, back) in enumerate(zip(us, ws, backs, strict=True)):
+                n, c = u.shape[1], couplings[r - 1][k]
+                pulled = ops.reshape(ops.matmul(back, gradient_s), (j, d, n, b))
+                pulled = c * ops.sum(pulled * u, 1, keepdims=True)
+                logits = pulled - c * ops.sum(pulled, 0, keepdims=True)
+                fold = ops.reshape(logits * u, (j, d * n, b))
+                reached = added(reached, ops.matmul(w, fold))
+                part = ops.matmul(total, ops.permute_dims(fold, (0, 2, 1)))
+                fold = ops.reshape(c * u, (j, d * n, b))
+                part = part + ops.matmul(gradient_s, ops.permute_dims(fold, (0, 2, 1)))
+                gradients[k] = added(gradients[k], part)
+            gradient_v = reached
+        gradient_s = ops.reshape(squash_gradient(sums[0], gradient_v) * (1.0 / j), (j * D, b))
+        updated = []
+        for u, w, gradient in zip(us, ws, gradients, strict=True):
+            n = d * u.shape[1]
+            part = ops.matmul(gradient_s, ops.permute_dims(ops.reshape(u, (n, b)), (1, 0)))
+            updated.append(w - LEARNING_RATE * added(gradient, ops.reshape(part, (j, D, n))))
+        return loss, *updated
 
     return run
 
@@ -371,10 +387,12 @@ def _train(form: _Form) -> Formulation:
     )
 
 
-def _prepare_by_hand(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    us, ws = _FORMS["folded"].arrange(x["u"], x["w"])
-    labels = x["labels"].T[:, None, :]
-    return [ops.asarray(np.ascontiguousarray(a)) for a in (*us, *ws, labels)]
+def _prepare_by_hand(blocks: int) -> Callable[[Ops, Inputs, Params], Sequence[Array]]:
+    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+        us, ws = _in_blocks(blocks)(x["u"], x["w"])
+        return [ops.asarray(np.ascontiguousarray(a)) for a in (*us, *ws, x["labels"].T[:, None, :])]
+
+    return prepare
 
 
 def _restore_by_hand(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
@@ -414,7 +432,13 @@ WORKLOAD = Workload(
             **{name: _train(form) for name, form in _FORMS.items()},
             "folded_by_hand": Formulation(
                 note="folded, with its backward pass written out: û is formed in neither direction",
-                prepare=_prepare_by_hand,
+                prepare=_prepare_by_hand(1),
+                step=_folded_by_hand,
+                restore=_restore_by_hand,
+            ),
+            "folded_blocks_by_hand": Formulation(
+                note=f"folded_by_hand in {BLOCKS} blocks of capsules below",
+                prepare=_prepare_by_hand(BLOCKS),
                 step=_folded_by_hand,
                 restore=_restore_by_hand,
             ),
