@@ -180,12 +180,11 @@ class JaxOps(Ops):
     def compile(
         self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
     ) -> Compiled:
-        compiled: Compiled
         if execution == "eager":
             return Compiled(call=fn, traces=self._compile.compilations_since())
         if execution != "compiled":
             raise Unsupported(f"JAX has no execution {execution!r}: it runs eager or compiled (jax.jit)")
-        compiled = self._compile.compile(fn, args, on_cpu=self.device.kind == "cpu")
+        compiled: Compiled = self._compile.compile(fn, args, on_cpu=self.device.kind == "cpu")
         return compiled
 
     def settings(self) -> dict[str, Scalar]:
