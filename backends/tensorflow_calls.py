@@ -42,10 +42,20 @@ def refusal(tf: Any, error: Exception) -> Unsupported | None:
     return None
 
 
+_NOISE = (
+    r"^(\{\{.*?\}\}\s*)+",  # the node it came from, in front
+    r"\s*\[Op:\w+\] name:.*$",  # the operation's name, behind
+    r"(\{\{node .*?\}\})+$",
+    r"__inference_\S+?\[[^\]]*\] ?",  # a function's name with its number and attributes: another in every process
+)
+
+
 def _first_line(words: str) -> str:
-    """The sentence, without the node it came from in front and the operation's name behind."""
+    """The sentence without names made up for this process, so that equal refusals have equal words."""
     line = words.splitlines()[0] if words else ""
-    return re.sub(r"^(\{\{.*?\}\}\s*)+|\s*\[Op:\w+\] name:.*$", "", line).strip()
+    for noise in _NOISE:
+        line = re.sub(noise, "", line).strip()
+    return line
 
 
 def translated(tf: Any, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -191,6 +191,7 @@ def test_sparse_products_agree_with_dense(ops, format, execution, columns):
         return ops.sparse_matmul(a, b), ops.sparse_values(a), y, *grads
 
     args = (matrix, ops.asarray(b), ops.asarray(other))
+    ops.wait(args)  # as when a conversion is timed
     assert args[0].shape == (24, 16)
     product, values, y, dvalues, db = map(ops.to_numpy, ops.compile(fn, execution, args).call(*args))
     changed = csr._replace(values=other).dense()
@@ -239,6 +240,9 @@ def test_running_out_of_memory_is_not_a_refusal(tf):
 
     assert refusal(tf, tf.errors.ResourceExhaustedError(None, None, "OOM: not supported")) is None
     assert refusal(tf, tf.errors.InvalidArgumentError(None, None, "Matrix size-incompatible")) is None
+    words = "compile graph __inference_f_7[_XlaMustCompile=true] on XLA: Where (No registered kernel){{node Where}}"
+    said = str(refusal(tf, tf.errors.InvalidArgumentError(None, None, words)))
+    assert said == "compile graph on XLA: Where (No registered kernel)"
     words = "{{function_node f}} Conv2D only supports NHWC. [Op:Conv2D] name: "
     assert str(refusal(tf, tf.errors.InvalidArgumentError(None, None, words))) == "Conv2D only supports NHWC."
 
