@@ -1,6 +1,7 @@
 """A block-sparse weight matrix times a dense one: A (M×K, a share δ of its b×b blocks) · B (K×N), and its SGD step.
 
-Blocks are kept by their Frobenius norm in a layer trained on the digits, or uniformly.
+Blocks are kept by their Frobenius norm in a layer trained on the digits, or uniformly. Figures in the notes are as in
+`unstructured_sparse`: CPU time over the dense twin's best, here at 1024² × 128, density 0.1, blocks of 16.
 """
 
 from __future__ import annotations
@@ -106,28 +107,30 @@ WORKLOAD = Workload(
     formulations={
         "forward": {
             "bsr": sparse.forward_step(
-                "the framework's own block product", products.native("bsr"), sparse.native_product
+                "the framework's own block product: torch 0.47", products.native("bsr"), sparse.native_product
             ),
             "csr": sparse.forward_step(
-                "the blocks unrolled, the framework's own CSR product", products.native("csr"), sparse.native_product
+                "the blocks unrolled, the framework's own CSR product: torch 0.46, jax 0.75, tensorflow 0.40",
+                products.native("csr"),
+                sparse.native_product,
             ),
             "bag": sparse.forward_step(
-                "the blocks unrolled, a weighted embedding bag for each row of A",
+                "the blocks unrolled, a weighted embedding bag for each row of A: torch 0.32",
                 products.native("bag"),
                 sparse.native_product,
             ),
             "gather_bmm": sparse.forward_step(
-                "one batched product of every block with its rows of B, summed over block rows",
+                "a batched product of every block with its rows of B, summed: torch 0.69, jax 0.76, tensorflow 0.65",
                 products.prepare_bmm,
                 products.forward_bmm,
             ),
             "ell_bmm": sparse.forward_step(
-                "block rows padded to the longest and laid side by side, one batched product for each block row",
+                "block rows padded to the longest, one product for each block row: torch 2.8, jax 3.1, tensorflow 2.5",
                 products.prepare_ell,
                 products.ell_product,
             ),
             "masked_dense": sparse.forward_step(
-                "A stored with its zeros, the dense product",
+                "A stored with its zeros, the dense product: 1.0 everywhere",
                 lambda ops, x, params: [ops.asarray(products.with_zeros(x, params)), ops.asarray(x["b"])],
                 lambda ops, params, a, b: ops.matmul(a, b),
             ),
@@ -137,34 +140,36 @@ WORKLOAD = Workload(
                 "block products, the framework's own sampled product", products.prepare_bsr, products.bsr_products(True)
             ),
             "bsr_bmm": products.step(
-                "block products; the gradient of A by a batched product for each block",
+                "block products; the gradient of A by a batched product for each block: torch 0.62",
                 products.prepare_bsr,
                 products.bsr_products(False),
             ),
             "csr_dense_sample": products.step(
-                "unrolled CSR; the gradient of A dense, then taken in the blocks",
+                "unrolled CSR; the gradient of A dense, then taken: torch 0.66, jax 0.61, tensorflow 1.0",
                 products.prepare_unrolled("csr"),
                 products.unrolled_products,
                 True,
             ),
             "bag_dense_sample": products.step(
-                "unrolled embedding bags; the gradient of A dense, then taken in the blocks",
+                "unrolled embedding bags; the gradient of A dense, then taken: torch 0.56",
                 products.prepare_unrolled("bag"),
                 products.unrolled_products,
                 True,
             ),
             "gather_bmm": products.step(
-                "batched products of gathered blocks throughout", products.prepare_bmm_step, products.bmm_products
+                "batched products of gathered blocks throughout: torch 0.65, jax 0.47, tensorflow 0.40",
+                products.prepare_bmm_step,
+                products.bmm_products,
             ),
             "ell_bmm": sparse.train_step(
-                "padded block rows and block columns side by side, a mask on the padding's gradient",
+                "padded block rows and columns, a mask on the padding's gradient: torch 2.2, jax 2.2, tensorflow 1.8",
                 products.ell_values,
                 products.prepare_ell_step,
                 products.ell_products,
                 products.restore_ell,
             ),
             "masked_dense": sparse.train_step(
-                "A stored with its zeros, dense products, a mask on the gradient",
+                "A stored with its zeros, dense products, a mask on the gradient: 1.1 everywhere",
                 products.with_zeros,
                 products.prepare_mask,
                 sparse.dense_products,
