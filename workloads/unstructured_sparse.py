@@ -274,7 +274,7 @@ WORKLOAD = Workload(
     formulations={
         "forward": {
             "csr": sparse.forward_step(
-                "the framework's own CSR product: torch 0.55, jax 0.72, tensorflow 0.42; at one column 0.62, 4.5 and 0.93",
+                "the framework's own CSR product: torch 0.55, jax 0.72, tensorflow 0.42; at one column 0.62, 4.5, 0.93",
                 _native("csr"),
                 sparse.native_product,
             ),
@@ -292,12 +292,12 @@ WORKLOAD = Workload(
                 sparse.native_product,
             ),
             "ell": sparse.forward_step(
-                "rows padded to the longest, then a batched product of gathered rows of B: over 10 at many columns",
+                "rows padded to the longest, a batched product of gathered rows: jax 41, tensorflow 14; at one column 1.4",
                 _prepare_ell,
                 _ell,
             ),
             "gather_segment": sparse.forward_step(
-                "a row of B for each non-zero, scaled, summed over the rows of A: torch 1.1 fused, jax 6.0, tensorflow 6.2",
+                "a row of B for each non-zero, scaled, summed by row of A: torch 1.1 fused, jax 6.0, tensorflow 6.2",
                 _prepare_segments,
                 lambda ops, params, *operands: _segments(ops, int(params["m"]), *operands),
             ),
