@@ -292,7 +292,7 @@ WORKLOAD = Workload(
                 sparse.native_product,
             ),
             "ell": sparse.forward_step(
-                "rows padded to the longest, batched product of gathered rows: jax 41, tensorflow 14; at one column 1.4",
+                "rows padded to the longest, batched product of taken rows: jax 41, tensorflow 14; at one column 1.4",
                 _prepare_ell,
                 _ell,
             ),
