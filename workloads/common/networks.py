@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -226,14 +226,6 @@ def host_parameters(
 
 
 # -- the parts of a network in Ops ----------------------------------------------------------------------------------
-Product: TypeAlias = Callable[[Ops, Layer, Array, Array, Layout], Array]
-
-
-def conv(ops: Ops, layer: Layer, x: Array, w: Array, layout: Layout) -> Array:
-    """The framework's own convolution."""
-    return ops.conv2d(x, w, stride=1, padding=layer.kernel // 2, layout=layout)
-
-
 def patches(ops: Ops, layer: Layer, x: Array) -> Array:
     """The windows of x (n, h, w, ci) as a matrix (n·h·w, k·k·ci), in the order of filters (k, k, ci, co)."""
     n, side = int(x.shape[0]), layer.side
@@ -250,17 +242,10 @@ def _padded(ops: Ops, x: Array, pad: int) -> Array:
     return ops.concat([columns, x, columns], 2)
 
 
-def im2col(ops: Ops, layer: Layer, x: Array, w: Array, layout: Layout) -> Array:
-    """The convolution as one product of `patches` and the filters; channels-last only."""
-    n = int(x.shape[0])
-    y = ops.matmul(patches(ops, layer, x), ops.reshape(w, (layer.fan_in, layer.channels_out)))
-    return ops.reshape(y, (n, layer.side, layer.side, layer.channels_out))
-
-
-def product(ops: Ops, layer: Layer, x: Array, w: Array, layout: Layout, convolve: Product = conv) -> Array:
+def product(ops: Ops, layer: Layer, x: Array, w: Array, layout: Layout) -> Array:
     """A layer's product x·W, without relu; a map is flattened first where the layer is linear."""
     if layer.is_conv:
-        return convolve(ops, layer, x, w, layout)
+        return ops.conv2d(x, w, stride=1, padding=layer.kernel // 2, layout=layout)
     if layer.flatten:
         x = ops.reshape(x, (int(x.shape[0]), layer.channels_in))
     return ops.matmul(x, w)
@@ -271,13 +256,11 @@ def pooled(ops: Ops, layer: Layer, h: Array, layout: Layout) -> Array:
     return h if layer.pool == 1 else ops.max_pool2d(h, layer.pool, layout=layout)
 
 
-def logits(
-    ops: Ops, layers: Sequence[Layer], x: Array, weights: Sequence[Array], layout: Layout, convolve: Product = conv
-) -> Array:
+def logits(ops: Ops, layers: Sequence[Layer], x: Array, weights: Sequence[Array], layout: Layout) -> Array:
     """The whole network, (n, classes)."""
     for layer, w in zip(layers[:-1], weights[:-1], strict=True):
-        x = pooled(ops, layer, ops.relu(product(ops, layer, x, w, layout, convolve)), layout)
-    return product(ops, layers[-1], x, weights[-1], layout, convolve)
+        x = pooled(ops, layer, ops.relu(product(ops, layer, x, w, layout)), layout)
+    return product(ops, layers[-1], x, weights[-1], layout)
 
 
 def cross_entropy(ops: Ops, z: Array, target: Array) -> Array:
