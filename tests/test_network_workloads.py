@@ -11,7 +11,7 @@ from backends.ops import Device, Unsupported
 from harness.oracle import judge, rounded, upcast
 from workloads import dense_cnn, dense_mlp, forward_forward, local_update
 from workloads.base import LEARNING_RATE
-from workloads.common import networks
+from workloads.common import network_reference, networks
 
 OPS = NumpyOps(Device("cpu"))
 CNN = {"network": "vgg8b", "batch": 2, "side": 32, "channels": 3, "width": 1 / 32}
@@ -231,6 +231,20 @@ def test_float32_rounding_of_the_new_weights_is_not_refused(workload, params):
         if name in inputs:
             change = np.linalg.norm(value - inputs[name])
             assert np.linalg.norm(value.astype(np.float32) - value) < 0.001 * change
+
+
+def test_a_maximum_that_passes_its_gradient_to_the_wrong_pixel_is_refused(monkeypatch):
+    """The gradient of every pooling window goes one row too low; the layers above the pools stay right."""
+    inputs, reference = _step(dense_cnn.WORKLOAD, CNN)
+    right = network_reference.max_pool_gradient
+    monkeypatch.setattr(
+        network_reference, "max_pool_gradient", lambda x, dy, size: np.roll(right(x, dy, size), 1, axis=1)
+    )
+    outputs = dense_cnn.reference(upcast(inputs), CNN, "train_step")
+    verdict = _judge(dense_cnn.WORKLOAD, outputs, reference, inputs)
+    assert not verdict.agrees
+    assert "the change of w0" in verdict.reason
+    assert "w7" not in verdict.reason
 
 
 def test_forward_forward_without_normalisation_is_refused(monkeypatch):

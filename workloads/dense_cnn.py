@@ -140,5 +140,6 @@ WORKLOAD = Workload(
         },
     },
     work=work,
+    tolerances=networks.TOLERANCES,
     twins=lambda params, mode: (Twin("itself", "dense_cnn", params, mode),),
 )

@@ -329,5 +329,6 @@ WORKLOAD = Workload(
         },
     },
     work=work,
+    tolerances=networks.TOLERANCES,
     twins=twins,
 )
