@@ -41,7 +41,7 @@ class NumpyOps(Ops):
     def to_numpy(self, x: Array) -> HostArray:
         return np.asarray(x)
 
-    def wait(self, outputs: Sequence[Array]) -> None:
+    def wait(self, outputs: Sequence[Array | Matrix]) -> None:
         return None  # NumPy computes before it returns
 
     def astype(self, x: Array, dtype: str) -> Array:

@@ -89,7 +89,8 @@ class CSR(NamedTuple):
 class Compiled:
     """A callable ready to be timed, and what making it cost.
 
-    `trace_s` and `compile_s` are None where the framework does both inside the first call. `traces()` counts how often
+    An adapter may try several settings of its compiler; the figures are those of the one kept, `flags` name it. A
+    refusal (Unsupported) may also come from the first call. `trace_s` and `compile_s` are None where the framework does both inside the first call. `traces()` counts how often
     the framework traced or compiled since it was made; a timed region in which it grows is not a measurement.
     """
 
@@ -120,8 +121,8 @@ class Ops(ABC):
         """Copy a dense array of the device to the host; waits for it."""
 
     @abstractmethod
-    def wait(self, outputs: Sequence[Array]) -> None:
-        """Return when every one of `outputs` is computed, without copying any to the host."""
+    def wait(self, outputs: Sequence[Array | Matrix]) -> None:
+        """Return when every one of `outputs` is computed (or converted), without copying any to the host."""
 
     # -- array API standard -----------------------------------------------------------------------------------------
     @abstractmethod

@@ -119,13 +119,16 @@ def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Ba
 
 
 def _once(planned: Iterable[Planned]) -> dict[str, Planned]:
-    """`smoke` compares nothing: each formulation once, each execution once a workload, each idea with some twin."""
+    """`smoke` compares nothing: each formulation once, each execution once a workload, each idea with some twin.
+
+    A formulation goes with the execution that its backend names first, its cheapest to try.
+    """
     seen: set[tuple[object, ...]] = set()
     out: dict[str, Planned] = {}
     for one in planned:
         c = one.case
         formulation = (c.workload, c.mode, c.backend, c.device, c.formulation)
-        execution = (c.workload, c.mode, c.backend, c.device, c.execution, "execution")
+        execution = (c.workload, c.backend, c.device, c.execution, "execution")
         point = (*one.point, "point")
         if {formulation, execution, point} - seen:
             out[c.key] = one
