@@ -23,7 +23,7 @@ from harness.statistics import centre
 from workloads.base import Mode, Params, Point, Value, Workload
 
 PRESETS = ("smoke", "quick", "standard", "full")
-SWEEP_FACTOR = 3.0  # a formulation this many times slower than the best of the survey is not taken on a sweep
+SWEEP_FACTOR = 2.0  # a formulation this many times slower than the best of the survey is not taken on a sweep
 FINAL_FACTOR = 1.15  # cases this close to the best of their point stay in the rounds
 FINAL_MOST = 2
 CONTROLS = 8  # pairs of an A/A control: their largest difference is the noise floor of the run
@@ -174,7 +174,7 @@ def _expand(
         raise PlanError(str(error)) from None
     refs = tuple(TwinRef(kind=t.kind, workload=t.workload, params=dict(t.params), mode=t.mode) for t in twins)
     for name, dtype, device in product(workload.formulations[point.mode], ask.dtypes, ask.devices):
-        if only and name not in only:
+        if (only and name not in only) or not workload.formulations[point.mode][name].applies(params):
             continue
         if (dtype, point.mode) not in workload.tolerances:
             raise nearest("dtype", dtype, sorted({d for d, _ in workload.tolerances}))

@@ -22,7 +22,7 @@ from harness import energy, outcome
 from harness.job import CaseJob, DataJob, Job, Measured
 from harness.measure import sample, settle
 from harness.memory import HostPeak
-from harness.oracle import judge, rounded, upcast
+from harness.oracle import epsilon, judge, rounded, upcast
 from harness.record import Memory, Trial, Verdict
 from workloads.base import Workload
 from workloads.discovery import workloads
@@ -135,7 +135,7 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
     restored = formulation.restore([ops.to_numpy(o) for o in outputs], inputs, case.params)
     tolerance = workload.tolerances[case.dtype, case.mode]
     reference = load_arrays(Path(job.data) / "reference")
-    verdict = judge(restored, reference, upcast(inputs), tolerance)
+    verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
     settings = {k: _plain(v) for k, v in {**ops.settings(), **compiled.flags, "threads_asked": job.threads}.items()}
     if not verdict.agrees:
         return Measured(

@@ -39,7 +39,9 @@ def _open(name: str) -> Ops:
 def _cases():
     for workload in WORKLOADS.values():
         for point in workload.presets["smoke"]:
-            for name in workload.formulations[point.mode]:
+            for name, formulation in workload.formulations[point.mode].items():
+                if not formulation.applies(point.params):
+                    continue
                 yield pytest.param(
                     workload, point, name, id=f"{workload.name}-{point.mode}-{name}-{_label(point.params)}"
                 )

@@ -86,6 +86,7 @@ class Formulation:
     step: Callable[[Ops, Params], Callable[..., tuple[Array, ...]]]
     restore: Callable[[Sequence[HostArray], Inputs, Params], Mapping[str, HostArray]]
     executions: tuple[Execution, ...] | None = None
+    applies: Callable[[Params], bool] = lambda params: True  # False where it would be another formulation over again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,10 @@ WORKLOAD = Workload(
             Point(_params(64, 48, 8, 0.3, 8), "train_step"),
         ),
         "quick": (
-            *_sizes(1024, 1024, 128, (8, 16, 32)),
+            *(
+                Point(_params(1024, 1024, 128, 0.1, b), survey=b == 16, group="1024x1024 n=128 b=16")
+                for b in (8, 16, 32)
+            ),
             *(
                 Point(_params(1024, 1024, 128, d, 16), survey=False, headline=False, group="1024x1024 n=128 b=16")
                 for d in (0.5, 0.3, 0.2, 0.05)

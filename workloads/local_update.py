@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Layout, Ops, Unsupported
+from backends.ops import Array, HostArray, Layout, Ops
 from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Params, Point, Twin, Work, Workload
 from workloads.common import digits, network_reference, networks
 from workloads.common.networks import Classifier, Layer, Layers
@@ -103,14 +103,14 @@ def twins(params: Params, mode: Mode) -> Sequence[Twin]:
     return (Twin("back_propagation", "dense_cnn", dict(params), mode),)
 
 
+def _has(layout: Layout) -> Callable[[Params], bool]:
+    """An MLP has no maps to lay out: only the channels-last formulation is one."""
+    return lambda params: layout == "nhwc" or params["network"] != "mlp"
+
+
 # -- formulations ---------------------------------------------------------------------------------------------------
 def _put(ops: Ops, x: Inputs, params: Params, layout: Layout) -> tuple[Array, list[Array], list[Array]]:
-    if params["network"] == "mlp":
-        if layout == "nchw":
-            raise Unsupported("the MLP has no maps to lay out: this formulation is the channels-last one")
-        images = ops.asarray(x["x"])
-    else:
-        images = networks.put_images(ops, x["x"], layout)
+    images = ops.asarray(x["x"]) if params["network"] == "mlp" else networks.put_images(ops, x["x"], layout)
     w = networks.put_parameters(ops, _hidden(params), x, layout)
     return images, w, networks.put_parameters(ops, _linears(params), x, layout, "q")
 
@@ -148,7 +148,7 @@ def _forward(note: str, layout: Layout) -> Formulation:
     def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
         return {"logits": outputs[0]}
 
-    return Formulation(note=note, prepare=prepare, step=step, restore=restore)
+    return Formulation(note=note, prepare=prepare, step=step, restore=restore, applies=_has(layout))
 
 
 def _train(
@@ -170,7 +170,13 @@ def _train(
             **networks.host_parameters(linears, outputs[-count:], layout, "q"),
         }
 
-    return Formulation(note=note, prepare=prepare, step=lambda ops, params: step(ops, params, layout), restore=restore)
+    return Formulation(
+        note=note,
+        prepare=prepare,
+        step=lambda ops, params: step(ops, params, layout),
+        restore=restore,
+        applies=_has(layout),
+    )
 
 
 def _layer_by_layer(ops: Ops, params: Params, layout: Layout) -> Callable[..., tuple[Array, ...]]:
