@@ -39,10 +39,11 @@ class Csc(NamedTuple):
 
 
 def refusal(error: RuntimeError) -> Exception:
-    """What to raise for an error of PyTorch: Unsupported in its words where it says no, else the error itself."""
-    says_no = isinstance(error, NotImplementedError) or _REFUSALS.search(str(error))
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return Unsupported(lines[0] if lines else type(error).__name__) if says_no else error
+    """What to raise for an error of PyTorch: Unsupported in its first sentence where it says no, else the error."""
+    if not isinstance(error, NotImplementedError) and not _REFUSALS.search(str(error)):
+        return error
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return Unsupported(first.split(". ")[0])
 
 
 def convert(put: Callable[[HostArray], Array], csr: CSR, format: str, block: int) -> Matrix:
