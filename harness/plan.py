@@ -24,6 +24,7 @@ from workloads.base import Mode, Params, Point, Value, Workload
 
 PRESETS = ("smoke", "quick", "standard", "full")
 SWEEP_FACTOR = 2.0  # a formulation this many times slower than the best of the survey is not taken on a sweep
+SWEEP_MOST = 2
 FINAL_FACTOR = 1.15  # cases this close to the best of their point stay in the rounds
 FINAL_MOST = 2
 CONTROLS = 8  # pairs of an A/A control: their largest difference is the noise floor of the run
@@ -109,7 +110,7 @@ def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Ba
         workload = workloads[name]
         for point in ask.points.get(name) or _points(workload, ask):
             only = ask.formulations if workload.role == "idea" else ()
-            for one in _expand(workload, point, ask, runners, backends, workloads, only):
+            for one in _expand(workload, point, ask, runners, backends, workloads, only, own=True):
                 _add(planned, one)
     if ask.preset == "smoke":
         planned = _once(planned.values())
@@ -166,7 +167,13 @@ def _expand(
     backends: Mapping[str, Backend],
     workloads: Mapping[str, Workload],
     only: Sequence[str],
+    own: bool = False,
 ) -> Iterable[Planned]:
+    """The cases of one point and of its twins.
+
+    A ceiling, measured at a point of its own, takes each backend's first execution: the best of all backends counts.
+    Secondary twins are for the headline points, and there they take what came close for the principal one.
+    """
     try:
         params = workload.check(point.params)
         twins = workload.twins(params, point.mode) if workload.role == "idea" else ()
@@ -179,7 +186,8 @@ def _expand(
         if (dtype, point.mode) not in workload.tolerances:
             raise nearest("dtype", dtype, sorted({d for d, _ in workload.tolerances}))
         for runner in runners:
-            for execution in backends[runner].executions:
+            executions = backends[runner].executions
+            for execution in executions[:1] if own and workload.role == "ceiling" else executions:
                 if ask.executions and execution not in ask.executions:
                     continue
                 yield Planned(
@@ -202,12 +210,14 @@ def _expand(
                     group=point.group,
                 )
     for twin in twins:
-        if twin.workload == workload.name:
+        principal = twin is twins[0]
+        if twin.workload == workload.name or not (principal or point.headline):
             continue
         dense = workloads.get(twin.workload)
         if dense is None:
             raise PlanError(f"{workload.name} names the twin {twin.workload!r}, and no file defines that workload")
-        like = Point(twin.params, twin.mode, point.survey, point.headline, f"{workload.name} {twin.kind} {point.group}")
+        surveyed = point.survey and principal
+        like = Point(twin.params, twin.mode, surveyed, point.headline, f"{workload.name} twins {point.group}")
         yield from _expand(dense, like, ask, runners, backends, workloads, ())
 
 
@@ -241,8 +251,8 @@ def _add(planned: dict[str, Planned], one: Planned) -> None:
 def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[list[Planned], list[Planned]]:
     """The cases of the points that were not surveyed, split into (those to run, those that the survey rules out).
 
-    Of each formulation its faster execution goes on, if within SWEEP_FACTOR of the best of its family. A family in
-    which nothing ran is swept whole: nothing was learnt there.
+    Of each formulation its faster execution goes on, if within SWEEP_FACTOR of the best of its family; at most
+    SWEEP_MOST of them. A family in which nothing ran is swept whole: nothing was learnt there.
     """
     best: dict[tuple[object, ...], dict[str, tuple[float, str]]] = defaultdict(dict)
     for one in planned:
@@ -258,7 +268,8 @@ def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[li
             continue
         known = best.get(one.family)
         if known:
-            limit = SWEEP_FACTOR * min(time for time, _ in known.values())
+            times = sorted(time for time, _ in known.values())
+            limit = min(SWEEP_FACTOR * times[0], times[:SWEEP_MOST][-1])
             time, execution = known.get(one.case.formulation, (float("inf"), ""))
             (run if time <= limit and execution == one.case.execution else out).append(one)
         else:

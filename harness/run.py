@@ -29,6 +29,7 @@ WINDOWS = {
     "standard": Sampling(window_s=1.0),
     "full": Sampling(window_s=1.0),
 }
+SURVEY_SHARE = 0.3  # of the window: the survey only has to find what is worth the rounds
 DATA_TIMEOUT_S = 1800.0
 
 
@@ -187,7 +188,7 @@ class Runner:
 
     def _one(self, one: Planned, round_: int, order: int, control: bool) -> None:
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        answer = self._ask(one)
+        answer = self._ask(one, round_)
         record = _record(one, answer.measured, self._store.info.run, round_, order, started_at)
         record = msgspec.structs.replace(record, control=control, headline=record.headline and not control)
         self._store.append(record)
@@ -200,7 +201,7 @@ class Runner:
         self._clock.phases["isolation_s"] += (answer.wall_s - framework) if trial else 0.0
         self._clock.phases["failed_cases_s"] += 0.0 if trial else answer.wall_s
 
-    def _ask(self, one: Planned) -> Answer:
+    def _ask(self, one: Planned, round_: int) -> Answer:
         case, options = one.case, self._options
         key = (case.backend, case.device)
         data = self._data.get(_data_key(one), "no inputs were made")
@@ -213,7 +214,7 @@ class Runner:
             data=str(data),
             threads=options.threads,
             cache=str(options.cache),
-            sampling=options.sampling,
+            sampling=self._sampling(one, round_),
             power=options.power,
         )
         try:
@@ -221,6 +222,12 @@ class Runner:
         except ServerError as error:
             self._dead[key] = str(error)
             return _no(str(error))
+
+    def _sampling(self, one: Planned, round_: int) -> Sampling:
+        whole = self._options.sampling
+        if round_ > 0 or not one.repeated or self._options.rounds == 1:
+            return whole
+        return msgspec.structs.replace(whole, window_s=SURVEY_SHARE * whole.window_s, min_samples=4)
 
     def _finish(self) -> None:
         info = msgspec.structs.replace(

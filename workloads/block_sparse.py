@@ -97,7 +97,6 @@ WORKLOAD = Workload(
                 Point(_params(1024, 1024, 128, d, 16), survey=False, headline=False, group="1024x1024 n=128 b=16")
                 for d in (0.5, 0.3, 0.2, 0.05)
             ),
-            Point(_params(1024, 1024, 128, 0.1, 16), "train_step", group="train 1024x1024 n=128 b=16"),
         ),
         "standard": (
             *_ladder(2560, 64, 32, (1, 2, 4, 8)),

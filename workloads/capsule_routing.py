@@ -149,7 +149,7 @@ WORKLOAD = Workload(
     },
     presets={
         "smoke": (Point(_SMOKE), Point(_SMOKE, "train_step")),
-        "quick": (Point(_shape(32)), Point(_shape(32), "train_step")),
+        "quick": (Point(_shape(32)),),
         "standard": (Point(_shape(128)), Point(_shape(128), "train_step")),
         "full": (Point(_shape(1024)), Point(_shape(1024), "train_step")),
     },

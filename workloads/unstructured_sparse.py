@@ -243,7 +243,6 @@ _QUICK = (
         Point(_params(1024, 1024, n, 0.1, "uniform"), survey=False, headline=False, group=f"1024x1024 n={n}")
         for n in (1, 128)
     ),
-    Point(_params(1024, 1024, 128, 0.1), "train_step", group="train 1024x1024 n=128"),
 )
 
 WORKLOAD = Workload(
