@@ -1,0 +1,114 @@
+"""What the harness itself costs: isolation of a case, the command line, the clock, the report.
+
+`tox run -e perf`, or `pytest tests/bench_overhead.py --benchmark-only`. The figures to hold: isolation at most 0.1 s
+for PyTorch, 0.3 s for TensorFlow and 0.4 s for JAX after the first; `list` and `--help` within 0.5 s; the clock's own
+cost below 1 µs a sample; 10 000 records to Markdown within 3 s.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from _records import dense, idea, twin_ref
+
+from backends.discovery import backends
+from backends.ops import Device
+from harness.commands import cache_folder
+from harness.job import CaseJob, DataJob, PowerModel, Sampling
+from harness.measure import sample
+from harness.record import Case
+from harness.report import render
+from harness.spawn import Server
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = {"m": 48, "k": 32, "n": 8, "grads": "both"}
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "jax", "tensorflow"])
+def test_isolation_of_a_case(name, tmp_path, benchmark):
+    """A whole eager case of next to no work, in a fresh process; `extra_info` has it less the framework's work."""
+    backend = backends()[0][name]
+    if importlib.util.find_spec(backend.module) is None:
+        pytest.skip(f"{backend.module} is not installed: {backend.install}")
+    threads = len(os.sched_getaffinity(0))
+    data = DataJob(
+        workload="dense_matmul",
+        points=[(TINY, "forward")],
+        dtype="float32",
+        seed=0,
+        folders=[str(tmp_path / "data")],
+        threads=threads,
+    )
+    job = CaseJob(
+        case=Case(
+            workload="dense_matmul",
+            formulation="nn",
+            params=TINY,
+            dtype="float32",
+            mode="forward",
+            backend=name,
+            execution="eager",
+            device="cpu",
+        ),
+        data=str(tmp_path / "data"),
+        threads=threads,
+        cache=str(cache_folder()),
+        sampling=Sampling(window_s=0.0, min_samples=4, sample_s=0.0),
+        power=PowerModel(),
+    )
+    isolation = []
+    with Server(backends()[0]["numpy"], Device("cpu"), threads, cache_folder()) as numpy:
+        assert numpy.run(data, 60).measured.status == "ok"
+    with Server(backend, Device("cpu"), threads, cache_folder()) as server:
+
+        def case():
+            answer = server.run(job, 60)
+            assert answer.measured.status == "ok", answer.measured.reason
+            trial = answer.measured.trial
+            isolation.append(answer.wall_s - (trial.wall_s - trial.open_s))
+
+        case()  # the first pays for what the server has not touched yet
+        isolation.clear()
+        benchmark.pedantic(case, rounds=10)
+    isolation.sort()
+    benchmark.extra_info["isolation_median_s"] = isolation[len(isolation) // 2]
+    print(f"\n{name}: isolation {isolation[len(isolation) // 2]:.3f} s (median of {len(isolation)})")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["list", "workloads"], ["list", "devices"]], ids=" ".join
+)
+def test_the_command_line_answers(arguments, benchmark):
+    def call():
+        subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=ROOT, check=True, capture_output=True)
+
+    benchmark.pedantic(call, rounds=5, warmup_rounds=1)
+
+
+def test_the_clock_of_ten_thousand_samples(benchmark):
+    """Of a call that does nothing: everything here is the clock's own cost, 10 ms for 1 µs a sample."""
+    sampling = Sampling(window_s=0.0, sample_s=0.0, min_samples=10_000, max_samples=10_000)
+    window = benchmark.pedantic(lambda: sample(tuple, (), lambda outputs: None, sampling), rounds=5)
+    assert len(window.samples_s) == 10_000
+
+
+def test_ten_thousand_records_to_markdown(benchmark):
+    shapes = [{"m": 8, "k": 8, "n": n} for n in range(1, 501)]
+    records = [
+        make(
+            [1e-3 * (1 + i), 1.1e-3],
+            params=shape,
+            formulation=f"f{i}",
+            twins=[twin_ref(params=shape)] if make is idea else [],
+        )
+        for shape in shapes
+        for make in (idea, dense)
+        for i in range(10)
+    ]
+    assert len(records) == 10_000
+    assert benchmark.pedantic(lambda: render(records, "markdown"), rounds=3)

@@ -1,0 +1,125 @@
+"""The clock's contract, the steady state, the machine's facts."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from harness import energy, machine, memory
+from harness.job import PowerModel, Sampling
+from harness.measure import sample, settle, trend, warmup
+
+RNG = np.random.default_rng(0)
+
+
+def test_the_clock_stops_only_when_every_output_is_ready():
+    """A lazy framework returns at once; what it promised is done in the wait, and the wait is inside."""
+    waited = []
+
+    def wait(outputs):
+        for seconds in outputs:
+            time.sleep(seconds)
+        waited.append(len(outputs))
+
+    window = sample(lambda: (0.004, 0.006), (), wait, Sampling(window_s=0.05, min_samples=3))
+    assert min(window.samples_s) >= 0.01
+    assert set(waited) == {2}
+
+
+def test_every_call_is_waited_for_and_counted():
+    calls, waits = [], []
+    window = sample(
+        lambda x: calls.append(x) or (x,), (7,), waits.append, Sampling(window_s=0.0, min_samples=5, sample_s=1e-4)
+    )
+    assert len(calls) == len(waits) == window.calls + 1  # one more to learn how long a call takes
+    assert set(calls) == {7}
+    assert window.calls_per_sample >= 1
+
+
+def test_short_calls_are_sampled_in_groups_as_long_as_the_clock_needs():
+    window = sample(tuple, (), lambda outputs: None, Sampling(window_s=0.02, sample_s=1e-3))
+    assert window.calls_per_sample > 100
+    assert window.cpu_s <= window.window_s * 1.1
+
+
+def test_a_long_call_gets_the_least_number_of_samples():
+    window = sample(lambda: (time.sleep(0.02),), (), lambda outputs: None, Sampling(window_s=0.0, min_samples=4))
+    assert len(window.samples_s) == 4
+
+
+def test_a_warm_up_is_cut_and_kept_apart():
+    settled = settle([5.0, 3.0, 2.0, *(1 + 0.01 * RNG.standard_normal(60))])
+    assert settled.warmup_s[:3] == [5.0, 3.0, 2.0]
+    assert len(settled.warmup_s) < 20
+    assert settled.steady
+
+
+def test_level_noise_is_steady_and_loses_little():
+    x = 1 + 0.05 * RNG.standard_normal(200)
+    steady, drift = trend(x[warmup(x) :])
+    assert steady
+    assert abs(drift) < 0.05
+
+
+def test_a_drift_is_seen_and_has_its_size():
+    steady, drift = trend(1 + 0.2 * np.linspace(0, 1, 100) + 0.01 * RNG.standard_normal(100))
+    assert not steady
+    assert drift == pytest.approx(0.18, abs=0.03)
+
+
+def test_three_samples_cannot_be_judged():
+    assert trend([1.0, 1.0, 1.0]) == (False, 0.0)
+
+
+def test_modelled_energy_is_the_formula():
+    """2 s of CPU at 12 W and 1 GB at 0.3725 W for 1 s, over 10 calls."""
+    found = energy.modelled(PowerModel(), cpu_s=2.0, window_s=1.0, calls=10, memory_bytes=10**9)
+    assert found.gross_j == pytest.approx((24 + 0.3725) / 10)
+    assert found.low_j == pytest.approx((2 * 2.8 + 0.3725) / 10)
+    assert found.high_j == pytest.approx((2 * 20.6 + 0.3725) / 10)
+    assert found.net_j is None
+    assert found.note == "2.00 busy cores × 12 W"
+
+
+def test_energy_without_a_memory_reading_says_so():
+    found = energy.modelled(PowerModel(), cpu_s=1.0, window_s=1.0, calls=1, memory_bytes=None)
+    assert found.gross_j == pytest.approx(12)
+    assert "memory left out" in found.note
+
+
+def test_memory_that_cannot_be_read_is_unknown_and_not_zero(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_STATUS", tmp_path / "absent")
+    peak = memory.HostPeak()
+    peak.window()
+    assert peak.peak_bytes() is None
+    assert peak.source.startswith("none: ")
+
+
+def test_a_peak_that_cannot_be_reset_is_unknown(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_CLEAR", tmp_path / "no" / "clear_refs")
+    peak = memory.HostPeak()
+    peak.window()
+    assert peak.peak_bytes() is None
+    assert "cannot be reset" in peak.source
+
+
+def test_the_machine_is_described_without_naming_it():
+    facts = machine.facts()
+    assert facts["cores_usable"] >= 1
+    assert facts["memory_bytes"] > 1 << 28
+    assert "hostname" not in facts
+    assert machine.memory_limit_bytes() <= facts["memory_bytes"]
+
+
+def test_the_digest_of_the_sources_tells_a_changed_file(monkeypatch, tmp_path):
+    for package in ("backends", "workloads", "harness"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "a.py").write_text("x = 1\n")
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "harness" / "machine.py"))
+    before = machine.sources()
+    (tmp_path / "workloads" / "a.py").write_text("x = 2\n")
+    after = machine.sources()
+    assert before["workloads"] != after["workloads"]
+    assert before["backends"] == after["backends"]
