@@ -28,7 +28,7 @@ EXECUTIONS: tuple[Execution, ...] = ("eager", "graph", "compiled")
 SPARSE_FORMATS = ("csr", "csc", "coo", "bsr", "bag")
 
 
-class Unsupported(Exception):
+class Unsupported(Exception):  # noqa: N818 - it is an outcome, and named as in the records
     """The framework says no here; the message is its own words, or names what it offers instead."""
 
 
@@ -59,7 +59,7 @@ class Device:
 
 
 class CSR(NamedTuple):
-    """A sparse matrix on the host: `values` (nnz,), `indices` (nnz,) int32 sorted in each row, `indptr` (rows+1,) int32."""
+    """A sparse matrix on the host: `values` (nnz,), `indices` (nnz,) int32 sorted in a row, `indptr` (rows+1,) int32."""
 
     values: HostArray
     indices: HostArray
@@ -89,9 +89,10 @@ class CSR(NamedTuple):
 class Compiled:
     """A callable ready to be timed, and what making it cost.
 
-    An adapter may try several settings of its compiler; the figures are those of the one kept, `flags` name it. A
-    refusal (Unsupported) may also come from the first call. `trace_s` and `compile_s` are None where the framework does both inside the first call. `traces()` counts how often
-    the framework traced or compiled since it was made; a timed region in which it grows is not a measurement.
+    An adapter may try several settings of its compiler; the figures are those of the one kept, and `flags`, which may
+    fill in only with the first call, name it. A refusal (Unsupported) may also come from the first call. `trace_s` and
+    `compile_s` are None where the framework does both inside the first call. `traces()` counts how often the framework
+    traced or compiled since it was made; a timed region in which it grows is not a measurement.
     """
 
     call: Callable[..., tuple[Array, ...]]
@@ -114,7 +115,7 @@ class Ops(ABC):
 
     @abstractmethod
     def filters(self, w: HostArray) -> Array:
-        """Copy convolution filters (kh, kw, ci, co) to the device, logical shape kept, memory arranged as it likes best."""
+        """Copy convolution filters (kh, kw, ci, co) to the device, shape kept, memory arranged as it likes best."""
 
     @abstractmethod
     def to_numpy(self, x: Array) -> HostArray:
@@ -172,7 +173,7 @@ class Ops(ABC):
     def log_softmax(self, x: Array, axis: int) -> Array: ...
     @abstractmethod
     def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
-        """Cross-correlation of x (n, h, w, ci) or (n, ci, h, w) with `filters` w (kh, kw, ci, co), zero-padded evenly."""
+        """Cross-correlation of x, (n, h, w, ci) or (n, ci, h, w), with `filters` w (kh, kw, ci, co); zero padding."""
 
     @abstractmethod
     def max_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
@@ -242,7 +243,7 @@ class Ops(ABC):
         """What was really set, read back from the framework: threads, precision switches, library versions."""
 
     def reset_peak_bytes(self) -> None:
-        """Start a new window of the device allocator's peak; nothing to do where the device has no allocator of its own."""
+        """Start a new window of the device allocator's peak; nothing where the device has no allocator of its own."""
         return None
 
     def device_peak_bytes(self) -> int | None:

@@ -22,6 +22,7 @@ import msgspec
 from backends.discovery import backends
 from harness import worker
 from harness.job import Exit, Ready, Request
+from workloads.discovery import workloads
 
 PR_SET_PDEATHSIG = 1
 
@@ -39,6 +40,7 @@ def main(name: str) -> None:
         found, _ = backends()
         for module in (*found[name].preload, *worker.PRELOAD):
             importlib.import_module(module)
+        workloads()  # loads their files, once for all cases
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"
     import_s = time.perf_counter() - started

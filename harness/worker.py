@@ -27,7 +27,7 @@ from harness.record import Memory, Trial, Verdict
 from workloads.base import Workload
 from workloads.discovery import workloads
 
-PRELOAD = ("scipy.stats",)  # what the clock's statistics need, imported once in the server
+PRELOAD = ("scipy.stats", "ml_dtypes")  # what checking and the clock's statistics need, imported once in the server
 
 
 def answer(job: Job, phase_file: Path) -> Measured:
@@ -109,7 +109,7 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
 
     phase("opening the device")
     ops, open_s = _open(backends()[0][case.backend], Device.parse(case.device))
-    cache_files = _count(Path(job.cache))
+    cache_files = _count(Path(job.cache)) if case.execution == "compiled" else 0
 
     phase("preparing operands")
     peak = HostPeak()
