@@ -37,6 +37,12 @@ def host(x):
     return x.numpy()
 
 
+def same(x, operand):
+    """Whether `operand` can stand for `x`."""
+    both = isinstance(operand, tf.Tensor) and x.dtype == operand.dtype != tf.variant
+    return both and np.array_equal(x.numpy(), operand.numpy())
+
+
 def _put(*xs):
     return [tf.constant(x) for x in xs]
 

@@ -40,6 +40,13 @@ def host(x):
     return x.detach().numpy()
 
 
+def same(x, operand):
+    """Whether `operand` can stand for `x`: equal, laid out alike, and recording no gradient."""
+    if not all(isinstance(v, torch.Tensor) and v.layout == torch.strided for v in (x, operand)) or x.requires_grad:
+        return False
+    return x.dtype == operand.dtype and x.stride() == operand.stride() and torch.equal(x, operand)
+
+
 def _put(*xs):
     return [torch.tensor(np.ascontiguousarray(x)) for x in xs]
 
