@@ -59,7 +59,7 @@ class Device:
 
 
 class CSR(NamedTuple):
-    """A sparse matrix on the host: `values` (nnz,), `indices` (nnz,) int32 sorted in a row, `indptr` (rows+1,) int32."""
+    """A sparse matrix on the host: `values` (nnz,), `indices` (nnz,) int32 sorted in rows, `indptr` (rows+1,)."""
 
     values: HostArray
     indices: HostArray
@@ -227,6 +227,10 @@ class Ops(ABC):
 
     @abstractmethod
     def stop_gradient(self, x: Array) -> Array: ...
+
+    def descend(self, w: Array, gradient: Array, rate: float) -> Array:
+        """w − rate·gradient, the step of plain SGD, in one pass where the framework has one."""
+        return w - rate * gradient
 
     # -- running ----------------------------------------------------------------------------------------------------
     @abstractmethod

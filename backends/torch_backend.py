@@ -217,6 +217,13 @@ class TorchOps(Ops):
     def stop_gradient(self, x: Array) -> Array:
         return x.detach()
 
+    def descend(self, w: Array, gradient: Array, rate: float) -> Array:
+        # One pass, as torch.optim.SGD has it. Never torch.add(alpha=-rate) in a compiled graph: Inductor of torch 2.13
+        # drops alpha where the gradient is itself a matrix product.
+        if torch.compiler.is_compiling():
+            return w - rate * gradient
+        return torch.sub(w, gradient, alpha=rate)
+
     # -- running ----------------------------------------------------------------------------------------------------
     def compile(
         self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
@@ -298,7 +305,10 @@ def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
     return {
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "torch"),
         "TRITON_CACHE_DIR": str(cache / "torch" / "triton"),
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of compiler processes beside the measurement
+        # On the CPU the C++ compiler runs beside itself from threads that then sleep; on CUDA there would be a pool of
+        # processes beside the measurement.
+        "TORCHINDUCTOR_COMPILE_THREADS": str(threads) if device.kind == "cpu" else "1",
+        "TORCH_WARM_POOL": "0",
         "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # an extension may start its runtime when torch is imported
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # ask the driver whether there is a GPU without starting CUDA
     }

@@ -30,6 +30,7 @@ WINDOWS = {
     "full": Sampling(window_s=1.0),
 }
 SURVEY_SHARE = 0.3  # of the window: the survey only has to find what is worth the rounds
+SWEEP_SHARE = 0.5  # what has one process only
 DATA_TIMEOUT_S = 1800.0
 
 
@@ -225,9 +226,10 @@ class Runner:
 
     def _sampling(self, one: Planned, round_: int) -> Sampling:
         whole = self._options.sampling
-        if round_ > 0 or not one.repeated or self._options.rounds == 1:
+        if round_ > 0 or self._options.rounds == 1:
             return whole
-        return msgspec.structs.replace(whole, window_s=SURVEY_SHARE * whole.window_s, min_samples=4)
+        share = SURVEY_SHARE if one.repeated else SWEEP_SHARE
+        return msgspec.structs.replace(whole, window_s=share * whole.window_s, min_samples=4)
 
     def _finish(self) -> None:
         info = msgspec.structs.replace(

@@ -7,6 +7,7 @@ Requests are JSON lines on stdin, exits JSON lines on stdout; answers of the for
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import multiprocessing
 import os
@@ -41,6 +42,8 @@ def main(name: str) -> None:
         for module in (*found[name].preload, *worker.PRELOAD):
             importlib.import_module(module)
         workloads()  # loads their files, once for all cases
+        gc.collect()
+        gc.freeze()  # a fork's collector must not walk, and so copy, what the framework left on the heap
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"
     import_s = time.perf_counter() - started

@@ -6,7 +6,8 @@ import sys
 import time
 
 import numpy as np
-from workloads.base import Axis, Formulation, Point, Workload, Work
+
+from workloads.base import Axis, Formulation, Point, Work, Workload
 
 
 def _prepare(ops, x, params):

@@ -34,6 +34,7 @@ def took() -> str:
 
 def help_() -> str:
     import click
+
     from harness.cli import cli
 
     out = []

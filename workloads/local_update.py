@@ -198,8 +198,8 @@ def _layer_by_layer(ops: Ops, params: Params, layout: Layout) -> Callable[..., t
             w, q = parameters[i], parameters[count + i]
             (loss, h), (dw, dq) = gradients[i](w, q, x, target)
             losses.append(loss)
-            updated_w.append(w - LEARNING_RATE * dw)
-            updated_q.append(q - LEARNING_RATE * dq)
+            updated_w.append(ops.descend(w, dw, LEARNING_RATE))
+            updated_q.append(ops.descend(q, dq, LEARNING_RATE))
             x = networks.pooled(ops, layer, h, layout)
         return *losses, *updated_w, *updated_q
 
@@ -224,7 +224,7 @@ def _joint(ops: Ops, params: Params, layout: Layout) -> Callable[..., tuple[Arra
 
     def run(x: Array, target: Array, zero: Array, *parameters: Array) -> tuple[Array, ...]:
         (_, losses), grads = gradients(x, target, *parameters)
-        return losses, *(p - LEARNING_RATE * g for p, g in zip(parameters, grads, strict=True))
+        return losses, *(ops.descend(p, g, LEARNING_RATE) for p, g in zip(parameters, grads, strict=True))
 
     return run
 
@@ -260,8 +260,8 @@ def _by_hand(ops: Ops, params: Params, layout: Layout) -> Callable[..., tuple[Ar
             d = masked(classifier, h, ops.matmul(dz, ops.permute_dims(q, (1, 0))), zero)
             d = ops.reshape(d, (-1, layer.channels_out)) if layer.is_conv else d
             dw = ops.matmul(ops.permute_dims(rows, (1, 0)), d)
-            updated_w.append(w - LEARNING_RATE * (ops.reshape(dw, layer.shape) if layer.is_conv else dw))
-            updated_q.append(q - LEARNING_RATE * ops.matmul(ops.permute_dims(seen, (1, 0)), dz))
+            updated_w.append(ops.descend(w, ops.reshape(dw, layer.shape) if layer.is_conv else dw, LEARNING_RATE))
+            updated_q.append(ops.descend(q, ops.matmul(ops.permute_dims(seen, (1, 0)), dz), LEARNING_RATE))
             x = networks.pooled(ops, layer, h, layout)
         return *losses, *updated_w, *updated_q
 

@@ -189,7 +189,7 @@ def train_step(
             error = forward(a, b) - target
             dy = error / n
             loss = ops.sum(error * error) * (0.5 / n)
-            return loss, a - LEARNING_RATE * sampled(dy, b), backward(a, dy)
+            return loss, ops.descend(a, sampled(dy, b), LEARNING_RATE), backward(a, dy)
 
         return run
 
