@@ -85,6 +85,8 @@ def report(folders: Sequence[Path], format_: str, output: Path | None, all_point
 def _render(folders: Sequence[Path], format_: str, *, all_points: bool) -> str:
     from harness import report as rendering
 
+    if format_ not in rendering.FORMATS:
+        raise plan.nearest("format", format_, rendering.FORMATS)
     records: list[Record] = []
     for folder in folders:
         found = load(folder)

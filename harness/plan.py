@@ -84,7 +84,7 @@ class Planned:
 def nearest(kind: str, name: str, known: Iterable[str]) -> PlanError:
     """The sentence for a name that does not exist, with the nearest that do."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    close = next(filter(None, (difflib.get_close_matches(name, names, n=3, cutoff=c) for c in (0.75, 0.6, 0.4))), [])
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
     return PlanError(f"there is no {kind} {name!r}; {hint}")
 
@@ -119,6 +119,18 @@ def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Ba
     return list(planned.values())
 
 
+def _telling(workload: Workload, points: Sequence[Point]) -> list[Point]:
+    """The points at which some formulation runs for the first time."""
+    seen: set[tuple[Mode, str]] = set()
+    out = []
+    for point in points:
+        new = {(point.mode, n) for n, f in workload.formulations[point.mode].items() if f.applies(point.params)} - seen
+        if new:
+            out.append(point)
+            seen |= new
+    return out
+
+
 def _once(planned: Iterable[Planned]) -> dict[str, Planned]:
     """`smoke` compares nothing: each formulation once, each execution once a workload, each idea with some twin.
 
@@ -148,6 +160,8 @@ def _chosen(kind: str, asked: Sequence[str], default: Sequence[str], known: Iter
 def _points(workload: Workload, ask: Ask) -> list[Point]:
     """The preset's points, their axes overridden: every combination of the values given, each measured in full."""
     points = list(workload.presets.get(ask.preset, ()))
+    if ask.preset == "smoke":
+        points = _telling(workload, points)
     overrides = {axis: values for axis, values in ask.axes.items() if axis in workload.axes}
     if workload.role == "idea" and overrides:
         out: dict[str, Point] = {}

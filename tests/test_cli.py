@@ -15,6 +15,7 @@ import click
 import pytest
 
 from harness.cli import cli
+from workloads.discovery import workloads
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("run", "--backend", "numpy", "--preset", "smoke", "--workload", "capsule_conv")
@@ -68,7 +69,7 @@ def test_every_command_has_help(name):
         (("run", "--timeout", "nan"), "'nan' is not a time"),
         (("run", "--set", "density", "--backend", "numpy"), "is not AXIS=VALUE"),
         (("run", "--set", "densty=0.1", "--backend", "numpy"), "no axis 'densty'; did you mean density?"),
-        (("run", "--set", "batch=-4", "--backend", "numpy"), "must be at least 1, found -4"),
+        (("run", "--set", "batch=-4", "--backend", "numpy"), "axis batch of capsule_conv must be in 1…1e+06, found -4"),
         (("run", "--device", "gpu", "--backend", "numpy"), "device 'gpu' is not one of"),
         (("run", "--device", "cuda:7", "--backend", "numpy"), "device cuda:7 is not there: numpy sees cpu"),
         (("run", "--core-watts", "900", "--backend", "numpy"), "must lie between their bounds"),
@@ -76,7 +77,7 @@ def test_every_command_has_help(name):
         (("run", "stray"), "unexpected argument 'stray'"),
         (("list", "workload"), "did you mean workloads"),
         (("report", "/nowhere"), "/nowhere is not a results folder"),
-        (("report", ".", "--format", "xlsx"), "xlsx"),
+        (("report", ".", "--format", "markdwon"), "no format 'markdwon'; did you mean markdown?"),
         (("fly",), "fly"),
     ],
 )
@@ -213,3 +214,17 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
     assert stored
     assert f"results: {tmp_path / 'out'}" in stderr
     assert not (tmp_path / "out" / ".scratch").exists()
+
+
+def test_smoke_runs_every_workload_through_every_framework(tmp_path):
+    """The preset of tests and CI, whole: nothing failed, every idea has its row."""
+    out = call("run", "--preset", "smoke", "--out", tmp_path / "out", timeout=600)
+    assert out.returncode == 0, out.stderr
+    records = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
+    required = [n for n in os.environ.get("HWLOTTERY_REQUIRE", "").split(",") if n and n != "numpy"]
+    rows = {(r["case"]["workload"], r["case"]["backend"]) for r in records if r["headline"] and r["status"] == "ok"}
+    ideas = {name for name, w in workloads()[0].items() if w.role == "idea"}
+    assert len(ideas) >= 7
+    assert rows >= {(idea, backend) for idea in ideas for backend in required}
+    for idea in ideas:
+        assert idea in out.stdout
