@@ -60,11 +60,17 @@ class BreakEven(msgspec.Struct, frozen=True, kw_only=True):
         low = f"<{self.range_low:g}" if self.open_low else None if self.low is None else f"{self.low:.2g}"
         high = f">{self.range_high:g}" if self.open_high else None if self.high is None else f"{self.high:.2g}"
         interval = f" [{low}, {high}]" if low and high else ""
+        if self.density is None:
+            return f"faster than dense below density {low}, a tie with dense from there on"
         return f"faster than dense below density {self.density:.2g}{interval}"
 
 
-def break_even(best: pd.DataFrame, compared: pd.DataFrame) -> list[BreakEven]:
-    """Every sweep of two or more densities, by log-log interpolation of T of the best paths."""
+def break_even(best: pd.DataFrame, compared: pd.DataFrame, noise: float | None = None) -> list[BreakEven]:
+    """Every sweep of two or more densities, by log-log interpolation of T of the best paths.
+
+    `noise` is the run's A/A noise as a share: a T that it can explain is a tie and decides nothing, and the interval is
+    where T with that margin passes 1.
+    """
     rows = rows_of(best, ["params", *GROUP])
     curves: dict[tuple[Any, ...], list[tuple[float, float, float, float]]] = defaultdict(list)
     columns = ("idea", "principal", "time_ratio", "time_ratio_low", "time_ratio_high")
@@ -80,24 +86,32 @@ def break_even(best: pd.DataFrame, compared: pd.DataFrame) -> list[BreakEven]:
     for (workload, others, _, *place), curve in sorted(curves.items()):
         if len({density for density, *_ in curve}) >= 2:
             where = dict(zip(_PLACE, place, strict=True))
-            out.append(BreakEven(workload=workload, point=others, **where, **_crossing(sorted(curve))))
+            out.append(BreakEven(workload=workload, point=others, **where, **_crossing(sorted(curve), noise or 0.0)))
     return out
 
 
-def _crossing(curve: Sequence[tuple[float, float, float, float]]) -> dict[str, Any]:
+def _crossing(curve: Sequence[tuple[float, float, float, float]], noise: float) -> dict[str, Any]:
     densities, ratios, lows, highs = (list(column) for column in zip(*curve, strict=True))
     at = _crossings(densities, ratios)
     facts: dict[str, Any] = {"range_low": densities[0], "range_high": densities[-1], "points": len(curve)}
     facts |= {"crossings": at, "density": None, "low": None, "high": None, "open_low": False, "open_high": False}
-    if not at:
-        return facts | {"verdict": "always" if ratios[0] < 1 else "never"}
-    if len(at) > 1 or ratios[0] >= 1:
-        return facts | {"verdict": "not_monotone", "density": at[0] if ratios[0] < 1 else None}
-    facts |= {"verdict": "crosses", "density": at[0]}
+    clear = [
+        t < 1 for t in ratios if not 1 <= max(t, 1 / t) < 1 + noise
+    ]  # faster or not; ties within the noise say nothing
+    if not any(clear):
+        return facts | {"verdict": "never"}
+    if all(clear) and len(clear) == len(ratios):
+        return facts | {"verdict": "always"}
+    if clear != sorted(clear, reverse=True):
+        return facts | {"verdict": "not_monotone", "density": at[0] if at and ratios[0] < 1 else None}
+    facts |= {"verdict": "crosses", "density": at[-1] if at else None}
+    if noise:
+        lows = [min(t / (1 + noise), t if math.isnan(low) else low) for t, low in zip(ratios, lows, strict=True)]
+        highs = [max(t * (1 + noise), t if math.isnan(high) else high) for t, high in zip(ratios, highs, strict=True)]
     if any(math.isnan(bound) for bound in (*lows, *highs)):
         return facts
     first = (_crossings(densities, highs) if highs[0] < 1 else [])[:1]
-    last = _crossings(densities, lows)[:1]
+    last = _crossings(densities, lows)[-1:]
     return facts | {
         "low": first[0] if first else None,
         "high": last[0] if last else None,

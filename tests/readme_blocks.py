@@ -18,7 +18,11 @@ def table() -> str:
     from harness.report import render
     from harness.store import load
 
-    return render(load(STORED).records, "markdown").strip()
+    first, *others = render(load(STORED).records, "markdown").strip().split("\n## ")
+    notes = others[-1].splitlines()[2:]
+    shown = ("- cases", "- […]", "- tie", "- \\*", "- ?", "- break-even", "- ceiling")
+    lines = [note for note in notes if note.startswith(shown)]
+    return "\n".join([*first.splitlines()[2:], "", *lines])
 
 
 def took() -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 
+import msgspec
 import numpy as np
 import pytest
 
 from harness.findings import amortisation, break_even, explain_outcomes, lottery_shift, portability
 from harness.frame import COLUMNS, frame, point_name
 from harness.intervals import median_interval, median_intervals, ranks, verdict
-from harness.metrics import best_paths, ceilings, comparisons, round_ratios
+from harness.metrics import best_paths, ceilings, comparisons, noise_floor, round_ratios
 from harness.table import main_table, summarise
 from tests._records import SHAPE, dense, host_memory, idea, joules, record, twin_ref
 
@@ -388,6 +389,38 @@ def test_a_curve_that_crosses_twice_is_not_given_one_density():
     assert found.verdict == "not_monotone"
     assert found.density is None
     assert len(found.crossings) == 2
+
+
+def test_ratios_inside_the_noise_decide_nothing_about_a_break_even():
+    """0.95 and 1.05 are ties at 10 % noise: without it the curve crosses twice more, with it never clearly."""
+    curve = _sweep({0.01: 0.25, 0.1: 0.95, 0.2: 1.05, 0.4: 0.96})
+    best = best_paths(frame(curve))
+    (plain,) = break_even(best, comparisons(best))
+    (noisy,) = break_even(best, comparisons(best), noise=0.1)
+    assert plain.verdict == "not_monotone"
+    assert (noisy.verdict, noisy.open_high) == ("crosses", True)
+    assert noisy.low < 0.1
+    (tied,) = break_even(
+        best_paths(frame(_sweep({0.01: 0.95, 0.1: 0.99}))), _compared(*_sweep({0.01: 0.95, 0.1: 0.99})), 0.1
+    )
+    assert tied.verdict == "never"
+
+
+def test_a_tie_up_to_the_end_of_the_range_is_called_one():
+    curve = _sweep({0.01: 0.25, 0.16: 0.98})
+    (found,) = break_even(best_paths(frame(curve)), _compared(*curve), noise=0.1)
+    assert found.density is None
+    assert "a tie with dense from there on" in found.sentence
+
+
+def test_the_noise_floor_is_what_controls_differ_by_in_common_rounds():
+    """A/A: 10 % in the middle of three rounds; cases that are no controls of each other do not count."""
+    case = dense([9.0, 1.0, 1.0, 1.0], rounds=[0, 1, 2, 3])
+    control = msgspec.structs.replace(dense([1.3, 1.1, 1.05], rounds=[1, 2, 3]), control=True)
+    assert noise_floor([case, control]) == pytest.approx(0.1)
+    assert noise_floor([case, idea([5.0], rounds=[1])]) is None
+    assert summarise([case, control, idea([0.95], rounds=[1])]).noise == pytest.approx(0.1)
+    assert summarise([case, control]).records == 1
 
 
 def test_one_density_is_no_sweep():

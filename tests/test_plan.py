@@ -133,6 +133,14 @@ def test_finalists_are_those_that_may_be_the_best_of_their_point():
     assert [p.case.formulation for p in plan.finalists(planned, far)] == ["a"]
 
 
+def test_controls_are_some_of_the_finalists_and_the_same_for_a_seed():
+    planned = _plan(axes={"n": tuple(range(1, 40))})
+    found = plan.controls(planned, 0)
+    assert len(found) == plan.CONTROLS
+    assert [p.case.key for p in found] == [p.case.key for p in plan.controls(list(reversed(planned)), 0)]
+    assert len(plan.controls(planned[:2], 0)) == 2
+
+
 def test_a_failure_is_no_finalist():
     planned = _plan()
     assert plan.finalists(planned, {p.case.key: _record(p, 1.0, status="wrong") for p in planned}) == []

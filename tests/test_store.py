@@ -137,6 +137,11 @@ def test_a_case_that_fails_in_one_process_is_a_failure():
     assert one.reason == "in 1 of 2 processes: not done after 5 s"
 
 
+def test_a_control_is_kept_apart_from_the_case_that_it_repeats():
+    control = msgspec.structs.replace(record("a", 1), control=True)
+    assert len(merge([record("a", 0), record("a", 1), control])) == 2
+
+
 def test_a_torn_line_is_left_out_with_a_warning(tmp_path):
     with Store(tmp_path / "out", RUN) as store:
         store.append(record("a"))
