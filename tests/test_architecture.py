@@ -57,8 +57,8 @@ def test_no_framework_is_imported_at_the_top_of_a_module(file):
     assert not imported(file.read_text(), top_level_only=True) & FRAMEWORKS
 
 
-def test_list_and_help_work_with_no_framework_installed():
-    """A meta path finder hides the frameworks; the commands neither need nor try them."""
+def test_list_help_and_doctor_work_with_no_framework_installed():
+    """A meta path finder hides them; the commands do not need them, and doctor says what mends it."""
     code = (
         "import sys\n"
         "class Hide:\n"
@@ -73,10 +73,13 @@ def test_list_and_help_work_with_no_framework_installed():
         "asked = ['--help'], ['list', 'workloads'], ['list', 'backends', '--json'], ['list', 'devices']\n"
         "codes = [run_cli(arguments) for arguments in asked]\n"
         "codes.append(run_cli(['run', '--preset', 'smoke', '--dry-run']))\n"
+        "codes.append(run_cli(['doctor']))\n"
         "print(codes)\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert out.stdout.splitlines()[-1] == "[0, 0, 0, 0, 2]"
+    assert out.stdout.splitlines()[-1] == "[0, 0, 0, 0, 2, 1]"
+    for extra in ("torch", "jax", "tensorflow"):
+        assert f'→ python -m pip install "hwlottery[{extra}]"' in out.stdout
     assert 'no framework is installed; try: python -m pip install "hwlottery[all]"' in out.stderr
 
 

@@ -228,3 +228,15 @@ def test_smoke_runs_every_workload_through_every_framework(tmp_path):
     assert rows >= {(idea, backend) for idea in ideas for backend in required}
     for idea in ideas:
         assert idea in out.stdout
+
+
+def test_doctor_says_what_is_there():
+    out = call("doctor", "--json")
+    findings = {f["what"]: f for f in json.loads(out.stdout)}
+    assert findings["NumPy"]["well"]
+    assert "devices cpu" in findings["NumPy"]["found"]
+    for name, title in (("torch", "PyTorch"), ("jax", "JAX"), ("tensorflow", "TensorFlow")):
+        if name in os.environ.get("HWLOTTERY_REQUIRE", "").split(","):
+            assert findings[title]["well"], findings[title]
+            assert out.returncode == 0
+    assert "never run" in findings["TPU and GPU"]["found"]
