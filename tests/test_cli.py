@@ -200,6 +200,8 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A test runner started in the background ignores SIGINT, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     records = tmp_path / "out" / "records.jsonl"
     until = time.monotonic() + 60
@@ -207,7 +209,10 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    try:
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     stored = [json.loads(line) for line in records.read_text().splitlines()]
