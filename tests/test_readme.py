@@ -30,8 +30,10 @@ def test_the_examples_are_complete_and_run(tmp_path):
     """The workload and the backend of the README, as files in folders of their own, through the real command."""
     environ = {**os.environ}
     found = examples()
-    assert sorted(kind for kind, _ in found.values()) == ["backend", "workload"]
+    assert sorted(kind for kind, _ in found.values()) == ["backend", "notebook", "workload"]
     for name, (kind, code) in found.items():
+        if kind == "notebook":
+            continue
         folder = tmp_path / kind
         folder.mkdir()
         (folder / name).write_text(code)
@@ -49,3 +51,10 @@ def test_the_examples_are_complete_and_run(tmp_path):
     records = [json.loads(line) for line in out.stdout.splitlines()]
     ideas = {(r["case"]["backend"], r["case"]["formulation"]): r["status"] for r in records if r["headline"]}
     assert ideas == {(b, f): "ok" for b in ("numpy", "scipy") for f in ("sum", "einsum")}
+
+
+def test_the_notebook_lines_give_a_frame():
+    out = subprocess.run(
+        [sys.executable, "-c", examples()["frame.py"][1]], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert "time_ratio" in out.stdout
