@@ -15,8 +15,8 @@ from backends.ops import Array, Compiled, Matrix, Scalar, Unsupported
 
 COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
 YNN = "xla_cpu_experimental_ynn_fusion_type"
-TRIAL_ROUNDS = 5
-TRIAL_BUDGET_S = 1.0
+TRIAL_ROUNDS = 3
+TRIAL_BUDGET_S = 0.5
 SMALL_FLOP = 1e7  # a fraction of a millisecond: what a setting changes there is less than what it costs to try
 MARGIN = 0.97  # another variant is kept only where it is clearly faster than XLA's default
 

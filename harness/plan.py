@@ -25,9 +25,9 @@ from workloads.base import Mode, Params, Point, Value, Workload
 PRESETS = ("smoke", "quick", "standard", "full")
 SWEEP_FACTOR = 2.0  # a formulation this many times slower than the best of the survey is not taken on a sweep
 SWEEP_MOST = 2
-FINAL_FACTOR = 1.15  # cases this close to the best of their point stay in the rounds
+FINAL_FACTOR = 1.1  # cases this close to the best of their point stay in the rounds
 FINAL_MOST = 2
-CONTROLS = 8  # pairs of an A/A control: their largest difference is the noise floor of the run
+CONTROLS = 6  # pairs of an A/A control: their largest difference is the noise floor of the run
 
 # Seconds a case takes, roughly, with cold compile caches: only for the estimate of --dry-run.
 _SECONDS = {"eager": 0.8, "graph": 1.0, "compiled": 2.5}

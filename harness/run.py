@@ -25,12 +25,12 @@ from harness.store import Store, merge
 
 WINDOWS = {
     "smoke": Sampling(window_s=0.02, min_samples=4),
-    "quick": Sampling(window_s=0.25),
+    "quick": Sampling(window_s=0.2),
     "standard": Sampling(window_s=1.0),
     "full": Sampling(window_s=1.0),
 }
 SURVEY_SHARE = 0.3  # of the window: the survey only has to find what is worth the rounds
-SWEEP_SHARE = 0.5  # what has one process only
+SWEEP_SHARE = 0.4  # what has one process only
 DATA_TIMEOUT_S = 1800.0
 
 
@@ -85,7 +85,8 @@ class Runner:
         try:
             with ExitStack() as stack:
                 self._open_servers(stack)
-                self._make_data()
+                self._make_data()  # while the frameworks are imported
+                self._await_servers()
                 self._step("survey", [p for p in self._planned if p.survey], 0)
                 swept, left_out = plan.sweep(self._planned, self._records)
                 if left_out:
@@ -117,6 +118,9 @@ class Runner:
         for name, device in wanted:
             self._servers[name, device] = self._server(stack, self._backends[name], device)
         self._numpy = self._servers.get(("numpy", "cpu")) or self._server(stack, self._backends["numpy"], "cpu")
+
+    def _await_servers(self) -> None:
+        began = time.monotonic()
         for key, server in self._servers.items():
             self._watch.say(f"importing {server.backend.title}")
             try:
@@ -124,7 +128,7 @@ class Runner:
             except ServerError as error:
                 self._dead[key] = str(error)
                 self._watch.say(str(error))
-        self._clock.phases["import_s"] = self._clock.elapsed
+        self._clock.phases["import_s"] = time.monotonic() - began
 
     def _make_data(self) -> None:
         """Inputs and float64 references, once for all backends: a process a workload, so that a cache serves it."""

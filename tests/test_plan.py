@@ -127,7 +127,7 @@ def test_a_family_in_which_nothing_ran_is_swept_whole():
 def test_finalists_are_those_that_may_be_the_best_of_their_point():
     planned = _plan()
     first = {p.case.formulation: p for p in planned if p.case.workload == "idea" and p.survey}
-    close = {first["a"].case.key: _record(first["a"], 1.0), first["b"].case.key: _record(first["b"], 1.1)}
+    close = {first["a"].case.key: _record(first["a"], 1.0), first["b"].case.key: _record(first["b"], 1.05)}
     far = {**close, first["b"].case.key: _record(first["b"], 1.3)}
     assert [p.case.formulation for p in plan.finalists(planned, close)] == ["a", "b"]
     assert [p.case.formulation for p in plan.finalists(planned, far)] == ["a"]
