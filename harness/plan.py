@@ -23,9 +23,9 @@ from harness.statistics import centre
 from workloads.base import Mode, Params, Point, Value, Workload
 
 PRESETS = ("smoke", "quick", "standard", "full")
-SWEEP_FACTOR = 2.0  # a formulation this many times slower than the best of the survey is not taken on a sweep
+SWEEP_FACTOR = 1.6  # a formulation this many times slower than the best of the survey is not taken on a sweep
 SWEEP_MOST = 2
-FINAL_FACTOR = 1.1  # cases this close to the best of their point stay in the rounds
+FINAL_FACTOR = 1.06  # cases this close to the best of their point stay in the rounds
 FINAL_MOST = 2
 CONTROLS = 6  # pairs of an A/A control: their largest difference is the noise floor of the run
 
