@@ -136,7 +136,8 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
     tolerance = workload.tolerances[case.dtype, case.mode]
     reference = load_arrays(Path(job.data) / "reference")
     verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
-    settings = {k: _plain(v) for k, v in {**ops.settings(), **compiled.flags, "threads_asked": job.threads}.items()}
+    found = {**ops.settings(), **compiled.flags, "threads_asked": job.threads}
+    settings = {name: _plain(value, job.cache) for name, value in found.items()}
     if not verdict.agrees:
         return Measured(
             status="wrong", reason=verdict.reason, failure_class="precision", verdict=verdict, settings=settings
@@ -192,9 +193,11 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
     )
 
 
-def _plain(value: Scalar) -> Scalar:
-    """Frameworks give subclasses of str and int (a version that compares itself); JSON wants the plain ones."""
-    for kind in (bool, int, float, str):
+def _plain(value: Scalar, cache: str) -> Scalar:
+    """A plain JSON scalar, whatever subclass a framework hands out; nobody's folder stands in a record."""
+    if isinstance(value, str):
+        return str(value).replace(cache, "<cache>")
+    for kind in (bool, int, float):
         if isinstance(value, kind):
             return kind(value)
     return value
