@@ -17,7 +17,7 @@ def test_tables_and_help_are_those_that_the_code_prints():
 
 
 def test_a_drifted_block_is_seen():
-    text = README.read_text().replace("--preset", "--presett", 1)
+    text = README.read_text().replace("`--preset`", "`--presett`", 1)
     assert regenerated(text) != text
 
 
