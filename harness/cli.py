@@ -144,13 +144,13 @@ def list_(what: str, as_json: bool) -> None:
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
 @click.option("--format", "format_", default="table", show_default=True, help="table, markdown, csv or json.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of stdout.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file (or folder of pictures).")
 @click.option("--all", "all_points", is_flag=True, help="Every point of every sweep, not only the headline points.")
 def report(folders: tuple[Path, ...], format_: str, output: Path | None, all_points: bool) -> None:
     """Make the table of one or more results folders."""
-    from harness import commands
+    from harness import publish_commands
 
-    sys.exit(commands.report(folders, format_, output, all_points))
+    sys.exit(publish_commands.report(folders, format_, output, all_points))
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""What `run` and `report` do once their arguments are parsed."""
+"""What `run` does once its arguments are parsed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.errors import UserError
 from harness.job import DevicesJob, PowerModel
 from harness.plan import Ask, Planned
 from harness.progress import Watch
-from harness.record import FAILED, SCHEMA, Record
+from harness.record import FAILED, SCHEMA
 from harness.run import WINDOWS, Options, Runner
 from harness.spawn import Server
 from harness.store import RunInfo, Store, load
@@ -59,41 +59,15 @@ def run(options: Mapping[str, Any]) -> int:
         for record in stored.records:
             click.echo(msgspec.json.encode(record).decode())
     elif stored.records:
-        click.echo(_render([folder], "table", all_points=False))
+        from harness.publish_commands import rendered
+
+        click.echo(rendered([folder]))
     for note in stored.info.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"results: {folder}\nnext: hwlottery report {folder} --all", err=True)
     if interrupted:
         return 130
     return 1 if problems or any(r.status in FAILED for r in stored.records) else 0
-
-
-def report(folders: Sequence[Path], format_: str, output: Path | None, all_points: bool) -> int:
-    """Render results folders to stdout or a file."""
-    text = _render(folders, format_, all_points=all_points)
-    if output is None:
-        click.echo(text)
-        return 0
-    try:
-        output.write_text(text if text.endswith("\n") else text + "\n")
-    except OSError as error:
-        raise UserError(f"-o {output} cannot be written ({error.strerror}); name another file") from None
-    click.echo(f"written: {output}", err=True)
-    return 0
-
-
-def _render(folders: Sequence[Path], format_: str, *, all_points: bool) -> str:
-    from harness import report as rendering
-
-    if format_ not in rendering.FORMATS:
-        raise plan.nearest("format", format_, rendering.FORMATS)
-    records: list[Record] = []
-    for folder in folders:
-        found = load(folder)
-        for warning in found.warnings:
-            click.echo(f"warning: {warning}", err=True)
-        records += found.records
-    return rendering.render(records, format_, all_points=all_points)
 
 
 # -- from options to a plan -----------------------------------------------------------------------------------------

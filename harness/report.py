@@ -1,155 +1,86 @@
-"""Prints a summary: one function a format, one mapping from a format's name to it.
+"""Prints a summary: one mapping from a format's name to the room that makes it.
 
-Unknown is "–" in the terminal and in Markdown, nothing in CSV, null in JSON; never 0.
+Unknown is "–" in the terminal, in Markdown and LaTeX, nothing in CSV, null in JSON and Parquet; never 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
 
 import msgspec
 
 from harness.record import Record
-from harness.table import Against, Row, Summary, summarise
-from harness.terminal import terminal
-from harness.wording import (
-    NO_IDEA,
-    NOTHING,
-    UNKNOWN,
-    Where,
-    energy_cell,
-    footer,
-    memory_cell,
-    outcome_cell,
-    point_cell,
-    share_cell,
-    speed_up_cell,
-    tax_cell,
-    time_cell,
-)
+from harness.store import RunInfo
+from harness.table import Summary, summarise
 
-_IDEA = ("workload", "point", "backend", "best path", "time", "speed-up", "tax", "memory", "energy", "share", "outcome")
-_DENSE = ("workload", "point", "backend", "best path", "time", "memory", "share")
+Content = str | bytes | Mapping[str, bytes]  # a mapping is a folder of files: relative name → content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """All that a report may print: the figures, and the records and runs that they were made from."""
+
+    summary: Summary
+    records: Sequence[Record]
+    runs: Sequence[RunInfo]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One format: what makes it, whether that is for a file or folder rather than a terminal, and its suffix."""
+
+    render: Callable[[Published], Content]
+    binary: bool
+    suffix: str
 
 
 def render(
-    records: Sequence[Record], format: str = "table", *, all_points: bool = False, noise: float | None = None
-) -> str:
-    """The report of `records` as text in one of FORMATS; ValueError names those that exist.
+    records: Sequence[Record],
+    format: str = "table",
+    *,
+    runs: Sequence[RunInfo] = (),
+    all_points: bool = False,
+    noise: float | None = None,
+) -> Content:
+    """The report of `records` in one of FORMATS; ValueError names those that exist.
 
-    `noise` is the run's A/A noise as a share: differences inside it are ties.
+    `runs` are the runs' own facts, where they are known. `noise` is the runs' A/A noise as a share: differences inside
+    it are ties; without it, what their controls found.
     """
     if format not in FORMATS:
         raise ValueError(f"there is no format {format!r}; the formats are {', '.join(FORMATS)}")
-    return FORMATS[format](summarise(records, all_points=all_points, noise=noise))
+    summary = summarise(records, all_points=all_points, noise=noise)
+    return FORMATS[format].render(Published(summary=summary, records=records, runs=runs))
 
 
-def _cells(row: Row, where: Where) -> list[str]:
-    return [
-        row.workload,
-        point_cell(row),
-        where.of(row),
-        row.path or UNKNOWN,
-        time_cell(row),
-        speed_up_cell(row.principal),
-        tax_cell(row.principal),
-        memory_cell(row),
-        energy_cell(row),
-        share_cell(row),
-        outcome_cell(row),
-    ]
+def _later(room: str, name: str) -> Callable[[Published], Content]:
+    """The function `name` of the module `room`, imported when it is first called: heavy formats cost others nothing."""
+
+    def make(published: Published) -> Content:
+        return cast(Callable[[Published], Content], getattr(import_module(room), name))(published)
+
+    return make
 
 
-def _dense_cells(row: Row, where: Where) -> list[str]:
-    best = row.path or outcome_cell(row)
-    return [row.workload, point_cell(row), where.of(row), best, time_cell(row), memory_cell(row), share_cell(row)]
+def _of_summary(room: str, name: str) -> Callable[[Published], Content]:
+    """The same for a function of the summary alone."""
+
+    def make(published: Published) -> Content:
+        return cast(Callable[[Summary], Content], getattr(import_module(room), name))(published.summary)
+
+    return make
 
 
-def _as_markdown(summary: Summary) -> str:
-    if not summary.records:
-        return f"{NOTHING}\n"
-    where = Where([*summary.rows, *summary.dense])
-    out = []
-    if summary.rows:
-        cells = [_cells(r, where) for r in summary.rows]
-        out += ["## Ideas against their dense twin", _markdown(_IDEA, cells)]
-    else:
-        out.append(NO_IDEA)
-    others = [(r, one) for r in summary.rows for one in r.against[1:]]
-    if others:
-        cells = [[r.workload, point_cell(r), where.of(r), a.kind, speed_up_cell(a), tax_cell(a)] for r, a in others]
-        names: tuple[str, ...] = ("workload", "point", "backend", "twin", "speed-up", "tax")
-        out += ["## Against their other twins", _markdown(names, cells)]
-    if summary.dense:
-        out += ["## Dense twins", _markdown(_DENSE, [_dense_cells(r, where) for r in summary.dense])]
-    if summary.amortisation:
-        cells = [
-            [
-                a.workload,
-                a.point,
-                a.mode,
-                f"{a.backend} {a.device}",
-                a.kind + (f" ({a.cache} cache)" if a.kind == "compile" and a.cache else ""),
-                f"{a.path} against {a.against}",
-                "never" if a.calls is None else str(a.calls),
-            ]
-            for a in summary.amortisation
-        ]
-        names = ("workload", "point", "mode", "backend", "what is paid once", "path", "calls until paid back")
-        out += ["## Amortisation", _markdown(names, cells)]
-    if summary.lottery:
-        places = list(summary.lottery[0].ranks)
-        cells = [
-            [s.workload, f"{s.point} {s.mode}", *(_or_unknown(s.ranks[p]) for p in places), _or_unknown(s.shift)]
-            for s in summary.lottery
-        ]
-        out += ["## Rank by speed-up", _markdown(("workload", "point", *places, "shift"), cells)]
-    out += ["## Notes", "\n".join(f"- {_escape(line)}" for line in footer(summary))]
-    return "\n\n".join(out) + "\n"
+def _as_json(published: Published) -> str:
+    return msgspec.json.format(msgspec.json.encode(published.summary), indent=2).decode() + "\n"
 
 
-def _or_unknown(value: int | None) -> str:
-    return UNKNOWN if value is None else str(value)
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
-
-
-def _markdown(names: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    lines = [names, ["---"] * len(names), *([_escape(c) for c in row] for row in cells)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def flat(row: Row) -> dict[str, object]:
-    """A row as one level of names: the principal twin's figures under their own names, another's with its kind."""
-    fields = {n: getattr(row, n) for n in Row.__struct_fields__ if n not in ("params", "against")}
-    for order, one in enumerate(row.against):
-        suffix = f"_{one.kind}" if order else ""
-        names = [n for n in Against.__struct_fields__ if n != "kind"]
-        fields |= {"twin": one.kind} if not order else {}
-        fields |= {f"{name}{suffix}": getattr(one, name) for name in names}
-    return fields
-
-
-def _as_csv(summary: Summary) -> str:
-    import pandas as pd
-
-    rows = [flat(row) for row in summary.rows]
-    principal = ["twin", *(n for n in Against.__struct_fields__ if n != "kind")]
-    own = [n for n in Row.__struct_fields__ if n not in ("params", "against")]
-    columns = list(dict.fromkeys([*own, *principal, *(name for row in rows for name in row)]))
-    table = pd.DataFrame({n: pd.Series([row.get(n) for row in rows], dtype=object) for n in columns})
-    return table.to_csv(index=False, lineterminator="\n")
-
-
-def _as_json(summary: Summary) -> str:
-    return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode() + "\n"
-
-
-FORMATS: Mapping[str, Callable[[Summary], str]] = {
-    "table": terminal,
-    "markdown": _as_markdown,
-    "csv": _as_csv,
-    "json": _as_json,
+FORMATS: Mapping[str, Format] = {
+    "table": Format(render=_of_summary("harness.terminal", "terminal"), binary=False, suffix=".txt"),
+    "markdown": Format(render=_of_summary("harness.markdown", "markdown"), binary=False, suffix=".md"),
+    "csv": Format(render=_of_summary("harness.tabular", "csv"), binary=False, suffix=".csv"),
+    "json": Format(render=_as_json, binary=False, suffix=".json"),
 }
