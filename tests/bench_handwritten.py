@@ -10,17 +10,7 @@ bootstrap interval. Nothing is asserted about speed: see the table at the end, a
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import importlib
-import importlib.util
-import math
-import os
-import random
-import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from statistics import geometric_mean
@@ -28,23 +18,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _interleaved import (
+    BACKENDS,
+    FRAMEWORKS,
+    SECONDS,
+    WORKLOADS,
+    Pair,
+    WrongTwinError,
+    adapter,
+    agree,
+    beside,
+    figures,
+    interleaved,
+)
 
-from backends.discovery import backends
-from backends.ops import Compiled, Device, HostArray, Ops, Unsupported
-from harness.commands import cache_folder
-from harness.intervals import median_interval
-from harness.oracle import judge, rounded, upcast
-from harness.spawn import environment
-from workloads.base import Formulation, Inputs, Mode, Params, Workload
-from workloads.discovery import workloads
+from backends.ops import Compiled, HostArray, Ops, Unsupported
+from harness.oracle import rounded, upcast
+from workloads.base import Formulation, Mode, Params, Workload
 
-BACKENDS, _ = backends()
-WORKLOADS, _ = workloads()
-FRAMEWORKS = ("torch", "jax", "tensorflow")
-SECONDS = float(os.environ.get("HWLOTTERY_BENCH_SECONDS", "1.5"))  # of each pair
-BLOCK_S = 2e-3  # calls of a block take at least this long together: the clock and the loop are then below 0.1 %
-FEWEST, MOST = 15, 1500  # pairs of blocks
-TOLERANCE = 1e-4
+__all__ = ["COMPUTATIONS", "FRAMEWORKS", "WrongTwinError", "figures", "opened", "pair"]
 
 
 @dataclass(frozen=True)
@@ -98,44 +90,10 @@ COMPUTATIONS = (
 )
 
 
-class WrongTwinError(AssertionError):
-    """The hand-written computation is not the workload's: a ratio of the two would say nothing."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The two sides as callables without arguments that return when their outputs are ready."""
-
-    through: Callable[[], Any]
-    by_hand: Callable[[], Any]
-
-
 @cache
 def opened(framework: str) -> tuple[Ops, Any]:
     """The adapter, opened in the environment of a run, and the module of hand-written twins; skips where absent."""
-    backend, device = BACKENDS[framework], Device("cpu")
-    if importlib.util.find_spec(backend.module) is None:
-        pytest.skip(f"{backend.module} is not installed: {backend.install}")
-    settings = environment(backend, device, len(os.sched_getaffinity(0)), cache_folder())
-    os.environ.update(settings)
-    allocator(settings)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a framework's own, while it is imported
-        return backend.open(device), importlib.import_module(f"handwritten_{framework}")
-
-
-def allocator(settings: Mapping[str, str]) -> None:
-    """What the environment tells glibc at the start of a worker, told to this process, which runs already."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        for option, name in ((-3, "MALLOC_MMAP_THRESHOLD_"), (-1, "MALLOC_TRIM_THRESHOLD_"), (-2, "MALLOC_TOP_PAD_")):
-            libc.mallopt(option, int(settings[name]))
-
-
-def agree(found: Mapping[str, HostArray], expected: Mapping[str, HostArray], inputs: Inputs) -> None:
-    """WrongTwinError unless every output, and every parameter's change, is the workload's to TOLERANCE."""
-    verdict = judge(found, {name: np.asarray(v, np.float64) for name, v in expected.items()}, inputs, TOLERANCE)
-    if not verdict.agrees:
-        raise WrongTwinError(f"by hand is not what the workload computes: {verdict.reason}")
+    return adapter(framework), beside(framework, "handwritten")
 
 
 def pair(computation: Computation, framework: str, execution: str, preset: str = "quick") -> Pair:
@@ -167,37 +125,6 @@ def pair(computation: Computation, framework: str, execution: str, preset: str =
         module.wait(call(*args))
 
     return Pair(through, by_hand)
-
-
-def interleaved(sides: Pair, seconds: float) -> HostArray:
-    """(pairs, 2) seconds a call: through the abstraction, by hand. Which comes first is drawn for each pair."""
-    for side in (sides.through, sides.by_hand):
-        _block(side, 3)
-    calls = max(1, math.ceil(BLOCK_S / min(_block(s, 3) for s in (sides.through, sides.by_hand))))
-    rng, times = random.Random(0), []
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        deadline = time.perf_counter() + seconds
-        while len(times) < FEWEST or (len(times) < MOST and time.perf_counter() < deadline):
-            if rng.random() < 0.5:
-                first = _block(sides.through, calls)
-                times.append((first, _block(sides.by_hand, calls)))
-            else:
-                first = _block(sides.by_hand, calls)
-                times.append((_block(sides.through, calls), first))
-    finally:
-        if collecting:
-            gc.enable()
-    return np.array(times)
-
-
-def _block(side: Callable[[], Any], calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        side()
-    return (time.perf_counter() - start) / calls
 
 
 @pytest.fixture(scope="module")
@@ -236,13 +163,6 @@ def show(framework: str, rows: list[tuple[str, str, HostArray]]) -> None:
     console.print(f"geometric mean {mean:.3f}; the worst is {ratios[worst]:.3f} ({worst})")
 
 
-def figures(times: HostArray) -> tuple[float, float, float]:
-    """Median of the ratios of pairs, and its 95 % interval."""
-    ratios = times[:, 0] / times[:, 1]
-    low, high = median_interval(ratios[None, :])
-    return float(np.median(ratios)), float(low[0]), float(high[0])
-
-
 CASES = [
     pytest.param(c, framework, execution, id=f"{framework}-{execution}-{c.label.replace(' ', '_')}")
     for framework in FRAMEWORKS
@@ -259,7 +179,7 @@ def test_the_abstraction_costs_little(computation, framework, execution, benchma
         sides = pair(computation, framework, execution)
     except Unsupported as refusal:
         pytest.skip(f"{framework} {execution}: {refusal}")
-    times = benchmark.pedantic(interleaved, args=(sides, SECONDS), rounds=1, iterations=1)
+    times = benchmark.pedantic(interleaved, args=((sides.through, sides.by_hand), SECONDS), rounds=1, iterations=1)
     ratio, low, high = figures(times)
     through, by_hand = np.median(times, axis=0)
     benchmark.group = f"{framework} {execution}"
