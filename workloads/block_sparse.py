@@ -66,9 +66,9 @@ def _sizes(m: int, k: int, n: int, blocks: Sequence[int]) -> tuple[Point, ...]:
 
 
 def _ladder(side: int, n: int, block: int, steps: Sequence[int]) -> tuple[Point, ...]:
-    """Wider and sparser with the same number of parameters: (side·g)² at density 1/g²."""
+    """Wider and sparser with the same number of parameters: (side·g)² at density 1/g²; surveyed at g = 2."""
     return tuple(
-        Point(_params(side * g, side * g, n, 1 / g**2, block), group=f"ladder {side * g} n={n} b={block}")
+        Point(_params(side * g, side * g, n, 1 / g**2, block), survey=g == 2, group=f"ladder {side} n={n} b={block}")
         for g in steps
     )
 

@@ -239,8 +239,8 @@ WORKLOAD = Workload(
         "smoke": (Point(_shape(2, 7, 3, 2, 2, 0)), Point(_shape(1, 5, 2, 3, 1, 1), headline=False)),
         "quick": (Point(_shape(4, 15, 32, 32, 2, 0)),),
         "standard": (
-            Point(_shape(64, 15, 32, 32, 2, 0)),
-            *(Point(shape, survey=n == 0, headline=False, group="tvm") for n, shape in enumerate(_TVM)),
+            Point(_shape(64, 15, 32, 32, 2, 0), group="32x32"),
+            *(Point(shape, survey=False, headline=False, group="32x32") for shape in _TVM),
         ),
         "full": (Point(_shape(1024, 15, 32, 32, 2, 0)),),
     },

@@ -9,6 +9,7 @@ the last local classifier answers, and `forward` is that inference. No biases an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -274,6 +275,13 @@ def _point(mode: Mode, network: str, batch: int, width: float = 1, side: int = 3
     return Point(params, mode, headline=headline)
 
 
+def _surveyed(network: str, batch: int, width: float) -> tuple[Point, ...]:
+    """A step that takes seconds, surveyed at half the width and a quarter of the batch, as its twin is."""
+    small = _point("train_step", network, batch // 4, width / 2, headline=False)
+    whole = _point("train_step", network, batch, width)
+    return replace(small, group=network), replace(whole, survey=False, group=network)
+
+
 WORKLOAD = Workload(
     name="local_update",
     title="local learning",
@@ -297,10 +305,10 @@ WORKLOAD = Workload(
         "quick": (_point("train_step", "mlp", 128, side=28),),
         "standard": (
             _point("train_step", "mlp", 128, side=28),
-            _point("train_step", "vgg8b", 128),
-            _point("forward", "vgg8b", 128, headline=False),
+            _point("forward", "mlp", 128, side=28, headline=False),
+            *_surveyed("vgg8b", 128, 1),
         ),
-        "full": (_point("train_step", "vgg11b", 128, 3), _point("train_step", "vgg8b", 512, 2)),
+        "full": (*_surveyed("vgg11b", 128, 3), *_surveyed("vgg8b", 512, 2)),
     },
     inputs=inputs,
     reference=reference,
