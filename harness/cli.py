@@ -98,9 +98,22 @@ def cli(debug: bool) -> None:
 )
 @click.argument("more_smtx", nargs=-1, type=click.Path(path_type=Path), metavar="")
 @click.option(
-    "--rounds", type=click.IntRange(1, 100), help="Fresh processes for each best path.  [default: 3; smoke 1]"
+    "--rounds",
+    type=click.IntRange(0, 100),
+    help="Heats of fresh processes for each best path and its twins, after the survey.  [default: 5; smoke 0]",
 )
-@click.option("--budget", type=Duration(), help="Start no new case after this time, such as 90s, 5m or 1h.")
+@click.option(
+    "--budget",
+    type=Duration(),
+    help="End after this time, such as 90s, 5m or 1h; without --rounds, heats go where intervals are widest.",
+)
+@click.option(
+    "--precision",
+    type=click.FloatRange(0.001, 1),
+    default=0.02,
+    show_default=True,
+    help="With --budget: an interval that reaches less than this share from its middle is narrow enough.",
+)
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Kill a case after this time.")
 @click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: all usable]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of inputs and order.")
@@ -143,7 +156,13 @@ def list_(what: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
-@click.option("--format", "format_", default="table", show_default=True, help="table, markdown, csv or json.")
+@click.option(
+    "--format",
+    "format_",
+    default="table",
+    show_default=True,
+    help="table, markdown, csv, json, latex, parquet or pytest-benchmark.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file (or folder of pictures).")
 @click.option("--all", "all_points", is_flag=True, help="Every point of every sweep, not only the headline points.")
 def report(folders: tuple[Path, ...], format_: str, output: Path | None, all_points: bool) -> None:

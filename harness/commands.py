@@ -21,7 +21,7 @@ from harness.job import DevicesJob, PowerModel
 from harness.plan import Ask, Planned
 from harness.progress import Watch
 from harness.record import FAILED, SCHEMA
-from harness.run import WINDOWS, Options, Runner
+from harness.run import FEWEST_ROUNDS, ROUNDS, WINDOWS, Options, Runner
 from harness.spawn import Server
 from harness.store import RunInfo, Store, load
 from workloads.base import Point, Value, Workload
@@ -37,11 +37,14 @@ def run(options: Mapping[str, Any]) -> int:
         click.echo(f"warning: left out: {reason}", err=True)
     ask = _ask(options, workloads, backends)
     planned = plan.cases(ask, workloads, backends)
-    rounds = options["rounds"] or (1 if ask.preset == "smoke" else 3)
+    rounds = options["rounds"]
+    precision = options["precision"] if options["budget"] and rounds is None else None
+    if rounds is None:
+        rounds = ROUNDS[ask.preset] if precision is None or not ROUNDS[ask.preset] else FEWEST_ROUNDS
     if options["dry_run"]:
         _show_plan(planned, rounds, as_json=options["as_json"])
         return 0
-    how = _how(options, ask, rounds)
+    how = _how(options, ask, rounds, precision)
     _check_devices(ask, backends, how)
     info = _info(ask, how, backends)
     folder = options["out"] or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{ask.preset}"
@@ -151,7 +154,7 @@ def _smtx_points(files: Sequence[Path], preset: str, workloads: Mapping[str, Wor
     return {"unstructured_sparse": tuple(points)}
 
 
-def _how(options: Mapping[str, Any], ask: Ask, rounds: int) -> Options:
+def _how(options: Mapping[str, Any], ask: Ask, rounds: int, precision: float | None) -> Options:
     usable = len(os.sched_getaffinity(0))
     threads = options["threads"] or usable
     if threads > usable:
@@ -178,6 +181,7 @@ def _how(options: Mapping[str, Any], ask: Ask, rounds: int) -> Options:
         cache=cache_folder(),
         seed=options["seed"],
         budget_s=options["budget"],
+        precision=precision,
         memory_bytes=int(limit * 2**30) if limit else machine.memory_limit_bytes(),
     )
 
@@ -225,6 +229,7 @@ def _info(ask: Ask, how: Options, backends: Mapping[str, Backend]) -> RunInfo:
             "preset": ask.preset,
             "seed": ask.seed,
             "rounds": how.rounds,
+            "precision": how.precision,
             "threads": how.threads,
             "timeout_s": how.timeout_s,
             "budget_s": how.budget_s,
@@ -246,7 +251,7 @@ def _show_plan(planned: Sequence[Planned], rounds: int, *, as_json: bool) -> Non
     survey = sum(one.survey for one in planned)
     minutes = plan.estimate_s(planned, rounds) / 60
     click.echo(
-        f"{survey} cases in the survey, at most {len(planned) - survey} in the sweep, then {rounds - 1} rounds "
+        f"{survey} cases in the survey, at most {len(planned) - survey} in the sweep, then {rounds} rounds "
         f"of the best paths; about {minutes:.0f} min with cold compile caches, roughly half with warm ones",
         err=True,
     )

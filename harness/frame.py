@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from statistics import median
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from harness.intervals import median_intervals
 from harness.record import Record
-from harness.statistics import process_centres
+from harness.statistics import counted, process_centres
 from workloads.base import Value
 
 # Name → meaning and unit. Unknown numbers are NaN, unknown text is None.
@@ -40,7 +39,7 @@ COLUMNS: Mapping[str, str] = {
     "time_low_s": "lower end of its 95 % bootstrap interval over processes, s; unknown for one process",
     "time_high_s": "upper end, s",
     "time_min_s": "fastest sample, s",
-    "processes": "fresh processes with samples",
+    "processes": "fresh processes whose samples count: those of the heats, or of the survey where there were none",
     "samples": "samples of all processes",
     "steady": "whether every process settled",
     "drift": "largest slope over a window, share of the median",
@@ -64,7 +63,7 @@ COLUMNS: Mapping[str, str] = {
     "flop_per_s": "useful FLOP over time_s, FLOP/s",
     "bytes_per_s": "least bytes over time_s, bytes/s",
     "intensity": "useful FLOP over least bytes, FLOP/byte",
-    "rounds": "round of each process, in the order of process_s; None where unknown",
+    "rounds": "heat (or round) of each process, in the order of process_s: times of one heat are pairs",
     "process_s": "median of each process, s",
     "twins": "the dense paths the case is held against, the principal one first",
     "settings": "settings read back from the framework, a dict",
@@ -131,12 +130,10 @@ def _row(record: Record) -> tuple[Any, ...]:
     case, time, memory, energy, work = record.case, record.time, record.memory, record.energy, record.work
     # Wrong output has no time, whatever the record holds.
     timed = time is not None and record.status == "ok"
-    samples = [s for s in time.samples_s if s] if time is not None and timed else []
+    processes = counted(time) if time is not None and timed else []
+    samples = [s for _, s in processes]
     process_s = process_centres(samples)
-    rounds: list[int | None] = []
-    if time is not None and timed:
-        pairs = zip_longest(time.samples_s, time.trials[: len(time.samples_s)])
-        rounds = [trial.round if trial is not None else None for s, trial in pairs if s]
+    rounds = [key for key, _ in processes]
     device_bytes, host_bytes, memory_bytes, memory_source = None, None, None, None
     if memory is not None:
         device_bytes, host_bytes = memory.device_peak_bytes, memory.host_peak_bytes

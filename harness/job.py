@@ -12,12 +12,16 @@ from workloads.base import Mode, Value
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to sample one process: for `window_s`, within these counts; a sample lasts at least `sample_s`."""
+    """How long to sample one process: for `window_s`, within these counts; a sample lasts at least `sample_s`.
+
+    `turns` cuts the window into slices, which processes of one heat take in turn.
+    """
 
     window_s: float = 0.3
     sample_s: float = 1e-3
     min_samples: int = 5
     max_samples: int = 400
+    turns: int = 1
 
 
 class PowerModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,22 +78,38 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     answer: list[str] = []
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Main process to server: fork a process for `job`; its answer goes to the file `result`, its words to `log`."""
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of a heat: its answer goes to the file `result`, its words to `log`."""
 
     job: Job
     result: str
     log: str
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Main process to server: fork a process a lane; prepare them one after the other, then measure in turns.
+
+    `seed` is of the order of the turns; no wait for any lane is longer than `timeout_s`.
+    """
+
+    lanes: list[Lane]
+    seed: int
     timeout_s: float
     memory_bytes: int | None
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """Server to main process: how the forked process ended."""
+    """Server to main process: how the process of one lane ended, and the wall time that was its own."""
 
     code: int | None
     timed_out: bool
     wall_s: float
+
+
+class Exits(msgspec.Struct, frozen=True, kw_only=True):
+    """Server to main process: the ends of all lanes, in the order of the request."""
+
+    exits: list[Exit]
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):

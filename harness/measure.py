@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.heat import Alone, Turn
 from harness.job import Sampling
 
 STEADY_DRIFT = 0.05  # a trend over the window below this share of the median is not worth a flag
 SIGNIFICANT = 0.01
+SHORT_S = 5e-3  # a call shorter than this feels that another process had the caches since its last slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Window:
 
     samples_s: list[float]
     calls_per_sample: int
+    turns: int
     cpu_s: float
     window_s: float
 
@@ -45,44 +48,69 @@ class Settled:
     drift: float
 
 
+def _nothing() -> None:
+    """No meter runs."""
+
+
 def sample(
     call: Callable[..., Sequence[Any]],
     operands: Sequence[Any],
     wait: Callable[[Sequence[Any]], None],
     sampling: Sampling,
+    turn: Turn | None = None,
+    begin: Callable[[], None] = _nothing,
+    end: Callable[[], None] = _nothing,
 ) -> Window:
     """Call until `sampling.window_s` has passed; a sample is the mean of as many calls as last `sampling.sample_s`.
 
-    Every call is waited for before the next begins. The collector is off, as in `timeit`.
+    Every call is waited for before the next begins. The collector is off, as in `timeit`. The window is cut into
+    `sampling.turns` slices, or into fewer where calls are long; between two of them `turn` may let others run.
+    `begin` and `end` are called at the borders of every slice.
     """
-    clock = time.perf_counter
+    clock, cpu_clock = time.perf_counter, time.process_time
+    turn = turn or Alone()
     began = clock()
     wait(call(*operands))
     estimate = max(clock() - began, 1e-9)
-    loops = range(max(1, int(sampling.sample_s / estimate)))
+    per_sample = max(1, int(sampling.sample_s / estimate))
+    loops = range(per_sample)
+    expected = max(sampling.min_samples, int(sampling.window_s / (per_sample * estimate)))
+    turns = max(1, min(sampling.turns, expected))
     samples: list[float] = []
+    window_s = cpu_s = 0.0
+    outputs: Sequence[Any] = ()
     collecting = gc.isenabled()
     gc.disable()
     try:
-        cpu, started = time.process_time(), clock()
-        until = started + sampling.window_s
-        outputs: Sequence[Any] = ()
-        while len(samples) < sampling.max_samples:
-            outputs = ()  # give the last results back before the next are made, or two sets would live at once
-            t0 = clock()
-            for _ in loops:
-                outputs = ()
-                outputs = call(*operands)
-                wait(outputs)
-            t1 = clock()
-            samples.append((t1 - t0) / len(loops))
-            if t1 > until and len(samples) >= sampling.min_samples:
-                break
-        window_s, cpu_s = clock() - started, time.process_time() - cpu
+        for number in range(turns):
+            if number:
+                turn.rest()
+                if estimate < SHORT_S:
+                    for _ in loops:  # not timed: the caches are another's now
+                        outputs = ()
+                        outputs = call(*operands)
+                        wait(outputs)
+            least = -(-sampling.min_samples * (number + 1) // turns)
+            begin()
+            cpu, started = cpu_clock(), clock()
+            until = started + sampling.window_s / turns
+            while len(samples) < sampling.max_samples:
+                outputs = ()  # give the last results back before the next are made, or two sets would live at once
+                t0 = clock()
+                for _ in loops:
+                    outputs = ()
+                    outputs = call(*operands)
+                    wait(outputs)
+                t1 = clock()
+                samples.append((t1 - t0) / per_sample)
+                if t1 > until and len(samples) >= least:
+                    break
+            window_s, cpu_s = window_s + clock() - started, cpu_s + cpu_clock() - cpu
+            end()
     finally:
         if collecting:
             gc.enable()
-    return Window([round(s, 10) for s in samples], len(loops), cpu_s, window_s)
+    return Window([round(s, 10) for s in samples], per_sample, turns, cpu_s, window_s)
 
 
 def settle(samples: Sequence[float]) -> Settled:

@@ -18,7 +18,7 @@ import pandas as pd
 from harness.frame import point_name, rows_of
 from harness.intervals import median_intervals
 from harness.record import Record
-from harness.statistics import process_centres
+from harness.statistics import counted, paired_ratios
 
 GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
 _ITEMSIZE = {"float64": 8, "float32": 4}  # the rest take 2 bytes
@@ -61,9 +61,9 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
     paths have an interval that overlaps the best one's.
 
     The smallest of many noisy times is too small (winner's curse), the more so the more formulations an idea has. So
-    where some path ran in two processes or more, the best is chosen among those. One of a single process, a survey
-    that was not repeated, wins only when it is more than 1.3 times faster than the best of the others: more than
-    noise makes it, which happens when a run was cut short. What bias is left is inside the interval's width.
+    the survey's own times do not count where a case went on to the heats, and where some path has two processes or
+    more that count, the best is chosen among those. One of a single process wins only when it is more than 1.3 times
+    faster than the best of the others: more than noise makes it, which happens when a run was cut short.
     """
     groups = grouped(frame)
     time, processes = frame["time_s"].tolist(), frame["processes"].tolist()
@@ -112,25 +112,6 @@ def choose(timed: Sequence[int], time: Sequence[float], processes: Sequence[int]
     return best
 
 
-def round_ratios(
-    idea_rounds: Sequence[int | None],
-    idea_s: Sequence[float],
-    twin_rounds: Sequence[int | None],
-    twin_s: Sequence[float],
-) -> list[float]:
-    """t(idea)/t(twin) in each round that both ran in: pairs that are near in time, so that drift cancels."""
-    idea, twin = _by_round(idea_rounds, idea_s), _by_round(twin_rounds, twin_s)
-    return [idea[r] / twin[r] for r in sorted(idea) if twin.get(r)]
-
-
-def _by_round(rounds: Sequence[int | None], times: Sequence[float]) -> dict[int, float]:
-    grouped: dict[int, list[float]] = defaultdict(list)
-    for r, t in zip(rounds, times, strict=True):
-        if r is not None:
-            grouped[r].append(t)
-    return {r: median(ts) for r, ts in grouped.items()}
-
-
 def _ratio(over: float, under: float) -> float:
     """NaN where either is unknown or the twin's is 0."""
     return over / under if under else float("nan")
@@ -176,8 +157,8 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     """One row for every best path of an idea and every twin that it names, from `best_paths`.
 
     `idea` and `twin` are row numbers in `best` (twin −1 where it was not measured); `kind` and `principal` say which
-    twin. `time_ratio` is T: the median over common rounds of the ratio in that round, its interval the bootstrap over
-    rounds, unknown for one round; without any common round it is the ratio of the two times, and has none.
+    twin. `time_ratio` is T: the median over common heats of the ratio in that heat, its interval the bootstrap over
+    heats, unknown for one; without any common heat it is the ratio of the two times, and has none.
     `work_ratio` is W. `memory_ratio` and `energy_ratio` compare like sources only and are unknown otherwise; the taxes
     are the ratios over W. Energy bounds are the widest that the two paths' bounds allow.
     """
@@ -209,7 +190,7 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
 
 def _against(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> tuple[dict[str, Any], list[float]]:
     """The figures of one idea against one twin, and the time ratio of every common round."""
-    rounds = round_ratios(idea["rounds"], idea["process_s"], twin["rounds"], twin["process_s"])
+    rounds = paired_ratios(idea["rounds"], idea["process_s"], twin["rounds"], twin["process_s"])
     figures = {
         "twin_path": twin["path"],
         "twin_outcome": twin["outcome"],
@@ -229,7 +210,7 @@ def _against(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> tuple[dict[str
 def noise_floor(records: Sequence[Record]) -> float | None:
     """The A/A noise of the runs: how far from 1 the ratio of a case to itself came, as a share; None without controls.
 
-    Each control is paired with its case round by round, as an idea is with its twin. Of few pairs the largest is
+    Each control is paired with its case heat by heat, as an idea is with its twin. Of few pairs the largest is
     taken, of many the 95th percentile: a difference inside it is what this machine makes of nothing.
     """
     cases = {(r.run, r.case.key, r.control): r for r in records if r.status == "ok" and r.time is not None}
@@ -237,8 +218,10 @@ def noise_floor(records: Sequence[Record]) -> float | None:
     for (run, key, control), record in cases.items():
         twin = cases.get((run, key, False))
         if control and twin is not None and record.time is not None and twin.time is not None:
-            a, b = (([t.round for t in m.trials], process_centres(m.samples_s)) for m in (record.time, twin.time))
-            ratios = round_ratios(*a, *b)
+            a, b = counted(record.time), counted(twin.time)
+            ratios = paired_ratios(
+                [key for key, _ in a], [median(s) for _, s in a], [key for key, _ in b], [median(s) for _, s in b]
+            )
             if ratios:
                 ratio = median(ratios)
                 floors.append(max(ratio, 1 / ratio) - 1)

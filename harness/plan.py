@@ -2,8 +2,8 @@
 
 A run has three steps. The survey measures every formulation and execution at the survey points. The sweep goes to the
 other points with those that came close there. The rounds repeat the best of every point, each time in fresh processes
-and in shuffled order, twins beside their ideas. This is racing (Maron and Moore 1994, "Hoeffding Races"): time goes
-to what may still win, and what is left out is known and said.
+and in shuffled order, ideas in one heat with their twins (harness/heats.py). This is racing (Maron and Moore 1994,
+"Hoeffding Races"): time goes to what may still win, and what is left out is known and said.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ SWEEP_FACTOR = 1.6  # a formulation this many times slower than the best of the 
 SWEEP_MOST = 2
 FINAL_FACTOR = 1.06  # cases this close to the best of their point stay in the rounds
 FINAL_MOST = 2
-CONTROLS = 6  # pairs of an A/A control: their largest difference is the noise floor of the run
 
 # Seconds a case takes, roughly, with cold compile caches: only for the estimate of --dry-run.
 _SECONDS = {"eager": 0.8, "graph": 1.0, "compiled": 2.5}
@@ -308,12 +307,6 @@ def finalists(planned: Sequence[Planned], records: Mapping[str, Record]) -> list
     return out
 
 
-def controls(finalists_: Sequence[Planned], seed: int) -> list[Planned]:
-    """The cases measured twice in every round, so that the run knows its own noise: CONTROLS of the finalists."""
-    ordered = sorted(finalists_, key=lambda one: one.case.key)
-    return random.Random(f"{seed}:controls").sample(ordered, min(CONTROLS, len(ordered)))
-
-
 def shuffled(planned: Sequence[T], seed: int, round_: int) -> list[T]:
     """The order of one round: random, the same for the same seed."""
     order = list(planned)
@@ -326,4 +319,4 @@ def estimate_s(planned: Sequence[Planned], rounds: int) -> float:
     survey = sum(_SECONDS[p.case.execution] for p in planned if p.survey)
     swept = sum(_SECONDS[p.case.execution] for p in planned if not p.survey) / 3
     points = len({p.point for p in planned if p.repeated})
-    return survey + swept + (rounds - 1) * points * _SECONDS["eager"]
+    return survey + swept + rounds * points * _SECONDS["eager"]

@@ -60,7 +60,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """One fresh process of a case: when it ran, what its first call cost and whether it settled."""
+    """One fresh process of a case: when it ran, what its first call cost and whether it settled.
+
+    `heat` numbers the heat in which it took turns with others, None where it ran alone: times of one heat are pairs.
+    `turns` is into how many slices its window was cut.
+    """
 
     round: int
     order: int
@@ -78,6 +82,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     drift: float
     cpu_s: float
     window_s: float
+    heat: int | None = None
+    turns: int = 1
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +112,10 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Energy(msgspec.Struct, frozen=True, kw_only=True):
-    """Joules per call, with bounds where the source is a model; None is unknown, never 0."""
+    """Joules per call with bounds; None is unknown, never 0. `net_j` is above the idle power, measured over `idle_s`.
+
+    `domains` names the counters that were added up; `update_s` is how often they move.
+    """
 
     gross_j: float | None
     net_j: float | None
@@ -117,6 +126,8 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float | None
     update_s: float | None
     note: str | None = None
+    idle_s: float | None = None
+    domains: list[str] = []
 
 
 class WorkFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,20 +15,26 @@ from pathlib import Path
 import msgspec
 
 from backends.ops import Backend, Device
-from harness import machine, plan
-from harness.job import CaseJob, DataJob, Measured, PowerModel, Sampling
+from harness import plan
+from harness.heats import Heat, Lane, Place, width
+from harness.heats import heats as make_heats
+from harness.job import CaseJob, DataJob, PowerModel, Sampling
 from harness.plan import Planned
 from harness.progress import Watch
-from harness.record import SCHEMA, Record, Timing, Trial
+from harness.record import Record
+from harness.recording import record, refused
 from harness.spawn import Answer, Server, ServerError
 from harness.store import Store, merge
 
 WINDOWS = {
-    "smoke": Sampling(window_s=0.02, min_samples=4),
-    "quick": Sampling(window_s=0.2),
-    "standard": Sampling(window_s=1.0),
-    "full": Sampling(window_s=1.0),
+    "smoke": Sampling(window_s=0.02, min_samples=4, turns=2),
+    "quick": Sampling(window_s=0.2, turns=8),
+    "standard": Sampling(window_s=0.6, turns=12),
+    "full": Sampling(window_s=1.0, turns=12),
 }
+ROUNDS = {"smoke": 0, "quick": 5, "standard": 5, "full": 5}  # five: fewer have no 95 % interval worth the name
+FEWEST_ROUNDS = 3  # of every heat before a budget goes where intervals are widest
+MOST_ROUNDS = 60  # of one heat: an interval that is not narrow by then will not become so
 SURVEY_SHARE = 0.3  # of the window: the survey only has to find what is worth the rounds
 SWEEP_SHARE = 0.4  # what has one process only
 DATA_TIMEOUT_S = 1800.0
@@ -36,7 +42,10 @@ DATA_TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to carry a plan out."""
+    """How to carry a plan out.
+
+    `rounds` heats for each best path; with `precision`, more of them where intervals are wider, while `budget_s` lasts.
+    """
 
     rounds: int
     timeout_s: float
@@ -46,6 +55,7 @@ class Options:
     cache: Path
     seed: int
     budget_s: float | None = None
+    precision: float | None = None
     memory_bytes: int | None = None
 
 
@@ -73,32 +83,30 @@ class Runner:
         self._store = store
         self._watch = watch
         self._clock = _Clock()
-        self._records: dict[str, Record] = {_place(r.case.key, r.control): r for r in store.before}
+        self._records: dict[Place, Record] = {(r.case.key, r.control): r for r in store.before}
         self._servers: dict[tuple[str, str], Server] = {}
         self._dead: dict[tuple[str, str], str] = {}
         self._data: dict[str, Path | str] = {}
         self._scratch = store.folder / ".scratch"
+        self._heat_s: dict[int, float] = {}  # what each heat took when it last ran
         self.notes: list[str] = []
 
-    def execute(self) -> dict[str, Record]:
+    def execute(self) -> dict[Place, Record]:
         """Run survey, sweep and rounds. KeyboardInterrupt passes through; everything measured is in the store."""
         try:
             with ExitStack() as stack:
                 self._open_servers(stack)
                 self._make_data()  # while the frameworks are imported
                 self._await_servers()
-                self._step("survey", [p for p in self._planned if p.survey], 0)
-                swept, left_out = plan.sweep(self._planned, self._records)
+                self._step("survey", [p for p in self._planned if p.survey])
+                swept, left_out = plan.sweep(self._planned, self._cases())
                 if left_out:
                     self.notes.append(
                         f"{len(left_out)} cases of the sweeps were not run: at the survey point their formulation was "
                         f"over {plan.SWEEP_FACTOR:g} times slower than the best, or its other execution faster"
                     )
-                self._step("sweep", swept, 0)
-                again = plan.finalists(self._planned, self._records)
-                controls = plan.controls(again, self._options.seed)
-                for round_ in range(1, self._options.rounds):
-                    self._step(f"round {round_ + 1} of {self._options.rounds}", again, round_, controls)
+                self._step("sweep", swept)
+                self._race()
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._finish()
@@ -165,75 +173,160 @@ class Runner:
 
     # -- cases --------------------------------------------------------------------------------------------------------
 
-    def _step(self, name: str, planned: Sequence[Planned], round_: int, controls: Sequence[Planned] = ()) -> None:
+    def _step(self, name: str, planned: Sequence[Planned]) -> None:
+        """Survey or sweep: every case alone, in shuffled order."""
         began = time.monotonic()
-        both = [*((one, False) for one in planned), *((one, True) for one in controls)]
-        order = plan.shuffled(both, self._options.seed, round_)
-        if not order:
-            return
+        order = plan.shuffled(planned, self._options.seed, 0)
         self._watch.begin(name, len(order))
-        for number, (one, control) in enumerate(order):
-            if self._options.budget_s is not None and self._clock.elapsed > self._options.budget_s:
+        for number, one in enumerate(order):
+            if self._spent():
                 self.notes.append(
-                    f"the budget ended in {name}: {len(order) - number} of {len(order)} cases were not run"
+                    f"the budget ended in the {name}: {len(order) - number} of {len(order)} cases were not run"
                 )
                 break
-            if not self._known(one, round_, control):
+            if (one.case.key, False) not in self._records:
                 self._watch.now(str(one.case))
-                self._one(one, round_, number, control)
+                (answer,) = self._ask([Lane(one)], self._short(one))
+                self._keep(Lane(one), answer, order=number)
             self._watch.done()
-        self._clock.phases[f"{name.split()[0]}_s"] += time.monotonic() - began
+        self._clock.phases[f"{name}_s"] += time.monotonic() - began
 
-    def _known(self, one: Planned, round_: int, control: bool) -> bool:
+    def _race(self) -> None:
+        """The rounds: the best of every point in heats with their twins; what falls behind in one leaves the next."""
+        began = time.monotonic()
+        rounds, racing = self._options.rounds, plan.finalists(self._planned, self._cases())
+        for round_ in range(1, rounds + 1):
+            heats = self._heats(racing)
+            if not self._round(f"round {round_} of {rounds}", heats, round_):
+                break
+            racing = plan.finalists(racing, self._cases())
+        else:
+            if self._options.precision is not None and rounds:
+                self._narrow(self._heats(racing), self._options.precision)
+        self._clock.phases["rounds_s"] += time.monotonic() - began
+
+    def _heats(self, racing: Sequence[Planned]) -> list[Heat]:
+        return make_heats(racing, self._records, self._options.seed, self._options.memory_bytes)
+
+    def _round(self, name: str, heats: Sequence[Heat], round_: int) -> bool:
+        """Every heat once, in shuffled order; False when the budget ended in it."""
+        self._watch.begin(name, len(heats))
+        for number, heat in enumerate(plan.shuffled(heats, self._options.seed, round_)):
+            if self._spent(self._heat_s.get(heat.number, 0.0)):
+                self.notes.append(f"the budget ended in {name}: {len(heats) - number} of {len(heats)} heats missing")
+                return False
+            self._run_heat(heat, round_, number)
+            self._watch.done()
+        return True
+
+    def _narrow(self, heats: Sequence[Heat], precision: float) -> None:
+        """More heats where the intervals are widest, until all are narrow enough or the budget ends."""
+        rounds = {heat.number: self._options.rounds for heat in heats}
+        self._watch.begin(f"narrowing to ±{precision:.3g}", 0)
+        while True:
+            wide = sorted(((width(h, self._records), h.number, h) for h in heats), reverse=True)
+            wide = [(w, n, h) for w, n, h in wide if w > precision and rounds[n] < MOST_ROUNDS]
+            within = [(w, h) for w, n, h in wide if not self._spent(self._heat_s.get(n, 0.0))]
+            if not within:
+                break
+            span, heat = within[0]
+            rounds[heat.number] += 1
+            self._watch.now(f"{heat.lanes[0].one.case} (±{span:.1%})")
+            self._run_heat(heat, rounds[heat.number], 0)
+        left = len(wide)
+        extra = sum(rounds.values()) - self._options.rounds * len(rounds)
+        self.notes.append(
+            f"{extra} heats more went where intervals were widest; "
+            + (f"{left} of {len(heats)} are still wider than" if left else "all are within")
+            + f" ±{100 * precision:.3g} %"
+        )
+
+    def _run_heat(self, heat: Heat, round_: int, order: int) -> None:
+        if all(self._known(lane, round_) for lane in heat.lanes):
+            return
+        self._watch.now(str(heat.lanes[0].one.case))
+        began = time.monotonic()
+        for lane, answer in zip(heat.lanes, self._ask(heat.lanes, self._options.sampling, round_), strict=True):
+            self._keep(lane, answer, order, round_, heat=1000 * round_ + heat.number)
+        self._heat_s[heat.number] = time.monotonic() - began
+
+    def _known(self, lane: Lane, round_: int) -> bool:
         """Whether a resumed run has this already."""
-        record = self._records.get(_place(one.case.key, control))
+        record = self._records.get(lane.place)
         if record is None:
             return False
         return record.time is None or any(t.round == round_ for t in record.time.trials)
 
-    def _one(self, one: Planned, round_: int, order: int, control: bool) -> None:
+    def _spent(self, next_s: float = 0.0) -> bool:
+        budget = self._options.budget_s
+        return budget is not None and self._clock.elapsed + next_s > budget
+
+    def _keep(self, lane: Lane, answer: Answer, order: int, round_: int = 0, heat: int | None = None) -> None:
+        """Store what came of a lane before anything else runs."""
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        answer = self._ask(one, round_)
-        record = _record(one, answer.measured, self._store.info.run, round_, order, started_at)
-        record = msgspec.structs.replace(record, control=control, headline=record.headline and not control)
-        self._store.append(record)
-        place = _place(one.case.key, control)
-        known = self._records.get(place)
-        self._records[place] = merge([known, record])[0] if known else record
+        made = record(
+            lane.one,
+            answer.measured,
+            run=self._store.info.run,
+            round_=round_,
+            order=order,
+            heat=heat,
+            control=lane.control,
+            started_at=started_at,
+        )
+        self._store.append(made)
+        known = self._records.get(lane.place)
+        self._records[lane.place] = merge([known, made])[0] if known else made
         trial = answer.measured.trial
         framework = trial.wall_s - trial.open_s if trial else 0.0
         self._clock.phases["measuring_compiling_checking_s"] += framework
         self._clock.phases["isolation_s"] += (answer.wall_s - framework) if trial else 0.0
         self._clock.phases["failed_cases_s"] += 0.0 if trial else answer.wall_s
 
-    def _ask(self, one: Planned, round_: int) -> Answer:
-        case, options = one.case, self._options
-        key = (case.backend, case.device)
-        data = self._data.get(_data_key(one), "no inputs were made")
-        if key in self._dead:
-            return _no(self._dead[key])
-        if isinstance(data, str):
-            return _no(data)
-        job = CaseJob(
-            case=case,
-            data=str(data),
-            threads=options.threads,
-            cache=str(options.cache),
-            sampling=self._sampling(one, round_),
-            power=options.power,
-        )
+    def _ask(self, lanes: Sequence[Lane], sampling: Sampling, seed: int = 0) -> list[Answer]:
+        """An answer for each lane; lanes that can run share a heat, where the device is one that can be shared."""
+        key = (lanes[0].one.case.backend, lanes[0].one.case.device)
+        jobs: list[CaseJob] = []
+        answers: list[Answer | None] = []
+        for lane in lanes:
+            data = self._data.get(_data_key(lane.one), "no inputs were made")
+            ready = key not in self._dead and not isinstance(data, str)
+            answers.append(None if ready else refused(self._dead.get(key, str(data))))
+            if ready:
+                jobs.append(self._job(lane.one, str(data), sampling))
         try:
-            return self._servers[key].run(job, options.timeout_s)
+            server, timeout_s = self._servers[key], self._options.timeout_s
+            if key[1] == "cpu":
+                ran = server.heat(jobs, timeout_s, seed) if jobs else []
+            else:  # one process at a time on an accelerator: its lanes follow each other closely instead
+                ran = [server.run(job, timeout_s) for job in jobs]
         except ServerError as error:
             self._dead[key] = str(error)
-            return _no(str(error))
+            ran = [refused(str(error))] * len(jobs)
+        rest = iter(ran)
+        return [next(rest) if answer is None else answer for answer in answers]
 
-    def _sampling(self, one: Planned, round_: int) -> Sampling:
+    def _job(self, one: Planned, data: str, sampling: Sampling) -> CaseJob:
+        options = self._options
+        return CaseJob(
+            case=one.case,
+            data=data,
+            threads=options.threads,
+            cache=str(options.cache),
+            sampling=sampling,
+            power=options.power,
+        )
+
+    def _short(self, one: Planned) -> Sampling:
+        """What a case gets that may yet be measured again, or never will be compared with an interval."""
         whole = self._options.sampling
-        if round_ > 0 or self._options.rounds == 1:
-            return whole
+        if not self._options.rounds:
+            return msgspec.structs.replace(whole, turns=1)
         share = SURVEY_SHARE if one.repeated else SWEEP_SHARE
-        return msgspec.structs.replace(whole, window_s=share * whole.window_s, min_samples=4)
+        return msgspec.structs.replace(whole, window_s=share * whole.window_s, min_samples=4, turns=1)
+
+    def _cases(self) -> dict[str, Record]:
+        return {key: record for (key, control), record in self._records.items() if not control}
 
     def _finish(self) -> None:
         info = msgspec.structs.replace(
@@ -246,51 +339,7 @@ class Runner:
         self._store.write_info(info)
 
 
-def _place(key: str, control: bool) -> str:
-    return f"{key} control" if control else key
-
-
 def _data_key(one: Planned) -> str:
     c = one.case
     text = msgspec.json.encode([c.workload, c.params, c.mode, c.dtype, c.seed], order="deterministic")
     return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _no(reason: str) -> Answer:
-    return Answer(Measured(status="error", reason=reason, failure_class="other"), 0.0)
-
-
-def _record(one: Planned, measured: Measured, run: str, round_: int, order: int, started_at: str) -> Record:
-    trial = measured.trial
-    return Record(
-        schema=SCHEMA,
-        run=run,
-        case=one.case,
-        status=measured.status,
-        reason=measured.reason,
-        failure_class=measured.failure_class,
-        fallback=measured.fallback,
-        verdict=measured.verdict,
-        time=None if trial is None else _timing(trial, measured.samples_s, round_, order),
-        memory=measured.memory,
-        energy=measured.energy,
-        work=one.work,
-        twins=list(one.twins),
-        headline=one.headline,
-        settings=measured.settings,
-        environment=machine.state(),
-        started_at=started_at,
-    )
-
-
-def _timing(trial: Trial, samples_s: list[float], round_: int, order: int) -> Timing:
-    placed = msgspec.structs.replace(trial, round=round_, order=order)
-    return Timing(
-        first_call_s=trial.first_call_s,
-        compile_s=trial.compile_s,
-        convert_s=trial.convert_s,
-        samples_s=[samples_s],
-        steady=trial.steady,
-        drift=trial.drift,
-        trials=[placed],
-    )

@@ -15,14 +15,15 @@ import resource
 import signal
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from backends.discovery import backends
-from harness import worker
-from harness.job import Exit, Ready, Request
+from harness import heat, worker
+from harness.job import Exits, Lane, Ready, Request
 from workloads.discovery import workloads
 
 PR_SET_PDEATHSIG = 1
@@ -51,51 +52,37 @@ def main(name: str) -> None:
     fork = multiprocessing.get_context("fork")
     for line in sys.stdin.buffer:
         request = msgspec.json.decode(line, type=Request)
-        began = time.perf_counter()
-        process = fork.Process(target=_child, args=(request, answers.fileno()))
-        process.start()
-        process.join(request.timeout_s)  # blocks on the process's sentinel, no polling
-        timed_out = process.is_alive()
-        if process.pid is not None:
-            _kill_group(process.pid)
-        process.join()
-        _answer(answers, Exit(code=process.exitcode, timed_out=timed_out, wall_s=time.perf_counter() - began))
-        process.close()
+
+        def child(lane: Lane, request: Request, connection: Connection) -> None:
+            answers.close()
+            _child(lane, request, connection)
+
+        _answer(answers, Exits(exits=heat.run(request, fork, child)))
 
 
 def _answer(stream: BinaryIO, message: msgspec.Struct) -> None:
     stream.write(msgspec.json.encode(message) + b"\n")
 
 
-def _child(request: Request, answers: int) -> None:
+def _child(lane: Lane, request: Request, connection: Connection) -> None:
     os.setsid()  # a group of its own, so that a timeout reaches everything that it started
     _die_with_parent()
-    os.close(answers)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    log = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    log = os.open(lane.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if request.memory_bytes is not None:
         # RLIMIT_DATA counts what is allocated, not the address space that a runtime reserves.
         resource.setrlimit(resource.RLIMIT_DATA, (request.memory_bytes, request.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    measured = worker.answer(request.job, Path(request.log).with_suffix(".phase"))
-    result = Path(request.result)
+    measured = worker.answer(lane.job, Path(lane.log).with_suffix(".phase"), heat.Baton(connection))
+    result = Path(lane.result)
     partial = result.with_suffix(".partial")
     partial.write_bytes(msgspec.json.encode(measured))
     partial.rename(result)
     # The answer is safe. Runtimes that cannot shut down in a forked process must not turn it into a crash.
     sys.stdout.flush()
     os._exit(0)
-
-
-def _kill_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # nothing of it is left
-    except PermissionError:
-        os.kill(leader, signal.SIGKILL)  # it died before it had a group of its own
 
 
 def _die_with_parent() -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ import msgspec
 
 from backends.ops import Backend, Device
 from harness import outcome
-from harness.job import Exit, Job, Measured, Ready, Request
+from harness.job import Exit, Exits, Job, Lane, Measured, Ready, Request
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,7 +62,7 @@ def environment(backend: Backend, device: Device, threads: int, cache: Path) -> 
 
 
 class Server:
-    """One fork server. Use as a context manager; `run` may be called any number of times, one job at a time."""
+    """One fork server. Use as a context manager; `run` and `heat` may be called any number of times, one at a time."""
 
     def __init__(
         self, backend: Backend, device: Device, threads: int, cache: Path, *, memory_bytes: int | None = None
@@ -102,17 +102,20 @@ class Server:
 
     def run(self, job: Job, timeout_s: float) -> Answer:
         """Do `job` in a fresh process and wait for it. Every way to end is an outcome; ServerError only for our own."""
+        return self.heat([job], timeout_s)[0]
+
+    def heat(self, jobs: Sequence[Job], timeout_s: float, seed: int = 0) -> list[Answer]:
+        """Do `jobs` in a fresh process each, all alive at once and measured in turns; an answer each, in order."""
         self.start()
         folder = Path(self._folder.name)
-        result, log = folder / "result.json", folder / "case.log"
-        phase = log.with_suffix(".phase")
-        for stale in (result, log, phase):
-            stale.unlink(missing_ok=True)
-        request = Request(
-            job=job, result=str(result), log=str(log), timeout_s=timeout_s, memory_bytes=self._memory_bytes
-        )
+        lanes = []
+        for number, job in enumerate(jobs):
+            result, log = folder / f"result{number}.json", folder / f"case{number}.log"
+            for stale in (result, log, log.with_suffix(".phase")):
+                stale.unlink(missing_ok=True)
+            lanes.append(Lane(job=job, result=str(result), log=str(log)))
+        request = Request(lanes=lanes, seed=seed, timeout_s=timeout_s, memory_bytes=self._memory_bytes)
         kills = _oom_kills()
-        began = time.perf_counter()
         if self._process.stdin is None:
             raise ServerError(f"the server of {self.backend.title} is closed")
         try:
@@ -121,20 +124,11 @@ class Server:
         except BrokenPipeError:
             raise ServerError(f"the server of {self.backend.title} died: {self._last_words()}") from None
         line = self._line()
-        wall_s = time.perf_counter() - began
         if not line:
             raise ServerError(f"the server of {self.backend.title} died: {self._last_words()}")
-        end = msgspec.json.decode(line, type=Exit)
-        if result.exists():
-            return Answer(msgspec.json.decode(result.read_bytes(), type=Measured), wall_s)
-        where = phase.read_text() if phase.exists() else "starting"
-        if end.timed_out:
-            status, kind, reason = outcome.of_timeout(timeout_s, where)
-        else:
-            words = log.read_text(errors="replace")[-8192:] if log.exists() else ""
-            killed = end.code == -signal.SIGKILL and _oom_kills() > kills
-            status, kind, reason = outcome.of_exit(end.code, where, words, killed)
-        return Answer(Measured(status=status, reason=reason, failure_class=kind), wall_s)
+        exits = msgspec.json.decode(line, type=Exits).exits
+        killed = _oom_kills() > kills
+        return [_answer(lane, end, timeout_s, killed) for lane, end in zip(lanes, exits, strict=True)]
 
     def _last_words(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
@@ -153,6 +147,21 @@ class Server:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
         self._folder.cleanup()
+
+
+def _answer(lane: Lane, end: Exit, timeout_s: float, oom_killed: bool) -> Answer:
+    result, log = Path(lane.result), Path(lane.log)
+    if result.exists():
+        return Answer(msgspec.json.decode(result.read_bytes(), type=Measured), end.wall_s)
+    phase = log.with_suffix(".phase")
+    where = phase.read_text() if phase.exists() else "starting"
+    if end.timed_out:
+        status, kind, reason = outcome.of_timeout(timeout_s, where)
+    else:
+        words = log.read_text(errors="replace")[-8192:] if log.exists() else ""
+        killed = end.code == -signal.SIGKILL and oom_killed
+        status, kind, reason = outcome.of_exit(end.code, where, words, killed)
+    return Answer(Measured(status=status, reason=reason, failure_class=kind), end.wall_s)
 
 
 def _oom_kills() -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from backends.discovery import backends
 from backends.ops import Backend, Device, HostArray, Ops, Scalar, Unsupported
 from harness import energy, outcome
+from harness.heat import Alone, Turn
 from harness.job import CaseJob, DataJob, Job, Measured
 from harness.measure import sample, settle
 from harness.memory import HostPeak
@@ -30,15 +31,15 @@ from workloads.discovery import workloads
 PRELOAD = ("scipy.stats", "ml_dtypes")  # what checking and the clock's statistics need, imported once in the server
 
 
-def answer(job: Job, phase_file: Path) -> Measured:
-    """Do the job; never raises."""
+def answer(job: Job, phase_file: Path, turn: Turn | None = None) -> Measured:
+    """Do the job; never raises. `turn` is when a case may be measured: at once by default."""
 
     def phase(words: str) -> None:
         phase_file.write_text(words)
 
     try:
         if isinstance(job, CaseJob):
-            return _case(job, phase)
+            return _case(job, phase, turn or Alone())
         if isinstance(job, DataJob):
             return _data(job, phase)
         return _devices()
@@ -98,7 +99,7 @@ def load_arrays(folder: Path) -> dict[str, HostArray]:
 # -- one case -----------------------------------------------------------------------------------------------------
 
 
-def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
+def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     case = job.case
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     began = time.perf_counter()
@@ -144,12 +145,17 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
         )
     del outputs, restored, reference, inputs
 
+    phase("waiting for its turn")
+    prepared_s = time.perf_counter() - began
+    turn.ready()
     phase("measuring")
     traces = compiled.traces()
     ops.reset_peak_bytes()
     peak.window()
-    window = sample(compiled.call, operands, ops.wait, job.sampling)
+    window = sample(compiled.call, operands, ops.wait, job.sampling, turn)
     host_peak, device_peak = peak.peak_bytes(), ops.device_peak_bytes()
+    turn.done()
+    began = time.perf_counter()
     settled = settle(window.samples_s)
     if compiled.traces() != traces:
         return _retraced(compiled.traces() - traces, verdict)
@@ -157,7 +163,7 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
         round=0,
         order=0,
         started_at=started_at,
-        wall_s=time.perf_counter() - began,
+        wall_s=prepared_s + window.window_s + (time.perf_counter() - began),
         open_s=open_s,
         convert_s=convert_s,
         trace_s=compiled.trace_s,
@@ -170,6 +176,7 @@ def _case(job: CaseJob, phase: Callable[[str], None]) -> Measured:
         drift=settled.drift,
         cpu_s=window.cpu_s,
         window_s=window.window_s,
+        turns=window.turns,
     )
     return Measured(
         status="ok",
