@@ -158,6 +158,18 @@ WORKLOAD = Workload(
                 products.unrolled_products,
                 True,
             ),
+            "autodiff_bsr": sparse.autodiff_step(
+                "block product, the framework's own differentiation: PyTorch has none for it",
+                lambda x, params: x["a"],
+                products.prepare_matrix,
+                products.matrix_product,
+            ),
+            "autodiff_bmm": sparse.autodiff_step(
+                "batched products of gathered blocks, the framework's own differentiation",
+                lambda x, params: x["a"],
+                products.prepare_places,
+                products.bmm_product,
+            ),
             "gather_bmm": products.step(
                 "batched products of gathered blocks throughout: torch 0.65, jax 0.47, tensorflow 0.40",
                 products.prepare_bmm_step,

@@ -159,6 +159,27 @@ def bsr_products(native: bool) -> Callable[..., Products]:
     return products
 
 
+def prepare_matrix(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+    """A as a block matrix."""
+    return [ops.sparse(unrolled(x, params)[0], "bsr", int(params["block"]))]
+
+
+def matrix_product(ops: Ops, params: Params, values: Array, b: Array, a: Matrix) -> Array:
+    """Y from other blocks in the pattern of a block matrix."""
+    return ops.sparse_matmul(ops.sparse_with_values(a, values), b)
+
+
+def prepare_places(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    """The block row and block column of each block."""
+    pattern = block_pattern(x, params)
+    return [ops.asarray(v) for v in (pattern.rows, pattern.indices)]
+
+
+def bmm_product(ops: Ops, params: Params, values: Array, b: Array, rows: Array, columns: Array) -> Array:
+    """Y from blocks and their places."""
+    return _bmm(ops, int(params["m"]) // int(params["block"]), values, rows, columns, b)
+
+
 def prepare_unrolled(format: str) -> sparse.Prepare:
     """A and its transpose in a scalar format, the order between the two, and the positions of the values."""
 

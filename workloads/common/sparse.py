@@ -200,6 +200,39 @@ def train_step(
     return Formulation(note=note, prepare=prepare, step=step, restore=restored)
 
 
+def autodiff_step(
+    note: str, values: Callable[[Inputs, Params], HostArray], rest: Prepare, product: Callable[..., Array]
+) -> Formulation:
+    """A train step by the framework's own differentiation of the loss with respect to the stored values and B.
+
+    `product(ops, params, values, b, *rest)` gives Y (m, n). The gradient has the shape of the stored values; what the
+    framework forms on the way there is its own affair, and stands in the note.
+    """
+
+    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+        return [*(ops.asarray(v) for v in (values(x, params), x["b"], x["target"])), *rest(ops, x, params)]
+
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        def loss(a: Array, b: Array, target: Array, *others: Array) -> Array:
+            error = product(ops, params, a, b, *others) - target
+            return ops.sum(error * error) * (0.5 / int(params["n"]))
+
+        gradients = ops.value_and_grad(loss, (0, 1))
+
+        def run(a: Array, b: Array, target: Array, *others: Array) -> tuple[Array, ...]:
+            value, (grad_a, grad_b) = gradients(a, b, target, *others)
+            return value, ops.descend(a, grad_a, LEARNING_RATE), grad_b
+
+        return run
+
+    return Formulation(
+        note=note,
+        prepare=prepare,
+        step=step,
+        restore=lambda outputs, x, params: dict(zip(("loss", "a", "grad_b"), outputs, strict=True)),
+    )
+
+
 def forward_step(note: str, prepare: Prepare, product: Callable[..., Array]) -> Formulation:
     """A product from its operands; `product(ops, params, *operands)` gives Y (m, n)."""
 
