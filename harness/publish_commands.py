@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 
 from harness import plan
 from harness.errors import UserError
+from harness.metrics import outcome
 from harness.record import Record
 from harness.report import FORMATS, Content, render
 from harness.store import RunInfo, load
@@ -42,7 +44,22 @@ def rendered(folders: Sequence[Path], format_: str = "table", *, all_points: boo
             click.echo(f"warning: {warning}", err=True)
         records += found.records
         runs.append(found.info)
-    return render(records, format_, runs=runs, all_points=all_points)
+    if format_ == "pytest-benchmark":
+        _say_left_out(records)
+    try:
+        return render(records, format_, runs=runs, all_points=all_points)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--format {format_} needs {error.name}, which is not installed; "
+            'try: python -m pip install "hwlottery[report]"'
+        ) from None
+
+
+def _say_left_out(records: Sequence[Record]) -> None:
+    """pytest-benchmark knows times only, so the other outcomes are named on stderr."""
+    counts = Counter[str](record.status for record in records if record.status != "ok")
+    if counts:
+        click.echo(f"note: without a benchmark, because not ok: {outcome(counts)}", err=True)
 
 
 def write(content: Content, output: Path) -> None:

@@ -83,4 +83,9 @@ FORMATS: Mapping[str, Format] = {
     "markdown": Format(render=_of_summary("harness.markdown", "markdown"), binary=False, suffix=".md"),
     "csv": Format(render=_of_summary("harness.tabular", "csv"), binary=False, suffix=".csv"),
     "json": Format(render=_as_json, binary=False, suffix=".json"),
+    "latex": Format(render=_of_summary("harness.latex", "latex"), binary=False, suffix=".tex"),
+    "parquet": Format(render=_of_summary("harness.tabular", "parquet"), binary=True, suffix=".parquet"),
+    "pytest-benchmark": Format(
+        render=_later("harness.pytest_format", "pytest_benchmark"), binary=False, suffix=".json"
+    ),
 }

@@ -24,8 +24,8 @@ MODELLED = joules(0.012, 0.005, 0.030, "modelled")
 def _plain():
     """T = 2, W = 0.1 in three rounds, 12 MiB, modelled energy."""
     return [
-        idea([2.0e-3, 2.1e-3, 2.2e-3], memory=host_memory(12 * 2**20), energy=MODELLED),
-        dense([1.0e-3, 1.05e-3, 1.1e-3]),
+        idea([2.0e-3, 2.1e-3, 2.2e-3], rounds=[1, 2, 3], memory=host_memory(12 * 2**20), energy=MODELLED),
+        dense([1.0e-3, 1.05e-3, 1.1e-3], rounds=[1, 2, 3]),
     ]
 
 
@@ -215,7 +215,7 @@ def test_what_a_framework_ran_instead_and_what_did_not_settle_is_marked():
 
 
 def test_a_tie_is_printed_as_a_tie():
-    records = [idea([0.9, 1.1, 1.0]), dense([1.0, 1.0, 1.0])]
+    records = [idea([0.9, 1.1, 1.0], rounds=[1, 2, 3]), dense([1.0, 1.0, 1.0], rounds=[1, 2, 3])]
     (row,) = _markdown_rows(render(records, "markdown"), IDEAS)
     assert row["speed-up"] == "1.00× [0.91, 1.11] tie"
     text = render([idea([1.1] * 3), dense([1.0] * 3)], "markdown", noise=0.2)
