@@ -9,21 +9,18 @@ jax 0.10.2, tensorflow 2.21; the better of eager and compiled. Differences under
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from backends.ops import CSR, Array, HostArray, Matrix, Ops
-from workloads.base import Axis, Formulation, Inputs, Mode, Params, Point, Twin, Work, Workload
-from workloads.common import patterns, sparse
-from workloads.common.patterns import Pattern
+from backends.ops import HostArray
+from workloads.base import Axis, Inputs, Mode, Params, Point, Twin, Work, Workload
+from workloads.common import patterns, scattered, sparse
 from workloads.common.smtx import SmtxError, read_smtx
-from workloads.common.sparse import Products, by_columns, summed_over_columns, transpose
 
 _SMTX = "smtx:"
-_BLOCK = 4  # side of the blocks that the block layout stores around scattered non-zeros
 
 
 def from_smtx(path: str | Path, n: int) -> Params:
@@ -60,7 +57,7 @@ def inputs(params: Params, seed: int) -> Inputs:
 
 def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
     """By dense products of A with its zeros; gradients are taken at the non-zeros."""
-    pattern = _pattern(x, params)
+    pattern = scattered.pattern_of(x, params)
     dense = np.zeros(pattern.shape, x["a"].dtype)
     dense[pattern.rows, pattern.indices] = x["a"]
     return sparse.reference(dense, lambda full: patterns.take(full, pattern), x, mode)
@@ -76,164 +73,6 @@ def work(params: Params, mode: Mode, itemsize: int) -> Work:
 def twins(params: Params, mode: Mode) -> Sequence[Twin]:
     """The same shape dense (its useful FLOP are δ of the twin's), and equal work, M×δK · δK×N."""
     return sparse.same_shape(params, mode), sparse.narrower("equal_work", params, mode)
-
-
-def _pattern(x: Inputs, params: Params) -> Pattern:
-    return Pattern(x["a_indices"], x["a_indptr"], sparse.shape(params)[:2])
-
-
-def _csr(x: Inputs, params: Params) -> CSR:
-    return CSR(x["a"], x["a_indices"], x["a_indptr"], sparse.shape(params)[:2])
-
-
-# -- forward ----------------------------------------------------------------------------------------------------------
-
-
-def _native(format: str) -> sparse.Prepare:
-    return lambda ops, x, params: [ops.sparse(_csr(x, params), format), ops.asarray(x["b"])]
-
-
-def _prepare_bsr(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
-    return [ops.sparse(_csr(x, params), "bsr", _BLOCK), ops.asarray(x["b"])]
-
-
-def _prepare_ell(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    ell = sparse.padded(_pattern(x, params))
-    values = np.where(ell.filled, x["a"][ell.slots], np.zeros((), x["a"].dtype))
-    return [ops.asarray(v) for v in (values, ell.columns.ravel(), x["b"])]
-
-
-def _ell(ops: Ops, params: Params, values: Array, columns: Array, b: Array) -> Array:
-    m, longest = values.shape
-    if b.shape[1] == 1:
-        picked = ops.reshape(ops.take(ops.reshape(b, (b.shape[0],)), columns), (m, longest))
-        return ops.sum(values * picked, 1, True)
-
-    def product(part: Array) -> Array:
-        picked = ops.reshape(ops.take(part, columns), (m, longest, part.shape[1]))
-        return ops.einsum("ml,mln->mn", values, picked)
-
-    return by_columns(ops, b, m * longest, product)
-
-
-def _prepare_segments(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    return [ops.asarray(v) for v in (x["a"], _pattern(x, params).rows, x["a_indices"], x["b"])]
-
-
-def _segments(ops: Ops, rows: int, values: Array, segments: Array, columns: Array, b: Array) -> Array:
-    """Rows of b, scaled by the values and summed by segment, (rows, n)."""
-    if b.shape[1] == 1:
-        picked = ops.take(ops.reshape(b, (b.shape[0],)), columns)
-        return ops.expand_dims(ops.segment_sum(values * picked, segments, rows), 1)
-    scale = ops.expand_dims(values, 1)
-    return by_columns(
-        ops, b, columns.shape[0], lambda part: ops.segment_sum(scale * ops.take(part, columns), segments, rows)
-    )
-
-
-def _dense(x: Inputs, params: Params) -> HostArray:
-    return _csr(x, params).dense()
-
-
-# -- train step -------------------------------------------------------------------------------------------------------
-
-_Sampled = Callable[..., Callable[[Array, Array], Array]]
-
-
-def _prepare_native(format: str, sampling: Callable[[Pattern], Sequence[HostArray]]) -> sparse.Prepare:
-    """The matrix, its transpose, the permutation of values between the two, and what the sampled product needs."""
-
-    def rest(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
-        csr = _csr(x, params)
-        flipped, order = csr.transposed()
-        extra = (order, *sampling(_pattern(x, params)))
-        return [ops.sparse(csr, format), ops.sparse(flipped, format), *(ops.asarray(v) for v in extra)]
-
-    return rest
-
-
-def _native_products(sampled: _Sampled) -> Callable[..., Products]:
-    def products(ops: Ops, params: Params, a: Matrix, flipped: Matrix, order: Array, *extra: Array) -> Products:
-        def backward(values: Array, dy: Array) -> Array:
-            return ops.sparse_matmul(ops.sparse_with_values(flipped, ops.take(values, order)), dy)
-
-        return Products(
-            lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
-            sampled(ops, a, *extra),
-            backward,
-        )
-
-    return products
-
-
-def _sampled_native(ops: Ops, a: Matrix) -> Callable[[Array, Array], Array]:
-    return lambda dy, b: ops.sampled_matmul(a, dy, b)
-
-
-def _sampled_gather(ops: Ops, a: Matrix, rows: Array, columns: Array) -> Callable[[Array, Array], Array]:
-    def product(dy: Array, b: Array) -> Array:
-        return ops.sum(ops.take(dy, rows) * ops.take(b, columns), 1)
-
-    return lambda dy, b: summed_over_columns(dy, b, rows.shape[0], product)
-
-
-def _sampled_dense(ops: Ops, a: Matrix, flat: Array) -> Callable[[Array, Array], Array]:
-    def product(dy: Array, b: Array) -> Array:
-        full = ops.matmul(dy, transpose(ops, b))
-        return ops.take(ops.reshape(full, (full.shape[0] * full.shape[1],)), flat)
-
-    return product
-
-
-def _flat(pattern: Pattern) -> Sequence[HostArray]:
-    if pattern.shape[0] * pattern.shape[1] > 2**31 - 1:
-        raise ValueError(f"positions in {pattern.shape[0]}×{pattern.shape[1]} do not fit int32; use a gather instead")
-    return (pattern.flat.astype(np.int32),)
-
-
-_SAMPLED: Mapping[str, tuple[_Sampled, Callable[[Pattern], Sequence[HostArray]]]] = {
-    "native": (_sampled_native, lambda pattern: ()),
-    "gather": (_sampled_gather, lambda pattern: (pattern.rows, pattern.indices)),
-    "dense": (_sampled_dense, _flat),
-}
-
-
-def _native_step(note: str, format: str, sampling: str) -> Formulation:
-    sampled, operands = _SAMPLED[sampling]
-    return sparse.train_step(
-        note, lambda x, params: x["a"], _prepare_native(format, operands), _native_products(sampled)
-    )
-
-
-def _autodiff(note: str, format: str) -> Formulation:
-    return sparse.autodiff_step(
-        note,
-        lambda x, params: x["a"],
-        lambda ops, x, params: [ops.sparse(_csr(x, params), format)],
-        lambda ops, params, values, b, a: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
-    )
-
-
-def _prepare_segment_step(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    pattern = _pattern(x, params)
-    flipped, order = pattern.transposed()
-    host = (pattern.rows, pattern.indices, flipped.rows, flipped.indices, order)
-    return [ops.asarray(v) for v in host]
-
-
-def _segment_products(
-    ops: Ops, params: Params, rows: Array, columns: Array, flipped_rows: Array, flipped_columns: Array, order: Array
-) -> Products:
-    m, k, _ = sparse.shape(params)
-    return Products(
-        lambda values, b: _segments(ops, m, values, rows, columns, b),
-        _sampled_gather(ops, None, rows, columns),
-        lambda values, dy: _segments(ops, k, ops.take(values, order), flipped_rows, flipped_columns, dy),
-    )
-
-
-def _prepare_mask(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    return [ops.asarray(_csr(x, params)._replace(values=np.ones_like(x["a"])).dense())]
 
 
 # -- presets ----------------------------------------------------------------------------------------------------------
@@ -297,83 +136,85 @@ WORKLOAD = Workload(
         "forward": {
             "csr": sparse.forward_step(
                 "the framework's own CSR product: torch 0.55, jax 0.72, tensorflow 0.42; at one column 0.62, 4.5, 0.93",
-                _native("csr"),
+                scattered.native("csr"),
                 sparse.native_product,
             ),
             "csc": sparse.forward_step(
-                "the framework's own CSC product: torch 4.0; at one column 21", _native("csc"), sparse.native_product
+                "the framework's own CSC product: torch 4.0; at one column 21",
+                scattered.native("csc"),
+                sparse.native_product,
             ),
             "coo": sparse.forward_step(
                 "the framework's own COO product: torch 2.2, jax 6.1, tensorflow 9.1; at one column 10, 1.7 and 1.1",
-                _native("coo"),
+                scattered.native("coo"),
                 sparse.native_product,
             ),
             "bag": sparse.forward_step(
                 "a weighted embedding bag for each row of A: torch 0.33; at one column 0.75",
-                _native("bag"),
+                scattered.native("bag"),
                 sparse.native_product,
             ),
             "bsr": replace(
                 sparse.forward_step(
-                    f"the framework's own block product, {_BLOCK}×{_BLOCK} blocks around the non-zeros: at density "
-                    "0.1 four values in five that it stores and multiplies are zeros",
-                    _prepare_bsr,
+                    "the framework's own block product, 4×4 blocks around the non-zeros: at density 0.1 nearly nine in ten "
+                    "of the values that it stores and multiplies are zeros",
+                    scattered.prepare_bsr,
                     sparse.native_product,
                 ),
-                applies=lambda params: not (int(params["m"]) % _BLOCK or int(params["k"]) % _BLOCK),
+                applies=lambda params: not (int(params["m"]) % scattered.BLOCK or int(params["k"]) % scattered.BLOCK),
             ),
             "ell": sparse.forward_step(
                 "rows padded to the longest, batched product of taken rows: jax 41, tensorflow 14; at one column 1.4",
-                _prepare_ell,
-                _ell,
+                scattered.prepare_ell,
+                scattered.ell_product,
             ),
             "gather_segment": sparse.forward_step(
                 "a row of B for each non-zero, scaled, summed by row of A: torch 1.1 fused, jax 6.0, tensorflow 6.2",
-                _prepare_segments,
-                lambda ops, params, *operands: _segments(ops, int(params["m"]), *operands),
+                scattered.prepare_segments,
+                lambda ops, params, *operands: scattered.segment_product(ops, int(params["m"]), *operands),
             ),
             "masked_dense": sparse.forward_step(
                 "A stored with its zeros, the dense product: 1.0 everywhere",
-                lambda ops, x, params: [ops.asarray(_dense(x, params)), ops.asarray(x["b"])],
+                lambda ops, x, params: [ops.asarray(scattered.with_zeros(x, params)), ops.asarray(x["b"])],
                 lambda ops, params, a, b: ops.matmul(a, b),
             ),
         },
         "train_step": {
-            "csr": _native_step(
+            "csr": scattered.native_step(
                 "CSR products, the framework's own sampled product: torch 0.57, jax 2.1", "csr", "native"
             ),
-            "csr_gather": _native_step(
+            "csr_gather": scattered.native_step(
                 "CSR products; a row of ∂Y and of B gathered for each non-zero: torch 4.1, jax 4.3, tensorflow 4.0",
                 "csr",
                 "gather",
             ),
-            "csr_dense_sample": _native_step(
+            "csr_dense_sample": scattered.native_step(
                 "CSR products; the gradient of A dense, then taken: torch 0.71, jax 0.64, tensorflow 1.0",
                 "csr",
                 "dense",
             ),
-            "coo": _native_step("COO products, the framework's own sampled product: jax 7.7", "coo", "native"),
-            "bag_gather": _native_step(
+            "coo": scattered.native_step("COO products, the framework's own sampled product: jax 7.7", "coo", "native"),
+            "bag_gather": scattered.native_step(
                 "embedding bags; the gradient of A gathered: torch 0.39 fused, 4.0 eager", "bag", "gather"
             ),
-            "bag_dense_sample": _native_step(
+            "bag_dense_sample": scattered.native_step(
                 "embedding bags; the gradient of A dense, then taken: torch 0.56", "bag", "dense"
             ),
-            "autodiff_csr": _autodiff("CSR product, the framework's own differentiation", "csr"),
-            "autodiff_coo": _autodiff("COO product, the framework's own differentiation", "coo"),
-            "autodiff_bag": _autodiff("embedding bags, the framework's own differentiation", "bag"),
+            "autodiff_csr": scattered.autodiff_step("CSR product, the framework's own differentiation", "csr"),
+            "autodiff_coo": scattered.autodiff_step("COO product, the framework's own differentiation", "coo"),
+            "autodiff_bag": scattered.autodiff_step("embedding bags, the framework's own differentiation", "bag"),
             "gather_segment": sparse.train_step(
                 "gathered rows and segment sums in every product: torch 0.77 fused, jax 11, tensorflow 6.8",
                 lambda x, params: x["a"],
-                _prepare_segment_step,
-                _segment_products,
+                scattered.prepare_segment_step,
+                scattered.segment_products,
             ),
             "masked_dense": sparse.train_step(
                 "A stored with its zeros, dense products, a mask on the gradient: 1.1 everywhere",
-                _dense,
-                _prepare_mask,
+                scattered.with_zeros,
+                scattered.prepare_mask,
                 sparse.dense_products,
-                lambda a, x, params: patterns.take(a, _pattern(x, params)),
+                lambda a, x, params: patterns.take(a, scattered.pattern_of(x, params)),
             ),
         },
     },
