@@ -156,8 +156,8 @@ WORKLOAD = Workload(
             ),
             "bsr": replace(
                 sparse.forward_step(
-                    "the framework's own block product, 4×4 blocks around the non-zeros: at density 0.1 nearly nine in ten "
-                    "of the values that it stores and multiplies are zeros",
+                    "the framework's own block product, 4×4 blocks around the non-zeros: at density 0.1 nearly nine "
+                    "in ten of the values that it stores and multiplies are zeros",
                     scattered.prepare_bsr,
                     sparse.native_product,
                 ),
