@@ -23,9 +23,22 @@ Matrix: TypeAlias = Any  # the framework's own sparse operand, or a tuple of its
 Scalar: TypeAlias = str | int | float | bool | None
 Layout = Literal["nhwc", "nchw"]
 Execution = Literal["eager", "graph", "compiled"]
+FallbackKind = Literal["densified", "host", "uncompiled", "substituted"]
 
 EXECUTIONS: tuple[Execution, ...] = ("eager", "graph", "compiled")
 SPARSE_FORMATS = ("csr", "csc", "coo", "bsr", "bag")
+
+# The TPU chips that libtpu compiles for, and its name for one chip alone. Of v2, v3, v4 and v7x a device is one of the
+# chip's two cores, as libtpu describes it: half of the chip's rate and memory.
+TPU_CHIPS = {
+    "v2": "v2:1x1",
+    "v3": "v3:1x1",
+    "v4": "v4:1x1x1",
+    "v5e": "v5e:1x1",
+    "v5p": "v5p:1x1x1",
+    "v6e": "v6e:1x1",
+    "v7x": "tpu7x:1x1x1",
+}
 
 
 class Unsupported(Exception):  # noqa: N818 - it is an outcome, and named as in the records
@@ -44,7 +57,9 @@ class Device:
     def parse(cls, text: str) -> Device:
         """Read `cpu`, `cuda[:i]`, `tpu[:i]` or `tpu-aot:<chip>`; ValueError says what was found and expected."""
         kind, _, rest = text.partition(":")
-        if kind == "tpu-aot" and rest:
+        if kind == "tpu-aot":
+            if rest not in TPU_CHIPS:
+                raise ValueError(f"device {text!r} names no chip to compile for; known are {', '.join(TPU_CHIPS)}")
             return cls(kind, 0, rest)
         if kind == "cpu" and not rest:
             return cls(kind)
@@ -85,6 +100,20 @@ class CSR(NamedTuple):
         return out
 
 
+class Fallback(NamedTuple):
+    """Something else that the framework ran without a word, as it was seen to run.
+
+    `densified`: a sparse operand became dense. `host`: on an accelerator, work or values went to the host.
+    `uncompiled`: code asked to be compiled ran as in eager. `substituted`: another product than the format's own.
+    """
+
+    kind: FallbackKind
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
     """A callable ready to be timed, and what making it cost.
@@ -93,6 +122,9 @@ class Compiled:
     fill in only with the first call, name it. A refusal (Unsupported) may also come from the first call. `trace_s` and
     `compile_s` are None where the framework does both inside the first call. `traces()` counts how often the framework
     traced or compiled since it was made; a timed region in which it grows is not a measurement.
+
+    `fallbacks(operands)` says what else the framework ran instead, by watching one more call or reading the program:
+    called after the clock, since both take time and watching may slow the calls that follow.
     """
 
     call: Callable[..., tuple[Array, ...]]
@@ -101,6 +133,7 @@ class Compiled:
     temp_bytes: int | None = None
     flags: Mapping[str, Scalar] = field(default_factory=dict)
     traces: Callable[[], int] = lambda: 0
+    fallbacks: Callable[[Sequence[Array | Matrix]], Sequence[Fallback]] = lambda operands: ()
 
 
 class Ops(ABC):

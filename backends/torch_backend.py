@@ -23,6 +23,7 @@ from backends.ops import (
     Compiled,
     Device,
     Execution,
+    Fallback,
     HostArray,
     Layout,
     Matrix,
@@ -229,11 +230,19 @@ class TorchOps(Ops):
         self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
     ) -> Compiled:
         if execution == "eager":
-            return Compiled(call=fn)
+            return Compiled(call=fn, fallbacks=self._eager_fallbacks(fn))
         if execution != "compiled":
             raise Unsupported(f"PyTorch has no execution named {execution}; it has eager and compiled")
-        made: Compiled = importlib.import_module("backends.torch_compile").compiled(fn)
+        made: Compiled = importlib.import_module("backends.torch_compile").compiled(fn, self.device.kind, args)
         return made
+
+    def _eager_fallbacks(self, fn: Callable[..., Any]) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
+        def watch(operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
+            seen = importlib.import_module("backends.torch_fallback")
+            found: list[Fallback] = seen.of_call(fn, operands, self.device.kind)
+            return found if self.device.kind == "cpu" else [*found, *seen.elsewhere(fn, operands, self.device.kind)]
+
+        return watch
 
     def settings(self) -> dict[str, Scalar]:
         mkldnn, cuda, cudnn = torch.backends.mkldnn, torch.backends.cuda, torch.backends.cudnn
@@ -319,6 +328,14 @@ def _devices() -> Sequence[Device]:
     return (Device("cpu"), *(Device("cuda", i) for i in range(cuda.device_count() if cuda.is_available() else 0)))
 
 
+def _open(device: Device) -> Ops:
+    if device.kind == "tpu-aot":
+        from backends.aot_torch import TorchAotOps
+
+        return TorchAotOps(device)
+    return TorchOps(device)
+
+
 BACKEND = Backend(
     name="torch",
     title="PyTorch",
@@ -329,5 +346,5 @@ BACKEND = Backend(
     executions=("eager", "compiled"),
     environ=_environ,
     devices=_devices,
-    open=TorchOps,
+    open=_open,
 )

@@ -6,9 +6,10 @@ Imports PyTorch and its compiler: only an opened backend imports this file.
 from __future__ import annotations
 
 import importlib
+import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,14 +18,19 @@ from torch._dynamo import exc
 from torch._dynamo.utils import compilation_time_metrics, counters
 from torch._inductor import exc as inductor_exc
 from torch._inductor import metrics
+from torch._inductor.codecache import PyCodeCache
 
-from backends.ops import Array, Compiled, Scalar, Unsupported
+from backends.ops import Array, Compiled, Fallback, Scalar, Unsupported
 from backends.torch_sparse import refusal
 
 with warnings.catch_warnings():  # a part of Inductor uses a decorator that PyTorch itself has deprecated
     warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
     importlib.import_module("torch._inductor.compile_fx")
 
+TRIAL_ROUNDS = 5
+CAPTURE_CALLS = 2  # a captured function runs once as it is, once to be recorded, then from the recording
+SHORT_S = 5e-3
+MARGIN = 0.97  # capture is kept only where it is clearly faster
 
 # A break of the graph, an operator that Inductor cannot lower, no C++ compiler or one that fails, no Triton.
 _REFUSALS = (
@@ -38,32 +44,111 @@ _REFUSALS = (
 )
 
 
-def compiled(fn: Callable[..., tuple[Array, ...]]) -> Compiled:
+def compiled(fn: Callable[..., tuple[Array, ...]], kind: str = "cpu", args: Sequence[Any] = ()) -> Compiled:
     """`fn` by Inductor, as one graph of static shapes; traced and compiled in its first call.
 
     The first call raises Unsupported, in PyTorch's words, where there is no such graph. Forgets every function
     compiled before: what is measured must not depend on what ran earlier, and there must be room below the limit of
     recompilations, past which PyTorch runs eager.
 
+    On CUDA (`kind`) it is called here with `args`, with and without CUDA graphs where calls are short, and the faster
+    one is kept: `graph_capture` says which. `compile_s` is then the kept one's first call less a later one.
+
     `flags` is empty until the first call has returned. Then it holds `dynamo_s` and `inductor_s`, what tracing and
     compiling took of that call; `inductor_cache`, cold or warm; how many `generated_kernels` and `library_calls` the
     code has; and `inductor_fallback`, which says so where every operator is a library call, as it is in eager.
     """
     torch._dynamo.reset()
-    run = torch.compile(fn, fullgraph=True, dynamic=False)
-    before = _account()
-    flags: dict[str, Scalar] = {}
+    graphs = int(counters["stats"]["unique_graphs"])
+    plain = Variant(fn, {})
+    kept, facts, compile_s = plain, plain.flags, None
+    if kind == "cuda":
+        captured = Variant(fn, {"triton.cudagraphs": True})
+        skips = counters["inductor"]["cudagraph_skips"]
 
-    def call(*args: Any) -> tuple[Array, ...]:
+        def refused() -> bool:
+            return bool(counters["inductor"]["cudagraph_skips"] > skips)
+
+        kept, tried = choose(plain, captured, args, torch.cuda.synchronize, refused)
+        compile_s = kept.first_s - kept.later_s
+        facts = {**kept.flags, **tried}
+
+    def fallbacks(operands: Sequence[Any]) -> Sequence[Fallback]:
+        seen = importlib.import_module("backends.torch_fallback")
+        found: list[Fallback] = seen.of_code(seen.generated(kept.modules), kind, kept.graphs)
+        found += seen.of_call(kept, operands, kind)
+        return [*found, *seen.synchronising(kept, operands)] if kind == "cuda" else found
+
+    return Compiled(
+        call=kept,
+        compile_s=compile_s,
+        flags=facts,
+        traces=lambda: int(counters["stats"]["unique_graphs"]) - graphs,
+        fallbacks=fallbacks,
+    )
+
+
+class Variant:
+    """One way to compile `fn`; after its first call it knows what that made and took."""
+
+    def __init__(self, fn: Callable[..., tuple[Array, ...]], options: dict[str, Any]) -> None:
+        self._run = torch.compile(fn, fullgraph=True, dynamic=False, options=options or None)
+        self.flags: dict[str, Scalar] = {}
+        self.modules: list[Any] = []
+        self.graphs = 0
+        self.first_s = self.later_s = 0.0
+
+    def __call__(self, *args: Any) -> tuple[Array, ...]:
+        """Call it; the first call compiles, or raises Unsupported."""
+        if self.flags:
+            outputs: tuple[Array, ...] = self._run(*args)
+            return outputs
+        before, known = _account(), len(PyCodeCache.modules)
         try:
-            outputs: tuple[Array, ...] = run(*args)
+            outputs = self._run(*args)
         except exc.TorchDynamoException as error:
             raise _refused(error) from error
-        if not flags:
-            flags.update(_flags(before))
+        self.graphs = int(counters["stats"]["unique_graphs"] - before["graphs"])
+        self.modules = PyCodeCache.modules[known:]
+        self.flags.update(_flags(before))
         return outputs
 
-    return Compiled(call=call, flags=flags, traces=lambda: int(counters["stats"]["unique_graphs"] - before["graphs"]))
+
+def choose(
+    plain: Variant,
+    captured: Variant,
+    args: Sequence[Any],
+    wait: Callable[[], None],
+    refused: Callable[[], bool],
+) -> tuple[Variant, dict[str, Scalar]]:
+    """The faster of two variants, in rounds of one call each, and the words for the record.
+
+    Capture saves what launching costs, nothing of what kernels take: calls longer than SHORT_S are not tried with it.
+    """
+
+    def timed(variant: Variant) -> float:
+        start = time.perf_counter()
+        variant(*args)
+        wait()
+        return time.perf_counter() - start
+
+    plain.first_s = timed(plain)
+    plain.later_s = min(timed(plain) for _ in range(TRIAL_ROUNDS))
+    if plain.later_s > SHORT_S:
+        return plain, {"graph_capture": f"not tried: a call takes more than {SHORT_S:g} s"}
+    captured.first_s = timed(captured)
+    for _ in range(CAPTURE_CALLS):
+        timed(captured)
+    if refused():
+        return plain, {"graph_capture": "refused by Inductor, which would run without"}
+    times: dict[str, list[float]] = {"none": [], "cuda graphs": []}
+    for _ in range(TRIAL_ROUNDS):
+        times["none"].append(timed(plain))
+        times["cuda graphs"].append(timed(captured))
+    plain.later_s, captured.later_s = (min(seconds) for seconds in times.values())
+    best = "cuda graphs" if captured.later_s < MARGIN * plain.later_s else "none"
+    words = ", ".join(f"{name} {min(seconds):.2e} s" for name, seconds in times.items())
+    return captured if best == "cuda graphs" else plain, {"graph_capture": best, "graph_capture_tried": words}
 
 
 def _account() -> Counter[str]:

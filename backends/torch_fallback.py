@@ -1,0 +1,109 @@
+"""What PyTorch ran in place of what was asked, seen by its own profiler, its dispatcher and the code it generated.
+
+Imports PyTorch: only an opened backend imports this file, when it is asked what happened.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from backends.ops import Array, Fallback, Matrix
+
+# The conversion's own kernel stands below the public name in the profile, so that one conversion is counted once.
+_TO_DENSE = frozenset({"aten::_to_dense", "aten::_coalesced_to_dense", "aten::_sparse_csr_to_dense"})
+_TO_HOST = "aten::_local_scalar_dense"  # what .item(), bool(tensor) and float(tensor) end in
+# An operator that Inductor has no lowering for is called by its name; what it calls on purpose is an extern_kernel.
+_LIBRARY = re.compile(r"\btorch\.ops\.(aten\.\w+)(?:\.\w+)?\(")
+_HOST_KERNEL = re.compile(r"^(cpp_fused\w*)\s*=", re.MULTILINE)
+# Allocation and checks by name are no computation.
+_NOT_WORK = frozenset({"aten.empty", "aten.empty_strided", "aten._linalg_check_errors", "aten._assert_async"})
+
+
+def of_call(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: str) -> list[Fallback]:
+    """Call once more under the profiler, and on an accelerator (`kind` is not "cpu") under the dispatcher's eyes."""
+    found = []
+    sizes: dict[str, list[int]] = {}
+    with torch.autograd.profiler.profile(record_shapes=True) as profile:
+        call(*operands)
+    for event in profile.function_events or ():
+        shape = next((s for s in event.input_shapes or () if s), [])
+        sizes.setdefault(event.name, shape)
+    dense = sorted(_TO_DENSE & sizes.keys())
+    if dense:
+        found.append(Fallback("densified", ", ".join(f"{name} of {sizes[name] or 'an operand'}" for name in dense)))
+    if kind != "cpu" and _TO_HOST in sizes:
+        found.append(Fallback("host", f"{_TO_HOST} reads a value back in every call"))
+    return found
+
+
+class Placement(TorchDispatchMode):
+    """Notes every operator whose result, not a single number, lies on another kind of device than `kind`."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.elsewhere: dict[str, str] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operator and look where its results are."""
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor) and leaf.dim() and leaf.device.type != self.kind:
+                self.elsewhere.setdefault(str(func), leaf.device.type)
+        return out
+
+
+def elsewhere(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: str) -> list[Fallback]:
+    """What an eager call computed on another kind of device than `kind`, operator by operator."""
+    with Placement(kind) as seen:
+        call(*operands)
+    if not seen.elsewhere:
+        return []
+    return [Fallback("host", ", ".join(f"{name} ran on {where}" for name, where in sorted(seen.elsewhere.items())))]
+
+
+def synchronising(call: Callable[..., Any], operands: Sequence[Array | Matrix]) -> list[Fallback]:
+    """What made the host wait inside a call on CUDA, in PyTorch's words; none where it does not say."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            call(*operands)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    words = {str(w.message).splitlines()[0] for w in caught if "synchroniz" in str(w.message)}
+    return [Fallback("host", text) for text in sorted(words)]
+
+
+def of_code(sources: Iterable[str], kind: str, graphs: int) -> list[Fallback]:
+    """What the code that Inductor generated leaves to eager kernels, or on an accelerator to the host.
+
+    `graphs` is how many graphs were compiled: where there is none, nothing was, and the function ran as it is.
+    """
+    if not graphs:
+        return [Fallback("uncompiled", "PyTorch compiled no graph and ran the function as it is")]
+    eager: set[str] = set()
+    host: set[str] = set()
+    for source in sources:
+        eager |= set(_LIBRARY.findall(source)) - _NOT_WORK
+        host |= set(_HOST_KERNEL.findall(source)) if kind != "cpu" else set()
+    found = []
+    if eager:
+        found.append(Fallback("uncompiled", f"Inductor leaves {', '.join(sorted(eager))} to the kernels of eager"))
+    if host:
+        found.append(Fallback("host", f"Inductor made code for the CPU: {', '.join(sorted(host))}"))
+    return found
+
+
+def generated(modules: Iterable[Any]) -> list[str]:
+    """The source of the modules that Inductor wrote, those that can still be read."""
+    paths = [Path(m.__file__) for m in modules if getattr(m, "__file__", None)]
+    return [path.read_text() for path in paths if path.exists()]
