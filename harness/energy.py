@@ -1,39 +1,67 @@
-"""Energy of a window. Sources in falling order of trust: counter, sampled, modelled, none; never ranked together.
+"""Which source of energy a device has, in falling order of trust: counter, sampled, modelled, none; never mixed.
 
-The model: (busy cores × watts per core + memory × watts per GB) × seconds, after Lannelongue, Grealey, Inouye 2021,
-"Green Algorithms: Quantifying the Carbon Footprint of Computation" (Advanced Science 8:2100707, eq. 3), with its
-0.3725 W per GB of memory and its 12 W for a core of an unknown CPU. The bounds of a core's watts are the lowest and
-highest TDP per core among current server CPUs: AMD EPYC 9754, 360 W / 128 cores = 2.8 W; Intel Xeon Gold 6334,
-165 W / 8 cores = 20.6 W (vendors' data sheets). Busy cores are measured: CPU seconds of the process over wall seconds.
+A host's energy is RAPL's, else a model's. A GPU's is NVML's counter, else its power polled; there is no model of a GPU
+or TPU here, so that without a driver their energy is unknown. The note says why a better source was not used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+from backends.ops import Device
+from harness import energy_nvml, energy_rapl
+from harness.energy_meter import Baseline, Measured, Meter, NoMeter, Unavailable
+from harness.energy_model import ModelMeter, modelled
+from harness.energy_nvml import Gpu, open_gpu
 from harness.job import PowerModel
-from harness.record import Energy
 
-GB = 1e9
+__all__ = ["Baseline", "Meter", "baseline", "choose", "modelled"]
 
 
-def modelled(model: PowerModel, *, cpu_s: float, window_s: float, calls: int, memory_bytes: int | None) -> Energy:
-    """Joules per call by the model. Without a memory reading the memory's share is left out and the note says so.
+def choose(
+    device: Device,
+    model: PowerModel,
+    *,
+    known: Baseline | None = None,
+    powercap: Path = energy_rapl.POWERCAP,
+    gpu: Callable[[int], Gpu] = open_gpu,
+) -> Meter:
+    """The best meter that can be read here for `device`; `known` is what `baseline` found for the run.
 
-    Idle power is not part of the model: it counts what the case keeps busy, so gross is what is stated and net unknown.
+    A `known` of another source is not used: idle power by one source says nothing about another.
     """
-    memory_j = 0.0 if memory_bytes is None else memory_bytes / GB * model.memory_w_per_gb * window_s
+    if device.kind == "cpu":
+        try:
+            return energy_rapl.meter(powercap, known)
+        except Unavailable as why:
+            return ModelMeter(model, [str(why)])
+    if device.kind == "cuda":
+        try:
+            card = gpu(device.index)
+        except Unavailable as why:
+            return NoMeter(str(why))
+        try:
+            return energy_nvml.counter(card, known)
+        except Unavailable as why:
+            first = str(why)
+        try:
+            return energy_nvml.sampled(card, known)
+        except Unavailable as why:
+            return NoMeter(f"{first}; {why}")
+    return NoMeter(f"{device.kind} has no source of energy that can be read here")
 
-    def joules(core_w: float) -> float:
-        return (cpu_s * core_w + memory_j) / calls
 
-    note = f"{cpu_s / window_s:.2f} busy cores × {model.core_w:g} W" if window_s > 0 else "empty window"
-    return Energy(
-        gross_j=joules(model.core_w),
-        net_j=None,
-        low_j=joules(model.core_low_w),
-        high_j=joules(model.core_high_w),
-        idle_w=None,
-        source="modelled",
-        window_s=window_s,
-        update_s=None,
-        note=note + ("" if memory_bytes is not None else ", memory left out (unknown)"),
-    )
+def baseline(
+    device: Device,
+    model: PowerModel,
+    *,
+    powercap: Path = energy_rapl.POWERCAP,
+    gpu: Callable[[int], Gpu] = open_gpu,
+) -> Baseline:
+    """Measure once for a run, before its first case: idle power, and the sensor's update period where it must be found.
+
+    Sleeps for about half a second with RAPL, up to three with NVML, not at all where nothing is read.
+    """
+    meter = choose(device, model, powercap=powercap, gpu=gpu)
+    return meter.baseline() if isinstance(meter, Measured) else Baseline(source=meter.source)
