@@ -133,7 +133,7 @@ class Compiled:
     temp_bytes: int | None = None
     flags: Mapping[str, Scalar] = field(default_factory=dict)
     traces: Callable[[], int] = lambda: 0
-    fallbacks: Callable[[Sequence[Array | Matrix]], Sequence[Fallback]] = lambda operands: ()
+    fallbacks: Callable[[Sequence[Array | Matrix]], Sequence[Fallback]] = lambda _: ()
 
 
 class Ops(ABC):
@@ -293,7 +293,8 @@ class Backend:
     """One framework's adapter, as data. Making one imports no framework; `devices` and `open` do.
 
     `environ(device, threads, cache)` is the environment to set before the import; `cache` is the folder of compile
-    caches. `preload` are the modules that the fork server imports: none of them may start a runtime. `install` is the
+    caches. `preload` are the modules that the fork server imports: none of them may start a runtime; `ahead` are those
+    it imports in their place to compile for a `tpu-aot` device, none where there is no such route. `install` is the
     command that mends its absence. `open` raises Unsupported, with the framework's words, for a device it has not.
     """
 
@@ -303,6 +304,7 @@ class Backend:
     distributions: tuple[str, ...]
     install: str
     preload: tuple[str, ...]
+    ahead: tuple[str, ...] = ()
     executions: tuple[Execution, ...]
     environ: Callable[[Device, int, Path], Mapping[str, str]]
     devices: Callable[[], Sequence[Device]]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from backends import aot
 from backends.ops import Device, Scalar, Unsupported
 
 _KINDS = {"cpu": "CPU", "cuda": "GPU", "tpu": "TPU"}
@@ -64,7 +65,8 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={cache / 'tensorflow-xla'}",
         "TF_USE_LEGACY_KERAS": "1",
-        **({"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" else {}),
+        **({"CUDA_VISIBLE_DEVICES": ""} if device.kind in ("cpu", "tpu-aot") else {}),
+        **(aot.environ() if device.kind == "tpu-aot" else {}),
     }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from backends import aot
 from backends.ops import (
     CSR,
     Array,
@@ -311,7 +312,8 @@ def _opened(device: Device) -> Any:
 
 
 def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
-    return {
+    ahead = aot.environ() if device.kind == "tpu-aot" else {}
+    return ahead | {
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "torch"),
         "TRITON_CACHE_DIR": str(cache / "torch" / "triton"),
         # On the CPU the C++ compiler runs beside itself from threads that then sleep; on CUDA there would be a pool of
@@ -343,6 +345,7 @@ BACKEND = Backend(
     distributions=("torch",),
     install='python -m pip install "hwlottery[torch]"',
     preload=("torch", "backends.torch_preload", "backends.torch_sparse"),
+    ahead=("torch", "backends.torch_sparse", *aot.PRELOAD, "backends.aot_torch"),
     executions=("eager", "compiled"),
     environ=_environ,
     devices=_devices,

@@ -1,0 +1,54 @@
+"""TensorFlow's route to the TPU compiler: the HLO that it lowers a `jit_compile=True` function to, compiled by libtpu.
+
+Public TensorFlow builds have no TPU device. Their lowering to HLO is XLA's bridge with the kernels registered for the
+CPU, which knows all that XLA can express; `XlaComputation` turns it into StableHLO, and libtpu does the rest. Imports
+TensorFlow: only an opened `tpu-aot` device imports this file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+
+from backends.aot import Ahead, Chip, Program, route, versions
+from backends.ops import Array, Device, Matrix, Scalar
+from backends.tensorflow_backend import TensorflowOps
+from backends.tensorflow_calls import refusal
+
+
+class TensorflowAotOps(Ahead, TensorflowOps):
+    """Operands are tensors of the host; the program takes their shapes."""
+
+    route = "tf.function → HLO → StableHLO"
+
+    def __init__(self, device: Device) -> None:
+        TensorflowOps.__init__(self, Device("cpu"))
+        self.device = device
+        self._chip = Chip(device)
+
+    def program(self, fn: Callable[..., tuple[Array, ...]], operands: Sequence[Array | Matrix]) -> Program:
+        """Traced and lowered by TensorFlow, whose refusals are its own; then compiled by libtpu."""
+        start = time.perf_counter()
+        serialized = self._lowered(fn, operands)
+        with route("the StableHLO of an HLO module", "tensorflow", "jax"):
+            client = importlib.import_module("jaxlib.xla_client")
+            module = client._xla.mlir.xla_computation_to_mlir_module(client.XlaComputation(serialized))
+        return self._chip.compile_mlir(self.route, module, time.perf_counter() - start)
+
+    def _lowered(self, fn: Callable[..., tuple[Array, ...]], operands: Sequence[Array | Matrix]) -> bytes:
+        function = self._tf.function(fn, autograph=False, jit_compile=True)
+        self._xla = True
+        try:
+            lower = function.experimental_get_compiler_ir(*operands)
+            serialized: bytes = lower(stage="hlo_serialized")
+        except Exception as error:
+            raise refusal(self._tf, error) or error from error
+        finally:
+            self._xla = False
+        return serialized
+
+    def settings(self) -> dict[str, Scalar]:
+        """Versions, and whether products may be rounded (TensorFlow marks them `highest` where they may not)."""
+        tf32 = bool(self._tf.config.experimental.tensor_float_32_execution_enabled())
+        return {**versions("tensorflow", "jax", "jaxlib", "libtpu"), "tf32": tf32}
