@@ -173,6 +173,37 @@ def report(folders: tuple[Path, ...], format_: str, output: Path | None, all_poi
 
 
 @cli.command()
+@click.argument("folders", nargs=-1, required=True, metavar="A [B]", type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    metavar="FIELD=A,B",
+    help="Within one results folder: compare two values of backend, device, execution or formulation.",
+)
+@click.option("--format", "format_", default="table", show_default=True, help="table, markdown or json.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; the same as --format json.")
+@click.option("--all", "everything", is_flag=True, help="Identical cases that do not differ, too.")
+@click.option(
+    "--fail-on",
+    metavar="slower:PERCENT%",
+    help="Exit with 1 where a case is slower by more than this and by more than noise, or was ok and is not any more.",
+)
+@click.option("--force", is_flag=True, help="Compare although precision, threads, shapes, machine or sources differ.")
+def compare(
+    folders: tuple[Path, ...],
+    by: str | None,
+    format_: str,
+    as_json: bool,
+    everything: bool,
+    fail_on: str | None,
+    force: bool,
+) -> None:
+    """Compare results folder B with A, or two backends or devices of one: ratio B/A, its interval, and the verdict."""
+    from harness import publish_commands
+
+    sys.exit(publish_commands.compare(folders, by, "json" if as_json else format_, everything, fail_on, force))
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
     """Say what is installed, what is missing, and the command that mends it."""

@@ -78,6 +78,13 @@ def median_interval(values: Floats, confidence: float = CONFIDENCE) -> tuple[Flo
     return out[0], out[1]
 
 
+def median_distribution(values: Floats) -> tuple[Floats, Floats]:
+    """The ideal bootstrap distribution of the median of `values` (n,): what it may be, and the weight of each."""
+    x = np.sort(values)
+    i, j, weights = _distribution(len(x))
+    return (x[i] + x[j]) / 2, weights
+
+
 def median_intervals(values: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
     """`median_interval` of lists of unequal lengths; NaN where a list has fewer than two values."""
     low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)

@@ -1,4 +1,4 @@
-"""What `report` does once its arguments are parsed."""
+"""What `report` and `compare` do once their arguments are parsed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import click
 
 from harness import plan
 from harness.errors import UserError
-from harness.metrics import outcome
+from harness.metrics import noise_floor, outcome
 from harness.record import Record
 from harness.report import FORMATS, Content, render
-from harness.store import RunInfo, load
+from harness.store import Run, RunInfo, load
 
 
 def report(folders: Sequence[Path], format_: str, output: Path | None, all_points: bool) -> int:
@@ -39,9 +39,7 @@ def rendered(folders: Sequence[Path], format_: str = "table", *, all_points: boo
     records: list[Record] = []
     runs: list[RunInfo] = []
     for folder in folders:
-        found = load(folder)
-        for warning in found.warnings:
-            click.echo(f"warning: {warning}", err=True)
+        found = _loaded(folder)
         records += found.records
         runs.append(found.info)
     if format_ == "pytest-benchmark":
@@ -75,3 +73,93 @@ def write(content: Content, output: Path) -> None:
             output.write_text(content if content.endswith("\n") else content + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"-o {output} cannot be written ({error.strerror}); name another file or folder") from None
+
+
+def compare(
+    folders: Sequence[Path], by: str | None, format_: str, everything: bool, fail_on: str | None, force: bool
+) -> int:
+    """Print how B differs from A; 1 where --fail-on says so, UserError where the two cannot be compared."""
+    from harness import compare as comparing
+    from harness import compare_text
+    from harness.comparable import differences
+
+    if format_ not in ("table", "markdown", "json"):
+        raise plan.nearest("format", format_, ("table", "markdown", "json"))
+    share = None if fail_on is None else slower_than(fail_on)
+    field, names, sides, infos = _sides(folders, by)
+    differing = differences(*sides, infos, field)
+    if differing:
+        said = "; ".join(map(str, differing))
+        if not force:
+            raise UserError(
+                f"{names[0]} and {names[1]} are not comparable, for these differ (A / B): {said}; "
+                "measure both under the same conditions, or add --force to see it all the same"
+            )
+        click.echo(f"warning: compared by --force although these differ (A / B): {said}", err=True)
+    floors = [floor for floor in map(noise_floor, sides) if floor is not None]
+    noise = max(floors, default=None)
+    found = comparing.compare(*sides, names=names, noise=noise, by=field, differences=differing)
+    if format_ == "table":
+        compare_text.show(found, everything=everything)
+    else:
+        text = (
+            compare_text.as_json(found) if format_ == "json" else compare_text.as_markdown(found, everything=everything)
+        )
+        click.echo(text, nl=False)
+    if not found.rows:
+        click.echo("warning: no case is on both sides, so nothing was compared", err=True)
+    worse = [] if share is None else found.worse(share)
+    for row in worse[:5]:
+        how = f"{row.outcome_b}, was ok" if row.ratio is None else f"{row.ratio:.3g}× slower"
+        click.echo(f"failed on {fail_on}: {row.case}: {how}", err=True)
+    if len(worse) > 5:
+        click.echo(f"failed on {fail_on}: and {len(worse) - 5} more", err=True)
+    return 1 if worse else 0
+
+
+_Sides = tuple[list[Record], list[Record]]
+
+
+def _sides(
+    folders: Sequence[Path], by: str | None
+) -> tuple[str | None, tuple[str, str], _Sides, tuple[RunInfo, RunInfo] | None]:
+    """What is compared by, the two names, the records of either side, and the runs' own facts where they are two."""
+    from harness.compare import FIELDS
+
+    wanted = 2 if by is None else 1
+    if len(folders) != wanted:
+        how = "compare A B" if by is None else "compare RUN --by FIELD=A,B"
+        raise UserError(f"{how} takes {wanted} results folder{'s' * (wanted - 1)}, found {len(folders)}")
+    runs = [_loaded(folder) for folder in folders]
+    if by is None:
+        (a, b) = runs
+        return None, (str(folders[0]), str(folders[1])), (a.records, b.records), (a.info, b.info)
+    field, _, values = by.partition("=")
+    pair = values.split(",")
+    if field not in FIELDS or len(pair) != 2 or not all(pair):
+        raise UserError(f"--by {by!r} is not FIELD=A,B with a FIELD of {', '.join(FIELDS)}, such as backend=torch,jax")
+    there = sorted({str(getattr(r.case, field)) for r in runs[0].records})
+    for value in pair:
+        if value not in there:
+            raise plan.nearest(f"{field} in {folders[0]}", value, there)
+    a_records, b_records = ([r for r in runs[0].records if getattr(r.case, field) == value] for value in pair)
+    return field, (pair[0], pair[1]), (a_records, b_records), None
+
+
+def slower_than(text: str) -> float:
+    """The share of `slower:5%`."""
+    verdict, _, amount = text.partition(":")
+    try:
+        share = float(amount.removesuffix("%")) / 100 if amount.endswith("%") else float("nan")
+    except ValueError:
+        share = float("nan")
+    if verdict != "slower" or not 0 <= share < 1000:
+        raise UserError(f"--fail-on {text!r} is not slower:PERCENT%, such as slower:5%")
+    return share
+
+
+def _loaded(folder: Path) -> Run:
+    found = load(folder)
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return found
