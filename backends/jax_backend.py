@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from backends import aot
 from backends.ops import (
     CSR,
     Array,
@@ -26,6 +28,7 @@ from backends.ops import (
     Compiled,
     Device,
     Execution,
+    Fallback,
     HostArray,
     Layout,
     Matrix,
@@ -181,11 +184,19 @@ class JaxOps(Ops):
         self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
     ) -> Compiled:
         if execution == "eager":
-            return Compiled(call=fn, traces=self._compile.compilations_since())
+            traces = self._compile.compilations_since()
+            return Compiled(call=fn, traces=traces, fallbacks=lambda operands: self._fallbacks(fn, fn, operands))
         if execution != "compiled":
             raise Unsupported(f"JAX has no execution {execution!r}: it runs eager or compiled (jax.jit)")
         compiled: Compiled = self._compile.compile(fn, args, on_cpu=self.device.kind == "cpu")
-        return compiled
+        return replace(compiled, fallbacks=lambda operands: self._fallbacks(fn, compiled.call, operands))
+
+    def _fallbacks(
+        self, fn: Callable[..., Any], call: Callable[..., Any], operands: Sequence[Array | Matrix]
+    ) -> Sequence[Fallback]:
+        from backends import jax_fallback
+
+        return jax_fallback.of_call(fn, call, operands, self.device.kind, self._device.platform)
 
     def settings(self) -> dict[str, Scalar]:
         import jaxlib
@@ -245,6 +256,8 @@ def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the allocator's peak is then the case's, not three quarters of it
     }
+    if device.kind == "tpu-aot":
+        return {"TF_CPP_MIN_LOG_LEVEL": "2", "PJRT_NPROC": str(threads), **aot.environ()}
     if device.kind != "tpu":
         variables["TPU_SKIP_MDS_QUERY"] = "1"  # importing JAX on a TPU machine asks the metadata server otherwise
     return variables
@@ -262,6 +275,14 @@ def _devices() -> Sequence[Device]:
     return [Device(kind, index) for kind in sorted(found) for index in range(found[kind])]
 
 
+def _open(device: Device) -> Ops:
+    if device.kind == "tpu-aot":
+        from backends.aot_jax import JaxAotOps
+
+        return JaxAotOps(device)
+    return JaxOps(device)
+
+
 BACKEND = Backend(
     name="jax",
     title="JAX",
@@ -269,8 +290,9 @@ BACKEND = Backend(
     distributions=("jax", "jaxlib"),
     install='python -m pip install "hwlottery[jax]"',
     preload=("jax", "jax.numpy", "jax.experimental.sparse"),
+    ahead=(*aot.PRELOAD, "jax.experimental.sparse"),
     executions=("compiled", "eager"),
     environ=_environ,
     devices=_devices,
-    open=JaxOps,
+    open=_open,
 )

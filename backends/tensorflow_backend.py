@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from backends import aot, tensorflow_fallback
 from backends.ops import (
     CSR,
     Array,
@@ -30,6 +31,7 @@ from backends.ops import (
     Compiled,
     Device,
     Execution,
+    Fallback,
     HostArray,
     Layout,
     Matrix,
@@ -247,7 +249,8 @@ class TensorflowOps(Ops):
         only runs. Grappler (graph) has no such step: it works inside the worker's first call, `compile_s` is None.
         """
         if execution == "eager":
-            return Compiled(call=translated(self._tf, fn), flags={"call": "eager"})
+            call = translated(self._tf, fn)
+            return Compiled(call=call, flags={"call": "eager"}, fallbacks=self._watch(fn, "executed"))
         compiled = execution == "compiled"
         function = self._tf.function(fn, autograph=False, jit_compile=compiled)
         start = time.perf_counter()
@@ -268,7 +271,15 @@ class TensorflowOps(Ops):
             compile_s=compile_s,
             flags={"call": how},
             traces=lambda: int(function.experimental_get_tracing_count()) - 1,
+            fallbacks=(lambda _: tensorflow_fallback.of_function(concrete)) if compiled else self._watch(fn, "placed"),
         )
+
+    def _watch(self, fn: Callable[..., Any], how: str) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
+        def watch(operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
+            operations = getattr(tensorflow_fallback, how)(self._tf, fn, operands)
+            return tensorflow_fallback.of_operations(operations, self.device.kind)
+
+        return watch
 
     def _timed(self, call: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]) -> float:
         start = time.perf_counter()
@@ -310,6 +321,14 @@ def _padding(x: Array, w: Array, stride: int, padding: int, layout: Layout) -> s
     return "SAME"
 
 
+def _open(device: Device) -> Ops:
+    if device.kind == "tpu-aot":
+        from backends.aot_tensorflow import TensorflowAotOps
+
+        return TensorflowAotOps(device)
+    return TensorflowOps(device)
+
+
 BACKEND = Backend(
     name="tensorflow",
     title="TensorFlow",
@@ -317,8 +336,9 @@ BACKEND = Backend(
     distributions=("tensorflow",),
     install='python -m pip install "hwlottery[tensorflow]"',
     preload=("tensorflow",),
+    ahead=("tensorflow", *aot.PRELOAD),
     executions=("eager", "graph", "compiled"),
     environ=environ,
     devices=devices,
-    open=TensorflowOps,
+    open=_open,
 )

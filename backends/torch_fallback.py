@@ -34,8 +34,7 @@ def of_call(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: 
     with torch.autograd.profiler.profile(record_shapes=True) as profile:
         call(*operands)
     for event in profile.function_events or ():
-        shape = next((s for s in event.input_shapes or () if s), [])
-        sizes.setdefault(event.name, shape)
+        sizes.setdefault(event.name, next((s for s in event.input_shapes or () if s), []))
     dense = sorted(_TO_DENSE & sizes.keys())
     if dense:
         found.append(Fallback("densified", ", ".join(f"{name} of {sizes[name] or 'an operand'}" for name in dense)))
@@ -44,7 +43,7 @@ def of_call(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: 
     return found
 
 
-class Placement(TorchDispatchMode):
+class Placement(TorchDispatchMode):  # type: ignore[misc]
     """Notes every operator whose result, not a single number, lies on another kind of device than `kind`."""
 
     def __init__(self, kind: str) -> None:

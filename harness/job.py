@@ -34,7 +34,10 @@ class PowerModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
-    """Measure one case. `data` is the folder of its inputs and reference."""
+    """Measure one case. `data` is the folder of its inputs and reference.
+
+    `watch`: after the clock, look for what the framework ran in place of what was asked; once a case is enough.
+    """
 
     case: Case
     data: str
@@ -42,6 +45,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     cache: str
     sampling: Sampling
     power: PowerModel
+    watch: bool = True
 
 
 class DataJob(msgspec.Struct, frozen=True, kw_only=True, tag="data"):

@@ -293,7 +293,7 @@ class Runner:
             ready = key not in self._dead and not isinstance(data, str)
             answers.append(None if ready else refused(self._dead.get(key, str(data))))
             if ready:
-                jobs.append(self._job(lane.one, str(data), sampling))
+                jobs.append(self._job(lane, str(data), sampling))
         try:
             server, timeout_s = self._servers[key], self._options.timeout_s
             if key[1] == "cpu":
@@ -306,15 +306,16 @@ class Runner:
         rest = iter(ran)
         return [next(rest) if answer is None else answer for answer in answers]
 
-    def _job(self, one: Planned, data: str, sampling: Sampling) -> CaseJob:
+    def _job(self, lane: Lane, data: str, sampling: Sampling) -> CaseJob:
         options = self._options
         return CaseJob(
-            case=one.case,
+            case=lane.one.case,
             data=data,
             threads=options.threads,
             cache=str(options.cache),
             sampling=sampling,
             power=options.power,
+            watch=lane.place not in self._records,
         )
 
     def _short(self, one: Planned) -> Sampling:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from backends.discovery import backends
-from backends.ops import Backend, Device, HostArray, Ops, Scalar, Unsupported
+from backends.ops import Backend, Compiled, Device, HostArray, Matrix, Ops, Scalar, Unsupported
 from harness import energy, outcome
 from harness.heat import Alone, Turn
 from harness.job import CaseJob, DataJob, Job, Measured
@@ -156,6 +156,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     host_peak, device_peak = peak.peak_bytes(), ops.device_peak_bytes()
     turn.done()
     began = time.perf_counter()
+    fallback, unwatched = _watched(compiled, operands) if job.watch else (None, {})
     settled = settle(window.samples_s)
     if compiled.traces() != traces:
         return _retraced(compiled.traces() - traces, verdict)
@@ -196,8 +197,18 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
             calls=window.calls,
             memory_bytes=host_peak,
         ),
-        settings=settings,
+        settings=settings | unwatched,
+        fallback=fallback,
     )
+
+
+def _watched(compiled: Compiled, operands: Sequence[Matrix]) -> tuple[str | None, dict[str, Scalar]]:
+    """What ran in place of what was asked, in words; that it could not be seen is a fact too, never a failure."""
+    try:
+        found = compiled.fallbacks(operands)
+    except Exception as error:
+        return None, {"fallbacks_unknown": outcome.one_line(f"{type(error).__name__}: {error}")}
+    return "; ".join(map(str, found)) or None, {}
 
 
 def _plain(value: Scalar, cache: str) -> Scalar:

@@ -1,4 +1,4 @@
-"""What a framework runs in place of what was asked: each detector on a case known to fall back, and on one that does not."""
+"""What a framework ran in place of what was asked: each detector where it is known to, and where it does not."""
 
 from __future__ import annotations
 
@@ -111,3 +111,123 @@ def test_generated_code_for_the_host_counts_on_an_accelerator_only():
     source = "cpp_fused_relu_0 = async_compile.cpp_pybinding(['float*'], '''...''')\nextern_kernels.mm(a, b, out=c)\n"
     assert _kinds(torch_fallback.of_code([source], "cuda", 1)) == {"host"}
     assert torch_fallback.of_code([source], "cpu", 1) == []
+
+
+# -- JAX --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def jax_ops():
+    return _open("jax")
+
+
+@pytest.mark.parametrize("execution", ["eager", "compiled"])
+def test_a_sparse_product_of_jax_keeps_its_kernel_and_a_dense_copy_is_seen(jax_ops, execution):
+    a, b = jax_ops.sparse(_csr(), "csr"), jax_ops.asarray(np.ones((32, 4), np.float32))
+    kept = jax_ops.compile(lambda a, b: (jax_ops.sparse_matmul(a, b),), execution, [a, b])
+    assert kept.fallbacks([a, b]) == []
+    dense = jax_ops.compile(lambda a, b: (jax_ops.matmul(a.todense(), b),), execution, [a, b])
+    (found,) = dense.fallbacks([a, b])
+    assert found == ("densified", "bcsr_todense")
+
+
+def test_a_product_that_jax_quietly_lowers_without_its_kernel_is_substituted(jax_ops):
+    """A BCSR product of two dtypes leaves the kernel without a word, one of bfloat16 with a warning."""
+    from jax.experimental import sparse
+
+    a, b = jax_ops.sparse(_csr(), "csr"), jax_ops.asarray(np.ones((32, 4), np.float32))
+
+    def product(a, b):
+        return (sparse.bcsr_dot_general(a, b, dimension_numbers=(((1,), (0,)), ((), ()))),)
+
+    mixed = [a, jax_ops.astype(b, "bfloat16")]
+    (found,) = jax_ops.compile(product, "eager", mixed).fallbacks(mixed)
+    assert found.kind == "substituted"
+    assert "1 of 1 bcsr_dot_general have no sparse kernel" in found.what
+    half = [sparse.BCSR((jax_ops.astype(a.data, "bfloat16"), a.indices, a.indptr), shape=a.shape), mixed[1]]
+    (found,) = jax_ops.compile(product, "eager", half).fallbacks(half)
+    assert "Falling back to default implementation" in found.what
+
+
+def test_a_callback_of_jax_is_work_of_the_host(jax_ops):
+    import jax
+
+    x = jax_ops.asarray(np.ones((4,), np.float32))
+
+    def through_python(x):
+        return (jax.pure_callback(lambda y: y, jax.ShapeDtypeStruct(x.shape, x.dtype), x),)
+
+    assert _kinds(jax_ops.compile(through_python, "compiled", [x]).fallbacks([x])) == {"host"}
+
+
+def test_results_of_jax_on_another_platform_are_seen(jax_ops):
+    from backends import jax_fallback
+
+    x = jax_ops.asarray(np.ones((4,), np.float32))
+    assert _kinds(jax_fallback.of_outputs((x,), "gpu")) == {"host"}
+    assert jax_fallback.of_outputs((x,), "cpu") == []
+
+
+# -- TensorFlow -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tensorflow_ops():
+    return _open("tensorflow")
+
+
+@pytest.mark.parametrize("execution", ["eager", "graph"])
+def test_a_sparse_product_of_tensorflow_stays_sparse_and_a_dense_copy_is_seen(tensorflow_ops, execution):
+    import tensorflow as tf
+
+    ops = tensorflow_ops
+    a, b = ops.sparse(_csr(), "coo"), ops.asarray(np.ones((32, 4), np.float32))
+    kept = ops.compile(lambda a, b: (ops.sparse_matmul(a, b),), execution, [a, b])
+    assert kept.fallbacks([a, b]) == []
+
+    def through_dense(a, b):
+        dense = tf.sparse.to_dense(tf.sparse.SparseTensor(a.coordinates, a.values, a.shape))
+        return (ops.matmul(dense, b),)
+
+    (found,) = ops.compile(through_dense, execution, [a, b]).fallbacks([a, b])
+    assert found == ("densified", "SparseToDense")
+
+
+@pytest.mark.parametrize("how", ["executed", "placed"])
+def test_floats_that_tensorflow_moves_to_the_host_are_seen(tensorflow_ops, how):
+    """Seen from a GPU, a product that ran on the CPU was moved there; a shape's integers live there by design."""
+    import tensorflow as tf
+
+    from backends import tensorflow_fallback
+
+    x = tensorflow_ops.asarray(np.ones((4, 4), np.float32))
+    ran = getattr(tensorflow_fallback, how)(tf, lambda x: (tf.linalg.matmul(x, x), tf.shape(x)), [x])
+    (found,) = tensorflow_fallback.of_operations(ran, "cuda")
+    assert found.kind == "host"
+    assert "MatMul" in found.what
+    assert tensorflow_fallback.of_operations(ran, "cpu") == []
+    shapes = getattr(tensorflow_fallback, how)(tf, lambda x: (tf.shape(x) + 1,), [x])
+    assert tensorflow_fallback.of_operations(shapes, "cuda") == []
+
+
+def test_python_inside_a_graph_of_tensorflow_is_work_of_the_host(tensorflow_ops):
+    import tensorflow as tf
+
+    x = tensorflow_ops.asarray(np.ones((4,), np.float32))
+
+    def through_python(x):
+        return (tf.numpy_function(lambda y: y, [x], tf.float32),)
+
+    assert _kinds(tensorflow_ops.compile(through_python, "graph", [x]).fallbacks([x])) == {"host"}
+
+
+def test_a_function_that_xla_does_not_compile_is_told_from_one_that_it_does(tensorflow_ops):
+    import tensorflow as tf
+
+    from backends import tensorflow_fallback
+
+    x = tensorflow_ops.asarray(np.ones((4, 4), np.float32))
+    made = tensorflow_ops.compile(lambda x: (tensorflow_ops.relu(x),), "compiled", [x])
+    assert made.fallbacks([x]) == []
+    plain = tf.function(lambda x: (tf.nn.relu(x),), autograph=False).get_concrete_function(x)
+    assert _kinds(tensorflow_fallback.of_function(plain)) == {"uncompiled"}

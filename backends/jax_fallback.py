@@ -1,0 +1,80 @@
+"""What JAX ran in place of what was asked, read from the program that it made and the warnings that it gave.
+
+Imports JAX: only an opened backend imports this file, when it is asked what happened.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+
+from backends.ops import Array, Fallback, Matrix
+
+_DENSE = frozenset({"bcoo_todense", "bcsr_todense", "coo_todense", "csr_todense"})
+_HOST = frozenset({"pure_callback", "io_callback", "debug_callback", "outside_call"})
+_KERNEL = re.compile(r"custom_call @(\w*(?:csr|coo)\w*)")  # of the CPU, cuSPARSE and hipSPARSE alike
+# Products that have a kernel of their own, where one exists for the device, the dtype and the shape.
+_PRODUCTS = {"cpu": ("bcsr_dot_general",), "cuda": ("bcsr_dot_general", "bcoo_dot_general")}
+
+
+def traced(fn: Callable[..., Any], operands: Sequence[Array | Matrix]) -> tuple[Any, str, list[str]]:
+    """The program of `fn` as traced, the same as lowered for the device, and what JAX said about sparse operands."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # A function of its own: a trace that comes from a cache would not warn again.
+        trace = jax.jit(lambda *args: fn(*args)).trace(*operands)  # noqa: PLW0108
+        text = trace.lower().as_text()
+    said = [str(w.message) for w in caught if "SparseEfficiency" in w.category.__name__]
+    return trace.jaxpr, text, said
+
+
+def of_program(jaxpr: Any, lowered: str, said: Iterable[str], kind: str) -> list[Fallback]:
+    """Dense copies, callbacks to the host, and sparse products that lost their kernel in lowering."""
+    names = Counter(equation.primitive.name for equation in equations(jaxpr))
+    found = []
+    dense = sorted(_DENSE & names.keys())
+    if dense:
+        found.append(Fallback("densified", ", ".join(dense)))
+    callbacks = sorted(_HOST & names.keys())
+    if callbacks:
+        found.append(Fallback("host", f"{', '.join(callbacks)} runs Python on the host in every call"))
+    asked = sum(names[name] for name in _PRODUCTS.get(kind, ()))
+    kernels = len(_KERNEL.findall(lowered))
+    if kernels < asked:
+        words = "; ".join(dict.fromkeys(said)) or "JAX lowers it to a gather and a scatter without a word"
+        products = " and ".join(name for name in _PRODUCTS[kind] if names[name])
+        found.append(Fallback("substituted", f"{asked - kernels} of {asked} {products} have no sparse kernel: {words}"))
+    return found
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation of a program, those of the programs inside it too."""
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                if hasattr(getattr(inner, "jaxpr", inner), "eqns"):
+                    yield from equations(inner)
+
+
+def of_outputs(outputs: Iterable[Array], platform: str) -> list[Fallback]:
+    """Results that lie on another platform than `platform`, or in the host's memory beside it."""
+    leaves = [leaf for leaf in jax.tree_util.tree_leaves(outputs) if isinstance(leaf, jax.Array)]
+    where = {device.platform for leaf in leaves for device in leaf.devices()} - {platform}
+    memory = {leaf.sharding.memory_kind for leaf in leaves} & {"pinned_host"}
+    if not where | memory:
+        return []
+    return [Fallback("host", f"results lie on {', '.join(sorted(where | memory))} and not on {platform}")]
+
+
+def of_call(
+    fn: Callable[..., Any], call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: str, platform: str
+) -> list[Fallback]:
+    """What became of `fn` on a device of `kind`; `call` is what is timed. Traces `fn` and, off the host, calls once."""
+    found = of_program(*traced(fn, operands), kind)
+    return found if kind == "cpu" else [*found, *of_outputs(call(*operands), platform)]
