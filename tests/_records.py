@@ -31,9 +31,9 @@ def trial(round_, **facts):
 
 
 def timing(processes, rounds=None, first_call_s=1.0, convert_s=0.0, steady=True, cache=None):
-    """`processes` is a list of sample lists, or of single times."""
+    """`processes` is a list of sample lists, or of single times; of the rounds 1, 2, … unless `rounds` says more."""
     samples = [p if isinstance(p, list) else [p] for p in processes]
-    rounds = range(len(samples)) if rounds is None else rounds
+    rounds = range(1, len(samples) + 1) if rounds is None else rounds
     return Timing(
         first_call_s=first_call_s,
         compile_s=None,

@@ -96,6 +96,30 @@ def _busy(ops, params):
     return run
 
 
+def _late_leaver(ops, params):
+    calls = []
+
+    def run(x):
+        calls.append(0)
+        if len(calls) == 8:  # within the window: the first calls check and estimate
+            os._exit(7)
+        return (x + 1,)
+
+    return run
+
+
+def _late_sleeper(ops, params):
+    calls = []
+
+    def run(x):
+        calls.append(0)
+        if len(calls) == 8:
+            time.sleep(600)
+        return (x + 1,)
+
+    return run
+
+
 def _restore(outputs, x, params):
     return {"y": outputs[0]}
 
@@ -113,7 +137,7 @@ WORKLOAD = Workload(
             name[1:]: Formulation(note=name, prepare=_prepare, step=step, restore=_restore)
             for name, step in list(globals().items())
             if name in ("_good", "_segfault", "_greedy", "_sleeper", "_liar", "_raiser", "_leaver", "_talker")
-            or name in ("_refuser", "_hoarder", "_busy")
+            or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper")
         }
     },
     work=lambda params, mode, itemsize: Work(1, 1, 1),

@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.findings import amortisation, break_even, explain_outcomes, lottery_shift, portability
+from harness.findings import amortisation, break_even, lottery_shift
 from harness.frame import COLUMNS, frame, point_name
 from harness.intervals import median_interval, median_intervals, ranks, verdict
-from harness.metrics import best_paths, ceilings, comparisons, noise_floor, round_ratios
+from harness.metrics import best_paths, ceilings, comparisons, noise_floor
+from harness.portability import explain_outcomes, portability
+from harness.statistics import counted, paired_ratios
 from harness.table import main_table, summarise
-from tests._records import SHAPE, dense, host_memory, idea, joules, record, twin_ref
+from tests._records import SHAPE, dense, host_memory, idea, joules, record, timing, twin_ref
 
 
 def _compared(*records):
@@ -80,6 +82,14 @@ def test_verdicts():
     assert verdict(0.5, nan, nan, None) is None, "one process alone settles nothing"
     assert verdict(0.5, nan, nan, 0.1) == "faster"
     assert verdict(nan, nan, nan, 0.1) is None
+
+
+def test_the_surveys_own_time_does_not_count_where_a_case_went_on():
+    """It was chosen for being small; in the rounds it is what it is."""
+    survey, went_on = timing([[1.0, 1.2]], rounds=[0]), timing([[1.0], [2.0], [3.0]], rounds=[0, 1, 2])
+    assert counted(survey) == [(0, [1.0, 1.2])]
+    assert counted(went_on) == [(1, [2.0]), (2, [3.0])]
+    assert frame([idea([1.0, 2.0, 3.0], rounds=[0, 1, 2])]).iloc[0]["time_s"] == 2.5
 
 
 # -- the frame --------------------------------------------------------------------------------------------------------
@@ -204,9 +214,9 @@ def test_the_interval_of_a_ratio_and_what_it_becomes_in_speed_up_and_tax():
 
 
 def test_only_common_rounds_are_paired_whatever_their_order():
-    assert round_ratios([0, 2, 5], [1.0, 6.0, 9.0], [2, 1, 0], [3.0, 9.0, 4.0]) == [0.25, 2.0]
-    assert round_ratios([0, 0], [1.0, 3.0], [0], [1.0]) == [2.0], "two trials of one round count once"
-    assert round_ratios([None], [1.0], [None], [1.0]) == []
+    assert paired_ratios([0, 2, 5], [1.0, 6.0, 9.0], [2, 1, 0], [3.0, 9.0, 4.0]) == [0.25, 2.0]
+    assert paired_ratios([0, 0], [1.0, 3.0], [0], [1.0]) == [2.0], "two trials of one round count once"
+    assert paired_ratios([None], [1.0], [None], [1.0]) == []
 
 
 def test_without_a_common_round_the_ratio_has_no_interval():

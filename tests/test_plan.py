@@ -10,7 +10,8 @@ import pytest
 from backends.discovery import backends
 from harness import plan
 from harness.plan import Ask, PlanError
-from harness.record import SCHEMA, Record, Timing
+from harness.record import SCHEMA, Record
+from tests._records import timing
 from workloads.base import Axis, Formulation, Point, Twin, Work, Workload
 from workloads.discovery import workloads
 
@@ -45,7 +46,6 @@ NUMPY = {"numpy": backends()[0]["numpy"]}
 
 
 def _record(one, time, status="ok"):
-    timing = Timing(first_call_s=1, compile_s=None, convert_s=0, samples_s=[[time]], steady=True, drift=0.0, trials=[])
     return Record(
         schema=SCHEMA,
         run="r",
@@ -55,7 +55,7 @@ def _record(one, time, status="ok"):
         failure_class=None,
         fallback=None,
         verdict=None,
-        time=timing,
+        time=timing([time], rounds=[0]),
         memory=None,
         energy=None,
         work=one.work,
@@ -131,14 +131,6 @@ def test_finalists_are_those_that_may_be_the_best_of_their_point():
     far = {**close, first["b"].case.key: _record(first["b"], 1.3)}
     assert [p.case.formulation for p in plan.finalists(planned, close)] == ["a", "b"]
     assert [p.case.formulation for p in plan.finalists(planned, far)] == ["a"]
-
-
-def test_controls_are_some_of_the_finalists_and_the_same_for_a_seed():
-    planned = _plan(axes={"n": tuple(range(1, 40))})
-    found = plan.controls(planned, 0)
-    assert len(found) == plan.CONTROLS
-    assert [p.case.key for p in found] == [p.case.key for p in plan.controls(list(reversed(planned)), 0)]
-    assert len(plan.controls(planned[:2], 0)) == 2
 
 
 def test_a_failure_is_no_finalist():
