@@ -1,9 +1,8 @@
-"""What several cases say together: break-even density, amortisation, portability, lottery shift, kinds of failure."""
+"""What several cases say together: break-even density, amortisation, lottery shift."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,10 +11,9 @@ from typing import Any, Literal
 import msgspec
 import pandas as pd
 
-from harness.frame import first_line, point_name, rows_of
+from harness.frame import point_name, rows_of
 from harness.intervals import none_if_nan, ranks
-from harness.metrics import CEILING_STREAM, GROUP, choose, grouped
-from harness.record import Record
+from harness.metrics import GROUP, choose, grouped
 
 _PLACE = ("run", "mode", "dtype", "backend", "device")
 
@@ -199,62 +197,6 @@ def _amortised(
     )
 
 
-class Missing(msgspec.Struct, frozen=True, kw_only=True):
-    """A workload's mode with no path at some or all of its points: how many points ran, and the worst reason."""
-
-    workload: str
-    mode: str
-    points: int
-    points_ok: int
-    outcome: str
-    reason: str | None
-
-
-class Portability(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of what was tried runs on one backend and device.
-
-    `ok` of `total` pairs of workload and mode have an `ok` path at one point at least; `missing` has those that lack
-    one at some point, those without any first. Ceilings are not counted.
-    """
-
-    run: str
-    backend: str
-    device: str
-    ok: int
-    total: int
-    share: float
-    missing: list[Missing]
-
-
-def portability(best: pd.DataFrame) -> list[Portability]:
-    """Share of workloads that run on every backend and device, and why the others do not."""
-    places: dict[tuple[str, ...], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    columns = ("run", "backend", "device", "workload", "mode", "path", "outcome", "reason")
-    for row in rows_of(best[best["workload"] != CEILING_STREAM], columns):
-        places[row["run"], row["backend"], row["device"]][row["workload"], row["mode"]].append(row)
-    out = []
-    for (run, backend, device), tried in sorted(places.items()):
-        missing = []
-        for (workload, mode), rows in sorted(tried.items()):
-            lacking = [row for row in rows if row["path"] is None]
-            if lacking:
-                missing.append(
-                    Missing(
-                        workload=workload,
-                        mode=mode,
-                        points=len(rows),
-                        points_ok=len(rows) - len(lacking),
-                        outcome=lacking[0]["outcome"],
-                        reason=next((row["reason"] for row in lacking if row["reason"]), None),
-                    )
-                )
-        missing.sort(key=lambda m: m.points_ok > 0)
-        ok = len(tried) - sum(m.points_ok == 0 for m in missing)
-        where: dict[str, Any] = {"run": run, "backend": backend, "device": device}
-        out.append(Portability(**where, ok=ok, total=len(tried), share=ok / len(tried), missing=missing))
-    return out
-
-
 class Shift(msgspec.Struct, frozen=True, kw_only=True):
     """An idea's rank by speed-up in every place ("backend device", with the run where there are several).
 
@@ -307,37 +249,3 @@ def lottery_shift(best: pd.DataFrame, compared: pd.DataFrame, noise: float | Non
             Shift(workload=name, point=point, mode=mode, dtype=dtype, ranks=placed, speed_ups=speed, shift=shift)
         )
     return sorted(out, key=lambda s: (1 if s.shift is None else -s.shift, s.workload, s.point))
-
-
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Cases that failed alike: `reason` is the first one's first line, numbers aside the same in all of them."""
-
-    status: str
-    failure_class: str | None
-    reason: str
-    cases: int
-    backends: list[str]
-    workloads: list[str]
-    example: str
-
-
-def explain_outcomes(records: Sequence[Record]) -> list[Failure]:
-    """Every case that is not `ok` or `estimated`, grouped by reason, the largest group first."""
-    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for record in records:
-        if record.status not in ("ok", "estimated"):
-            alike = re.sub(r"\d+(\.\d+)?", "#", first_line(record.reason) or "")
-            groups[record.status, record.failure_class or "", alike].append(record)
-    out = [
-        Failure(
-            status=group[0].status,
-            failure_class=group[0].failure_class,
-            reason=first_line(group[0].reason) or "no reason was recorded",
-            cases=len(group),
-            backends=sorted({r.case.backend for r in group}),
-            workloads=sorted({r.case.workload for r in group}),
-            example=str(group[0].case),
-        )
-        for group in groups.values()
-    ]
-    return sorted(out, key=lambda f: (-f.cases, f.status, f.reason))

@@ -9,6 +9,7 @@ from harness.table import Row, Summary
 from harness.wording import (
     UNKNOWN,
     Where,
+    cells_share,
     energy_cell,
     memory_cell,
     outcome_cell,
@@ -17,6 +18,7 @@ from harness.wording import (
     speed_up_cell,
     tax_cell,
     time_cell,
+    verdict_cell,
 )
 
 
@@ -33,7 +35,7 @@ _DENSE = ("workload", "point", "backend", "best path", "time", "memory", "share"
 
 
 def sections(summary: Summary) -> list[Section]:
-    """Ideas, their other twins, dense twins, amortisation and ranks; those with nothing in them are left out."""
+    """Ideas, their other twins, dense twins, amortisation, ranks, what ran where; without those that have nothing."""
     where = Where([*summary.rows, *summary.dense])
     others = [(r, one) for r in summary.rows for one in r.against[1:]]
     out = [
@@ -46,6 +48,7 @@ def sections(summary: Summary) -> list[Section]:
         Section("Dense twins", _DENSE, [_dense_cells(r, where) for r in summary.dense]),
         _amortisation(summary),
         _ranks(summary),
+        *(_portability(summary, where) if summary.all_points else []),
     ]
     return [section for section in out if section.cells]
 
@@ -99,3 +102,29 @@ def _ranks(summary: Summary) -> Section:
 
 def _or_unknown(value: int | None) -> str:
     return UNKNOWN if value is None else str(value)
+
+
+def _portability(summary: Summary, where: Where) -> list[Section]:
+    """The share that runs in each place, and the matrix with a column a place, unknown where it was not tried."""
+    shares = [
+        [
+            f"{p.backend} {p.device}{where.run(p.run)}",
+            f"{p.ok} of {p.total}",
+            cells_share(p),
+            ", ".join(f"{name} {count}" for name, count in p.classes.items()) or "none",
+        ]
+        for p in summary.portability
+    ]
+    places = list(dict.fromkeys(f"{c.backend} {c.device}{where.run(c.run)}" for c in summary.matrix))
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for c in summary.matrix:
+        row = rows.setdefault((c.workload, c.mode, c.formulation, c.execution, c.dtype), {})
+        row[f"{c.backend} {c.device}{where.run(c.run)}"] = verdict_cell(c)
+    return [
+        Section("Portability", ("place", "workloads and modes", "formulations ok", "classes of failure"), shares),
+        Section(
+            "What ran where",
+            ("workload", "mode", "formulation", "execution", "dtype", *places),
+            [[*names, *(row.get(place, UNKNOWN) for place in places)] for names, row in sorted(rows.items())],
+        ),
+    ]

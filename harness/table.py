@@ -12,18 +12,15 @@ import pandas as pd
 from harness.findings import (
     Amortised,
     BreakEven,
-    Failure,
-    Portability,
     Shift,
     amortisation,
     break_even,
-    explain_outcomes,
     lottery_shift,
-    portability,
 )
 from harness.frame import frame, rows_of
 from harness.intervals import none_if_nan, verdict
 from harness.metrics import CEILING_STREAM, Ceiling, Ceilings, best_paths, ceilings, comparisons, noise_floor
+from harness.portability import Cell, Failure, Portability, explain_outcomes, matrix, portability
 from harness.record import Record
 from workloads.base import Value
 
@@ -114,7 +111,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a report says. `outcomes` counts cases by status; `dense` has the twins of the rows; `noise` is A/A."""
+    """All that a report says. `outcomes` counts cases by status; `dense` has the twins of the rows; `noise` is A/A.
+
+    `matrix` is what ran where; formats for reading print it where `all_points` were asked for.
+    """
 
     records: int
     rows: list[Row]
@@ -123,10 +123,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     break_even: list[BreakEven]
     amortisation: list[Amortised]
     portability: list[Portability]
+    matrix: list[Cell]
     lottery: list[Shift]
     failures: list[Failure]
     outcomes: dict[str, int]
     noise: float | None
+    all_points: bool = False
 
 
 def summarise(records: Sequence[Record], *, all_points: bool = False, noise: float | None = None) -> Summary:
@@ -142,6 +144,7 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
     limits = ceilings(table)
     rows, dense = _rows(best, compared, limits, all_points, noise)
     paid = amortisation(table, best, compared)
+    cells = matrix(records)
     return Summary(
         records=len(records),
         rows=rows,
@@ -149,11 +152,13 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
         ceilings=[*limits.matmul.values(), *(c for sizes in limits.stream.values() for c in sizes)],
         break_even=break_even(best, compared, noise),
         amortisation=[one for one in paid if one.headline or all_points],
-        portability=portability(best),
+        portability=portability(best, cells),
+        matrix=cells,
         lottery=lottery_shift(best, compared, noise),
         failures=explain_outcomes(records),
         outcomes=dict(Counter(record.status for record in records).most_common()),
         noise=noise,
+        all_points=all_points,
     )
 
 

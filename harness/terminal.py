@@ -13,6 +13,7 @@ from harness.wording import (
     NO_IDEA,
     NOTHING,
     Where,
+    cells_share,
     energy_cell,
     footer,
     memory_cell,
@@ -23,6 +24,7 @@ from harness.wording import (
     speed_up_cell,
     tax_cell,
     time_cell,
+    verdict_cell,
 )
 
 _WIDE = 160  # columns from which every figure has a column of its own and intervals stand beside their values
@@ -55,6 +57,8 @@ def terminal(summary: Summary, width: int | None = None) -> str:
     if summary.dense:
         first = _Column("backend, best path", 0, lambda row: f"{where.of(row)} {row.path}")
         out += ["Dense twins", *_sections(summary.dense, [first._replace(width=38), *dense], where, width), ""]
+    if summary.all_points:
+        out += [*_what_ran_where(summary, where, width), ""]
     for line in footer(summary):
         out += textwrap.wrap(line, width, subsequent_indent="  ")
     return "\n".join(line.rstrip() for line in out) + "\n"
@@ -132,3 +136,20 @@ def _lines(cells: Sequence[str], columns: Sequence[_Column]) -> list[str]:
         " ".join(line or empty for line, empty in zip(together, blank, strict=True))
         for together in zip_longest(*wrapped, fillvalue="")
     ]
+
+
+def _what_ran_where(summary: Summary, where: Where, width: int) -> list[str]:
+    """The share of every place, and below it each formulation that did not run there as it was asked to."""
+    out = ["What ran where"]
+    for p in summary.portability:
+        place = f"{p.backend} {p.device}{where.run(p.run)}"
+        out += textwrap.wrap(f"{place}: formulations ok: {cells_share(p)}", width, subsequent_indent="  ")
+        executions: dict[tuple[str, str], list[str]] = {}  # what has the same words in several executions is one line
+        for c in summary.matrix:
+            if (c.run, c.backend, c.device) == (p.run, p.backend, p.device) and c.verdict != "ok":
+                name = f"{c.workload}/{c.formulation} {c.mode}"
+                executions.setdefault((name, verdict_cell(c)), []).append(c.execution)
+        for (name, said), modes in executions.items():
+            line = f"{name} {', '.join(modes)}: {said}"
+            out += textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="    ")
+    return out

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from harness.metrics import Ceiling, outcome
+from harness.portability import Cell, Portability
 from harness.table import Against, Row, Summary
 
 UNKNOWN = "–"
@@ -133,6 +134,28 @@ class Where:
     def run(self, run: str) -> str:
         """The short name of a run after a blank, nothing where there is one run only."""
         return f" {self.runs.get(run, run)}" if len(self.runs) > 1 else ""
+
+
+# -- what ran where ----------------------------------------------------------------------------------------------------
+
+
+def cells_share(p: Portability) -> str:
+    """How many formulations and executions ran as asked on a backend and device, and what became of the others."""
+    if p.cells_share is None:
+        return UNKNOWN
+    others = ", ".join(f"{count} {name}" for name, count in p.verdicts.items() if name != "ok")
+    ok = p.verdicts.get("ok", 0)
+    return f"{ok} of {p.cells} ({p.cells_share:.0%})" + (f"; {others}" if others else "")
+
+
+def verdict_cell(c: Cell) -> str:
+    """What became of one formulation in one place: the verdict, the class of failure, and the framework's words."""
+    parts: list[str] = [c.verdict] if c.verdict != "failed" else []
+    parts += [c.fallback] if c.fallback else []
+    if c.status is not None:
+        kind = f", {c.failure_class}" if c.failure_class else ""
+        parts.append(f"{c.status}{kind}: {shorten(c.reason or 'no reason was recorded', 160)}")
+    return "; ".join(parts)
 
 
 # -- what stands below the table ---------------------------------------------------------------------------------------
