@@ -77,7 +77,7 @@ def heat_maps(drawer: Drawer) -> Iterator[Chart]:
         }
         tips = tooltip("what", "where", "path", "tax", "speed-up", "time", "outcome")
         shared = {"x": place, "y": entry, "tooltip": tips}
-        spec = drawing(values, {"step": 24}, [cells, numbers, words], encoding=shared)
+        spec = drawing(values, 26 * len(shown), [cells, numbers, words], encoding=shared)
         yield Chart(
             name="tax" if not part else f"tax-{part + 1}",
             group="Tax",

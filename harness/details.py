@@ -65,10 +65,10 @@ def details(index: Index, *, budget: int) -> dict[str, Any]:
 
 
 def thinned(samples: Sequence[float], most: int | None) -> list[float]:
-    """At most `most` of the samples, evenly spaced and in their order; all for None."""
+    """At most `most` of the samples, evenly spaced, in their order, the first and the last among them; all for None."""
     if most is None or len(samples) <= most:
         return list(samples)
-    return [samples[k * len(samples) // most] for k in range(most)]
+    return [samples[round(k * (len(samples) - 1) / max(1, most - 1))] for k in range(most)]
 
 
 def _payload(index: Index, kept: int | None) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def _theme(
         "labelLimit": 300,
     }
     stacked = {"layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 6}}, "symbolOpacity": 1}
+    symbols = {"symbolBaseFillColor": soft, "symbolBaseStrokeColor": soft}
     named = {"@ink": ink, "@soft": soft, "@line": line, "@card": card, "@twin": hues[-1]}
     return Theme(
         colours=named
@@ -78,7 +79,7 @@ def _theme(
             "background": None,
             "font": FONT,
             "axis": axis | text | {"labelLimit": 260},
-            "legend": legend | stacked | text,
+            "legend": legend | stacked | symbols | text,
             "view": {"stroke": line},
             "text": {"font": FONT, "fontSize": 11, "color": ink},
             "title": {"color": ink, "font": FONT, "fontSize": 14, "anchor": "start"},
@@ -164,4 +165,11 @@ def hued(field: str, names: Iterable[str], title: str | None = None) -> Spec:
 
 def drawing(values: Values, height: Any, layers: Sequence[Spec], **more: Any) -> Spec:
     """Layers over the same values, as wide as what holds them."""
-    return {"data": {"values": values}, "width": "container", "height": height, "layer": list(layers), **more}
+    return {
+        "data": {"values": values},
+        "width": "container",
+        "height": height,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "layer": list(layers),
+        **more,
+    }

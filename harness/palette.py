@@ -34,4 +34,4 @@ def stylesheet() -> str:
         return "".join(f".tax-{k}{{background:{fill};color:{ink}}}\n" for k, (fill, ink) in both)
 
     dark = classes(TAX_DARK, TAX_INK_DARK)
-    return f"{classes(TAX_LIGHT, TAX_INK_LIGHT)}@media (prefers-color-scheme: dark) and (not print) {{\n{dark}}}\n"
+    return f"{classes(TAX_LIGHT, TAX_INK_LIGHT)}@media screen and (prefers-color-scheme: dark) {{\n{dark}}}\n"

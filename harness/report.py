@@ -88,4 +88,8 @@ FORMATS: Mapping[str, Format] = {
     "pytest-benchmark": Format(
         render=_later("harness.pytest_format", "pytest_benchmark"), binary=False, suffix=".json"
     ),
+    "html": Format(render=_later("harness.page", "html"), binary=True, suffix=".html"),
+    "svg": Format(render=_later("harness.pictures", "svg"), binary=True, suffix=".svg"),
+    "png": Format(render=_later("harness.pictures", "png"), binary=True, suffix=".png"),
+    "pdf": Format(render=_later("harness.pictures", "pdf"), binary=True, suffix=".pdf"),
 }

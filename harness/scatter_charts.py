@@ -283,7 +283,7 @@ def distributions(drawer: Drawer) -> Iterator[Chart]:
                 f"Each tick is a sample of the best path, at most {_MOST_SAMPLES} a case and evenly spaced by size; "
                 "the diamond is the case's time, the dark bar its 95 % interval over processes."
             ),
-            spec=drawing(marks, {"step": 19}, layers),
+            spec=drawing(marks, 20 * len(order), layers),
         )
 
 

@@ -4,7 +4,7 @@
 // (a number where it reads as one), else its text; a cell with an empty data-value is unknown and stays last.
 //
 // Filtering: <form class="filters" data-for="ID ID"> with <select name=N> and <input type=search name="q">. An entry has data-f-N attributes: a <tr data-entry>, or in a table of several places
-// a <td data-entry> whose row hides with the last of its entries and whose column hides by its <th data-f-N>.
+// a <td data-entry> (several values of one name stand on lines of their own) whose row hides with the last of its entries and whose column hides by its <th data-f-N>.
 // <output data-count="ID"> inside the form says how many of the table's entries are left.
 "use strict";
 (() => {
@@ -52,7 +52,8 @@
     const words = (form.querySelector("input[name=q]")?.value ?? "").toLowerCase().split(/\s+/).filter(Boolean);
     return { asked, words };
   };
-  const matches = (entry, asked) => asked.every(([name, value]) => !entry.hasAttribute(name) || entry.getAttribute(name) === value);
+  const matches = (entry, asked) =>
+    asked.every(([name, value]) => !entry.hasAttribute(name) || entry.getAttribute(name).split("\n").includes(value));
 
   function filter(form) {
     const { asked, words } = wanted(form);
