@@ -81,10 +81,9 @@ class Chip:
     def __init__(self, device: Device) -> None:
         if device.chip not in TPU_CHIPS:
             raise Unsupported(f"no chip {device.chip!r} can be compiled for; known are {', '.join(TPU_CHIPS)}")
-        if importlib.util.find_spec("libtpu") is None:
-            raise Unsupported(f"compiling for {device} needs libtpu, which is not installed; {INSTALL}")
-        if importlib.util.find_spec("jax") is None:
-            raise Unsupported(f"compiling for {device} needs JAX, which is not installed; {INSTALL}")
+        why = missing(device)
+        if why is not None:
+            raise Unsupported(why)
         jax = importlib.import_module("jax")
         jax.config.update("jax_default_matmul_precision", "highest")  # float32 is float32, as where it is run
         jax.config.update("jax_enable_compilation_cache", False)  # a compiled program of another run says no seconds
@@ -139,6 +138,14 @@ class Chip:
                 hlo="\n".join(module.to_string() for module in executable.hlo_modules()),
                 compiler=self.compiler,
             )
+
+
+def missing(device: Device) -> str | None:
+    """One sentence for a package without which nothing can be compiled for `device`; None when all are there."""
+    for module in ("libtpu", "jax"):
+        if importlib.util.find_spec(module) is None:
+            return f"compiling for {device} needs {module}, which is not installed here; try: {INSTALL}"
+    return None
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import click
 import msgspec
 
+from backends import aot
 from backends.discovery import backends as find_backends
 from backends.ops import Backend, Device
 from harness import machine, plan
@@ -202,6 +203,11 @@ def _check_devices(ask: Ask, backends: Mapping[str, Backend], how: Options) -> N
     """One sentence for a device that no backend of the request has; the host is always there."""
     for text in ask.devices:
         if text == "cpu":
+            continue
+        if Device.parse(text).kind == "tpu-aot":
+            why = aot.missing(Device.parse(text))
+            if why is not None:
+                raise UserError(why)
             continue
         seen: dict[str, str] = {}
         for name in ask.backends:

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from backends.ops import Scalar
-from harness.record import Case, Energy, FailureClass, Memory, Status, Trial, Verdict
+from harness.record import Case, Energy, Estimate, FailureClass, Memory, Status, Trial, Verdict
 from workloads.base import Mode, Value
 
 
@@ -78,6 +78,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     samples_s: list[float] = []
     memory: Memory | None = None
     energy: Energy | None = None
+    estimate: Estimate | None = None
     settings: dict[str, Scalar] = {}
     answer: list[str] = []
 

@@ -130,6 +130,32 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True):
     domains: list[str] = []
 
 
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a compiler says of a program for a chip that was not there; None where it does not say.
+
+    `flop`, `bytes_accessed` and `optimal_s` are XLA's cost model; `cycles` is the sum over the instructions of the
+    optimised program that carry an estimate, `covered_share` how many of those that do work, and `uncovered` counts
+    the others by kind. Bytes are of the chip's memory, which `fits` says they fit. `compile_s` is of this machine.
+    """
+
+    route: str
+    chip: str
+    trace_s: float
+    compile_s: float
+    flop: float | None
+    bytes_accessed: float | None
+    optimal_s: float | None
+    argument_bytes: int
+    output_bytes: int
+    temp_bytes: int
+    code_bytes: int
+    fits: bool | None
+    cycles: int | None
+    covered_share: float | None
+    uncovered: dict[str, int]
+    compiler: str
+
+
 class WorkFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The formulas' values, from the workload."""
 
@@ -168,3 +194,4 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, Scalar]
     started_at: str
     control: bool = False
+    estimate: Estimate | None = None

@@ -50,6 +50,7 @@ def record(
         environment=machine.state(),
         started_at=started_at,
         control=control,
+        estimate=measured.estimate,
     )
 
 

@@ -22,6 +22,7 @@ from typing import BinaryIO
 import msgspec
 
 from backends.discovery import backends
+from backends.ops import Device
 from harness import heat, worker
 from harness.job import Exits, Lane, Ready, Request
 from workloads.discovery import workloads
@@ -40,7 +41,8 @@ def main(name: str) -> None:
     error = None
     try:
         found, _ = backends()
-        for module in (*found[name].preload, *worker.PRELOAD):
+        ahead = Device.parse(os.environ["HWLOTTERY_DEVICE"]).kind == "tpu-aot"
+        for module in (*(found[name].ahead if ahead else found[name].preload), *worker.PRELOAD):
             importlib.import_module(module)
         workloads()  # loads their files, once for all cases
         gc.collect()

@@ -56,6 +56,7 @@ def environment(backend: Backend, device: Device, threads: int, cache: Path) -> 
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONHASHSEED": "0",
         "HWLOTTERY_BACKEND": backend.name,
+        "HWLOTTERY_DEVICE": str(device),
         "HWLOTTERY_THREADS": n,
     }
     return {**kept, **_MALLOC, **threading, **ours, **backend.environ(device, threads, cache)}

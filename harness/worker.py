@@ -18,7 +18,7 @@ import numpy as np
 
 from backends.discovery import backends
 from backends.ops import Backend, Compiled, Device, HostArray, Matrix, Ops, Scalar, Unsupported
-from harness import energy, outcome
+from harness import energy, estimate, outcome
 from harness.heat import Alone, Turn
 from harness.job import CaseJob, DataJob, Job, Measured
 from harness.measure import sample, settle
@@ -108,13 +108,16 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     if formulation.executions is not None and case.execution not in formulation.executions:
         raise Unsupported(f"{case.formulation} has no execution {case.execution}")
 
+    if case.device.startswith("tpu-aot:"):
+        return estimate.case(job, formulation, lambda: _inputs(job), phase)
+
     phase("opening the device")
     ops, open_s = _open(backends()[0][case.backend], Device.parse(case.device))
     cache_files = _count(Path(job.cache)) if case.execution == "compiled" else 0
 
     phase("preparing operands")
     peak = HostPeak()
-    inputs = rounded(load_arrays(Path(job.data) / "inputs"), case.dtype)
+    inputs = _inputs(job)
     t0 = time.perf_counter()
     operands = list(formulation.prepare(ops, inputs, case.params))
     ops.wait(operands)
@@ -209,6 +212,10 @@ def _watched(compiled: Compiled, operands: Sequence[Matrix]) -> tuple[str | None
     except Exception as error:
         return None, {"fallbacks_unknown": outcome.one_line(f"{type(error).__name__}: {error}")}
     return "; ".join(map(str, found)) or None, {}
+
+
+def _inputs(job: CaseJob) -> dict[str, HostArray]:
+    return rounded(load_arrays(Path(job.data) / "inputs"), job.case.dtype)
 
 
 def _plain(value: Scalar, cache: str) -> Scalar:
