@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TypeVar
 
-from backends.ops import EXECUTIONS, Backend, Device
+from backends.ops import EXECUTIONS, Backend, Device, Execution
 from harness.errors import UserError
 from harness.record import Case, Record, TwinRef, WorkFacts
 from harness.statistics import centre
@@ -199,7 +199,7 @@ def _expand(
         if (dtype, point.mode) not in workload.tolerances:
             raise nearest("dtype", dtype, sorted({d for d, _ in workload.tolerances}))
         for runner in runners:
-            executions = backends[runner].executions
+            executions = _executions(backends[runner], device)
             for execution in executions[:1] if own and workload.role == "ceiling" else executions:
                 if ask.executions and execution not in ask.executions:
                     continue
@@ -232,6 +232,11 @@ def _expand(
         surveyed = point.survey and principal
         like = Point(twin.params, twin.mode, surveyed, point.headline, f"{workload.name} twins {point.group}")
         yield from _expand(dense, like, ask, runners, backends, workloads, ())
+
+
+def _executions(backend: Backend, device: str) -> Sequence[Execution]:
+    """What a backend has on a device: where programs are compiled and not run, compiling is all there is."""
+    return ("compiled",) if Device.parse(device).kind == "tpu-aot" else backend.executions
 
 
 def _work(workload: Workload, params: Params, mode: Mode, dtype: str) -> WorkFacts:
@@ -269,7 +274,7 @@ def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[li
     """
     best: dict[tuple[object, ...], dict[str, tuple[float, str]]] = defaultdict(dict)
     for one in planned:
-        time = centre(records.get(one.case.key)) if one.survey else None
+        time = _seconds(records.get(one.case.key)) if one.survey else None
         if time is not None:
             fastest = best[one.family].get(one.case.formulation)
             if fastest is None or time < fastest[0]:
@@ -288,6 +293,13 @@ def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[li
         else:
             run.append(one)
     return run, out
+
+
+def _seconds(record: Record | None) -> float | None:
+    """Measured, or those of the compiler's ideal chip where nothing was run; never one held against the other."""
+    if record is not None and record.estimate is not None:
+        return record.estimate.optimal_s
+    return centre(record)
 
 
 def finalists(planned: Sequence[Planned], records: Mapping[str, Record]) -> list[Planned]:
