@@ -210,11 +210,17 @@ def _against(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> tuple[dict[str
 def noise_floor(records: Sequence[Record]) -> float | None:
     """The A/A noise of the runs: how far from 1 the ratio of a case to itself came, as a share; None without controls.
 
-    Each control is paired with its case heat by heat, as an idea is with its twin. Of few pairs the largest is
-    taken, of many the 95th percentile: a difference inside it is what this machine makes of nothing.
+    Of few controls the largest is taken, of many the 95th percentile: a difference inside it is what this machine makes
+    of nothing.
     """
+    floors = [max(ratio, 1 / ratio) - 1 for ratio in paired_floors(records)]
+    return float(np.quantile(floors, 0.95, method="higher")) if floors else None
+
+
+def paired_floors(records: Sequence[Record]) -> list[float]:
+    """For each A/A control the ratio of the case to itself, paired heat by heat as an idea is with its twin."""
     cases = {(r.run, r.case.key, r.control): r for r in records if r.status == "ok" and r.time is not None}
-    floors = []
+    out = []
     for (run, key, control), record in cases.items():
         twin = cases.get((run, key, False))
         if control and twin is not None and record.time is not None and twin.time is not None:
@@ -223,9 +229,8 @@ def noise_floor(records: Sequence[Record]) -> float | None:
                 [key for key, _ in a], [median(s) for _, s in a], [key for key, _ in b], [median(s) for _, s in b]
             )
             if ratios:
-                ratio = median(ratios)
-                floors.append(max(ratio, 1 / ratio) - 1)
-    return float(np.quantile(floors, 0.95, method="higher")) if floors else None
+                out.append(median(ratios))
+    return out
 
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
