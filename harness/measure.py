@@ -24,17 +24,21 @@ SHORT_S = 5e-3  # a call shorter than this feels that another process had the ca
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the clock saw in one process: every sample, in order, as seconds a call."""
+    """What the clock saw in one process: every sample, in order, as seconds a call.
+
+    `metered` is how many calls stand between all `begin` and `end`.
+    """
 
     samples_s: list[float]
     calls_per_sample: int
     turns: int
     cpu_s: float
     window_s: float
+    metered: int
 
     @property
     def calls(self) -> int:
-        """How many calls the window holds."""
+        """How many timed calls the window holds."""
         return len(self.samples_s) * self.calls_per_sample
 
 
@@ -60,24 +64,31 @@ def sample(
     turn: Turn | None = None,
     begin: Callable[[], None] = _nothing,
     end: Callable[[], None] = _nothing,
+    flush: Callable[[], object] | None = None,
+    between: Callable[[int], None] | None = None,
 ) -> Window:
     """Call until `sampling.window_s` has passed; a sample is the mean of as many calls as last `sampling.sample_s`.
 
     Every call is waited for before the next begins. The collector is off, as in `timeit`. The window is cut into
     `sampling.turns` slices, or into fewer where calls are long; between two of them `turn` may let others run.
-    `begin` and `end` are called at the borders of every slice.
+    `begin` and `end` are called at the borders of every slice. `flush` empties the device's caches: a sample is then a
+    single call after it, and `begin` and `end` stand around calls of their own, which nothing comes between. `between`
+    is told after each sample how many there are.
     """
     clock, cpu_clock = time.perf_counter, time.process_time
     turn = turn or Alone()
-    began = clock()
+    cpu, began = cpu_clock(), clock()
     wait(call(*operands))
     estimate = max(clock() - began, 1e-9)
-    per_sample = max(1, int(sampling.sample_s / estimate))
+    long = estimate >= sampling.long_s and flush is None
+    fewest = sampling.long_samples if long else sampling.min_samples
+    per_sample = 1 if flush else max(1, int(sampling.sample_s / estimate))
     loops = range(per_sample)
-    expected = max(sampling.min_samples, int(sampling.window_s / (per_sample * estimate)))
+    expected = max(fewest - long, int(sampling.window_s / (per_sample * estimate)))
     turns = max(1, min(sampling.turns, expected))
-    samples: list[float] = []
-    window_s = cpu_s = 0.0
+    # A long call that followed the first one is a sample like any other, and too dear to throw away.
+    samples = [estimate] if long else []
+    window_s, cpu_s = (estimate, cpu_clock() - cpu) if long else (0.0, 0.0)
     outputs: Sequence[Any] = ()
     collecting = gc.isenabled()
     gc.disable()
@@ -90,12 +101,15 @@ def sample(
                         outputs = ()
                         outputs = call(*operands)
                         wait(outputs)
-            least = -(-sampling.min_samples * (number + 1) // turns)
-            begin()
+            least = max(-(-fewest * (number + 1) // turns), len(samples) + 1)
+            if flush is None:
+                begin()
             cpu, started = cpu_clock(), clock()
             until = started + sampling.window_s / turns
             while len(samples) < sampling.max_samples:
                 outputs = ()  # give the last results back before the next are made, or two sets would live at once
+                if flush is not None:
+                    flush()
                 t0 = clock()
                 for _ in loops:
                     outputs = ()
@@ -103,14 +117,28 @@ def sample(
                     wait(outputs)
                 t1 = clock()
                 samples.append((t1 - t0) / per_sample)
+                if between is not None:
+                    between(len(samples))
                 if t1 > until and len(samples) >= least:
                     break
             window_s, cpu_s = window_s + clock() - started, cpu_s + cpu_clock() - cpu
+            if flush is None:
+                end()
+        metered = (len(samples) - long) * per_sample
+        if flush is not None and begin is not _nothing:
+            metered = 0
+            begin()
+            until = clock() + sampling.window_s
+            while not metered or clock() < until:
+                outputs = ()
+                outputs = call(*operands)
+                wait(outputs)
+                metered += 1
             end()
     finally:
         if collecting:
             gc.enable()
-    return Window([round(s, 10) for s in samples], per_sample, turns, cpu_s, window_s)
+    return Window([round(s, 10) for s in samples], per_sample, turns, cpu_s, window_s, metered)
 
 
 def settle(samples: Sequence[float]) -> Settled:

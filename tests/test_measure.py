@@ -49,6 +49,41 @@ def test_a_long_call_gets_the_least_number_of_samples():
     assert len(window.samples_s) == 4
 
 
+def test_a_very_long_call_is_sampled_twice_and_its_second_call_is_the_first_of_them():
+    calls = []
+
+    def call():
+        calls.append(time.sleep(0.02))
+        return calls
+
+    window = sample(call, (), lambda outputs: None, Sampling(window_s=0.0, min_samples=9, turns=5, long_s=0.01))
+    assert len(calls) == len(window.samples_s) == 2
+    assert min(window.samples_s) >= 0.02
+    assert window.window_s >= 0.04, "the window holds both"
+    assert window.metered_calls == 1, "a meter stood around the second only"
+
+
+class Turns:
+    """Notes what the clock asked for, and what was called between."""
+
+    def __init__(self):
+        self.notes = []
+
+    def rest(self):
+        self.notes.append("rest")
+
+
+def test_a_window_is_cut_into_turns_with_a_meter_around_each_slice():
+    turn = Turns()
+    begin, end = (lambda: turn.notes.append("begin")), (lambda: turn.notes.append("end"))
+    sampling = Sampling(window_s=0.04, turns=4, sample_s=1e-3)
+    window = sample(lambda: (time.sleep(0.001),), (), lambda outputs: None, sampling, turn, begin, end)
+    assert turn.notes == ["begin", "end", *["rest", "begin", "end"] * 3]
+    assert window.turns == 4
+    assert window.window_s >= 0.04
+    assert len(window.samples_s) >= 4
+
+
 def test_a_warm_up_is_cut_and_kept_apart():
     settled = settle([5.0, 3.0, 2.0, *(1 + 0.01 * RNG.standard_normal(60))])
     assert settled.warmup_s[:3] == [5.0, 3.0, 2.0]
