@@ -60,7 +60,7 @@ def test_a_very_long_call_is_sampled_twice_and_its_second_call_is_the_first_of_t
     assert len(calls) == len(window.samples_s) == 2
     assert min(window.samples_s) >= 0.02
     assert window.window_s >= 0.04, "the window holds both"
-    assert window.metered_calls == 1, "a meter stood around the second only"
+    assert window.metered == 1, "a meter stood around the second only"
 
 
 class Turns:
