@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from backends import aot
 from backends.ops import (
     CSR,
+    FLUSH_BYTES,
     Array,
     Backend,
     Compiled,
@@ -53,7 +54,10 @@ class JaxOps(Ops):
 
         self.device = device
         self._device = _find(device)
+        self._peaks = _Peaks()
+        self._flush: Array | None = None  # what is read to empty the caches of a GPU
         self._jax, self._jnp, self._lax = jax, jnp, lax
+        self._read = jax.jit(jnp.sum)
         self._compile, self._kernels, self._sparse = jax_compile, jax_kernels, jax_sparse
         jax.config.update("jax_default_matmul_precision", "highest")  # float32 is float32: no TF32, no bfloat16 passes
         if device.index:
@@ -189,6 +193,7 @@ class JaxOps(Ops):
         if execution != "compiled":
             raise Unsupported(f"JAX has no execution {execution!r}: it runs eager or compiled (jax.jit)")
         compiled: Compiled = self._compile.compile(fn, args, on_cpu=self.device.kind == "cpu")
+        self._peaks.first = self._peak()
         return replace(compiled, fallbacks=lambda operands: self._fallbacks(fn, compiled.call, operands))
 
     def _fallbacks(
@@ -211,14 +216,45 @@ class JaxOps(Ops):
             "threads": _pool_threads(),
             "x64": config.jax_enable_x64,
             "matmul_precision": config.jax_default_matmul_precision,
+            "tf32": config.jax_default_matmul_precision not in ("highest", "float32"),
             "cusparse": config.jax_bcoo_cusparse_lowering,
             "compilation_cache": config.jax_compilation_cache_dir is not None,
             "xla_flags": os.environ.get("XLA_FLAGS"),
         }
 
+    def flush_cache(self) -> bool:
+        if self.device.kind != "cuda":
+            return False
+        if self._flush is None:
+            self._flush = self._jnp.zeros(FLUSH_BYTES // 4, "float32", device=self._device)
+        self._read(self._flush).block_until_ready()
+        return True
+
+    def reset_peak_bytes(self) -> None:
+        self._peaks.window = self._peak()
+
     def device_peak_bytes(self) -> int | None:
+        """The window's peak, None where it is not known: JAX's allocator remembers its peak and cannot forget it.
+
+        It is the window's where it rose in it, or in the first call of a callable compiled ahead, which is the same.
+        """
+        peak = self._peak()
+        before = self._peaks.window if self._peaks.first is None else self._peaks.first
+        if peak is None or before is None or peak <= before:
+            return None
+        return peak - (0 if self._flush is None else FLUSH_BYTES)
+
+    def _peak(self) -> int | None:
         statistics = self._device.memory_stats()  # None on cpu, whose allocator is the host's
         return None if statistics is None else statistics.get("peak_bytes_in_use")
+
+
+@dataclass(slots=True)
+class _Peaks:
+    """The allocator's peak, bytes, before the first call of a callable compiled ahead, and at the start of a window."""
+
+    first: int | None = None
+    window: int | None = None
 
 
 def _find(device: Device) -> Any:

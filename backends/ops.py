@@ -26,6 +26,7 @@ Execution = Literal["eager", "graph", "compiled"]
 FallbackKind = Literal["densified", "host", "uncompiled", "substituted"]
 
 EXECUTIONS: tuple[Execution, ...] = ("eager", "graph", "compiled")
+FLUSH_BYTES = 256 << 20  # twice the largest level-2 cache of a GPU on sale (B200: 126 MB)
 SPARSE_FORMATS = ("csr", "csc", "coo", "bsr", "bag")
 
 # The TPU chips that libtpu compiles for, and its name for one chip alone. Of v2, v3, v4 and v7x a device is one of the
@@ -279,12 +280,27 @@ class Ops(ABC):
     def settings(self) -> dict[str, Scalar]:
         """What was really set, read back from the framework: threads, precision switches, library versions."""
 
+    def flush_cache(self) -> bool:
+        """Read FLUSH_BYTES on the device and wait, so that no operand is left in its caches; False where it has none.
+
+        The buffer is made by the first call, and `device_peak_bytes` leaves it out.
+        """
+        return False
+
+    def device_s(
+        self,
+        call: Callable[..., Sequence[Array]],  # noqa: ARG002 - where there is such a clock
+        operands: Sequence[Array | Matrix],  # noqa: ARG002
+    ) -> float | None:
+        """Median seconds of a call by the device's own clock, launching hidden; None where there is no such clock."""
+        return None
+
     def reset_peak_bytes(self) -> None:
         """Start a new window of the device allocator's peak; nothing where the device has no allocator of its own."""
         return None
 
     def device_peak_bytes(self) -> int | None:
-        """Peak of the device allocator since `reset_peak_bytes`, None where the device is the host."""
+        """Peak since `reset_peak_bytes` of the framework's own allocator for the device; None without one that tells."""
         return None
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from backends import aot
 from backends.ops import (
     CSR,
+    FLUSH_BYTES,
     Array,
     Backend,
     Compiled,
@@ -46,6 +47,7 @@ class TorchOps(Ops):
         torch = importlib.import_module("torch")
         self.device = device
         self._torch_device = _opened(device)
+        self._flush: Array | None = None  # what is read to empty the caches of a GPU
         self._sparse = importlib.import_module("backends.torch_sparse")
         # The small operators without a frame of ours: it is 3 % of a product of 32×32. As methods they say the same.
         for name in ("matmul", "relu", "exp", "log", "sqrt", "where"):
@@ -268,6 +270,21 @@ class TorchOps(Ops):
             "fp16_reduced_precision_reduction": cuda.matmul.allow_fp16_reduced_precision_reduction,
         }
 
+    def flush_cache(self) -> bool:
+        if self.device.kind != "cuda":
+            return False
+        if self._flush is None:
+            self._flush = torch.zeros(FLUSH_BYTES // 4, dtype=torch.float32, device=self._torch_device)
+        torch.sum(self._flush)
+        torch.cuda.synchronize(self._torch_device)
+        return True
+
+    def device_s(self, call: Callable[..., Sequence[Array]], operands: Sequence[Array | Matrix]) -> float | None:
+        if self.device.kind != "cuda":
+            return None
+        seconds: float = importlib.import_module("backends.torch_events").median_s(call, operands, self._flush)
+        return seconds
+
     def reset_peak_bytes(self) -> None:
         if self.device.kind == "cuda":
             torch.cuda.reset_peak_memory_stats(self._torch_device)
@@ -275,7 +292,8 @@ class TorchOps(Ops):
     def device_peak_bytes(self) -> int | None:
         if self.device.kind != "cuda":
             return None
-        return int(torch.cuda.max_memory_allocated(self._torch_device))
+        flush = 0 if self._flush is None else FLUSH_BYTES
+        return int(torch.cuda.max_memory_allocated(self._torch_device)) - flush
 
 
 def _nchw(x: Array) -> Array:
