@@ -20,14 +20,14 @@ from workloads.common import digits, network_reference, networks
 from workloads.common.networks import Classifier, Layer, Layers
 
 CLASSIFIER_VALUES = 2048  # that a local classifier reads at most: the authors' --dim-in-decoder for VGG on CIFAR-10
-MLP_LAYERS = 3
+MLPS: Mapping[str, int] = {"mlp": 3, "mlp8": 8}  # hidden layers; the deep one is for what memory depth costs
 
 
 def _hidden(params: Params) -> Layers:
     network, side, channels, width = (params[a] for a in ("network", "side", "channels", "width"))
-    if network == "mlp":
+    if network in MLPS:
         units = max(1, round(networks.HIDDEN * float(width)))
-        return networks.mlp(int(side) ** 2 * int(channels), units, MLP_LAYERS)[:-1]
+        return networks.mlp(int(side) ** 2 * int(channels), units, MLPS[str(network)])[:-1]
     return networks.vgg(str(network), int(side), int(channels), float(width))[:-1]
 
 
@@ -51,7 +51,7 @@ def inputs(params: Params, seed: int) -> Inputs:
         name: rng.standard_normal(linear.shape) / np.sqrt(linear.fan_in)
         for name, linear in zip(networks.named("q", len(weights)), _linears(params), strict=True)
     }
-    flat = params["network"] == "mlp"
+    flat = params["network"] in MLPS
     x = digits.flat(batch, side**2 * channels, seed) if flat else digits.images(batch, side, channels, seed)
     return {"x": x, "target": digits.one_hot(batch, seed), **weights, **q}
 
@@ -97,21 +97,21 @@ def work(params: Params, mode: Mode, itemsize: int) -> Work:
 def twins(params: Params, mode: Mode) -> Sequence[Twin]:
     """The same network by back-propagation; its output layer takes the place of the local classifiers."""
     batch, side, channels = (int(params[a]) for a in ("batch", "side", "channels"))
-    if params["network"] == "mlp":
+    if params["network"] in MLPS:
         hidden = _hidden(params)[0].channels_out
-        mlp = {"batch": batch, "features": side**2 * channels, "hidden": hidden, "layers": MLP_LAYERS}
+        mlp = {"batch": batch, "features": side**2 * channels, "hidden": hidden, "layers": MLPS[str(params["network"])]}
         return (Twin("back_propagation", "dense_mlp", mlp, mode),)
     return (Twin("back_propagation", "dense_cnn", dict(params), mode),)
 
 
 def _has(layout: Layout) -> Callable[[Params], bool]:
     """An MLP has no maps to lay out: only the channels-last formulation is one."""
-    return lambda params: layout == "nhwc" or params["network"] != "mlp"
+    return lambda params: layout == "nhwc" or params["network"] not in MLPS
 
 
 # -- formulations ---------------------------------------------------------------------------------------------------
 def _put(ops: Ops, x: Inputs, params: Params, layout: Layout) -> tuple[Array, list[Array], list[Array]]:
-    images = ops.asarray(x["x"]) if params["network"] == "mlp" else networks.put_images(ops, x["x"], layout)
+    images = ops.asarray(x["x"]) if params["network"] in MLPS else networks.put_images(ops, x["x"], layout)
     w = networks.put_parameters(ops, _hidden(params), x, layout)
     return images, w, networks.put_parameters(ops, _linears(params), x, layout, "q")
 
@@ -270,7 +270,7 @@ def _by_hand(ops: Ops, params: Params, layout: Layout) -> Callable[..., tuple[Ar
 
 
 def _point(mode: Mode, network: str, batch: int, width: float = 1, side: int = 32, headline: bool = True) -> Point:
-    channels = 1 if network == "mlp" else 3
+    channels = 1 if network in MLPS else 3
     params: Params = {"network": network, "batch": batch, "side": side, "channels": channels, "width": width}
     return Point(params, mode, headline=headline)
 
@@ -287,12 +287,15 @@ WORKLOAD = Workload(
     title="local learning",
     source="Nøkland and Eidnes 2019 (arXiv:1901.06656), the prediction loss",
     axes={
-        "network": Axis(help="which list of hidden layers", kind=str, choices=("mlp", *networks.VGG)),
+        "network": Axis(help="which list of hidden layers", kind=str, choices=(*MLPS, *networks.VGG)),
         "batch": Axis(help="images", low=1, high=1e6),
         "side": Axis(help="height and width of an image in pixels; every max-pool halves it", low=1, high=1024),
         "channels": Axis(help="channels of an image", low=1, high=64),
         "width": Axis(
-            help="multiplier of the 3×1024 units of the MLP, or of the feature maps", kind=float, low=0.005, high=64
+            help="multiplier of the 1024 units of an MLP's layer, or of the feature maps",
+            kind=float,
+            low=0.005,
+            high=64,
         ),
     },
     presets={
