@@ -86,9 +86,11 @@ def allocator(settings: Mapping[str, str]) -> None:
             libc.mallopt(option, int(settings[name]))
 
 
-def agree(found: Mapping[str, HostArray], expected: Mapping[str, HostArray], inputs: Inputs) -> None:
-    """WrongTwinError unless every output, and every parameter's change, is the workload's to TOLERANCE."""
-    verdict = judge(found, {name: np.asarray(v, np.float64) for name, v in expected.items()}, inputs, TOLERANCE)
+def agree(
+    found: Mapping[str, HostArray], expected: Mapping[str, HostArray], inputs: Inputs, tolerance: float = TOLERANCE
+) -> None:
+    """WrongTwinError unless every output, and every parameter's change, is the workload's to `tolerance`."""
+    verdict = judge(found, {name: np.asarray(v, np.float64) for name, v in expected.items()}, inputs, tolerance)
     if not verdict.agrees:
         raise WrongTwinError(f"by hand is not what the workload computes: {verdict.reason}")
 

@@ -25,6 +25,7 @@ from _interleaved import (
     BACKENDS,
     FRAMEWORKS,
     SECONDS,
+    TOLERANCE,
     WORKLOADS,
     WrongTwinError,
     adapter,
@@ -147,6 +148,7 @@ class Trial:
     expected: Mapping[str, HostArray]
     inputs: Inputs
     best: list[float]  # the fastest so far, of both sides
+    tolerance: float = TOLERANCE
     paths: list[Path] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -156,7 +158,7 @@ class Trial:
         """`make` gives the side and how its outputs are named; anything that it or its first call raises refuses it."""
         try:
             side, named = make()
-            agree(named(side()), self.expected, upcast(self.inputs))
+            agree(named(side()), self.expected, upcast(self.inputs), self.tolerance)
         except Exception as error:
             self.refused[name] = (str(error).splitlines() or [type(error).__name__])[0][:160]
             return
@@ -246,10 +248,12 @@ def duel(computation: Computation, framework: str, seconds: float) -> Row:
     """Both sides tried, the finalists timed together. WrongTwinError where a side has no path that agrees."""
     inputs, params = computation.inputs()
     expected = WORKLOADS[computation.workload].reference(upcast(inputs), params, computation.mode)
+    # Where one maximum that rounding flips moves a weight by more, the workload's own.
+    tolerance = max(TOLERANCE, WORKLOADS[computation.workload].tolerances["float32", computation.mode])
     best = [float("inf")]
     sides = []
     for tried in (ours, by_hand):
-        trial = Trial(expected, inputs, best)
+        trial = Trial(expected, inputs, best, tolerance)
         tried(computation, framework, trial)
         sides.append(trial)
         if VERBOSE:
