@@ -349,7 +349,7 @@ class _Ops:
 
 
 def test_throttled_samples_are_thrown_away_with_a_word_and_a_window_of_nothing_else_is_refused():
-    some = gpu.Conditions(_Ops(), MIB, lambda index: Gpu(_Nvml(0, 0, 0x40), "handle"))
+    some = gpu.Conditions(_Ops(), MIB, lambda index: Gpu(_Nvml(0, 0, 0, 0x40), "handle"))
     time.sleep(2 * gpu.LOOK_S)
     some.between(2)
     assert some.keep([1.0, 2.0, 3.0, 4.0]) == [1.0, 2.0]
