@@ -13,7 +13,7 @@ def markdown(summary: Summary) -> str:
     """Tables and notes as GitHub reads them; |, * and < in the words of others are escaped."""
     if not summary.records:
         return f"{NOTHING}\n"
-    out = [] if summary.rows else [NO_IDEA]
+    out = [] if summary.rows or summary.estimates else [NO_IDEA]
     for title, names, cells in sections(summary):
         out += [f"## {title}", markdown_table(names, cells)]
     out += ["## Notes", "\n".join(f"- {_escape(line)}" for line in footer(summary))]

@@ -118,6 +118,7 @@ class Portability(msgspec.Struct, frozen=True, kw_only=True):
     `ok` of `total` pairs of workload and mode have an `ok` path at one point at least; `missing` has those that lack
     one at some point, those without any first. Ceilings are not counted. Beside them the cells of the matrix: `cells`
     in all, by `verdicts`, how many of them fail by the `classes` of failure, and `cells_share`, those that are ok.
+    Where nothing is run, what compiles is ok.
     """
 
     run: str
@@ -146,7 +147,7 @@ def portability(best: pd.DataFrame, cells: Iterable[Cell] = ()) -> list[Portabil
     for (run, backend, device), tried in sorted(places.items()):
         missing = []
         for (workload, mode), rows in sorted(tried.items()):
-            lacking = [row for row in rows if row["path"] is None]
+            lacking = [row for row in rows if row["path"] is None and "estimated" not in row["outcome"]]
             if lacking:
                 missing.append(
                     Missing(
@@ -172,7 +173,7 @@ def portability(best: pd.DataFrame, cells: Iterable[Cell] = ()) -> list[Portabil
                 share=ok / len(tried),
                 missing=missing,
                 cells=len(here),
-                cells_share=verdicts["ok"] / len(here) if here else None,
+                cells_share=(verdicts["ok"] + verdicts["compiled for"]) / len(here) if here else None,
                 verdicts=dict(verdicts.most_common()),
                 classes=dict(Counter(c.failure_class or "other" for c in here if c.verdict == "failed").most_common()),
             )

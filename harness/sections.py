@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness import estimates_text
 from harness.table import Row, Summary
 from harness.wording import (
     UNKNOWN,
@@ -46,6 +47,9 @@ def sections(summary: Summary) -> list[Section]:
             [[r.workload, point_cell(r), where.of(r), a.kind, speed_up_cell(a), tax_cell(a)] for r, a in others],
         ),
         Section("Dense twins", _DENSE, [_dense_cells(r, where) for r in summary.dense]),
+        Section(
+            estimates_text.TITLE, estimates_text.NAMES, [estimates_text.cells(one, where) for one in summary.estimates]
+        ),
         _amortisation(summary),
         _ranks(summary),
         *(_portability(summary, where) if summary.all_points else []),

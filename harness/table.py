@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
+from harness.estimates import EstimateRow, estimate_rows, is_estimated
 from harness.findings import (
     Amortised,
     BreakEven,
@@ -113,6 +114,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All that a report says. `outcomes` counts cases by status; `dense` has the twins of the rows; `noise` is A/A.
 
+    `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
     `matrix` is what ran where; formats for reading print it where `all_points` were asked for.
     """
 
@@ -127,6 +129,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     lottery: list[Shift]
     failures: list[Failure]
     outcomes: dict[str, int]
+    estimates: list[EstimateRow]
     noise: float | None
     all_points: bool = False
 
@@ -138,8 +141,10 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
     """
     noise = noise_floor(records) if noise is None else noise
     records = [record for record in records if not record.control]
-    table = frame(records)
+    measured = [record for record in records if not is_estimated(record)]
+    table = frame(measured)
     best = best_paths(table)
+    tried = best if len(measured) == len(records) else best_paths(frame(records))
     compared = comparisons(best)
     limits = ceilings(table)
     rows, dense = _rows(best, compared, limits, all_points, noise)
@@ -152,11 +157,12 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
         ceilings=[*limits.matmul.values(), *(c for sizes in limits.stream.values() for c in sizes)],
         break_even=break_even(best, compared, noise),
         amortisation=[one for one in paid if one.headline or all_points],
-        portability=portability(best, cells),
+        portability=portability(tried, cells),
         matrix=cells,
         lottery=lottery_shift(best, compared, noise),
         failures=explain_outcomes(records),
         outcomes=dict(Counter(record.status for record in records).most_common()),
+        estimates=estimate_rows(records, all_points=all_points),
         noise=noise,
         all_points=all_points,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+from harness import estimates_text
 from harness.table import Row, Summary
 from harness.wording import (
     NO_IDEA,
@@ -27,6 +28,7 @@ from harness.wording import (
     verdict_cell,
 )
 
+RAN = ("ok", "compiled for")  # as it was asked
 _WIDE = 160  # columns from which every figure has a column of its own and intervals stand beside their values
 
 
@@ -52,11 +54,13 @@ def terminal(summary: Summary, width: int | None = None) -> str:
     out = []
     if summary.rows:
         out += ["Ideas against their dense twin", *_sections(summary.rows, ideas, where, width), ""]
-    else:
+    elif not summary.estimates:
         out += [NO_IDEA, ""]
     if summary.dense:
         first = _Column("backend, best path", 0, lambda row: f"{where.of(row)} {row.path}")
         out += ["Dense twins", *_sections(summary.dense, [first._replace(width=38), *dense], where, width), ""]
+    if summary.estimates:
+        out += [*estimates_text.lines(summary.estimates, where, width), ""]
     if summary.all_points:
         out += [*_what_ran_where(summary, where, width), ""]
     for line in footer(summary):
@@ -146,7 +150,7 @@ def _what_ran_where(summary: Summary, where: Where, width: int) -> list[str]:
         out += textwrap.wrap(f"{place}: formulations ok: {cells_share(p)}", width, subsequent_indent="  ")
         executions: dict[tuple[str, str], list[str]] = {}  # what has the same words in several executions is one line
         for c in summary.matrix:
-            if (c.run, c.backend, c.device) == (p.run, p.backend, p.device) and c.verdict != "ok":
+            if (c.run, c.backend, c.device) == (p.run, p.backend, p.device) and c.verdict not in RAN:
                 name = f"{c.workload}/{c.formulation} {c.mode}"
                 executions.setdefault((name, verdict_cell(c)), []).append(c.execution)
         for (name, said), modes in executions.items():

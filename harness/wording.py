@@ -19,6 +19,12 @@ READS = (
     "speed-up = dense twin's time / idea's time: above 1 the idea pays here. "
     "tax = time ratio / useful-FLOP ratio: what a useful FLOP costs off the dense path, 1 = no penalty."
 )
+READS_ESTIMATED = (
+    "estimated: nothing of it was run. ideal time = XLA's cost model on a perfect chip; estimated tax = its ratio to "
+    "the dense twin's / useful-FLOP ratio. cycles = what the TPU compiler reckoned with, and the share of the "
+    "instructions that carry such a number: loops of gathers and scatters carry none, so a tax by cycles may be a "
+    "lower bound (≥)."
+)
 
 _MOST_GAPS = 6  # named in a line; JSON has all
 _PREFIXES = {9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p"}
@@ -143,8 +149,9 @@ def cells_share(p: Portability) -> str:
     """How many formulations and executions ran as asked on a backend and device, and what became of the others."""
     if p.cells_share is None:
         return UNKNOWN
-    others = ", ".join(f"{count} {name}" for name, count in p.verdicts.items() if name != "ok")
-    ok = p.verdicts.get("ok", 0)
+    fine = ("ok", "compiled for")
+    others = ", ".join(f"{count} {name}" for name, count in p.verdicts.items() if name not in fine)
+    ok = sum(p.verdicts.get(name, 0) for name in fine)
     return f"{ok} of {p.cells} ({p.cells_share:.0%})" + (f"; {others}" if others else "")
 
 
@@ -165,6 +172,7 @@ def footer(summary: Summary) -> list[str]:
     """The lines below the table: how to read it, how many cases ended how, break-even, ceilings, what did not run."""
     rows = [*summary.rows, *summary.dense]
     lines = [READS] if summary.rows else []
+    lines += [READS_ESTIMATED] if summary.estimates else []
     lines.append(f"cases: {outcome(summary.outcomes) if len(summary.outcomes) > 1 else _only(summary.outcomes)}.")
     lines += _precision(summary, rows)
     where = Where(rows)
@@ -178,9 +186,10 @@ def footer(summary: Summary) -> list[str]:
         if p.missing:
             gaps = [f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing]
             gaps = gaps if len(gaps) <= _MOST_GAPS else [*gaps[:_MOST_GAPS], f"and {len(gaps) - _MOST_GAPS} more"]
+            does = "compiles" if p.device.startswith("tpu-aot:") else "runs"
             lines.append(
-                f"portability: {p.backend} {p.device}{where.run(p.run)} runs {p.ok} of {p.total} workloads and modes; "
-                f"no path: {'; '.join(gaps)}."
+                f"portability: {p.backend} {p.device}{where.run(p.run)} {does} {p.ok} of {p.total} workloads and "
+                f"modes; no path: {'; '.join(gaps)}."
             )
     for moved in [one for one in summary.lottery if one.shift][:3]:
         at = ", ".join(f"{rank} on {place}" for place, rank in moved.ranks.items() if rank is not None)
