@@ -300,7 +300,7 @@ class Ops(ABC):
         return None
 
     def device_peak_bytes(self) -> int | None:
-        """Peak since `reset_peak_bytes` of the framework's own allocator for the device; None without one that tells."""
+        """Peak since `reset_peak_bytes` of the framework's own allocator on the device; None where none tells."""
         return None
 
 

@@ -1,6 +1,10 @@
-"""Host memory of a window: the peak resident set above the level before the inputs, reset where the window starts.
+"""Host memory of a case: what its operands hold, and what one call of it takes on top, at its peak.
 
-Linux only (`/proc/self/clear_refs`, see proc(5)): elsewhere the peak is unknown and said to be so, never guessed.
+Resident pages say more than a case needs: the compiler's leftovers, code that is paged in on its first use, and what
+malloc keeps of what was freed. So the peak is read in calls of its own, after the clock's window and under the same
+contract, when the process has settled: malloc gives back at once (mallopt(3)), the peak is reset before each call
+(`/proc/self/clear_refs`, proc(5)), and what the operands hold is what goes when they go. What stays is counted apart,
+as the framework's own. Linux with glibc only: elsewhere the peak is unknown and said to be so, never guessed.
 """
 
 from __future__ import annotations
@@ -8,11 +12,98 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc(5): resets VmHWM to the present resident set
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+_SMALL = 128 << 10  # glibc's default thresholds: anything larger is mapped when it is made, unmapped when it is freed
+_CALLS = 3  # the first empties what the window left in the arenas of threads
+_LONG_S = 1.0  # of calls as long as this two are enough
+_SAME = 64 << 10
+_PAUSE_S = 0.002
+_PAUSES = 50
+SOURCE = "resident set: operands and the peak of a call, apart from what the framework keeps for itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes: of the operands, of one call on top at its peak, and what the framework has come to keep for itself."""
+
+    operand_bytes: int
+    call_bytes: int
+    framework_bytes: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """What the case holds at its peak."""
+        return self.operand_bytes + self.call_bytes
+
+
+class HostPeak:
+    """Makes the level before the inputs; `measure`, after the clock's window, says what the case holds.
+
+    `source` says how it was measured, or `none: ` and why not.
+    """
+
+    def __init__(self) -> None:
+        self.source = SOURCE
+        try:
+            self._level: int | None = _settled()
+        except OSError as error:
+            self._level, self.source = None, f"none: {error}"
+
+    def measure(
+        self, call: Callable[..., Sequence[Any]], operands: list[Any], wait: Callable[[Sequence[Any]], None]
+    ) -> Held | None:
+        """Call two or three times, then empty `operands`, to which nobody else may hold a reference.
+
+        Noise only adds (a buffer that is freed late, a hole of the heap that is filled twice), so that the lowest peak
+        and the lowest level count.
+        """
+        if self._level is None:
+            return None
+        try:
+            return self._measure(self._level, call, operands, wait)
+        except OSError as error:
+            self.source = f"none: {error}"
+            return None
+
+    def _measure(
+        self, level: int, call: Callable[..., Sequence[Any]], operands: list[Any], wait: Callable[[Sequence[Any]], None]
+    ) -> Held:
+        _give_back_at_once()
+        peaks: list[int] = []
+        rests: list[int] = []
+        private: list[int] = []
+        while len(peaks) < _CALLS:
+            private.append(_settled())
+            try:
+                _CLEAR.write_text(_RESET_PEAK)
+            except OSError as error:
+                raise OSError(f"the peak cannot be reset here ({error})") from error
+            rests.append(_field("VmRSS"))
+            began = time.perf_counter()
+            outputs = call(*operands)
+            wait(outputs)
+            long = time.perf_counter() - began > _LONG_S
+            peaks.append(_field("VmHWM"))
+            del outputs
+            if long and len(peaks) == _CALLS - 1:
+                break
+        private.append(_settled())
+        operands.clear()
+        left = _settled()
+        return Held(
+            operand_bytes=max(0, min(private) - left),
+            call_bytes=max(0, min(peaks) - min(rests)),
+            framework_bytes=max(0, left - level),
+        )
 
 
 def _field(name: str) -> int:
@@ -22,46 +113,30 @@ def _field(name: str) -> int:
     return int(found.group(1)) * 1024
 
 
-def trim() -> None:
-    """Hand free heap pages back, so that the checker's copies do not stand in the window's peak."""
-    if sys.platform == "linux":
-        trimmer = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trimmer is not None:
-            trimmer(0)
-
-
-class HostPeak:
-    """Peak resident bytes above the level at construction; `window` starts the window, `peak_bytes` ends it.
-
-    The level and what stays from then to the window are counted without file-backed pages: code that is paged in on its
-    first use belongs to no case. Within the window the whole resident set counts.
-    """
-
-    def __init__(self) -> None:
-        trim()
-        self.source = "VmHWM of the window, reset by clear_refs, above the anonymous memory before inputs"
-        self._start = 0
-        try:
-            self._level: int | None = _private()
-        except OSError as error:
-            self._level, self.source = None, f"none: {error}"
-
-    def window(self) -> None:
-        """Start the window: forget every earlier peak."""
-        if self._level is None:
-            return
-        trim()
-        try:
-            _CLEAR.write_text(_RESET_PEAK)
-        except OSError as error:
-            self._level, self.source = None, f"none: the peak cannot be reset here ({error})"
-            return
-        self._start = _field("VmRSS") - (_private() - self._level)
-
-    def peak_bytes(self) -> int | None:
-        """The window's peak above the level, None where it is unknown."""
-        return None if self._level is None else max(0, _field("VmHWM") - self._start)
-
-
 def _private() -> int:
+    # Without pages of files: code is paged in on its first use and belongs to no case.
     return _field("RssAnon") + _field("RssShmem")
+
+
+def _settled() -> int:
+    """Private resident bytes once they stay the same: frameworks free from other threads, a moment later."""
+    last = -1
+    for _ in range(_PAUSES):
+        _malloc("malloc_trim", 0)
+        now = _private()
+        if last >= 0 and abs(now - last) <= _SAME:
+            return now
+        last = now
+        time.sleep(_PAUSE_S)
+    return last
+
+
+def _give_back_at_once() -> None:
+    for option, value in ((_M_MMAP_THRESHOLD, _SMALL), (_M_TRIM_THRESHOLD, _SMALL), (_M_TOP_PAD, 0)):
+        if not _malloc("mallopt", option, value):
+            raise OSError("this C library cannot be told to give freed memory back at once (no mallopt)")
+
+
+def _malloc(name: str, *arguments: int) -> int:
+    function = getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+    return 0 if function is None else int(function(*arguments))

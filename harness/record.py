@@ -103,12 +103,16 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes. `host_peak_bytes` is the peak resident set of the timed window above the level before inputs."""
+    """Bytes. `host_peak_bytes` is what the operands hold and what one call takes on top, at its peak.
+
+    `framework_bytes` is what compiling and calling left behind beside them: code, caches, stacks; None is unknown.
+    """
 
     device_peak_bytes: int | None
     host_peak_bytes: int | None
     compiled_temp_bytes: int | None
     source: str
+    framework_bytes: int | None = None
 
 
 class Energy(msgspec.Struct, frozen=True, kw_only=True):

@@ -154,12 +154,13 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     phase("measuring")
     traces = compiled.traces()
     ops.reset_peak_bytes()
-    peak.window()
     window = sample(compiled.call, operands, ops.wait, job.sampling, turn)
-    host_peak, device_peak = peak.peak_bytes(), ops.device_peak_bytes()
+    allocator_peak = ops.device_peak_bytes()
     turn.done()
     began = time.perf_counter()
     fallback, unwatched = _watched(compiled, operands) if job.watch else (None, {})
+    phase("measuring memory")
+    memory = _memory(ops, compiled, operands, peak, allocator_peak)
     settled = settle(window.samples_s)
     if compiled.traces() != traces:
         return _retraced(compiled.traces() - traces, verdict)
@@ -187,21 +188,39 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
         verdict=verdict,
         trial=trial,
         samples_s=settled.samples_s,
-        memory=Memory(
-            device_peak_bytes=device_peak,
-            host_peak_bytes=host_peak,
-            compiled_temp_bytes=compiled.temp_bytes,
-            source=peak.source if device_peak is None else f"allocator of {case.device}; host: {peak.source}",
-        ),
+        memory=memory,
         energy=energy.modelled(
             job.power,
             cpu_s=window.cpu_s,
             window_s=window.window_s,
             calls=window.calls,
-            memory_bytes=host_peak,
+            memory_bytes=memory.host_peak_bytes,
         ),
         settings=settings | unwatched,
         fallback=fallback,
+    )
+
+
+def _memory(ops: Ops, compiled: Compiled, operands: list[Matrix], peak: HostPeak, allocator_peak: int | None) -> Memory:
+    """The device's peak by its allocator; the host's by the framework's own allocator there, else by resident pages.
+
+    Empties `operands`: it is the last that is done with them.
+    """
+    on_host = ops.device.kind == "cpu"
+    if on_host and allocator_peak is not None:
+        return Memory(
+            device_peak_bytes=None,
+            host_peak_bytes=allocator_peak,
+            compiled_temp_bytes=compiled.temp_bytes,
+            source="peak of the framework's own allocator on the host",
+        )
+    held = peak.measure(compiled.call, operands, ops.wait)
+    return Memory(
+        device_peak_bytes=allocator_peak,
+        host_peak_bytes=None if held is None else held.peak_bytes,
+        compiled_temp_bytes=compiled.temp_bytes,
+        source=peak.source if allocator_peak is None else f"allocator of {ops.device}; host: {peak.source}",
+        framework_bytes=None if held is None else held.framework_bytes,
     )
 
 
