@@ -204,6 +204,20 @@ def compare(
 
 
 @cli.command()
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, metavar="SITE", type=click.Path(path_type=Path), help="Folder to make.")
+def leaderboard(folders: tuple[Path, ...], output: Path) -> None:
+    """Build the static site of every submission in the folders DIR: boards, machines, history, feed.
+
+    A submission is a results folder, at any depth. What `validate` refuses is listed with its reasons and ranked
+    nowhere. The same records make the same bytes; copy the folder to publish it.
+    """
+    from harness import leaderboard_command
+
+    sys.exit(leaderboard_command.build(folders, output))
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
     """Say what is installed, what is missing, and the command that mends it."""
