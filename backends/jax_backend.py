@@ -163,6 +163,9 @@ class JaxOps(Ops):
     def sparse_matmul(self, a: Matrix, b: Array) -> Array:
         return self._sparse.matmul(a, b)
 
+    def sparse_matmul_transposed(self, a: Matrix, b: Array) -> Array:
+        return self._sparse.matmul_transposed(a, b)
+
     def sparse_values(self, a: Matrix) -> Array:
         return a.data
 

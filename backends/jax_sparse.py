@@ -45,6 +45,13 @@ def matmul(a: Matrix, b: Array) -> Array:
     return product(a, b, dimension_numbers=PRODUCT)
 
 
+def matmul_transposed(a: Matrix, b: Array) -> Array:
+    """aᵀ (K×M) · b (M×N); `BCSR` has no kernel for it and would run the `BCOO` product."""
+    if isinstance(a, sparse.BCSR):
+        raise Unsupported("JAX's CSR kernel does not multiply transposed and its COO product would run: convert both")
+    return sparse.bcoo_dot_general(a, b, dimension_numbers=(((0,), (0,)), ((), ())))
+
+
 def with_values(a: Matrix, values: Array) -> Matrix:
     """The same index arrays with other values."""
     if isinstance(a, sparse.BCSR):

@@ -146,6 +146,9 @@ class NumpyOps(Ops):
     def sparse_matmul(self, a: Matrix, b: Array) -> Array:
         return a @ b
 
+    def sparse_matmul_transposed(self, a: Matrix, b: Array) -> Array:
+        return a.T @ b
+
     def sparse_values(self, a: Matrix) -> Array:
         return a.data
 

@@ -231,6 +231,10 @@ class Ops(ABC):
         """a (M×K, sparse) · b (K×N, dense) → (M×N, dense)."""
 
     @abstractmethod
+    def sparse_matmul_transposed(self, a: Matrix, b: Array) -> Array:
+        """aᵀ · b of a sparse a (M×K) and dense b (M×N) → (K×N), without building aᵀ; Unsupported where it has none."""
+
+    @abstractmethod
     def sparse_values(self, a: Matrix) -> Array:
         """The stored values, in the order of the CSR it was made from: (nnz,), or (blocks, b, b) for `bsr`."""
 

@@ -61,14 +61,16 @@ class Sparse:
             return CooMatrix(values, a.coordinates, a.shape)
         return CsrMatrix(self._csr(values, a.coordinates, a.shape), values, a.coordinates, a.shape)
 
-    def matmul(self, a: CsrMatrix | CooMatrix, b: Array) -> Array:
-        """a (M×K) · b (K×N) → (M×N)."""
+    def matmul(self, a: CsrMatrix | CooMatrix, b: Array, transposed: bool = False) -> Array:
+        """a (M×K) · b (K×N) → (M×N); `transposed`, aᵀ · b (M×N) → (K×N)."""
         if isinstance(a, CooMatrix):
             shape = self._ints(a.shape, "int64")
-            return self._raw.SparseTensorDenseMatMul(a_indices=a.coordinates, a_values=a.values, a_shape=shape, b=b)
+            return self._raw.SparseTensorDenseMatMul(
+                a_indices=a.coordinates, a_values=a.values, a_shape=shape, b=b, adjoint_a=transposed
+            )
         if not self._tf.executing_eagerly():
             _describe(self._tf, a)
-        return self._raw.SparseMatrixMatMul(a=a.matrix, b=b)
+        return self._raw.SparseMatrixMatMul(a=a.matrix, b=b, transpose_a=transposed)
 
     def segment_sum(self, x: Array, segment_ids: Array, num_segments: int, xla: bool) -> Array:
         """Sum of the rows of each segment, (num_segments, …).

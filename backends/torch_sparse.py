@@ -117,6 +117,16 @@ def matmul(a: Matrix, b: Array) -> Array:
         raise refusal(error) from error
 
 
+def matmul_transposed(a: Matrix, b: Array) -> Array:
+    """aᵀ (K×M) · b (M×N): a CSR transposed is a CSC, and a CSC a CSR, without a copy."""
+    if isinstance(a, Bag):
+        raise Unsupported("an embedding_bag sums over rows only: make one of the transpose")
+    try:
+        return torch.mm((a.tensor if isinstance(a, Csc) else a).t(), b)
+    except RuntimeError as error:
+        raise refusal(error) from error
+
+
 def values(a: Matrix) -> Array:
     """Stored values, in the order of the CSR; blocks (blocks, b, b) of BSR."""
     if isinstance(a, Bag):

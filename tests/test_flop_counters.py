@@ -144,7 +144,7 @@ TORCH_DIFFERS = {
     },  # 1 and 2
     **{
         ("unstructured_sparse", "train_step", f): (lambda p, x: 3 * _dense(p))
-        for f in ("csr_dense_sample", "autodiff_csr", "autodiff_coo", "masked_dense")
+        for f in ("csr_dense_sample", "csr_transposing", "autodiff_csr", "autodiff_coo", "masked_dense")
     },  # 1
     **{
         ("unstructured_sparse", "train_step", f): _NOTHING for f in ("bag_gather", "autodiff_bag", "gather_segment")

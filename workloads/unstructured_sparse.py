@@ -193,6 +193,10 @@ WORKLOAD = Workload(
                 "csr",
                 "dense",
             ),
+            "csr_transposing": scattered.transposing_step(
+                "csr_dense_sample, but ∂B is a product with the one matrix transposed: 0.93 of it in tensorflow graph",
+                "csr",
+            ),
             "coo": scattered.native_step("COO products, the framework's own sampled product: jax 7.7", "coo", "native"),
             "bag_gather": scattered.native_step(
                 "embedding bags; the gradient of A gathered: torch 0.39 fused, 4.0 eager", "bag", "gather"

@@ -154,6 +154,23 @@ def native_step(note: str, format: str, sampling: str) -> Formulation:
     )
 
 
+def transposing_step(note: str, format: str) -> Formulation:
+    """As `native_step` with sampling `dense`, but ∂B is a product with the transpose of the one matrix that is made."""
+
+    def rest(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+        pattern = pattern_of(x, params)
+        return [ops.sparse(host_csr(x, params), format), *(ops.asarray(v) for v in _flat(pattern))]
+
+    def products(ops: Ops, params: Params, a: Matrix, flat: Array) -> Products:
+        return Products(
+            lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
+            _sampled_dense(ops, a, flat),
+            lambda values, dy: ops.sparse_matmul_transposed(ops.sparse_with_values(a, values), dy),
+        )
+
+    return sparse.train_step(note, lambda x, params: x["a"], rest, products)
+
+
 def autodiff_step(note: str, format: str) -> Formulation:
     """A train step that the framework differentiates through its own product in `format`."""
     return sparse.autodiff_step(
