@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,6 +63,19 @@ class Ahead(Ops, ABC):
         raise Unsupported(f"{self.device} is compiled for and not run: there is no callable to time")
 
 
+def precision() -> str:
+    """How float32 products are made, the same in every framework: `default` or `highest`, by HWLOTTERY_TPU_PRECISION.
+
+    `default` is the chip's own and what TPU programs run with: operands rounded to bfloat16, sums in float32. `highest`
+    is true float32 in six such passes, as the frameworks are told where they run; its programs take six times as long
+    to compile. ValueError for another.
+    """
+    asked = os.environ.get("HWLOTTERY_TPU_PRECISION", "default")
+    if asked not in ("default", "highest"):
+        raise ValueError(f"HWLOTTERY_TPU_PRECISION must be default or highest, found {asked!r}")
+    return asked
+
+
 def environ() -> dict[str, str]:
     """What libtpu and JAX read before they are loaded: no questions to a metadata server, no log files, no TPU."""
     return {
@@ -85,7 +99,7 @@ class Chip:
         if why is not None:
             raise Unsupported(why)
         jax = importlib.import_module("jax")
-        jax.config.update("jax_default_matmul_precision", "highest")  # float32 is float32, as where it is run
+        jax.config.update("jax_default_matmul_precision", precision())
         jax.config.update("jax_enable_compilation_cache", False)  # a compiled program of another run says no seconds
         with route("libtpu's description of a chip", "jax", "libtpu"):
             topologies = importlib.import_module("jax.experimental.topologies")

@@ -20,7 +20,7 @@ class JaxAotOps(Ahead, JaxOps):
     route = "jax.jit"
 
     def __init__(self, device: Device) -> None:
-        JaxOps.__init__(self, Device("cpu"))
+        JaxOps.__init__(self, Device("cpu"))  # sets a precision of its own, which the chip replaces
         self.device = device
         self._chip = Chip(device)
 

@@ -11,7 +11,7 @@ import importlib
 import time
 from collections.abc import Callable, Sequence
 
-from backends.aot import Ahead, Chip, Program, route, versions
+from backends.aot import Ahead, Chip, Program, precision, route, versions
 from backends.ops import Array, Device, Matrix, Scalar
 from backends.tensorflow_backend import TensorflowOps
 from backends.tensorflow_calls import refusal
@@ -26,6 +26,8 @@ class TensorflowAotOps(Ahead, TensorflowOps):
         TensorflowOps.__init__(self, Device("cpu"))
         self.device = device
         self._chip = Chip(device)
+        # TensorFlow marks every product `highest`, unless it may round where the hardware likes to.
+        self._tf.config.experimental.enable_tensor_float_32_execution(precision() == "default")
 
     def program(self, fn: Callable[..., tuple[Array, ...]], operands: Sequence[Array | Matrix]) -> Program:
         """Traced and lowered by TensorFlow, whose refusals are its own; then compiled by libtpu."""
@@ -49,6 +51,7 @@ class TensorflowAotOps(Ahead, TensorflowOps):
         return serialized
 
     def settings(self) -> dict[str, Scalar]:
-        """Versions, and whether products may be rounded (TensorFlow marks them `highest` where they may not)."""
-        tf32 = bool(self._tf.config.experimental.tensor_float_32_execution_enabled())
-        return {**versions("tensorflow", "jax", "jaxlib", "libtpu"), "tf32": tf32}
+        """Versions, and the precision of products."""
+        rounded = self._tf.config.experimental.tensor_float_32_execution_enabled()
+        found = versions("tensorflow", "jax", "jaxlib", "libtpu")
+        return {**found, "matmul_precision": "default" if rounded else "highest"}
