@@ -6,6 +6,7 @@ Energy is ranked apart for each source. What was compiled and not run never come
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -106,7 +107,7 @@ def boards(current: Sequence[Held]) -> dict[str, list[Board]]:
         if not is_calibration(entry):
             by_board[entry.board].append((one, entry))
     out: dict[str, list[Board]] = defaultdict(list)
-    for key, held in sorted(by_board.items()):
+    for key, held in sorted(by_board.items(), key=lambda item: [_natural(part) for part in item[0]]):
         workload, point, mode, dtype, twin = key
         out[workload].append(
             Board(
@@ -120,6 +121,12 @@ def boards(current: Sequence[Held]) -> dict[str, list[Board]]:
             )
         )
     return dict(out)
+
+
+def _natural(text: str) -> list[tuple[bool, float, str]]:
+    """So that block=8 comes before block=16."""
+    parts = re.split(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)", text)
+    return [(True, float(p), "") if k % 2 else (False, 0.0, p) for k, p in enumerate(parts)]
 
 
 def _by_name(held: Held) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,8 @@ import msgspec
 
 from backends.ops import Scalar
 from harness import estimates_text
-from harness.estimates import EstimateRow
+from harness.estimates import EstimateRow, is_estimated
+from harness.record import Record
 from harness.store import RunInfo
 from harness.table import Against, Row, Summary
 from harness.wording import Where, footer, outcome_cell
@@ -139,8 +141,24 @@ def utc(text: str | None) -> str | None:
         return None
 
 
+def accelerators(records: Iterable[Record]) -> dict[str, Scalar]:
+    """What else than the processor the cases ran on, by the name that the driver or framework gives it.
+
+    A submission whose GPU or TPU is known by no name is of another machine than any whose is.
+    """
+    names: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        device = record.case.device
+        if device != "cpu" and not is_estimated(record):
+            said = record.settings.get("gpu") or record.settings.get("device_kind")
+            names[device] |= {str(said)} if said else set()
+    found = Counter(min(said, default=f"{device.partition(':')[0]} without a name") for device, said in names.items())
+    text = ", ".join(f"{count} × {name}" if count > 1 else name for name, count in sorted(found.items()))
+    return {"accelerators_used": text} if text else {}
+
+
 def machine_of(facts: Mapping[str, Scalar]) -> Machine:
-    """The hardware that the facts of run.json tell of."""
+    """The hardware that the facts of run.json, and those of `accelerators`, tell of."""
     known = {n: facts.get(n) for n in HARDWARE} | {n: v for n, v in facts.items() if n.startswith(HARDWARE_PREFIXES)}
     canonical = msgspec.json.encode(known, order="deterministic")
     shown = {plain(name.replace("_", " "), 40): _fact(name, value) for name, value in sorted(known.items())[:40]}
@@ -164,14 +182,16 @@ def _fact(name: str, value: Scalar) -> str:
     return plain(value)
 
 
-def submission(info: RunInfo, summary: Summary, digest: str, marks: Iterable[str]) -> Submission:
-    """The facts of an accepted submission, from its run.json and its own figures."""
+def submission(
+    info: RunInfo, records: Iterable[Record], summary: Summary, digest: str, marks: Iterable[str]
+) -> Submission:
+    """The facts of an accepted submission, from its run.json, its records and their figures."""
     rows = [row for row in summary.rows if row.principal is not None]
     hardware = {*HARDWARE, *(n for n in info.machine if n.startswith(HARDWARE_PREFIXES))}
     return Submission(
         digest=digest,
         run=plain(info.run, 80),
-        machine=machine_of(info.machine),
+        machine=machine_of(info.machine | accelerators(records)),
         started_at=utc(info.started_at),
         preset=plain(info.settings.get("preset") or "", 40),
         versions=_texts(info.versions),

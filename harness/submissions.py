@@ -121,7 +121,9 @@ def read(folder: Path, name: str) -> tuple[Submission, Summary] | Refused:
             return Refused(name=name, reasons=_reasons(report.refusals, folder))
         summary = summarise(report.run.records)
         marks = [str(mark) for mark in report.marks]
-        return submission(report.run.info, summary, digest.hexdigest(), _without(marks, folder)), summary
+        return submission(
+            report.run.info, report.run.records, summary, digest.hexdigest(), _without(marks, folder)
+        ), summary
     except (Exception, RecursionError) as error:  # one bad file must not stop a thousand good ones
         words = _without([f"reading it failed: {type(error).__name__}: {error}"], folder)
         return Refused(name=name, reasons=[plain(word, 600) for word in words])

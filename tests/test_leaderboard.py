@@ -143,6 +143,26 @@ def test_another_system_or_load_is_the_same_hardware():
     assert machine_of(HARDWARE).slug == machine_of(HARDWARE | {"os": "Linux 7", "load_1min": 9.0}).slug
 
 
+def test_the_accelerator_that_the_cases_ran_on_is_hardware():
+    def on(digest, gpu, device="cuda:0"):
+        records = [
+            msgspec.structs.replace(r, settings={} if gpu is None else {"gpu": gpu}) for r in pair(FAST, device=device)
+        ]
+        return taken(digest, records)
+
+    several = [on("a", "card A"), on("b", "card B"), on("c", None), on("d", None, "cpu"), on("e", "card A")]
+    titles = [one.machine.title.partition("16 GiB")[2] for one in several]
+    assert titles == [" · card A", " · card B", " · cuda without a name", "", " · card A"]
+    assert len({one.machine.slug for one in several}) == 4
+
+
+def test_points_are_in_the_order_of_their_numbers():
+    shapes = [{"m": 8, "k": 8, "n": n} for n in (16, 8, 128, 1)]
+    records = [r for s in shapes for r in pair(FAST, params=s, twins=[twin_ref(params=s)])]
+    boards = board_of(taken("a", records)).boards["unstructured_sparse"]
+    assert [one.point.rpartition("=")[2] for one in boards] == ["1", "8", "16", "128"]
+
+
 def test_equal_hardware_is_shown_together_and_every_submission_stays():
     old = taken("a", pair(FAST, run="r1"), started_at="2026-11-01T10:00:00Z")
     new = taken("b", pair(SLOW, run="r2"), started_at="2026-11-02T10:00:00Z")
