@@ -41,9 +41,21 @@ def select(tf: Any, device: Device) -> str:
         if tf.config.get_visible_devices(other) != visible:
             tf.config.set_visible_devices(visible, other)
     name = f"/{kind}:0"
-    if kind == "TPU":  # the default device is a GPU or the host, never a TPU; the scope holds for the whole thread
+    if kind == "TPU":
+        _initialise(tf)
+        # the default device is a GPU or the host, never a TPU; the scope holds for the whole thread
         tf.device(name).__enter__()
     return name
+
+
+def _initialise(tf: Any) -> None:
+    """Start this host's TPU system, without which there is a physical device and no logical one. Never run on one."""
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except Exception as error:
+        words = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise Unsupported(f"TensorFlow could not start the TPU of this host: {words}") from error
 
 
 def _absent(tf: Any, name: str) -> str:

@@ -8,7 +8,6 @@ own, which import PyTorch at their top; this one imports it when a device is ope
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import aot
+from backends import aot, torch_accelerator
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
@@ -83,6 +82,8 @@ class TorchOps(Ops):
         # On the CPU every operator returns when it is done. A synchronised device has finished all of its streams.
         if self.device.kind == "cuda":
             torch.cuda.synchronize(self._torch_device)
+        elif self.device.kind == "tpu":
+            torch_accelerator.wait(torch, self._torch_device, outputs)
 
     # -- array API standard -----------------------------------------------------------------------------------------
     def astype(self, x: Array, dtype: str) -> Array:
@@ -291,8 +292,12 @@ class TorchOps(Ops):
     def reset_peak_bytes(self) -> None:
         if self.device.kind == "cuda":
             torch.cuda.reset_peak_memory_stats(self._torch_device)
+        elif self.device.kind == "tpu":
+            torch_accelerator.reset_peak_bytes(torch, self._torch_device)
 
     def device_peak_bytes(self) -> int | None:
+        if self.device.kind == "tpu":
+            return torch_accelerator.peak_bytes(torch, self._torch_device)
         if self.device.kind != "cuda":
             return None
         flush = 0 if self._flush is None else FLUSH_BYTES
@@ -320,10 +325,8 @@ def _detached(tree: Any) -> Any:
 
 def _opened(device: Device) -> Any:
     """The torch.device, once it holds a tensor; Unsupported with PyTorch's words where it cannot."""
-    if device.kind not in ("cpu", "cuda"):
-        found = importlib.util.find_spec("torch_tpu") is not None
-        why = "and this adapter has no path through it" if found else "and no module named 'torch_tpu' is installed"
-        raise Unsupported(f"PyTorch reaches {device} through the package torch_tpu only, {why}")
+    if device.kind == "tpu":
+        return torch_accelerator.opened(torch, device)
     try:
         target = torch.device(device.kind, device.index) if device.kind == "cuda" else torch.device("cpu")
         torch.zeros(1, device=target)
@@ -347,8 +350,14 @@ def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
 
 
 def _devices() -> Sequence[Device]:
-    cuda = importlib.import_module("torch").cuda
-    return (Device("cpu"), *(Device("cuda", i) for i in range(cuda.device_count() if cuda.is_available() else 0)))
+    torch = importlib.import_module("torch")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    tpus = torch_accelerator.count(torch)
+    return (
+        Device("cpu"),
+        *(Device("cuda", i) for i in range(gpus)),
+        *(Device("tpu", i) for i in range(tpus)),
+    )
 
 
 def _open(device: Device) -> Ops:

@@ -95,7 +95,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert found.returncode == 0, found.stderr
 
 
-@pytest.mark.parametrize(("device", "words"), [("cuda:63", "cuda"), ("tpu", "torch_tpu"), ("tpu-aot:v5e", "torch_tpu")])
+@pytest.mark.parametrize(("device", "words"), [("cuda:63", "cuda"), ("tpu", "torch_tpu")])
 def test_an_absent_device_is_refused_in_words(device, words):
     """A device that is not here is Unsupported and the message names it."""
     with pytest.raises(Unsupported, match=words):
