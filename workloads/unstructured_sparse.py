@@ -204,8 +204,12 @@ WORKLOAD = Workload(
             "bag_dense_sample": scattered.native_step(
                 "embedding bags; the gradient of A dense, then taken: torch 0.56", "bag", "dense"
             ),
-            "autodiff_csr": scattered.autodiff_step("CSR product, the framework's own differentiation", "csr"),
-            "autodiff_coo": scattered.autodiff_step("COO product, the framework's own differentiation", "coo"),
+            "autodiff_csr": scattered.autodiff_step(
+                "CSR product, the framework's own differentiation; PyTorch's forms the gradient of A dense", "csr"
+            ),
+            "autodiff_coo": scattered.autodiff_step(
+                "COO product, the framework's own differentiation; PyTorch's forms the gradient of A dense", "coo"
+            ),
             "autodiff_bag": scattered.autodiff_step("embedding bags, the framework's own differentiation", "bag"),
             "gather_segment": sparse.train_step(
                 "gathered rows and segment sums in every product: torch 0.77 fused, jax 11, tensorflow 6.8",
