@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 
 from backends.ops import Backend, Scalar
+from harness import machine_readers as readers
+from harness import machine_state
 
 
 def facts() -> dict[str, Scalar]:
@@ -21,33 +23,37 @@ def facts() -> dict[str, Scalar]:
         "architecture": platform.machine(),
         "cores_physical": psutil.cpu_count(logical=False),
         "cores_logical": psutil.cpu_count(),
-        "cores_usable": len(os.sched_getaffinity(0)),
+        "cores_usable": usable_cores(),
+        "quota_cores": readers.quota_cores(readers.cgroups("")),
         "memory_bytes": psutil.virtual_memory().total,
+        "memory_limit_bytes": readers.memory_limit(readers.cgroups("")),
         "swap_bytes": psutil.swap_memory().total,
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "virtual_machine": _hypervisor(),
-        "frequency_governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "frequency_governor": readers.text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     }
 
 
 def state() -> dict[str, Scalar]:
-    """What changes from minute to minute: load by everybody and free memory."""
+    """What changes from minute to minute: free memory, and everything that `machine_state.read` reads."""
     return {
-        "load_1min": round(os.getloadavg()[0], 2),
         "memory_available_bytes": psutil.virtual_memory().available,
         "swap_used_bytes": psutil.swap_memory().used,
+        **machine_state.read(),
     }
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on; all of them where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_limit_bytes() -> int:
     """Nine tenths of what can still be had here: free memory, or the container's limit where that is lower."""
-    limits = [psutil.virtual_memory().available]
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = _read(name)
-        if text is not None and text.isdecimal():
-            limits.append(int(text))
-    return int(0.9 * min(limits))
+    available = psutil.virtual_memory().available
+    limit = readers.memory_limit(readers.cgroups(""))
+    return int(0.9 * (available if limit is None else min(available, limit)))
 
 
 def versions(backends: list[Backend]) -> dict[str, str]:
@@ -75,18 +81,11 @@ def sources() -> dict[str, str]:
 
 
 def _cpu_model() -> str | None:
-    text = _read("/proc/cpuinfo") or ""
+    text = readers.text("/proc/cpuinfo") or ""
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return found.group(1).strip() if found else platform.processor() or None
 
 
 def _hypervisor() -> bool | None:
-    text = _read("/proc/cpuinfo")
+    text = readers.text("/proc/cpuinfo")
     return None if text is None else re.search(r"^flags\s*:.*\bhypervisor\b", text, re.MULTILINE) is not None
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None
