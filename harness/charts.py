@@ -93,11 +93,16 @@ def heat_maps(drawer: Drawer) -> Iterator[Chart]:
 def _heat(drawer: Drawer, row: Row, one: Against | None) -> dict[str, Any]:
     tax = one.tax if one else None
     tie = " ≈" if one and one.verdict == "tie" else ""
-    text = f"{significant(tax)}{tie}" if tax is not None else (row.outcome if row.path is None else "no twin")
+    text = f"{significant(tax)}{tie}" if tax is not None else (_worst(row) if row.path is None else "no twin")
     level = palette.tax_level(tax)
     return drawer.facts(row) | {
         "level": None if level is None else _LEVELS[level], "text": text, "outcome": outcome_cell(row),
     }  # fmt: skip
+
+
+def _worst(row: Row) -> str:
+    """The outcome of a row without an ok path, its count left out: `unsupported`."""
+    return row.outcome.partition(" ")[0]
 
 
 # -- break-even --------------------------------------------------------------------------------------------------------

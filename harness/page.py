@@ -12,12 +12,15 @@ from functools import cache
 from itertools import groupby, pairwise
 from typing import Any
 
+from msgspec.structs import replace
+
 from harness import markup, page_tables, palette
 from harness.charts import charts
 from harness.details import Index, details
 from harness.drawing import DARK, LIGHT, Chart, log_axis
 from harness.pictures import converter
 from harness.report import Published
+from harness.sections import sections
 from harness.table import Summary
 from harness.wording import (
     NO_IDEA,
@@ -26,11 +29,11 @@ from harness.wording import (
     UNKNOWN,
     Where,
     footer,
-    point_cell,
 )
 
 PAGE_BYTES = 6_000_000  # of the whole file; a larger one is slow to open and refused by mail
 _DETAILS_LEAST = 400_000
+_SHOWN_ABOVE = ("Ideas against their dense twin", "Against their other twins", "Dense twins")
 _OPEN_GROUPS = 3  # groups of charts that are open at first
 
 
@@ -112,7 +115,7 @@ def _facts(published: Published, index: Index, made: Sequence[Chart]) -> dict[st
             (name, _captioned(of)) for name, of in grouped
         ],
         "open_groups": _OPEN_GROUPS,
-        "amortisation": _amortisation(summary, where),
+        "sections": [one for one in sections(replace(summary, all_points=True)) if one.title not in _SHOWN_ABOVE],
         "notes": footer(summary) if summary.records else [],
         "runs": [
             {
@@ -150,22 +153,3 @@ def _tiles(summary: Summary) -> list[tuple[str, str]]:
         (str(len(places)), "backends and devices"),
     ]
     return tiles if summary.noise is None else [*tiles, (f"{summary.noise:.0%}", "A/A noise")]
-
-
-def _amortisation(summary: Summary, where: Where) -> list[dict[str, Any]]:
-    known = {(row.workload, row.point, row.mode): point_cell(row) for row in (*summary.rows, *summary.dense)}
-    return [
-        {
-            "texts": [
-                one.workload,
-                known.get((one.workload, one.point, one.mode), f"{one.point}, {one.mode}"),
-                f"{one.backend} {one.device}{where.run(one.run)}",
-                one.kind + (f" ({one.cache} cache)" if one.kind == "compile" and one.cache else ""),
-                one.path,
-                one.against,
-            ],
-            "calls": "never" if one.calls is None else str(one.calls),
-            "value": "never" if one.calls is None else one.calls,
-        }
-        for one in summary.amortisation
-    ]

@@ -137,8 +137,14 @@ def line(row: Row, where: Where, index: Index) -> dict[str, Any]:
         *([_text(where.runs[row.run], kind="nowrap")] if len(where.runs) > 1 else []),
         _text(row.path or "", kind="nowrap", below=(f"{row.tied} tied",) if row.tied else ()),
         _number(time_cell(row), row.time_s),
-        _number(speed_up_cell(one), one.speed_up if one else None, [f"{a.kind}: {speed_up_cell(a)}" for a in others]),
-        _number(tax_cell(one), one.tax if one else None, [f"{a.kind}: {tax_cell(a)}" for a in others]),
+        _number(
+            speed_up_cell(one),
+            one.speed_up if one else None,
+            [text for a in others for text in (f"{a.kind}:", speed_up_cell(a))],
+        ),
+        _number(
+            tax_cell(one), one.tax if one else None, [text for a in others for text in (f"{a.kind}:", tax_cell(a))]
+        ),
         _number(memory_cell(row), row.memory_bytes),
         _number(energy_cell(row), row.energy_j),
         _number(share_cell(row), row.roofline_share),

@@ -12,7 +12,7 @@ from bisect import bisect_right
 # A tax below the first step has level 0, from the last one up the highest level. 0.8 to 1.25 is neutral.
 TAX_STEPS = (0.25, 0.5, 0.8, 1.25, 2.0, 4.0, 8.0, 16.0)
 TAX_LIGHT = ("#2c6fb3", "#6ba3d6", "#b5d3ec", "#f1efe9", "#fde3c0", "#fbc68a", "#f2a04e", "#d9761b", "#a94f06")
-TAX_DARK = ("#7db8ee", "#3f83c0", "#27506f", "#3a3d42", "#584227", "#7d5420", "#a96a1c", "#d98a35", "#ffb86b")
+TAX_DARK = ("#7db8ee", "#3272ad", "#27506f", "#3a3d42", "#584227", "#7d5420", "#97590f", "#d98a35", "#ffb86b")
 # Of the two inks, the one that stands out from the level's colour.
 TAX_INK_LIGHT = ("#fff", "#111", "#111", "#111", "#111", "#111", "#111", "#111", "#fff")
 TAX_INK_DARK = ("#111", "#fff", "#fff", "#fff", "#fff", "#fff", "#fff", "#111", "#111")

@@ -10,7 +10,7 @@ from typing import Any
 from harness.details import thinned
 from harness.drawing import TWIN, Chart, Drawer, Spec, Values, drawing, hued, log_axis, tooltip
 from harness.metrics import CEILING_STREAM, Ceiling
-from harness.statistics import process_centres
+from harness.statistics import counted, process_centres
 from harness.table import Row
 from harness.wording import energy_cell, memory_cell, quantity, share_cell, significant
 
@@ -239,10 +239,11 @@ def distributions(drawer: Drawer) -> Iterator[Chart]:
             facts = drawer.facts(row)
             name = f"{facts['where']}: {facts['what'].removeprefix(workload).strip()[1:-1]}"
             shared = {"case": name, "where": facts["where"]}
-            samples = sorted(s for process in time.samples_s for s in process)
+            processes = [process for _, process in counted(time)]
+            samples = sorted(s for process in processes for s in process)
             marks += [shared | {"value": round(s / row.time_s, 4)} for s in thinned(samples, _MOST_SAMPLES)]
             spans.append(facts | shared | _span(row, row.time_s))
-            spans[-1]["processes"] = ", ".join(quantity(s, "s") for s in process_centres(time.samples_s))
+            spans[-1]["processes"] = ", ".join(quantity(s, "s") for s in process_centres(processes))
         order = [span["case"] for span in spans]
         y = {
             "field": "case",

@@ -59,11 +59,7 @@ def browser(size=DESKTOP, *, dark=False, reduced_motion=True):
         driver = webdriver.Chrome(options=options, service=service)
         try:
             resize(driver, size)
-            features = [
-                {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
-                {"name": "prefers-reduced-motion", "value": "reduce" if reduced_motion else "no-preference"},
-            ]
-            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+            colours(driver, dark=dark, reduced_motion=reduced_motion)
             yield driver
         finally:
             driver.quit()
@@ -75,10 +71,13 @@ def resize(driver, size):
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def colours(driver, *, dark):
-    """Change the reader's colour scheme while the page is open."""
-    value = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": value})
+def colours(driver, *, dark, reduced_motion=True):
+    """Change the reader's colour scheme and wish for motion while the page is open."""
+    features = [
+        {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+        {"name": "prefers-reduced-motion", "value": "reduce" if reduced_motion else "no-preference"},
+    ]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def complaints(driver):

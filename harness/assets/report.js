@@ -108,7 +108,9 @@
 
   function samples(record) {
     const values = [];
-    record.time.samples_s.forEach((process, p) => process.forEach((seconds, n) => values.push({ n: n + 1, seconds, process: `${p + 1}` })));
+    const rounds = record.time.trials.map((trial) => trial.round);
+    const name = (p) => (rounds[p] === 0 && rounds.some((round) => round > 0) ? `${p + 1} (survey)` : `${p + 1}`);
+    record.time.samples_s.forEach((process, p) => process.forEach((seconds, n) => values.push({ n: n + 1, seconds, process: name(p) })));
     const kept = records().samples_kept;
     const place = make("div", { class: "canvas", role: "img", "aria-label": `${values.length} samples in the order of measurement` });
     const spec = { ...drawings().samples, data: { values } };

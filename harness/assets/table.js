@@ -83,10 +83,8 @@
   }
 
   for (const form of document.querySelectorAll("form.filters")) {
-    let waiting = 0;
-    const soon = () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => filter(form)); };
-    form.addEventListener("input", soon);
-    form.addEventListener("reset", () => setTimeout(soon));
+    for (const kind of ["input", "change"]) form.addEventListener(kind, () => filter(form));
+    form.addEventListener("reset", () => setTimeout(() => filter(form)));
     form.addEventListener("submit", (event) => event.preventDefault());
     filter(form);
   }
