@@ -4,6 +4,11 @@ The `pred` loss of Nøkland and Eidnes: hidden layer l, h_l = relu(W_l·h_{l−1
 trained by softmax cross-entropy; the gradient of that loss goes to W_l and Q_l and stops at h_{l−1}. The classifier of
 a convolution reads its map average-pooled to at most 2048 values. There is no output layer behind the hidden ones:
 the last local classifier answers, and `forward` is that inference. No biases and no batch norm.
+
+What it saves is memory, since an activation may go once its layer has learnt. Peak of a step of `mlp8`, 256 units a
+layer, 8192 images, over the best of back-propagation in the same execution: 0.65 in JAX compiled, 0.5 in TensorFlow
+eager and compiled; PyTorch eager stays below 0.8 (tests/test_memory_of_learning.py). It does not where one
+differentiation spans all layers: `joint` in TensorFlow eager takes 1.4, for its tape keeps every activation.
 """
 
 from __future__ import annotations

@@ -79,6 +79,8 @@ def work(params: Params, mode: Mode, itemsize: int, *, values: int, indices: int
         ∂B = Aᵀ·∂Y        reads A and ∂Y, writes ∂B                    S + e(KN + MN)
         A −= lr·∂A        reads values and ∂A, writes values           3e·values
 
+    Held against the frameworks' counters in tests/test_flop_counters.py: FlopCounterMode takes a sparse `mm` for the
+    dense one and does not see gathers, segment sums, `mv`, `embedding_bag`; XLA cannot see into its CSR custom call.
     As for the dense twin, the target and the loss are not counted. Alive at once: A, B and Y; in a step ∂A and ∂B too.
     """
     m, k, n = shape(params)
