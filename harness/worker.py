@@ -18,7 +18,7 @@ import numpy as np
 
 from backends.discovery import backends
 from backends.ops import Backend, Compiled, Device, HostArray, Matrix, Ops, Scalar, Unsupported
-from harness import energy, estimate, outcome
+from harness import energy, estimate, gpu, outcome
 from harness.heat import Alone, Turn
 from harness.job import CaseJob, DataJob, Job, Measured
 from harness.measure import sample, settle
@@ -39,7 +39,8 @@ def answer(job: Job, phase_file: Path, turn: Turn | None = None) -> Measured:
 
     try:
         if isinstance(job, CaseJob):
-            return _case(job, phase, turn or Alone())
+            with gpu.alone(Device.parse(job.case.device), phase):
+                return _case(job, phase, turn or Alone())
         if isinstance(job, DataJob):
             return _data(job, phase)
         return _devices()
@@ -153,17 +154,22 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     turn.ready()
     phase("measuring")
     traces = compiled.traces()
+    itemsize = {"float64": 8, "float32": 4}.get(case.dtype, 2)
+    conditions = gpu.Conditions(ops, workload.work(case.params, case.mode, itemsize).live_bytes)
     ops.reset_peak_bytes()
-    window = sample(compiled.call, operands, ops.wait, job.sampling, turn)
+    window = sample(
+        compiled.call, operands, ops.wait, job.sampling, turn, flush=conditions.flush, between=conditions.between
+    )
     allocator_peak = ops.device_peak_bytes()
+    kept = conditions.keep(window.samples_s)
     turn.done()
     began = time.perf_counter()
-    fallback, unwatched = _watched(compiled, operands) if job.watch else (None, {})
-    phase("measuring memory")
-    memory = _memory(ops, compiled, operands, peak, allocator_peak)
-    settled = settle(window.samples_s)
     if compiled.traces() != traces:
         return _retraced(compiled.traces() - traces, verdict)
+    fallback, watched = _watched(ops, compiled, operands) if job.watch else (None, {})
+    phase("measuring memory")
+    memory = _memory(ops, compiled, operands, peak, allocator_peak)
+    settled = settle(kept)
     trial = Trial(
         round=0,
         order=0,
@@ -196,7 +202,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
             calls=window.calls,
             memory_bytes=memory.host_peak_bytes,
         ),
-        settings=settings | unwatched,
+        settings=settings | conditions.settings() | watched,
         fallback=fallback,
     )
 
@@ -224,13 +230,18 @@ def _memory(ops: Ops, compiled: Compiled, operands: list[Matrix], peak: HostPeak
     )
 
 
-def _watched(compiled: Compiled, operands: Sequence[Matrix]) -> tuple[str | None, dict[str, Scalar]]:
-    """What ran in place of what was asked, in words; that it could not be seen is a fact too, never a failure."""
+def _watched(ops: Ops, compiled: Compiled, operands: Sequence[Matrix]) -> tuple[str | None, dict[str, Scalar]]:
+    """What ran in place of what was asked, in words, and the device's own time of a call where it has a clock.
+
+    That it could not be seen is a fact too, never a failure.
+    """
     try:
+        seconds = ops.device_s(compiled.call, operands)
+        device_clock: dict[str, Scalar] = {} if seconds is None else {"device_clock_s": seconds}
         found = compiled.fallbacks(operands)
     except Exception as error:
         return None, {"fallbacks_unknown": outcome.one_line(f"{type(error).__name__}: {error}")}
-    return "; ".join(map(str, found)) or None, {}
+    return "; ".join(map(str, found)) or None, device_clock
 
 
 def _inputs(job: CaseJob) -> dict[str, HostArray]:

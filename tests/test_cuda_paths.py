@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import time
@@ -36,6 +37,17 @@ def _backend(name):
 def test_a_gpu_that_is_not_there_is_refused_in_the_frameworks_words(name):
     with pytest.raises(Unsupported, match=r"(?i)cuda|GPU"):
         _backend(name).open(Device("cuda", 7))
+
+
+def test_jax_asked_for_a_platform_that_it_has_not_still_lists_the_host():
+    """It raises a bare AssertionError then, which says nothing to whoever asks what there is."""
+    _backend("jax")
+    code = "from backends.jax_backend import BACKEND; print([str(d) for d in BACKEND.devices()])"
+    environ = os.environ | {"JAX_PLATFORMS": "cuda"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=environ, capture_output=True, text=True
+    )
+    assert "'cpu'" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
