@@ -241,7 +241,10 @@ def _executions(backend: Backend, device: str) -> Sequence[Execution]:
 
 def _work(workload: Workload, params: Params, mode: Mode, dtype: str) -> WorkFacts:
     itemsize = {"float64": 8, "float32": 4}.get(dtype, 2)
-    work = workload.work(params, mode, itemsize)
+    try:
+        work = workload.work(params, mode, itemsize)
+    except ValueError as error:  # axes that are good each and do not go together
+        raise PlanError(str(error)) from None
     return WorkFacts(useful_flop=work.useful_flop, least_bytes=work.least_bytes, live_bytes=work.live_bytes)
 
 

@@ -93,3 +93,19 @@ def test_no_formulation_and_execution_goes_without_a_survey(preset):
             for formulation, one in workload.formulations[mode].items():
                 if any(one.applies(params) for params in points):
                     assert {e for *rest, e in found if rest == [name, mode, formulation]} >= {"eager", "compiled"}
+
+
+@pytest.mark.parametrize(
+    ("workload", "axis", "value", "words"),
+    [
+        ("block_sparse", "block", 7, "block 7 must divide both sides"),
+        ("capsule_conv", "kernel", 40, "kernel of 40 does not fit"),
+        ("dense_cnn", "side", 30, "must be a multiple of 16"),
+        ("local_update", "network", "mlp9", "must be one of mlp, mlp8"),
+    ],
+)
+def test_axes_that_do_not_go_together_are_refused_before_anything_runs(workload, axis, value, words):
+    """One sentence, by the plan."""
+    ask = plan.Ask(workloads=(workload,), axes={axis: (value,)})
+    with pytest.raises(plan.PlanError, match=words):
+        plan.cases(ask, FOUND, backends()[0])
