@@ -51,6 +51,7 @@ EXECUTIONS: Mapping[str, Callable[..., Any]] = {
     "onednn": _compiler(**{YNN: "", "xla_cpu_experimental_onednn_custom_call": True}),
     "fast-math": _compiler(**{YNN: "", "xla_cpu_enable_fast_math": True}),
 }
+PRODUCT = ("eager", "jit", "off", "individual")
 wait = jax.block_until_ready
 host = np.asarray
 
@@ -68,39 +69,39 @@ def _dot(dims):
     return lambda a, b: (lax.dot_general(a, b, ((dims[:1], dims[1:]), ((), ()))),)
 
 
-@candidate("dense_matmul", "forward")
+@candidate("dense_matmul", "forward", *PRODUCT)
 def product(x, params):
     return _dot((1, 0)), _put(x["a"], x["b"]), _y
 
 
-@candidate("dense_matmul", "forward")
+@candidate("dense_matmul", "forward", *PRODUCT)
 def product_b_transposed(x, params):
     return _dot((1, 1)), _put(x["a"], x["b"].T), _y
 
 
-@candidate("dense_matmul", "forward")
+@candidate("dense_matmul", "forward", *PRODUCT)
 def product_a_transposed(x, params):
     return _dot((0, 0)), _put(x["a"].T, x["b"]), _y
 
 
-@candidate("dense_matmul", "forward")
+@candidate("dense_matmul", "forward", *PRODUCT)
 def product_transposed(x, params):
     return _dot((1, 0)), _put(x["b"].T, x["a"].T), lambda o: {"y": o[0].T}
 
 
-@candidate("dense_matmul", "forward")
+@candidate("dense_matmul", "forward", *PRODUCT)
 def product_both_transposed(x, params):
     return _dot((0, 1)), _put(x["b"], x["a"]), lambda o: {"y": o[0].T}
 
 
-@candidate("dense_matmul", "forward")
+@candidate("dense_matmul", "forward", *PRODUCT)
 def vector(x, params):
     if params["n"] != 1:
         raise NotImplementedError("one column only")
     return lambda a, b: (a @ b,), _put(x["a"], x["b"][:, 0]), lambda o: {"y": o[0][:, None]}
 
 
-@candidate("dense_matmul", "forward")
+@candidate("dense_matmul", "forward", *PRODUCT)
 def multiply_and_sum(x, params):
     if params["n"] != 1:
         raise NotImplementedError("one column only")
@@ -126,12 +127,12 @@ def _bcsr(x, params):
     return sparse.BCSR(tuple(parts), shape=(params["m"], params["k"]), indices_sorted=True, unique_indices=True)
 
 
-@candidate("unstructured_sparse", "forward")
+@candidate("unstructured_sparse", "forward", "eager", "jit", "default")
 def csr(x, params):
     return lambda a, b: (a @ b,), [_bcsr(x, params), *_put(x["b"])], _y
 
 
-@candidate("unstructured_sparse", "forward")
+@candidate("unstructured_sparse", "forward", "eager", "jit", "default")
 def csr_vector(x, params):
     if params["n"] != 1:
         raise NotImplementedError("one column only")
@@ -142,7 +143,7 @@ def _rows(x):
     return np.repeat(np.arange(len(x["a_indptr"]) - 1, dtype=np.int32), np.diff(x["a_indptr"]))
 
 
-@candidate("unstructured_sparse", "forward")
+@candidate("unstructured_sparse", "forward", "eager", "jit", "default")
 def coo(x, params):
     indices = np.stack([_rows(x), x["a_indices"]], 1)
     a = sparse.BCOO(

@@ -517,7 +517,7 @@ def mlp_by_hand(x, params):
         for w in weights[:-1]:
             read.append(tf.nn.relu(raw.MatMul(a=read[-1], b=w)))
         loss, d = raw.SoftmaxCrossEntropyWithLogits(features=raw.MatMul(a=read[-1], b=weights[-1]), labels=target)
-        d = d / len(target)
+        d = d / params["batch"]
         updated = []
         for i in reversed(range(count)):
             updated.append(weights[i] - RATE * raw.MatMul(a=read[i], b=d, transpose_a=True))
@@ -540,7 +540,7 @@ def local_by_hand(x, params):
         for w, q in zip(parameters[:count], parameters[count:], strict=True):
             y = tf.nn.relu(raw.MatMul(a=h, b=w))
             loss, d = raw.SoftmaxCrossEntropyWithLogits(features=raw.MatMul(a=y, b=q), labels=target)
-            d = d / len(target)
+            d = d / params["batch"]
             losses.append(tf.reduce_mean(loss))
             updated_q.append(q - RATE * raw.MatMul(a=y, b=d, transpose_a=True))
             d = raw.ReluGrad(gradients=raw.MatMul(a=d, b=q, transpose_b=True), features=y)

@@ -131,7 +131,10 @@ WORKLOAD = Workload(
     inputs=inputs,
     reference=reference,
     # A third way, every convolution one product of a matrix of patches, lost a step 2.2× in JAX compiled, 2.1× in
-    # TensorFlow compiled and 4.2× in its graph, 6.7× in PyTorch eager (quarter width, CPU): it is left out.
+    # TensorFlow compiled and 4.2× in its graph, 6.7× in PyTorch eager (quarter width, CPU): it is left out. So are
+    # weight gradients by hand in JAX, as a product of patches or nine of shifted maps: 1.5×. In TensorFlow a step is
+    # fastest in the graph, whose convolutions are oneDNN's; XLA takes 1.3× as long (1.5× with its own gradient of a
+    # max-pool).
     formulations={
         "forward": {
             "nhwc": _forward("channels last", "nhwc"),
