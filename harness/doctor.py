@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
+from backends import aot
 from backends.discovery import backends
-from backends.ops import Backend, Device
+from backends.ops import TPU_CHIPS, Backend, Device
 from harness.commands import cache_folder
 from harness.job import DevicesJob
 from harness.spawn import Server, ServerError
@@ -38,7 +39,7 @@ def examine(as_json: bool) -> int:
     findings = [_framework(b) for b in found.values()]
     ready = any(f.well for f, b in zip(findings, found.values(), strict=True) if b.default)
     findings += [Finding(str(b.path), False, b.reason, "mend or remove the file") for b in (*broken, *broken_workloads)]
-    findings += [_compiler(), _clear_refs(), _energy(), _tpu()]
+    findings += [_compiler(), _clear_refs(), _energy(), _gpu(), _tpu(), _ahead()]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
     else:
@@ -86,7 +87,29 @@ def _energy() -> Finding:
     return Finding("energy", True, "no counter can be read: energy is modelled, with bounds")
 
 
+def _gpu() -> Finding:
+    return Finding("GPU", True, "these paths have never run on a GPU: no results from them are claimed")
+
+
 def _tpu() -> Finding:
     return Finding(
-        "TPU and GPU", True, "these paths have never run on a TPU or a GPU: no results from them are claimed"
+        "TPU",
+        True,
+        "the paths to one have never run on a TPU: they are written from the packages' sources and tested against "
+        "stand-ins; no results from them are claimed",
     )
+
+
+def _ahead() -> Finding:
+    """Whether programs can be compiled for a TPU that is not there, and by which frameworks."""
+    why = aot.missing(Device("tpu-aot", 0, "v5e"))
+    if why is not None:
+        return Finding("tpu-aot", False, why.partition("; try:")[0], aot.INSTALL)
+    routes = [b.title for b in backends()[0].values() if b.ahead and importlib.util.find_spec(b.module) is not None]
+    lacking = importlib.util.find_spec("torchax") is None and "PyTorch" in routes
+    found = (
+        f"libtpu {aot.versions('libtpu')['libtpu']} compiles for {', '.join(TPU_CHIPS)}; routes: {', '.join(routes)}"
+    )
+    if lacking:
+        return Finding("tpu-aot", False, f"{found}, but torchax, PyTorch's, is not installed", aot.INSTALL)
+    return Finding("tpu-aot", True, found)

@@ -244,4 +244,4 @@ def test_doctor_says_what_is_there():
         if name in os.environ.get("HWLOTTERY_REQUIRE", "").split(","):
             assert findings[title]["well"], findings[title]
             assert out.returncode == 0
-    assert "never run" in findings["TPU and GPU"]["found"]
+    assert "never run" in findings["TPU"]["found"]
