@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from harness import markup
-from harness.boards import WIDEST, Board, Standing, is_calibration
+from harness.boards import WIDEST, Board, Standing
 from harness.cells import (
     DENSE_HEADS,
     ENERGY_HEADS,
@@ -45,6 +45,7 @@ from harness.wording import READS_ESTIMATED, significant
 MARKER = ".hwlottery-site"  # says that a folder is a site of ours and may be replaced
 SHOWN = 100  # entries of a table of ranks; the file beside it has all
 PAGE = 200  # submissions on a page of the history
+FRAMEWORKS = ("torch", "jax", "tensorflow", "hwlottery")  # whose versions stand in a machine's history
 ORDER = ("standard", "quick", "full")
 
 Files = Iterator[tuple[str, bytes]]
@@ -225,7 +226,6 @@ def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Plac
     ]
     heads = (("idea", ""), *STANDING_HEADS[:2], *STANDING_HEADS[3:])
     newest = submissions[-1]
-    calibration = [e for e in newest.entries if is_calibration(e)]
     columns, history = history_table(submissions)
     return _page(
         "site_machine.html.j2",
@@ -236,8 +236,8 @@ def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Plac
         total=len(submissions),
         heads=heads,
         rows=rows,
-        calibration=calibration,
         columns=columns,
+        frameworks=FRAMEWORKS,
         history=history[: 2 * SHOWN],
     )
 
