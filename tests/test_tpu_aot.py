@@ -29,10 +29,10 @@ from workloads.discovery import workloads
 ROOT = Path(__file__).resolve().parent.parent
 V5E = "tpu-aot:v5e"
 needs_libtpu = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: tox run -e aot has it"
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: tox run has it"
 )
 needs_torchax = pytest.mark.skipif(
-    importlib.util.find_spec("torchax") is None, reason="torchax is not installed: tox run -e aot has it"
+    importlib.util.find_spec("torchax") is None, reason="torchax is not installed: tox run has it"
 )
 
 HLO = """HloModule jit_f, is_scheduled=true
@@ -269,7 +269,7 @@ def test_a_backend_without_a_route_says_so():
 def server(request, tmp_path_factory):
     """A fork server that compiles for v5e, and the folders of two workloads' inputs."""
     if request.param == "torch" and importlib.util.find_spec("torchax") is None:
-        pytest.skip("torchax is not installed: tox run -e aot has it")
+        pytest.skip("torchax is not installed: tox run has it")
     place = tmp_path_factory.mktemp("aot")
     with Server(backends()[0][request.param], Device.parse(V5E), 2, place / "cache") as server:
         yield server, place
