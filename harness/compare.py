@@ -61,7 +61,7 @@ class Only(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `compare` says: rows with what got worse first; `noise` is the larger A/A noise of the two, a share."""
+    """All that `compare` says: rows with what got worse first; `noise` is the larger noise of the two, a share."""
 
     a: str
     b: str
@@ -113,7 +113,7 @@ def compare(
 ) -> Comparison:
     """Best paths and identical cases of `b` against those of `a`, what got worse first.
 
-    `noise` is the A/A noise of both as a share; two times of a single process each are called different only when they
+    `noise` is that of both as a share, drift between heats included; two times of a single process each are called different only when they
     differ by `SINGLE` or more. `by` is the field that differs on purpose and so is no part of what is matched; where
     `differences` name the dtype or the seed, neither is that.
     """

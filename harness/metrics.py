@@ -17,8 +17,7 @@ import pandas as pd
 
 from harness.frame import point_name, rows_of
 from harness.intervals import median_intervals
-from harness.record import Record
-from harness.statistics import counted, paired_ratios
+from harness.statistics import paired_ratios
 
 GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
 _ITEMSIZE = {"float64": 8, "float32": 4}  # the rest take 2 bytes
@@ -205,32 +204,6 @@ def _against(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> tuple[dict[str
         figures["energy_ratio_low"] = _ratio(idea["energy_low_j"], twin["energy_high_j"])
         figures["energy_ratio_high"] = _ratio(idea["energy_high_j"], twin["energy_low_j"])
     return figures, rounds
-
-
-def noise_floor(records: Sequence[Record]) -> float | None:
-    """The A/A noise of the runs: how far from 1 the ratio of a case to itself came, as a share; None without controls.
-
-    Of few controls the largest is taken, of many the 95th percentile: a difference inside it is what this machine makes
-    of nothing.
-    """
-    floors = [max(ratio, 1 / ratio) - 1 for ratio in paired_floors(records)]
-    return float(np.quantile(floors, 0.95, method="higher")) if floors else None
-
-
-def paired_floors(records: Sequence[Record]) -> list[float]:
-    """For each A/A control the ratio of the case to itself, paired heat by heat as an idea is with its twin."""
-    cases = {(r.run, r.case.key, r.control): r for r in records if r.status == "ok" and r.time is not None}
-    out = []
-    for (run, key, control), record in cases.items():
-        twin = cases.get((run, key, False))
-        if control and twin is not None and record.time is not None and twin.time is not None:
-            a, b = counted(record.time), counted(twin.time)
-            ratios = paired_ratios(
-                [key for key, _ in a], [median(s) for _, s in a], [key for key, _ in b], [median(s) for _, s in b]
-            )
-            if ratios:
-                out.append(median(ratios))
-    return out
 
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,8 @@ import click
 
 from harness import plan
 from harness.errors import UserError
-from harness.metrics import noise_floor, outcome
+from harness.metrics import outcome
+from harness.noise import drift_floor, noise_floor
 from harness.record import Record
 from harness.report import FORMATS, Content, render
 from harness.store import Run, RunInfo, load
@@ -96,8 +97,9 @@ def compare(
                 "measure both under the same conditions, or add --force to see it all the same"
             )
         click.echo(f"warning: compared by --force although these differ (A / B): {said}", err=True)
-    floors = [floor for floor in map(noise_floor, sides) if floor is not None]
-    noise = max(floors, default=None)
+    # Neither runs nor backends share heats: what drifts between heats stands in their ratio too.
+    floors = [floor(side) for side in sides for floor in (noise_floor, drift_floor)]
+    noise = max((floor for floor in floors if floor is not None), default=None)
     found = comparing.compare(*sides, names=names, noise=noise, by=field, differences=differing)
     if format_ == "table":
         compare_text.show(found, everything=everything)

@@ -20,7 +20,8 @@ from harness.findings import (
 )
 from harness.frame import frame, rows_of
 from harness.intervals import none_if_nan, verdict
-from harness.metrics import CEILING_STREAM, Ceiling, Ceilings, best_paths, ceilings, comparisons, noise_floor
+from harness.metrics import CEILING_STREAM, Ceiling, Ceilings, best_paths, ceilings, comparisons
+from harness.noise import noise_floor
 from harness.portability import Cell, Failure, Portability, explain_outcomes, matrix, portability
 from harness.record import Record
 from workloads.base import Value

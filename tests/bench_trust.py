@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.metrics import paired_floors
+from harness.noise import paired_floors
 from harness.run import ROUNDS, WINDOWS
 from harness.store import load
 

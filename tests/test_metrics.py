@@ -12,7 +12,8 @@ import pytest
 from harness.findings import amortisation, break_even, lottery_shift
 from harness.frame import COLUMNS, frame, point_name
 from harness.intervals import median_interval, median_intervals, ranks, verdict
-from harness.metrics import best_paths, ceilings, comparisons, noise_floor
+from harness.metrics import best_paths, ceilings, comparisons
+from harness.noise import drift_floor, noise_floor
 from harness.portability import explain_outcomes, portability
 from harness.statistics import counted, paired_ratios
 from harness.table import main_table, summarise
@@ -430,6 +431,13 @@ def test_the_noise_floor_is_what_controls_differ_by_in_common_rounds():
     assert noise_floor([case, control]) == pytest.approx(0.1)
     assert noise_floor([case, idea([5.0], rounds=[1])]) is None
     assert summarise([case, control, idea([0.95], rounds=[1])]).noise == pytest.approx(0.1)
+
+
+def test_times_that_are_not_pairs_have_the_noise_of_the_drift_between_heats():
+    drifting = dense([1.0, 1.0, 1.2, 1.2])
+    assert drift_floor([drifting, idea([3.0, 3.0, 3.0, 3.0])]) == pytest.approx(0.2)
+    assert noise_floor([drifting]) is None
+    assert drift_floor([dense([1.0, 1.2, 1.2])]) is None, "three heats have no halves"
     assert summarise([case, control]).records == 1
 
 

@@ -1,0 +1,54 @@
+"""What the machine makes of nothing: how far a case is from itself, side by side in a heat and some minutes apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+import numpy as np
+
+from harness.record import Record
+from harness.statistics import counted, paired_ratios
+
+LEAST_HEATS = 4  # of a case, to hold the earlier ones against the later
+
+
+def noise_floor(records: Sequence[Record]) -> float | None:
+    """The A/A noise of the runs: how far from 1 the ratio of a case to itself came, as a share; None without controls.
+
+    Of few controls the largest is taken, of many the 95th percentile: a difference inside it is what this machine makes
+    of nothing.
+    """
+    floors = [max(ratio, 1 / ratio) - 1 for ratio in paired_floors(records)]
+    return float(np.quantile(floors, 0.95, method="higher")) if floors else None
+
+
+def paired_floors(records: Sequence[Record]) -> list[float]:
+    """For each A/A control the ratio of the case to itself, paired heat by heat as an idea is with its twin."""
+    cases = {(r.run, r.case.key, r.control): r for r in records if r.status == "ok" and r.time is not None}
+    out = []
+    for (run, key, control), record in cases.items():
+        twin = cases.get((run, key, False))
+        if control and twin is not None and record.time is not None and twin.time is not None:
+            a, b = counted(record.time), counted(twin.time)
+            ratios = paired_ratios(
+                [key for key, _ in a], [median(s) for _, s in a], [key for key, _ in b], [median(s) for _, s in b]
+            )
+            if ratios:
+                out.append(median(ratios))
+    return out
+
+
+def drift_floor(records: Sequence[Record]) -> float | None:
+    """How far apart a case's earlier heats lie from its later ones, as a share; None where no case has LEAST_HEATS.
+
+    The noise of times that are not taken in pairs: of two runs, or of two backends. The 95th percentile of all cases.
+    """
+    floors = []
+    for record in records:
+        if record.status == "ok" and record.time is not None and record.time.trials:
+            times = [median(samples) for _, samples in counted(record.time)]
+            if len(times) >= LEAST_HEATS:
+                ratio = median(times[: len(times) // 2]) / median(times[-(len(times) // 2) :])
+                floors.append(max(ratio, 1 / ratio) - 1)
+    return float(np.quantile(floors, 0.95, method="higher")) if floors else None
