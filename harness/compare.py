@@ -113,7 +113,8 @@ def compare(
 ) -> Comparison:
     """Best paths and identical cases of `b` against those of `a`, what got worse first.
 
-    `noise` is that of both as a share, drift between heats included; two times of a single process each are called different only when they
+    `noise` is that of both as a share, drift between heats included; two times of a single process each are called
+    different only when they
     differ by `SINGLE` or more. `by` is the field that differs on purpose and so is no part of what is matched; where
     `differences` name the dtype or the seed, neither is that.
     """

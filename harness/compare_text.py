@@ -58,7 +58,9 @@ def notes(found: Comparison, everything: bool) -> list[str]:
         if counts:
             said = ", ".join(f"{counts[v]} {v}" for v in ("broken", "slower", "tie", "faster", "unknown") if counts[v])
             lines.append(f"{'best paths' if kind == 'best path' else 'identical cases'}: {said}.")
-    noise = "no A/A control was measured" if found.noise is None else f"the noise of both, drift between heats included, is {found.noise:.0%}"
+    noise = "no A/A control was measured"
+    if found.noise is not None:
+        noise = f"the noise of both, drift between heats included, is {found.noise:.0%}"
     lines.append(
         f"tie: the interval holds 1, or the difference is inside the noise; {noise}. […] = 95 % bootstrap interval "
         "over the processes of A and of B, each resampled on its own: two runs at different times have no pairs."

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from backends.ops import Scalar
+from harness.energy_meter import Baseline
 from harness.record import Case, Energy, Estimate, FailureClass, Memory, Status, Trial, Verdict
 from workloads.base import Mode, Value
 
@@ -28,7 +29,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PowerModel(msgspec.Struct, frozen=True, kw_only=True):
-    """Watts of the modelled energy: a busy core with bounds, memory per GB. Sources stand in harness/energy.py."""
+    """Watts of the modelled energy: a busy core with bounds, memory per GB. Sources: harness/energy_model.py."""
 
     core_w: float = 12.0
     core_low_w: float = 2.8
@@ -39,6 +40,7 @@ class PowerModel(msgspec.Struct, frozen=True, kw_only=True):
 class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     """Measure one case. `data` is the folder of its inputs and reference.
 
+    `baseline` is what was measured of the device's energy before the run.
     `watch`: after the clock, look for what the framework ran in place of what was asked; once a case is enough.
     """
 
@@ -49,6 +51,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     sampling: Sampling
     power: PowerModel
     watch: bool = True
+    baseline: Baseline | None = None
 
 
 class DataJob(msgspec.Struct, frozen=True, kw_only=True, tag="data"):

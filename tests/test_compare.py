@@ -154,7 +154,7 @@ def test_markdown_shows_the_worst_first_and_leaves_out_identical_cases_that_tie(
     assert "| 1.10× [1.09, 1.11] | slower |" in best
     assert "dense_matmul" in best
     assert "dense_matmul" not in cases
-    assert "the A/A noise of both is 3%" in text
+    assert "the noise of both, drift between heats included, is 3%" in text
     assert "identical cases: 1 slower, 1 tie." in text
     assert "dense_matmul/nn" in as_markdown(_compared(_run(1.0), _run(1.1)), everything=True)
 

@@ -431,6 +431,7 @@ def test_the_noise_floor_is_what_controls_differ_by_in_common_rounds():
     assert noise_floor([case, control]) == pytest.approx(0.1)
     assert noise_floor([case, idea([5.0], rounds=[1])]) is None
     assert summarise([case, control, idea([0.95], rounds=[1])]).noise == pytest.approx(0.1)
+    assert summarise([case, control]).records == 1
 
 
 def test_times_that_are_not_pairs_have_the_noise_of_the_drift_between_heats():
@@ -438,7 +439,6 @@ def test_times_that_are_not_pairs_have_the_noise_of_the_drift_between_heats():
     assert drift_floor([drifting, idea([3.0, 3.0, 3.0, 3.0])]) == pytest.approx(0.2)
     assert noise_floor([drifting]) is None
     assert drift_floor([dense([1.0, 1.2, 1.2])]) is None, "three heats have no halves"
-    assert summarise([case, control]).records == 1
 
 
 def test_one_density_is_no_sweep():
