@@ -114,9 +114,8 @@ def compare(
     """Best paths and identical cases of `b` against those of `a`, what got worse first.
 
     `noise` is that of both as a share, drift between heats included; two times of a single process each are called
-    different only when they
-    differ by `SINGLE` or more. `by` is the field that differs on purpose and so is no part of what is matched; where
-    `differences` name the dtype or the seed, neither is that.
+    different only when they differ by `SINGLE` or more. `by` is the field that differs on purpose and so is no part of
+    what is matched; where `differences` name the dtype or the seed, neither is that.
     """
     free = {by, *(d.field for d in differences if d.field in ("dtype", "seed"))} - {None}
     sides = [frame([r for r in records if not r.control]) for records in (a, b)]
