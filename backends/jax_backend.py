@@ -192,19 +192,29 @@ class JaxOps(Ops):
     ) -> Compiled:
         if execution == "eager":
             traces = self._compile.compilations_since()
-            return Compiled(call=fn, traces=traces, fallbacks=lambda operands: self._fallbacks(fn, fn, operands))
+            return self._watched(Compiled(call=fn, traces=traces), lambda operands: self._eager(fn, operands))
         if execution != "compiled":
             raise Unsupported(f"JAX has no execution {execution!r}: it runs eager or compiled (jax.jit)")
-        compiled: Compiled = self._compile.compile(fn, args, on_cpu=self.device.kind == "cpu")
+        compiled: Compiled = self._compile.compile(fn, args, kind=self.device.kind)
         self._peaks.first = self._peak()
-        return replace(compiled, fallbacks=lambda operands: self._fallbacks(fn, compiled.call, operands))
+        return self._watched(compiled, compiled.fallbacks)
 
-    def _fallbacks(
-        self, fn: Callable[..., Any], call: Callable[..., Any], operands: Sequence[Array | Matrix]
-    ) -> Sequence[Fallback]:
+    def _eager(self, fn: Callable[..., Any], operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
         from backends import jax_fallback
 
-        return jax_fallback.of_call(fn, call, operands, self.device.kind, self._device.platform)
+        return jax_fallback.of_eager(fn, operands, self.device.kind)
+
+    def _watched(self, compiled: Compiled, program: Callable[[Sequence[Any]], Sequence[Fallback]]) -> Compiled:
+        """`compiled` with an account of its program and, off the host, of where its results are."""
+
+        def fallbacks(operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
+            from backends import jax_fallback
+
+            if self.device.kind == "cpu":
+                return program(operands)
+            return [*program(operands), *jax_fallback.of_outputs(compiled.call(*operands), self._device.platform)]
+
+        return replace(compiled, fallbacks=fallbacks)
 
     def settings(self) -> dict[str, Scalar]:
         import jaxlib

@@ -6,11 +6,13 @@ Imported by `jax_backend` when a device is opened.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
+from backends import jax_fallback
 from backends.ops import Array, Compiled, Matrix, Scalar, Unsupported
 
 COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
@@ -43,7 +45,7 @@ def compilations_since() -> Callable[[], int]:
     return lambda: _compilations - start
 
 
-def compile(fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix], *, on_cpu: bool) -> Compiled:
+def compile(fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix], *, kind: str) -> Compiled:
     """`jax.jit(fn).lower(*args).compile()`, for XLA's CPU backend the fastest of a few fusion settings.
 
     Its YNNPACK fusion is on by default. It wins 1.3–1.6× on dense products and their gradients and loses 1.3–2× on
@@ -53,10 +55,10 @@ def compile(fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]
     """
     start = time.perf_counter()
     try:
-        lowered = jax.jit(fn).lower(*args)
+        traced, lowered, said = _lowered(fn, args)
         trace_s = time.perf_counter() - start
         variants = {"default": _timed_compile(lowered, {})}
-        variants |= _offered(lowered, _candidates(lowered, on_cpu))
+        variants |= _offered(lowered, _candidates(lowered, kind == "cpu"))
     except NotImplementedError as refusal:
         raise Unsupported(_words(refusal)) from refusal
     except jax.errors.JaxRuntimeError as refusal:
@@ -73,7 +75,19 @@ def compile(fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]
         temp_bytes=None if memory is None else memory.temp_size_in_bytes,
         flags=flags,
         traces=compilations_since(),
+        fallbacks=lambda _: jax_fallback.of_program(traced.jaxpr, lowered.as_text(), said, kind),
     )
+
+
+def _lowered(fn: Callable[..., Any], args: Sequence[Array | Matrix]) -> tuple[Any, Any, list[str]]:
+    """The program as traced, the same as lowered, and what JAX said of sparse operands on the way; it is said again."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        traced = jax.jit(fn).trace(*args)
+        lowered = traced.lower()
+    for one in caught:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return traced, lowered, jax_fallback.about_sparse(caught)
 
 
 def _candidates(lowered: Any, on_cpu: bool) -> dict[str, dict[str, str]]:

@@ -29,8 +29,12 @@ def traced(fn: Callable[..., Any], operands: Sequence[Array | Matrix]) -> tuple[
         # A function of its own: a trace that comes from a cache would not warn again.
         trace = jax.jit(lambda *args: fn(*args)).trace(*operands)  # noqa: PLW0108
         text = trace.lower().as_text()
-    said = [str(w.message) for w in caught if "SparseEfficiency" in w.category.__name__]
-    return trace.jaxpr, text, said
+    return trace.jaxpr, text, about_sparse(caught)
+
+
+def about_sparse(caught: Iterable[warnings.WarningMessage]) -> list[str]:
+    """The words of those warnings by which JAX says that a sparse operation takes another way."""
+    return [str(w.message) for w in caught if "SparseEfficiency" in w.category.__name__]
 
 
 def of_program(jaxpr: Any, lowered: str, said: Iterable[str], kind: str) -> list[Fallback]:
@@ -72,9 +76,6 @@ def of_outputs(outputs: Iterable[Array], platform: str) -> list[Fallback]:
     return [Fallback("host", f"results lie on {', '.join(sorted(where | memory))} and not on {platform}")]
 
 
-def of_call(
-    fn: Callable[..., Any], call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: str, platform: str
-) -> list[Fallback]:
-    """What became of `fn` on a device of `kind`; `call` is what is timed. Traces `fn` and, off the host, calls once."""
-    found = of_program(*traced(fn, operands), kind)
-    return found if kind == "cpu" else [*found, *of_outputs(call(*operands), platform)]
+def of_eager(fn: Callable[..., Any], operands: Sequence[Array | Matrix], kind: str) -> list[Fallback]:
+    """What becomes of `fn` called eagerly, where each operation is lowered by itself as it is in the whole program."""
+    return of_program(*traced(fn, operands), kind)

@@ -293,7 +293,7 @@ class TensorflowOps(Ops):
             compile_s=compile_s,
             flags={"call": how},
             traces=lambda: int(function.experimental_get_tracing_count()) - 1,
-            fallbacks=(lambda _: tensorflow_fallback.of_function(concrete)) if compiled else self._watch(fn, "placed"),
+            fallbacks=self._watch_function(fn, concrete, compiled),
         )
 
     def _watch(self, fn: Callable[..., Any], how: str) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
@@ -302,6 +302,18 @@ class TensorflowOps(Ops):
             return tensorflow_fallback.of_operations(operations, self.device.kind)
 
         return watch
+
+    def _watch_function(
+        self, fn: Callable[..., Any], concrete: Any, compiled: bool
+    ) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
+        if self.device.kind != "cpu" and not compiled:
+            return self._watch(fn, "placed")
+
+        def read(_: Sequence[Array | Matrix]) -> Sequence[Fallback]:
+            written = tensorflow_fallback.of_operations(tensorflow_fallback.written(concrete), "cpu")
+            return [*written, *tensorflow_fallback.of_function(concrete)] if compiled else written
+
+        return read
 
     def _timed(self, call: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]) -> float:
         start = time.perf_counter()

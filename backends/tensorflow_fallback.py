@@ -39,6 +39,13 @@ def executed(tf: Any, call: Callable[..., Any], operands: Sequence[Array | Matri
     return seen
 
 
+def written(concrete: Any) -> list[Operation]:
+    """The operations of a traced function and of the functions it calls, before they are placed or optimised."""
+    graph = concrete.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return [(node.op, "", False) for node in nodes]
+
+
 def placed(tf: Any, call: Callable[..., Any], operands: Sequence[Array | Matrix]) -> list[Operation]:
     """The operations of a graph made of `call` afresh and run once, as optimised and as placed."""
     from tensorflow.python.eager import context

@@ -211,6 +211,20 @@ def test_jax_leaves_what_it_reads_to_empty_the_caches_out_of_its_peak(jax_cuda):
         ops.device, ops._device = Device("cpu"), host
 
 
+@pytest.mark.parametrize("execution", ["eager", "compiled"])
+def test_jax_on_a_gpu_is_asked_where_its_results_are(jax_cuda, execution):
+    ops, device, _ = jax_cuda
+    x = ops.asarray(np.ones(4, np.float32))
+    made = ops.compile(lambda x: (x + 1,), execution, [x])
+    assert made.fallbacks([x]) == []
+    device.platform, ops._device, ops.device = "gpu", device, CUDA
+    try:
+        (found,) = made.fallbacks([x])
+    finally:
+        ops.device = Device("cpu")
+    assert found.kind == "host"
+
+
 # -- TensorFlow -------------------------------------------------------------------------------------------------------
 
 
