@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import palette, scatter_charts
 from harness.details import Index, same_point
-from harness.drawing import Chart, Drawer, Spec, drawing, hued, log_axis, tooltip
+from harness.drawing import IN_ORDER, Chart, Drawer, Spec, drawing, hued, log_axis, tooltip
 from harness.report import Published
 from harness.table import Against, Row
 from harness.wording import outcome_cell, significant
@@ -44,13 +44,18 @@ def heat_maps(drawer: Drawer) -> Iterator[Chart]:
     entries = list(dict.fromkeys(drawer.entry(row) for row in rows))
     for part, start in enumerate(range(0, len(entries), _MOST_ROWS)):
         shown = entries[start : start + _MOST_ROWS]
-        values = [_heat(drawer, row, row.principal) for row in rows if drawer.entry(row) in shown]
+        order = {entry: number for number, entry in enumerate(shown)}
+        values = [
+            _heat(drawer, row, row.principal) | {"order": order[drawer.entry(row)]}
+            for row in rows
+            if drawer.entry(row) in order
+        ]
         place = {
             "field": "where", "type": "nominal", "title": None, "sort": None,
             "axis": {"orient": "top", "labelAngle": 0, "domain": False, "ticks": False},
         }  # fmt: skip
         entry = {
-            "field": "what", "type": "nominal", "title": None, "sort": shown,
+            "field": "what", "type": "nominal", "title": None, "sort": IN_ORDER,
             "axis": {"domain": False, "ticks": False, "labelLimit": 330},
         }  # fmt: skip
         colour = {

@@ -153,6 +153,11 @@ def log_axis(field: str, title: str, number: str = "~s", **scale: Any) -> Spec:
     }
 
 
+# The order of a category's names comes with the data: a list of names here would be written into an expression, and
+# what stands in an expression must never be a record's text.
+IN_ORDER = {"field": "order", "op": "min"}
+
+
 def hued(field: str, names: Iterable[str], title: str | None = None) -> Spec:
     """A category's colour: the same name in the same order has the same one in every chart; the dense twin is grey."""
     domain = sorted(set(names) - {TWIN})

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.details import thinned
-from harness.drawing import TWIN, Chart, Drawer, Spec, Values, drawing, hued, log_axis, tooltip
+from harness.drawing import IN_ORDER, TWIN, Chart, Drawer, Spec, Values, drawing, hued, log_axis, tooltip
 from harness.metrics import CEILING_STREAM, Ceiling
 from harness.statistics import counted, process_centres
 from harness.table import Row
@@ -238,17 +238,16 @@ def distributions(drawer: Drawer) -> Iterator[Chart]:
                 continue
             facts = drawer.facts(row)
             name = f"{facts['where']}: {facts['what'].removeprefix(workload).strip()[1:-1]}"
-            shared = {"case": name, "where": facts["where"]}
+            shared = {"case": name, "where": facts["where"], "order": len(spans)}
             processes = [process for _, process in counted(time)]
             samples = sorted(s for process in processes for s in process)
             marks += [shared | {"value": round(s / row.time_s, 4)} for s in thinned(samples, _MOST_SAMPLES)]
             spans.append(facts | shared | _span(row, row.time_s))
             spans[-1]["processes"] = ", ".join(quantity(s, "s") for s in process_centres(processes))
-        order = [span["case"] for span in spans]
         y = {
             "field": "case",
             "type": "nominal",
-            "sort": order,
+            "sort": IN_ORDER,
             "title": None,
             "axis": {"grid": True, "labelLimit": 230},
         }
@@ -284,7 +283,7 @@ def distributions(drawer: Drawer) -> Iterator[Chart]:
                 f"Each tick is a sample of the best path, at most {_MOST_SAMPLES} a case and evenly spaced by size; "
                 "the diamond is the case's time, the dark bar its 95 % interval over processes."
             ),
-            spec=drawing(marks, 20 * len(order), layers),
+            spec=drawing(marks, 20 * len(spans), layers),
         )
 
 

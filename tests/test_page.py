@@ -192,6 +192,34 @@ def test_scripts_of_the_page_never_make_markup_of_text():
             assert way not in script, f"{name} uses {way}"
 
 
+def test_no_text_of_a_record_stands_in_an_expression_of_a_chart():
+    """Expressions are code to the library, however well their strings are quoted."""
+    records = []
+    for text in corpus():
+        facts = {"backend": text, "device": text, "run": text, "formulation": text, "rounds": [1, 2]}
+        for density in (0.1, 0.5):
+            params = {text: text, "density": density}
+            records.append(idea([1e-3, 2e-3], **facts, params=params, execution="compiled", flop=int(1000 * density)))
+        records.append(dense([1e-3, 1e-3], **facts))
+    made = charts(published(records))
+    assert {chart.group for chart in made} >= {"Tax", "Roofline", "Break-even", "Compilation", "Samples"}
+
+    def expressions(node, name=""):
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from () if key == "values" else expressions(value, key)
+        elif isinstance(node, list):
+            for value in node:
+                yield from expressions(value, name)
+        elif isinstance(node, str) and name in ("expr", "signal", "update", "test", "init"):
+            yield node
+
+    for chart in {chart.group: chart for chart in made}.values():
+        found = list(expressions(pictures.converter().vegalite_to_vega(pictures.static(chart))))
+        assert found
+        assert not [text for text in found if "__xss" in text or "__proto__" in text], chart.name
+
+
 # -- what all pages share ----------------------------------------------------------------------------------------------
 
 
