@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class NumpyOps(Ops):
         if device.kind != "cpu":
             raise Unsupported(f"NumPy runs on cpu only, not on {device}")
         self.device = device
+        if "HWLOTTERY_THREADS" in os.environ:
+            import threadpoolctl
+
+            # OpenBLAS starts its pool when it is loaded, and the server that forks must have none: raised here instead.
+            threadpoolctl.threadpool_limits(limits=int(os.environ["HWLOTTERY_THREADS"]), user_api="blas")
 
     def asarray(self, x: HostArray) -> Array:
         return np.array(x, order="C")

@@ -66,14 +66,16 @@ def sample(
     end: Callable[[], None] = _nothing,
     flush: Callable[[], object] | None = None,
     between: Callable[[int], None] | None = None,
+    least_s: float = 0.0,
 ) -> Window:
     """Call until `sampling.window_s` has passed; a sample is the mean of as many calls as last `sampling.sample_s`.
 
     Every call is waited for before the next begins. The collector is off, as in `timeit`. The window is cut into
     `sampling.turns` slices, or into fewer where calls are long; between two of them `turn` may let others run.
     `begin` and `end` are called at the borders of every slice. `flush` empties the device's caches: a sample is then a
-    single call after it, and `begin` and `end` stand around calls of their own, which nothing comes between. `between`
-    is told after each sample how many there are.
+    single call after it, and `begin` and `end` stand around calls of their own, which nothing comes between; so they do
+    where a slice would be shorter than the `least_s` of what they meter. `between` is told after each sample how many
+    there are.
     """
     clock, cpu_clock = time.perf_counter, time.process_time
     turn = turn or Alone()
@@ -88,6 +90,7 @@ def sample(
     turns = max(1, min(sampling.turns, expected))
     # A long call that followed the first one is a sample like any other, and too dear to throw away.
     samples = [estimate] if long else []
+    apart = flush is not None or sampling.window_s / turns < least_s
     window_s, cpu_s = (estimate, cpu_clock() - cpu) if long else (0.0, 0.0)
     outputs: Sequence[Any] = ()
     collecting = gc.isenabled()
@@ -102,7 +105,7 @@ def sample(
                         outputs = call(*operands)
                         wait(outputs)
             least = max(-(-fewest * (number + 1) // turns), len(samples) + 1)
-            if flush is None:
+            if not apart:
                 begin()
             cpu, started = cpu_clock(), clock()
             until = started + sampling.window_s / turns
@@ -122,13 +125,13 @@ def sample(
                 if t1 > until and len(samples) >= least:
                     break
             window_s, cpu_s = window_s + clock() - started, cpu_s + cpu_clock() - cpu
-            if flush is None:
+            if not apart:
                 end()
         metered = (len(samples) - long) * per_sample
-        if flush is not None and begin is not _nothing:
+        if apart and begin is not _nothing:
             metered = 0
             begin()
-            until = clock() + sampling.window_s
+            until = clock() + max(sampling.window_s, least_s)
             while not metered or clock() < until:
                 outputs = ()
                 outputs = call(*operands)

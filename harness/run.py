@@ -16,6 +16,7 @@ import msgspec
 
 from backends.ops import Backend, Device
 from harness import plan
+from harness.energy import Baseline, baseline
 from harness.heats import Heat, Lane, Place, width
 from harness.heats import heats as make_heats
 from harness.job import CaseJob, DataJob, PowerModel, Sampling
@@ -86,6 +87,7 @@ class Runner:
         self._records: dict[Place, Record] = {(r.case.key, r.control): r for r in store.before}
         self._servers: dict[tuple[str, str], Server] = {}
         self._dead: dict[tuple[str, str], str] = {}
+        self._baselines: dict[str, Baseline] = {}
         self._data: dict[str, Path | str] = {}
         self._scratch = store.folder / ".scratch"
         self._heat_s: dict[int, float] = {}  # what each heat took when it last ran
@@ -95,6 +97,7 @@ class Runner:
         """Run survey, sweep and rounds. KeyboardInterrupt passes through; everything measured is in the store."""
         try:
             with ExitStack() as stack:
+                self._rest()
                 self._open_servers(stack)
                 self._make_data()  # while the frameworks are imported
                 self._await_servers()
@@ -113,6 +116,11 @@ class Runner:
         return self._records
 
     # -- servers and data -------------------------------------------------------------------------------------------
+
+    def _rest(self) -> None:
+        """Measure what a device takes at rest, before anything of ours runs; at once where nothing can be read."""
+        for device in dict.fromkeys(p.case.device for p in self._planned):
+            self._baselines[device] = baseline(Device.parse(device), self._options.power)
 
     def _server(self, stack: ExitStack, backend: Backend, device: str) -> Server:
         options = self._options
@@ -316,6 +324,7 @@ class Runner:
             sampling=sampling,
             power=options.power,
             watch=lane.place not in self._records,
+            baseline=self._baselines.get(lane.one.case.device),
         )
 
     def _short(self, one: Planned) -> Sampling:

@@ -18,7 +18,7 @@ import numpy as np
 
 from backends.discovery import backends
 from backends.ops import Backend, Compiled, Device, HostArray, Matrix, Ops, Scalar, Unsupported
-from harness import energy, estimate, gpu, outcome
+from harness import energy, estimate, gpu, outcome, threads
 from harness.heat import Alone, Turn
 from harness.job import CaseJob, DataJob, Job, Measured
 from harness.measure import sample, settle
@@ -141,7 +141,8 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     tolerance = workload.tolerances[case.dtype, case.mode]
     reference = load_arrays(Path(job.data) / "reference")
     verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
-    found = {**ops.settings(), **compiled.flags, "threads_asked": job.threads}
+    own = ops.settings()
+    found = {**own, **compiled.flags, **_threads(own, job.threads)}
     settings = {name: _plain(value, job.cache) for name, value in found.items()}
     if not verdict.agrees:
         return Measured(
@@ -156,9 +157,19 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     traces = compiled.traces()
     itemsize = {"float64": 8, "float32": 4}.get(case.dtype, 2)
     conditions = gpu.Conditions(ops, workload.work(case.params, case.mode, itemsize).live_bytes)
+    meter = energy.choose(ops.device, job.power, known=job.baseline)
     ops.reset_peak_bytes()
     window = sample(
-        compiled.call, operands, ops.wait, job.sampling, turn, flush=conditions.flush, between=conditions.between
+        compiled.call,
+        operands,
+        ops.wait,
+        job.sampling,
+        turn,
+        meter.begin,
+        meter.end,
+        flush=conditions.flush,
+        between=conditions.between,
+        least_s=meter.least_window_s,
     )
     allocator_peak = ops.device_peak_bytes()
     kept = conditions.keep(window.samples_s)
@@ -195,16 +206,21 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
         trial=trial,
         samples_s=settled.samples_s,
         memory=memory,
-        energy=energy.modelled(
-            job.power,
-            cpu_s=window.cpu_s,
-            window_s=window.window_s,
-            calls=window.calls,
+        energy=meter.energy(
+            calls=window.metered,
+            cpu_s=window.cpu_s * window.metered / window.calls,
             memory_bytes=memory.host_peak_bytes,
         ),
         settings=settings | conditions.settings() | watched,
         fallback=fallback,
     )
+
+
+def _threads(settings: dict[str, Scalar], asked: int) -> dict[str, Scalar]:
+    """The threads that were asked, those seen from inside, and in words where they differ."""
+    seen = threads.observed(settings)
+    pools = {f"threads_{name}": count for name, count in seen.items() if name not in settings}
+    return {"threads_asked": asked, **pools, "threads_mismatch": threads.mismatch(seen, asked)}
 
 
 def _memory(ops: Ops, compiled: Compiled, operands: list[Matrix], peak: HostPeak, allocator_peak: int | None) -> Memory:
