@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
+from harness.datasheets import Datasheet, datasheets
 from harness.estimates import EstimateRow, estimate_rows, is_estimated
 from harness.findings import (
     Amortised,
@@ -131,6 +132,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[Failure]
     outcomes: dict[str, int]
     estimates: list[EstimateRow]
+    datasheets: list[Datasheet]
     noise: float | None
     all_points: bool = False
 
@@ -163,6 +165,7 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
         lottery=lottery_shift(best, compared, noise),
         failures=explain_outcomes(records),
         outcomes=dict(Counter(record.status for record in records).most_common()),
+        datasheets=datasheets(records),
         estimates=estimate_rows(records, all_points=all_points),
         noise=noise,
         all_points=all_points,

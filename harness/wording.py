@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from harness.datasheets import Datasheet
 from harness.metrics import Ceiling, outcome
 from harness.portability import Cell, Portability
 from harness.table import Against, Row, Summary
@@ -182,6 +183,7 @@ def footer(summary: Summary) -> list[str]:
         place = f"{even.backend} {even.device} {even.dtype}{where.run(even.run)}"
         lines.append(f"break-even: {even.workload} [{even.point}] {even.mode}, {place}: {even.sentence}.")
     lines += [f"ceiling{where.run(one.run)}: {_ceiling(one)}." for one in _top(summary.ceilings)]
+    lines += [f"datasheet{where.run(one.run)}: {_datasheet(one)}." for one in summary.datasheets]
     for p in summary.portability:
         if p.missing:
             gaps = [f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing]
@@ -244,6 +246,16 @@ def _ceiling(one: Ceiling) -> str:
         return f"{one.device} {one.dtype} dense product {quantity(one.per_s, 'FLOP/s')} ({one.path})"
     size = significant(one.working_set_bytes / 2**20)
     return f"{one.device} memory {quantity(one.per_s, 'B/s')} at {size} MiB ({one.path})"
+
+
+def _datasheet(one: Datasheet) -> str:
+    """What the maker says, beside what the run measured."""
+    said = [f"{dtype} {quantity(rate, 'FLOP/s')}" for dtype, rate in one.peak_flop_per_s.items()]
+    said += [f"memory {quantity(one.bandwidth_bytes_per_s, 'B/s')}"] if one.bandwidth_bytes_per_s else []
+    said += [f"{one.memory_bytes / 2**30:.0f} GiB"] if one.memory_bytes else []
+    said += [f"{one.tdp_w:g} W"] if one.tdp_w else []
+    share = f", one of its {one.devices} devices" if one.devices > 1 else ""
+    return f"{one.device} is {one.name}{share}; its maker says {', '.join(said)} (never used as the limit)"
 
 
 def shorten(text: str, most: int) -> str:

@@ -5,10 +5,13 @@ from urllib.parse import urlparse
 
 import msgspec
 import pytest
+from _records import dense
 
 from backends.ops import TPU_CHIPS
 from harness import hardware
+from harness.datasheets import datasheets
 from harness.hardware import Hardware
+from harness.report import render
 
 
 def test_every_entry_has_the_fields_of_the_schema_and_a_public_source():
@@ -87,3 +90,17 @@ def test_every_chip_that_can_be_compiled_for_is_described():
     assert hardware.chip_memory_bytes("v5e") == 16 * 2**30
     assert hardware.chip_memory_bytes("v4") == 16 * 2**30
     assert hardware.chip_memory_bytes("no such") is None
+
+
+def test_a_report_says_what_the_maker_publishes_of_its_devices():
+    """By the name that a record carries; a host or an unknown card has no line."""
+    gpu = msgspec.structs.replace(dense([1.0], device="cuda"), settings={"gpu": "NVIDIA H200"})
+    chip = dense(None, device="tpu-aot:v4", status="estimated")
+    other = msgspec.structs.replace(dense([1.0], device="cuda:1"), settings={"gpu": "NVIDIA L40S"})
+    found = {one.device: one for one in datasheets([gpu, chip, other, dense([1.0])])}
+    assert {device: one.name for device, one in found.items()} == {"cuda": "NVIDIA H200 SXM", "tpu-aot:v4": "TPU v4"}
+    assert found["cuda"].peak_flop_per_s["float32"] == 67e12
+    text = render([gpu, chip, other], "markdown")
+    assert "cuda is NVIDIA H200 SXM; its maker says float64 67000 GFLOP/s" in text
+    assert "tpu-aot:v4 is TPU v4, one of its 2 devices; its maker says bfloat16 275000 GFLOP/s" in text
+    assert "never used as the limit" in text
