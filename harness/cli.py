@@ -161,7 +161,7 @@ def list_(what: str, as_json: bool) -> None:
     "format_",
     default="table",
     show_default=True,
-    help="table, markdown, csv, json, latex, parquet or pytest-benchmark.",
+    help="table, markdown, csv, json, latex, parquet, pytest-benchmark, html, or pictures: svg, png, pdf.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file (or folder of pictures).")
 @click.option("--all", "all_points", is_flag=True, help="Every point of every sweep, not only the headline points.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
@@ -29,6 +30,9 @@ from harness.wording import (
 )
 
 RAN = ("ok", "compiled for")  # as it was asked
+_INTERVAL = re.compile(r"\[[^][]{1,40}\]")
+# Results are untrusted: what moves a cursor, sets colours or turns the direction of text does not reach the terminal.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _WIDE = 160  # columns from which every figure has a column of its own and intervals stand beside their values
 
 
@@ -64,8 +68,9 @@ def terminal(summary: Summary, width: int | None = None) -> str:
     if summary.all_points:
         out += [*_what_ran_where(summary, where, width), ""]
     for line in footer(summary):
-        out += textwrap.wrap(line, width, subsequent_indent="  ")
-    return "\n".join(line.rstrip() for line in out) + "\n"
+        whole = _INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), line)  # an interval is not cut in two
+        out += [part.replace("\u00a0", " ") for part in textwrap.wrap(whole, width, subsequent_indent="  ")]
+    return "\n".join(_CONTROL.sub("\ufffd", line.rstrip()) for line in out) + "\n"
 
 
 def _wide_columns(where: Where) -> list[_Column]:
