@@ -14,7 +14,9 @@ import click
 from backends import aot
 from backends.discovery import backends
 from backends.ops import TPU_CHIPS, Backend, Device
+from harness import energy_rapl
 from harness.commands import cache_folder
+from harness.energy_meter import Unavailable
 from harness.job import DevicesJob
 from harness.spawn import Server, ServerError
 from workloads.discovery import workloads
@@ -79,12 +81,12 @@ def _clear_refs() -> Finding:
 
 
 def _energy() -> Finding:
-    counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:*/energy_uj"))
-    if counters and os.access(counters[0], os.R_OK):
-        return Finding(
-            "energy", True, f"{len(counters)} RAPL counters are there; energy is modelled all the same so far"
-        )
-    return Finding("energy", True, "no counter can be read: energy is modelled, with bounds")
+    try:
+        names = energy_rapl.domains()
+        energy_rapl.meter()
+    except Unavailable as why:
+        return Finding("energy", True, f"the host's energy is modelled, with bounds: {why}")
+    return Finding("energy", True, f"RAPL counts {', '.join(names)}")
 
 
 def _gpu() -> Finding:

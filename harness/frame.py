@@ -48,7 +48,7 @@ COLUMNS: Mapping[str, str] = {
     "convert_s": "putting the operands on the device in the formulation's format, s",
     "compile_cache": "whether the first process found a cold or a warm compile cache",
     "device_peak_bytes": "peak of the device allocator, bytes",
-    "host_peak_bytes": "peak resident set above the level before inputs, bytes",
+    "host_peak_bytes": "what the operands hold and one call takes on top at its peak, on the host, bytes",
     "compiled_temp_bytes": "temporaries of the compiled code, bytes, where the compiler tells",
     "memory_bytes": "the device's peak, or the host's where the device has no allocator of its own, bytes",
     "memory_source": "what `memory_bytes` is and how it was read",

@@ -141,7 +141,7 @@ def sample(
     finally:
         if collecting:
             gc.enable()
-    return Window([round(s, 10) for s in samples], per_sample, turns, cpu_s, window_s, metered)
+    return Window(np.round(samples, 10).tolist(), per_sample, turns, cpu_s, window_s, metered)
 
 
 def settle(samples: Sequence[float]) -> Settled:

@@ -2,7 +2,8 @@
 
 `tox run -e perf`, or `pytest tests/bench_overhead.py --benchmark-only`. The figures to hold: isolation at most 0.1 s
 for PyTorch, 0.3 s for TensorFlow and 0.4 s for JAX after the first; `list` and `--help` within 0.5 s; the clock's own
-cost below 1 µs a sample; 10 000 records to Markdown within 3 s.
+cost below 1 µs a sample; parent and server below 2 % of a core while a case is measured; 10 000 records to Markdown
+within 3 s.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from _records import dense, idea, twin_ref
 
@@ -91,10 +94,72 @@ def test_the_command_line_answers(arguments, benchmark):
 
 
 def test_the_clock_of_ten_thousand_samples(benchmark):
-    """Of a call that does nothing: everything here is the clock's own cost, 10 ms for 1 µs a sample."""
+    """What a sample costs beside the call and the wait in it: the same calls are made without a clock, interleaved."""
     sampling = Sampling(window_s=0.0, sample_s=0.0, min_samples=10_000, max_samples=10_000)
-    window = benchmark.pedantic(lambda: sample(tuple, (), lambda outputs: None, sampling), rounds=5)
+    call, wait, operands = tuple, _wait, ()
+    bare = []
+
+    def without_a_clock():
+        began = time.perf_counter()
+        for _ in range(10_000):
+            outputs = ()  # as the clock does, before each sample and before each call
+            outputs = call(*operands)
+            wait(outputs)
+        bare.append(time.perf_counter() - began)
+
+    window = benchmark.pedantic(lambda: sample(call, operands, wait, sampling), setup=without_a_clock, rounds=50)
     assert len(window.samples_s) == 10_000
+    own_s = (benchmark.stats.stats.min - min(bare)) / 10_000
+    benchmark.extra_info["own_cost_s"] = own_s
+    print(f"\nclock: {own_s * 1e6:.2f} µs a sample of its own, {min(bare) * 100:.2f} µs the empty call and wait")
+
+
+def _wait(outputs):
+    """Nothing to wait for."""
+
+
+def test_parent_and_server_while_a_case_is_measured(tmp_path, benchmark):
+    """Shares of a core that the main process and the server use in a round trip whose window lasts two seconds."""
+    params = {**TINY, "m": 1024, "k": 1024, "n": 512}  # a call of some 20 ms
+    data = DataJob(
+        workload="dense_matmul",
+        points=[(params, "forward")],
+        dtype="float32",
+        seed=0,
+        folders=[str(tmp_path / "data")],
+        threads=1,
+    )
+    case = Case(
+        workload="dense_matmul",
+        formulation="nn",
+        params=params,
+        dtype="float32",
+        mode="forward",
+        backend="numpy",
+        execution="eager",
+        device="cpu",
+    )
+    job = CaseJob(
+        case=case,
+        data=str(tmp_path / "data"),
+        threads=1,
+        cache=str(cache_folder()),
+        sampling=Sampling(window_s=2.0),
+        power=PowerModel(),
+    )
+    with Server(backends()[0]["numpy"], Device("cpu"), 1, cache_folder()) as server:
+        assert server.run(data, 60).measured.status == "ok"
+        processes = {"parent": psutil.Process(), "server": psutil.Process(server._process.pid)}
+        before = {name: process.cpu_times() for name, process in processes.items()}
+        began = time.perf_counter()
+        answer = benchmark.pedantic(lambda: server.run(job, 60), rounds=1)
+        wall_s = time.perf_counter() - began
+        assert answer.measured.trial.window_s >= 1.9, answer.measured.reason
+        for name, process in processes.items():
+            now = process.cpu_times()  # without the children that the server has waited for
+            share = (now.user + now.system - before[name].user - before[name].system) / wall_s
+            benchmark.extra_info[f"{name}_share_of_a_core"] = share
+            print(f"\n{name}: {share:.2%} of a core")
 
 
 def test_ten_thousand_records_to_markdown(benchmark):
