@@ -50,7 +50,10 @@ def datasheets(records: Iterable[Record]) -> list[Datasheet]:
 
 
 def _known(record: Record) -> hardware.Hardware | None:
-    device = Device.parse(record.case.device)
+    try:
+        device = Device.parse(record.case.device)
+    except ValueError:  # a stranger's record may name anything
+        return None
     if device.chip is not None:
         return hardware.of_chip(device.chip)
     said = record.settings.get("gpu") or record.settings.get("device_kind")
