@@ -136,7 +136,13 @@ def _facts(published: Published, index: Index, made: Sequence[Chart]) -> dict[st
 def _captioned(numbered: Sequence[tuple[int, Chart]]) -> list[dict[str, Any]]:
     """The charts of a group; a note that all share stands below the last."""
     out: list[dict[str, Any]] = [
-        {"number": number, "title": chart.title, "note": chart.note, "caption": chart.note}
+        {
+            "number": number,
+            "title": chart.title,
+            "note": chart.note,
+            "caption": chart.note,
+            "wide": chart.group == "Ranks",
+        }
         for number, chart in numbered
     ]
     for one, following in pairwise(out):
