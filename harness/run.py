@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from harness.plan import Planned
 from harness.progress import Watch
 from harness.record import Record
 from harness.recording import record, refused
+from harness.side_by_side import side_by_side
 from harness.spawn import Answer, Server, ServerError
 from harness.store import Store, merge
 
@@ -182,10 +183,11 @@ class Runner:
     # -- cases --------------------------------------------------------------------------------------------------------
 
     def _step(self, name: str, planned: Sequence[Planned]) -> None:
-        """Survey or sweep: every case alone, in shuffled order."""
+        """Survey or sweep: every case alone, in shuffled order; before them what is only compiled, side by side."""
         began = time.monotonic()
         order = plan.shuffled(planned, self._options.seed, 0)
         self._watch.begin(name, len(order))
+        order = self._compile(name, order)
         for number, one in enumerate(order):
             if self._spent():
                 self.notes.append(
@@ -198,6 +200,32 @@ class Runner:
                 self._keep(Lane(one), answer, order=number)
             self._watch.done()
         self._clock.phases[f"{name}_s"] += time.monotonic() - began
+
+    def _compile(self, name: str, order: Sequence[Planned]) -> list[Planned]:
+        """The cases whose device is compiled for and not run, all frameworks at once; returns the others."""
+        queues: dict[tuple[str, str], list[Planned]] = defaultdict(list)
+        for one in order:
+            if one.case.device.startswith("tpu-aot:") and (one.case.key, False) not in self._records:
+                queues[one.case.backend, one.case.device].append(one)
+
+        def abandon() -> None:
+            for key in queues:
+                self._servers[key].close()
+
+        def ask(one: Planned) -> Answer:
+            return self._ask([Lane(one)], self._short(one))[0]
+
+        left = sum(map(len, queues.values()))
+        with closing(side_by_side(queues.values(), ask, abandon)) as answers:
+            for one, answer in answers:
+                self._watch.now(str(one.case))
+                self._keep(Lane(one), answer, order=0)
+                self._watch.done()
+                left -= 1
+                if left and self._spent():
+                    self.notes.append(f"the budget ended in the {name}: {left} cases were not compiled")
+                    break
+        return [one for one in order if not one.case.device.startswith("tpu-aot:")]
 
     def _race(self) -> None:
         """The rounds: the best of every point in heats with their twins; what falls behind in one leaves the next."""
