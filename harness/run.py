@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from backends.ops import Backend, Device
-from harness import plan
+from backends.ops import Backend, Device, Scalar
+from harness import machine_state, plan
 from harness.energy import Baseline, baseline
 from harness.heats import Heat, Lane, Place, width
 from harness.heats import heats as make_heats
@@ -102,6 +102,7 @@ class Runner:
                 self._open_servers(stack)
                 self._make_data()  # while the frameworks are imported
                 self._await_servers()
+                stack.callback(self._judge_machine, machine_state.read())  # before the servers close
                 self._step("survey", [p for p in self._planned if p.survey])
                 swept, left_out = plan.sweep(self._planned, self._cases())
                 if left_out:
@@ -115,6 +116,11 @@ class Runner:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._finish()
         return self._records
+
+    def _judge_machine(self, before: Mapping[str, Scalar]) -> None:
+        """Note what the machine did meanwhile that spoils the run, each with its number and what to do."""
+        found = machine_state.warnings(before, machine_state.read(), self._options.threads)
+        self.notes += [f"the machine spoilt the run: {warning.sentence}" for warning in found]
 
     # -- servers and data -------------------------------------------------------------------------------------------
 
@@ -205,8 +211,11 @@ class Runner:
         """The cases whose device is compiled for and not run, all frameworks at once; returns the others."""
         queues: dict[tuple[str, str], list[Planned]] = defaultdict(list)
         for one in order:
-            if one.case.device.startswith("tpu-aot:") and (one.case.key, False) not in self._records:
-                queues[one.case.backend, one.case.device].append(one)
+            if one.case.device.startswith("tpu-aot:"):
+                if (one.case.key, False) in self._records:
+                    self._watch.done()
+                else:
+                    queues[one.case.backend, one.case.device].append(one)
 
         def abandon() -> None:
             for key in queues:
@@ -313,6 +322,9 @@ class Runner:
         self._store.append(made)
         known = self._records.get(lane.place)
         self._records[lane.place] = merge([known, made])[0] if known else made
+        mismatch = made.settings.get("threads_mismatch")
+        if mismatch and (note := f"{lane.one.case.backend}: {mismatch}") not in self.notes:
+            self.notes.append(note)
         trial = answer.measured.trial
         framework = trial.wall_s - trial.open_s if trial else 0.0
         self._clock.phases["measuring_compiling_checking_s"] += framework
