@@ -44,7 +44,7 @@ def html(published: Published) -> str:
     facts = _facts(published, index, made)
     drawings = markup.embed(
         {
-            "specs": [chart.spec for chart in made],
+            "specs": [chart.spec | {"description": f"{chart.title}. {chart.note}"} for chart in made],
             "samples": _samples_spec(),
             "light": {"colours": LIGHT.colours, "config": LIGHT.config},
             "dark": {"colours": DARK.colours, "config": DARK.config},

@@ -112,8 +112,9 @@
     const name = (p) => (rounds[p] === 0 && rounds.some((round) => round > 0) ? `${p + 1} (survey)` : `${p + 1}`);
     record.time.samples_s.forEach((process, p) => process.forEach((seconds, n) => values.push({ n: n + 1, seconds, process: name(p) })));
     const kept = records().samples_kept;
-    const place = make("div", { class: "canvas", role: "img", "aria-label": `${values.length} samples in the order of measurement` });
-    const spec = { ...drawings().samples, data: { values } };
+    const place = make("div", { class: "canvas" });
+    const description = `${values.length} samples in the order of measurement`;
+    const spec = { ...drawings().samples, description, data: { values } };
     queueMicrotask(() => { if (values.length) draw(place, spec); });
     const note = kept === null ? null : make("p", { class: "note" }, `At most ${kept} samples of a process are kept in this page, evenly spaced; the records have all.`);
     return part("Samples", make("div", { class: "drawing" }, place), note);
