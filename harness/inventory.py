@@ -7,7 +7,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from backends import aot
 from backends.discovery import backends
+from backends.ops import TPU_CHIPS, Device
 from harness.errors import UserError
 from harness.plan import PRESETS, nearest
 from workloads.discovery import workloads
@@ -80,6 +82,9 @@ def _devices() -> list[dict[str, Any]]:
     rows += [{"device": f"cuda:{i}" if i else "cuda", "found_by": str(p)} for i, p in enumerate(gpus)]
     tpus = sorted(Path("/dev").glob("accel[0-9]*")) or sorted(Path("/dev/vfio").glob("[0-9]*"))
     rows += [{"device": f"tpu:{i}" if i else "tpu", "found_by": str(p)} for i, p in enumerate(tpus)]
+    if aot.missing(Device("tpu-aot", 0, "v5e")) is None:
+        by = f"libtpu {aot.versions('libtpu')['libtpu']}: compiled for, not run"
+        rows += [{"device": f"tpu-aot:{chip}", "found_by": by} for chip in TPU_CHIPS]
     return rows
 
 

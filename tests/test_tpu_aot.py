@@ -19,6 +19,7 @@ from backends.ops import TPU_CHIPS, Device, Unsupported
 from harness import estimate, plan
 from harness.errors import UserError
 from harness.estimates import estimate_rows
+from harness.inventory import listing
 from harness.job import CaseJob, DataJob, PowerModel, Sampling
 from harness.record import Case, Estimate
 from harness.report import render
@@ -143,6 +144,14 @@ def test_a_missing_package_is_named_with_the_command_that_mends_it(monkeypatch):
     assert why == f"compiling for tpu-aot:v5e needs libtpu, which is not installed here; try: {aot.INSTALL}"
     with pytest.raises(Unsupported, match="needs libtpu"):
         aot.Chip(Device.parse(V5E))
+
+
+def test_the_chips_are_listed_where_they_can_be_compiled_for(monkeypatch):
+    """A device that is offered can be asked for; without libtpu none is."""
+    monkeypatch.setattr(aot, "missing", lambda device: None)
+    assert {f"tpu-aot:{chip}" for chip in TPU_CHIPS} <= {row["device"] for row in listing("devices")}
+    monkeypatch.setattr(aot, "missing", lambda device: "no libtpu")
+    assert not [row for row in listing("devices") if row["device"].startswith("tpu-aot")]
 
 
 def test_a_route_that_another_version_broke_says_so_in_one_sentence():
