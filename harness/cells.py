@@ -204,7 +204,7 @@ def estimated_cells(one: Estimated, digest: str = "") -> list[Cell]:
     href = submission_page(digest) if digest else ""
     path, *figures = [_known(text) for text in one.cells]
     shown = Cell(path, small=f"submission {digest[:8]}" if digest else "", kind="long", href=href)
-    names = [Cell(one.point, small=f"{one.mode}, {one.dtype}"), Cell(one.device, small=one.backend)]
+    names = [Cell(one.point, small=f"{one.mode}, {one.dtype}", kind="long"), Cell(one.device, small=one.backend)]
     return [*names, shown, *(Cell(text) for text in figures)]
 
 

@@ -187,6 +187,7 @@ def submission(
 ) -> Submission:
     """The facts of an accepted submission, from its run.json, its records and their figures."""
     rows = [row for row in summary.rows if row.principal is not None]
+    compiled = [row for row in summary.estimates if row.twin_workload not in (None, row.workload)]  # no calibration
     hardware = {*HARDWARE, *(n for n in info.machine if n.startswith(HARDWARE_PREFIXES))}
     return Submission(
         digest=digest,
@@ -202,8 +203,8 @@ def submission(
         outcomes=dict(summary.outcomes),
         noise=summary.noise,
         entries=[_entry(row) for row in rows[:MOST_ENTRIES]],
-        estimates=[_estimated(row) for row in summary.estimates[:MOST_ENTRIES]],
-        unseen=max(0, len(rows) - MOST_ENTRIES) + max(0, len(summary.estimates) - MOST_ENTRIES),
+        estimates=[_estimated(row) for row in compiled[:MOST_ENTRIES]],
+        unseen=max(0, len(rows) - MOST_ENTRIES) + max(0, len(compiled) - MOST_ENTRIES),
         portability=[f"{plain(p.backend, 40)} {plain(p.device, 40)}: {p.ok} of {p.total}" for p in summary.portability],
         findings=[plain(line, 400) for line in _own(footer(summary))][:MOST_FINDINGS],
     )
