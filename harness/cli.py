@@ -218,6 +218,16 @@ def leaderboard(folders: tuple[Path, ...], output: Path) -> None:
 
 
 @cli.command()
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: for each path, publishable, refusals and marks.")
+def validate(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Say whether results folders may be published: every reason why not, and what mends it. Exit code 1 if refused."""
+    from harness import publish_commands
+
+    sys.exit(publish_commands.validate(paths, as_json))
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
     """Say what is installed, what is missing, and the command that mends it."""

@@ -1,4 +1,4 @@
-"""What `report` and `compare` do once their arguments are parsed."""
+"""What `report`, `compare` and `validate` do once their arguments are parsed."""
 
 from __future__ import annotations
 
@@ -165,3 +165,32 @@ def _loaded(folder: Path) -> Run:
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
     return found
+
+
+def validate(paths: Sequence[Path], as_json: bool) -> int:
+    """Say of every path whether it may be published, and every reason why not; 1 where one is refused."""
+    import msgspec
+
+    from harness.validate import validate as examine
+
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} is not there; give results folders, or their records.jsonl")
+    reports = [examine(path) for path in paths]
+    if as_json:
+        said = [
+            {"path": str(r.path), "publishable": not r.refusals, "refusals": r.refusals, "marks": r.marks}
+            for r in reports
+        ]
+        click.echo(msgspec.json.format(msgspec.json.encode(said), indent=2))
+        return 1 if any(r.refusals for r in reports) else 0
+    for one in reports:
+        cases = len(one.run.records) if one.run is not None else 0
+        count = len(one.refusals)
+        refused = f"refused for {count} reason{'s' * (count > 1)}"
+        click.echo(f"{one.path}: {refused if count else f'may be published, {cases} records'}")
+        for refusal in one.refusals:
+            click.echo(f"  refused [{refusal.code}] {refusal}")
+        for mark in one.marks:
+            click.echo(f"  marked [{mark.code}] {mark}")
+    return 1 if any(r.refusals for r in reports) else 0
