@@ -174,6 +174,8 @@ def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
         "sleeper": "timeout",
         "liar": "wrong",
         "raiser": "error",
+        "late_leaver": "crash",
+        "late_sleeper": "timeout",
         "refuser": "unsupported",
     }
     assert "misbehaving" in out.stdout
@@ -189,10 +191,15 @@ def test_a_broken_workload_file_is_named_and_the_others_run(bad, tmp_path):
     assert "capsule_conv" in out.stdout
 
 
+# A test runner started in the background ignores SIGINT, and so would what it starts.
+HEARING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+
+
 def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "harness", "run", "--preset", "smoke", "--backend", "numpy", "--workload",
+            sys.executable, "-c", HEARING, sys.executable,
+            "-m", "harness", "run", "--preset", "smoke", "--backend", "numpy", "--workload",
             "misbehaving", "--formulation", "good,sleeper,busy", "--timeout", "60s", "--out", str(tmp_path / "out"),
         ],
         cwd=ROOT,
@@ -200,8 +207,6 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A test runner started in the background ignores SIGINT, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     records = tmp_path / "out" / "records.jsonl"
     until = time.monotonic() + 60

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import msgspec
 import numpy as np
@@ -565,16 +564,3 @@ def test_a_difference_inside_the_noise_is_a_tie():
     records = [idea([1.1] * 3), dense([1.0] * 3)]
     assert _only(records).principal.verdict == "slower"
     assert _only(records, noise=0.2).principal.verdict == "tie"
-
-
-def test_the_frame_takes_time_in_proportion_to_its_records():
-    """Sixteen times the records take less than forty times as long."""
-
-    def seconds(count):
-        records = [idea([[1.0] * 9] * 3, params={**SHAPE, "m": k}) for k in range(count)]
-        start = time.perf_counter()
-        frame(records)
-        return time.perf_counter() - start
-
-    seconds(10)
-    assert seconds(4000) < 40 * max(seconds(250), 0.002)

@@ -170,7 +170,7 @@ def noise(out: Path) -> float | None:
     """The A/A noise of the run as a share: how far a case differs from itself; None where there was no control."""
     from harness import store
     from harness.errors import UserError
-    from harness.metrics import noise_floor
+    from harness.noise import noise_floor
 
     try:
         return noise_floor(store.load(out).records)
