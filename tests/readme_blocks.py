@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 STORED = ROOT / "results" / "quick-cpu"
+STANDARD = ROOT / "results" / "standard-cpu"
 
 
 def table() -> str:
@@ -55,7 +56,13 @@ def help_() -> str:
     return "\n".join(out).strip()
 
 
-BLOCKS = {"table": table, "took": took, "help": help_}
+def standard() -> str:
+    from readme_headlines import headlines
+
+    return headlines(STANDARD)
+
+
+BLOCKS = {"table": table, "took": took, "headlines": standard, "help": help_}
 
 
 def regenerated(text: str) -> str:

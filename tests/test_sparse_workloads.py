@@ -224,7 +224,9 @@ def test_a_product_in_slices_is_the_same_product(monkeypatch, workload, params, 
         assert all(np.allclose(sliced[k], whole[k]) for k in whole)
 
 
-@pytest.mark.parametrize("name", ["csr_dense_sample", "csr_transposing", "csr_gather", "gather_segment", "masked_dense"])
+@pytest.mark.parametrize(
+    "name", ["csr_dense_sample", "csr_transposing", "csr_gather", "gather_segment", "masked_dense"]
+)
 def test_two_unstructured_steps_follow_the_reference(name):
     """The parameter that comes out goes in again: zeros stay zeros, so the second step is right too."""
     _two_steps(UNSTRUCTURED, SMALL, name)
