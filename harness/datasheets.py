@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from backends.ops import Device
+from backends.ops import Device, Scalar
 from harness import hardware
 from harness.record import Record
 
@@ -29,9 +29,12 @@ class Datasheet(msgspec.Struct, frozen=True, kw_only=True):
 def datasheets(records: Iterable[Record]) -> list[Datasheet]:
     """One for each device of each run that the table of hardware knows, in the records' order."""
     out: dict[tuple[str, str], Datasheet] = {}
+    tried = set()
     for record in records:
         place = (record.run, record.case.device)
-        if place not in out:
+        named = (*place, _name(record))
+        if place not in out and named not in tried:
+            tried.add(named)
             known = _known(record)
             if known is not None:
                 out[place] = Datasheet(
@@ -56,5 +59,9 @@ def _known(record: Record) -> hardware.Hardware | None:
         return None
     if device.chip is not None:
         return hardware.of_chip(device.chip)
-    said = record.settings.get("gpu") or record.settings.get("device_kind")
+    said = _name(record)
     return hardware.find(said) if isinstance(said, str) else None
+
+
+def _name(record: Record) -> Scalar:
+    return record.settings.get("gpu") or record.settings.get("device_kind")

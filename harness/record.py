@@ -9,6 +9,7 @@ schema 1 (2026-11): first.
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -24,7 +25,7 @@ EnergySource = Literal["counter", "sampled", "modelled", "none"]
 FAILED: frozenset[Status] = frozenset({"wrong", "oom", "timeout", "crash", "error"})
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One thing to measure. `params` holds every axis of the workload."""
 
     workload: str
@@ -37,9 +38,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     seed: int = 0
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """A short name, the same in every run and on every machine."""
+        """A short name, the same in every run and on every machine. Kept: everything that joins records asks for it."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
 
     def __str__(self) -> str:
