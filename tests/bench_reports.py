@@ -41,9 +41,8 @@ def small(record):
     timed = record["time"]
     if timed:
         timed["samples_s"] = [s[:KEPT] for s in timed["samples_s"]]
-        for trial, samples in zip(timed["trials"], timed["samples_s"], strict=True):
+        for trial in timed["trials"]:
             trial["warmup_s"] = trial["warmup_s"][:KEPT]
-            trial["window_s"] = max(trial["window_s"], 0.0) if not samples else trial["window_s"]
     record["settings"] = dict(list(record["settings"].items())[:6]) | {
         k: v for k, v in record["settings"].items() if k in ("threads", "threads_asked", "tf32")
     }
@@ -68,9 +67,16 @@ def widened(records):
             {"kind": t.kind, "workload": t.workload, "params": dict(t.params), "mode": t.mode}
             for t in workload.twins(params, case["mode"])
         ]
-        out.append(like | {"case": case, "work": facts, "twins": twins})
+        out.append(like | {"case": case, "work": facts, "twins": twins, "time": slower(like, density)})
         step += 1
     return out[:RECORDS_EACH] if len(out) > RECORDS_EACH else out
+
+
+def slower(like, density):
+    """The time of `like`, as much longer as its product has more non-zeros: no rate passes the ceiling."""
+    factor = max(1.0, density / like["case"]["params"]["density"])
+    samples = [[s * factor for s in each] for each in like["time"]["samples_s"]] if like["time"] else []
+    return like["time"] and like["time"] | {"samples_s": samples}
 
 
 def make(folder, count, seed=0):
@@ -98,7 +104,11 @@ def make(folder, count, seed=0):
                 factor = pace * rng.uniform(0.98, 1.02)
                 timed = record["time"]
                 samples = [[s * factor * rng.uniform(0.99, 1.01) for s in each] for each in timed["samples_s"]]
-                moved["time"] = timed | {"samples_s": samples}
+                trials = [
+                    trial | {"window_s": 1.01 * (sum(each) + sum(trial["warmup_s"])) * trial["calls_per_sample"]}
+                    for trial, each in zip(timed["trials"], samples, strict=True)
+                ]
+                moved["time"] = timed | {"samples_s": samples, "trials": trials}
             lines.append(json.dumps(moved, separators=(",", ":")))
         content = "\n".join(lines).encode() + b"\n"
         (target / RECORDS).write_bytes(content)
