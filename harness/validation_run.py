@@ -159,7 +159,7 @@ def _settings(info: RunInfo, measured: Sequence[Record]) -> Iterator[Refusal]:
         if said.get("threads_asked") is not None:
             values["", "threads_asked"][said["threads_asked"]].add(case.backend)
         for name, value in said.items():
-            if "malloc" in name.lower() and not name.endswith("_note"):
+            if name.startswith("malloc_") and not name.endswith("_note") and f"{name}_note" not in said:
                 values[case.device, name][value].add(case.backend)
         if case.dtype == "float32":
             exact = {said[name] == wanted for name, wanted in _EXACT.items() if name in said}

@@ -142,7 +142,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     reference = load_arrays(Path(job.data) / "reference")
     verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
     own = ops.settings()
-    found = {**own, **compiled.flags, **_threads(own, job.threads)}
+    found = {**own, **compiled.flags, **_threads(own, job.threads), **_malloc()}
     settings = {name: _plain(value, job.cache) for name, value in found.items()}
     if not verdict.agrees:
         return Measured(
@@ -221,6 +221,11 @@ def _threads(settings: dict[str, Scalar], asked: int) -> dict[str, Scalar]:
     seen = threads.observed(settings)
     pools = {f"threads_{name}": count for name, count in seen.items() if name not in settings}
     return {"threads_asked": asked, **pools, "threads_mismatch": threads.mismatch(seen, asked)}
+
+
+def _malloc() -> dict[str, Scalar]:
+    """How glibc's malloc was told to keep large blocks, the same for every framework (harness/spawn.py)."""
+    return {k.strip("_").lower(): int(v) for k, v in os.environ.items() if k.startswith("MALLOC_") and v.isdecimal()}
 
 
 def _memory(ops: Ops, compiled: Compiled, operands: list[Matrix], peak: HostPeak, allocator_peak: int | None) -> Memory:
