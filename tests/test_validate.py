@@ -274,7 +274,7 @@ RULES = {
     "TF32 for one": ("settings", _other_setting("tf32", True)),
     "another malloc": (
         "settings",
-        lambda r, i: ([{**x, "settings": {**x["settings"], "malloc": k}} for k, x in enumerate(r)], i),
+        lambda r, i: ([{**x, "settings": {**x["settings"], "malloc_top_pad": k}} for k, x in enumerate(r)], i),
     ),
     "threads unknown": ("settings", _without_setting),
     "threads of run.json": ("settings", _edit(info__settings__threads=1)),
