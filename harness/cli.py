@@ -100,7 +100,7 @@ def cli(debug: bool) -> None:
 @click.option(
     "--rounds",
     type=click.IntRange(0, 100),
-    help="Heats of fresh processes for each best path and its twins, after the survey.  [default: 5; smoke 0]",
+    help="Heats of fresh processes for each best path and its twins, after the survey.  [default: 5; quick 3, smoke 0]",
 )
 @click.option(
     "--budget",

@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, str] = {
     "fallback": "what the framework silently ran instead",
     "max_rel_error": "largest error against the float64 reference, relative to the largest value",
     "time_s": "time of one call: median over processes of the processes' medians, s; only of an ok case",
-    "time_low_s": "lower end of its 95 % bootstrap interval over processes, s; unknown for one process",
+    "time_low_s": "lower end of its 95 % interval over processes, s; unknown for one process",
     "time_high_s": "upper end, s",
     "time_min_s": "fastest sample, s",
     "processes": "fresh processes whose samples count: those of the heats, or of the survey where there were none",

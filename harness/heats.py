@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeAlias
 
-import numpy as np
-
 from harness.frame import point_name
-from harness.intervals import median_interval
+from harness.intervals import median_intervals
 from harness.plan import Planned
 from harness.record import Record
 from harness.statistics import counted, paired_ratios
@@ -81,7 +79,7 @@ def heats(
         if point not in used:
             _place(groups.setdefault((point, "alone"), []), alone, records, memory_bytes)
     rooms = [room for rooms in groups.values() for room in rooms]
-    chosen = _controls(finalists, seed)
+    chosen = _controls(finalists, records, seed)
     out = []
     for number, room in enumerate(rooms, 1):
         lanes = [Lane(one) for one in room]
@@ -92,11 +90,12 @@ def heats(
     return out
 
 
-def _controls(finalists: Sequence[Planned], seed: int) -> set[str]:
-    """Cases to run beside themselves, drawn evenly from the backends and devices."""
+def _controls(finalists: Sequence[Planned], records: Mapping[Place, Record], seed: int) -> set[str]:
+    """Cases to run beside themselves, drawn evenly from the backends and devices; those of earlier rounds go on."""
     places: dict[tuple[str, str], list[str]] = {}
     order = sorted((one.case.backend, one.case.device, one.case.key) for one in finalists)
     random.Random(f"{seed}:controls").shuffle(order)
+    order.sort(key=lambda entry: (entry[2], True) not in records)
     for backend, device, key in order:
         places.setdefault((backend, device), []).append(key)
     turn = [key for keys in zip(*_padded(list(places.values())), strict=True) for key in keys if key]
@@ -195,5 +194,5 @@ def _columns(pairs: Sequence[tuple[int, float]]) -> tuple[list[int | None], list
 def _span(values: Sequence[float]) -> float:
     if len(values) < 2:
         return math.inf
-    low, high = median_interval(np.array([values]))
+    low, high = median_intervals([values])
     return float(high[0] - low[0]) / 2 / median(values)

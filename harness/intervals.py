@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtrc
+from scipy.special import bdtrc, stdtrit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 CONFIDENCE = 0.95
+FEWEST = 6  # values whose median the bootstrap can bound at 95 %
 _EXACT_PAIRS = 200  # past this many values the two middle ones of an even number are taken as one
 _CHUNK = 4_000_000  # candidate values held at once
 
@@ -85,15 +86,34 @@ def median_distribution(values: Floats) -> tuple[Floats, Floats]:
     return (x[i] + x[j]) / 2, weights
 
 
+def few_interval(values: Floats, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+    """Interval of the centre of every row of `values` (rows, n), positive: two arrays (rows,).
+
+    Student's t on the logarithms, widened to hold the median. For n < FEWEST the bootstrap of a median cannot leave the
+    range of the values, which is too narrow: of three it holds the true median with 75 %, of five with 94 %. Times of
+    processes, and their ratios, are near to lognormal; ratios of small samples are Student's own case (1908).
+    """
+    n = values.shape[1]
+    logs = np.log(values)
+    half = stdtrit(n - 1, (1 + confidence) / 2) * logs.std(axis=1, ddof=1) / np.sqrt(n)
+    centre, middle = logs.mean(axis=1), np.median(values, axis=1)
+    return np.minimum(np.exp(centre - half), middle), np.maximum(np.exp(centre + half), middle)
+
+
 def median_intervals(values: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
-    """`median_interval` of lists of unequal lengths; NaN where a list has fewer than two values."""
+    """Intervals of lists of unequal lengths; NaN where a list has fewer than two values.
+
+    From FEWEST values on the bootstrap of the median; below it `few_interval`, where no value is 0.
+    """
     low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
-    by_length: dict[int, list[int]] = defaultdict(list)
+    by_length: dict[tuple[int, bool], list[int]] = defaultdict(list)
     for index, each in enumerate(values):
-        by_length[len(each)].append(index)
-    for length, indices in by_length.items():
+        few = len(each) < FEWEST and min(each, default=0.0) > 0
+        by_length[len(each), few].append(index)
+    for (length, few), indices in by_length.items():
         if length >= 2:
-            low[indices], high[indices] = median_interval(np.array([values[k] for k in indices], np.float64))
+            rows = np.array([values[k] for k in indices], np.float64)
+            low[indices], high[indices] = few_interval(rows) if few else median_interval(rows)
     return low, high
 
 

@@ -156,7 +156,7 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     """One row for every best path of an idea and every twin that it names, from `best_paths`.
 
     `idea` and `twin` are row numbers in `best` (twin −1 where it was not measured); `kind` and `principal` say which
-    twin. `time_ratio` is T: the median over common heats of the ratio in that heat, its interval the bootstrap over
+    twin. `time_ratio` is T: the median over common heats of the ratio in that heat, its interval that over
     heats, unknown for one; without any common heat it is the ratio of the two times, and has none.
     `work_ratio` is W. `memory_ratio` and `energy_ratio` compare like sources only and are unknown otherwise; the taxes
     are the ratios over W. Energy bounds are the widest that the two paths' bounds allow.

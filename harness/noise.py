@@ -24,9 +24,13 @@ def noise_floor(records: Sequence[Record]) -> float | None:
 
 
 def paired_floors(records: Sequence[Record]) -> list[float]:
-    """For each A/A control the ratio of the case to itself, paired heat by heat as an idea is with its twin."""
+    """For each A/A control the ratio of the case to itself, paired heat by heat as an idea is with its twin.
+
+    A control that fell behind early has fewer heats than what the run reports: those of less than half the most are
+    left out.
+    """
     cases = {(r.run, r.case.key, r.control): r for r in records if r.status == "ok" and r.time is not None}
-    out = []
+    found: list[list[float]] = []
     for (run, key, control), record in cases.items():
         twin = cases.get((run, key, False))
         if control and twin is not None and record.time is not None and twin.time is not None:
@@ -34,9 +38,9 @@ def paired_floors(records: Sequence[Record]) -> list[float]:
             ratios = paired_ratios(
                 [key for key, _ in a], [median(s) for _, s in a], [key for key, _ in b], [median(s) for _, s in b]
             )
-            if ratios:
-                out.append(median(ratios))
-    return out
+            found.append(ratios)
+    most = max(map(len, found), default=0)
+    return [median(ratios) for ratios in found if ratios and 2 * len(ratios) >= most]
 
 
 def drift_floor(records: Sequence[Record]) -> float | None:

@@ -30,11 +30,11 @@ from harness.store import Store, merge
 
 WINDOWS = {
     "smoke": Sampling(window_s=0.02, min_samples=4, turns=2),
-    "quick": Sampling(window_s=0.2, turns=8),
+    "quick": Sampling(window_s=0.15, turns=8),
     "standard": Sampling(window_s=0.6, turns=12),
     "full": Sampling(window_s=1.0, turns=12),
 }
-ROUNDS = {"smoke": 0, "quick": 5, "standard": 5, "full": 5}  # five: fewer have no 95 % interval worth the name
+ROUNDS = {"smoke": 0, "quick": 3, "standard": 5, "full": 5}
 FEWEST_ROUNDS = 3  # of every heat before a budget goes where intervals are widest
 MOST_ROUNDS = 60  # of one heat: an interval that is not narrow by then will not become so
 SURVEY_SHARE = 0.3  # of the window: the survey only has to find what is worth the rounds

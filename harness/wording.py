@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from harness.datasheets import Datasheet
+from harness.intervals import FEWEST
 from harness.metrics import Ceiling, outcome
 from harness.portability import Cell, Portability
 from harness.table import Against, Row, Summary
@@ -210,11 +211,9 @@ def _precision(summary: Summary, rows: Sequence[Row]) -> list[str]:
     if several:
         fewest, most = min(several), max(several)
         count = f"{fewest}" if fewest == most else f"{fewest}–{most}"
-        note = f"[…] = 95 % bootstrap interval over {count} fresh processes"
-        if fewest <= 5:
-            note += (
-                f"; with {fewest} it is their range, which holds the median with {100 - 100 * 2 ** (1 - fewest):.0f} %"
-            )
+        note = f"[…] = 95 % interval over {count} fresh processes: "
+        few, boot = f"Student's t on their logarithms below {FEWEST}", "bootstrap of their median"
+        note += {(True, True): few, (False, False): boot}.get((fewest < FEWEST, most < FEWEST), f"{few}, else {boot}")
         lines.append(f"{note}.")
     single = sum(row.processes == 1 for row in rows)
     if single:

@@ -255,7 +255,7 @@ def test_other_twins_have_their_own_table_and_columns():
 def test_the_footer_counts_outcomes_and_says_how_sure_three_processes_are():
     text = render([*_plain(), *FAILED], "markdown")
     assert "cases: ok 2 · timeout 1 · unsupported 1." in text
-    assert "over 3 fresh processes; with 3 it is their range, which holds the median with 75 %" in text
+    assert "95 % interval over 3 fresh processes: Student's t on their logarithms below 6." in text
     assert "tax = time ratio / useful-FLOP ratio" in text
 
 
