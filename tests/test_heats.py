@@ -97,6 +97,8 @@ def test_controls_run_beside_themselves_drawn_from_every_backend_the_same_for_a_
         }, "the control is in the heat of its case"
 
 
+REACH = 4.302652729911275 / math.sqrt(3)  # Student's t of 2 degrees, as in test_metrics
+
 # -- where another heat is worth most ---------------------------------------------------------------------------------
 
 
@@ -108,7 +110,7 @@ def one_heat(*records):
 def test_the_width_of_a_heat_is_that_of_the_ratio_so_drift_common_to_both_does_not_widen_it():
     drifting = [1.0, 2.0, 4.0, 8.0, 16.0]
     assert one_heat(idea(1, processes=[2 * t for t in drifting]), dense(processes=drifting)) == 0
-    assert one_heat(idea(1, processes=[2.0, 2.0, 2.2, 2.0, 2.0]), dense(processes=[1.0] * 5)) == pytest.approx(0.05)
+    assert one_heat(idea(1, processes=[2.0] * 6 + [2.2] * 3), dense(processes=[1.0] * 9)) == pytest.approx(0.05)
 
 
 def test_one_process_has_an_infinite_width_and_a_failure_none():
@@ -117,7 +119,9 @@ def test_one_process_has_an_infinite_width_and_a_failure_none():
 
 
 def test_a_lone_case_is_as_wide_as_its_time():
-    assert one_heat(record("dense_cnn", [1.0, 1.0, 1.4, 1.0, 0.8], params={"n": 5})) == pytest.approx(0.3)
+    assert one_heat(record("dense_cnn", [1.0, 1.1, 1.21], params={"n": 5})) == pytest.approx(
+        math.sinh(REACH * math.log(1.1))
+    )
 
 
 def test_survey_times_have_no_part_in_a_width():
