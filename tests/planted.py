@@ -51,7 +51,6 @@ CHAIN = {
             prepare=_prepare,
             step=_chain,
             restore=lambda outputs, x, params: {"y": outputs[0]},
-            executions=("eager",),
         )
     }
 }

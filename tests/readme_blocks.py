@@ -12,7 +12,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 STORED = ROOT / "results" / "quick-cpu"
-STANDARD = ROOT / "results" / "standard-cpu"
 
 
 def table() -> str:
@@ -56,13 +55,13 @@ def help_() -> str:
     return "\n".join(out).strip()
 
 
-def standard() -> str:
+def findings() -> str:
     from readme_headlines import headlines
 
-    return headlines(STANDARD)
+    return headlines(STORED)
 
 
-BLOCKS = {"table": table, "took": took, "headlines": standard, "help": help_}
+BLOCKS = {"table": table, "took": took, "headlines": findings, "help": help_}
 
 
 def regenerated(text: str) -> str:
