@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-from pathlib import Path
 
 import psutil
 import pytest
 
-from backends.discovery import backends
-from backends.ops import Device
 from harness import heats as rooms
 from harness.heats import Heat, Lane, heats, width
-from harness.job import CaseJob, DataJob, PowerModel, Sampling
+from harness.job import Sampling
 from harness.plan import Planned
-from harness.record import Case, WorkFacts
-from harness.spawn import Server
+from harness.record import WorkFacts
 from tests._records import record, timing, twin_ref
-
-HERE = Path(__file__).parent
-GIB = 1 << 30
-
 
 # -- who is measured together -----------------------------------------------------------------------------------------
 
@@ -133,57 +123,11 @@ def test_survey_times_have_no_part_in_a_width():
 # -- a heat for real --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("heat")
-    shutil.copy(HERE / "misbehaving.py", folder)
-    before = os.environ.get("HWLOTTERY_WORKLOADS")
-    os.environ["HWLOTTERY_WORKLOADS"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["HWLOTTERY_WORKLOADS"]
-    else:
-        os.environ["HWLOTTERY_WORKLOADS"] = before
-
-
-@pytest.fixture(scope="module")
-def server(place):
-    with Server(backends()[0]["numpy"], Device("cpu"), 1, place / "cache", memory_bytes=GIB) as server:
-        job = DataJob(
-            workload="misbehaving",
-            points=[({"n": 16}, "forward")],
-            dtype="float32",
-            seed=0,
-            folders=[str(place / "data")],
-            threads=1,
-        )
-        assert server.run(job, 60).measured.status == "ok"
-        yield server
-
-
 @pytest.fixture
-def heat(server, place):
+def heat(server, bad_job):
     def heat(*formulations, timeout_s=60.0, turns=4, window_s=0.2):
-        jobs = [
-            CaseJob(
-                case=Case(
-                    workload="misbehaving",
-                    formulation=name,
-                    params={"n": 16},
-                    dtype="float32",
-                    mode="forward",
-                    backend="numpy",
-                    execution="eager",
-                    device="cpu",
-                ),
-                data=str(place / "data"),
-                threads=1,
-                cache=str(place / "cache"),
-                sampling=Sampling(window_s=window_s, turns=turns, sample_s=0.0),
-                power=PowerModel(),
-            )
-            for name in formulations
-        ]
+        sampling = Sampling(window_s=window_s, turns=turns, sample_s=0.0)
+        jobs = [bad_job(name, sampling) for name in formulations]
         return [answer.measured for answer in server.heat(jobs, timeout_s)]
 
     return heat

@@ -3,79 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
-from harness.job import CaseJob, DataJob, DevicesJob, PowerModel, Sampling
-from harness.record import Case
+from harness.job import DevicesJob, Sampling
 from harness.spawn import Server, ServerError, environment
-
-HERE = Path(__file__).parent
-GIB = 1 << 30
-
-
-def _case(formulation: str, **changes) -> Case:
-    facts = {
-        "workload": "misbehaving",
-        "formulation": formulation,
-        "params": {"n": 16},
-        "dtype": "float32",
-        "mode": "forward",
-        "backend": "numpy",
-        "execution": "eager",
-        "device": "cpu",
-    }
-    return Case(**{**facts, **changes})
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with the misbehaving workload, on the path where workloads are looked for."""
-    folder = tmp_path_factory.mktemp("bad")
-    shutil.copy(HERE / "misbehaving.py", folder)
-    before = os.environ.get("HWLOTTERY_WORKLOADS")
-    os.environ["HWLOTTERY_WORKLOADS"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["HWLOTTERY_WORKLOADS"]
-    else:
-        os.environ["HWLOTTERY_WORKLOADS"] = before
-
-
-@pytest.fixture(scope="module")
-def server(place):
-    with Server(backends()[0]["numpy"], Device("cpu"), 1, place / "cache", memory_bytes=GIB) as server:
-        job = DataJob(
-            workload="misbehaving",
-            points=[({"n": 16}, "forward")],
-            dtype="float32",
-            seed=0,
-            folders=[str(place / "data")],
-            threads=1,
-        )
-        assert server.run(job, 30).measured.status == "ok"
-        yield server
 
 
 @pytest.fixture
-def measure(server, place):
+def measure(server, bad_job):
     def measure(formulation, timeout_s=30.0, **changes):
-        job = CaseJob(
-            case=_case(formulation, **changes),
-            data=str(place / "data"),
-            threads=1,
-            cache=str(place / "cache"),
-            sampling=Sampling(window_s=0.02),
-            power=PowerModel(),
-        )
-        return server.run(job, timeout_s).measured
+        return server.run(bad_job(formulation, Sampling(window_s=0.02), **changes), timeout_s).measured
 
     return measure
 

@@ -1,0 +1,74 @@
+"""Fixtures of several files: the workload that misbehaves, and a fork server that knows it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from backends.discovery import backends
+from backends.ops import Device
+from harness.job import CaseJob, DataJob, PowerModel
+from harness.record import Case
+from harness.spawn import Server
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the misbehaving workload, on the path where workloads are looked for."""
+    folder = tmp_path_factory.mktemp("bad")
+    shutil.copy(Path(__file__).parent / "misbehaving.py", folder)
+    before = os.environ.get("HWLOTTERY_WORKLOADS")
+    os.environ["HWLOTTERY_WORKLOADS"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["HWLOTTERY_WORKLOADS"]
+    else:
+        os.environ["HWLOTTERY_WORKLOADS"] = before
+
+
+@pytest.fixture(scope="module")
+def server(place):
+    """NumPy's server, with the inputs of the misbehaving workload made."""
+    with Server(backends()[0]["numpy"], Device("cpu"), 1, place / "cache", memory_bytes=GIB) as server:
+        job = DataJob(
+            workload="misbehaving",
+            points=[({"n": 16}, "forward")],
+            dtype="float32",
+            seed=0,
+            folders=[str(place / "data")],
+            threads=1,
+        )
+        assert server.run(job, 60).measured.status == "ok"
+        yield server
+
+
+@pytest.fixture
+def bad_job(place):
+    """A job of the misbehaving workload: formulation, sampling and whatever else of the case is to differ."""
+
+    def make(formulation, sampling, **changes):
+        facts = {
+            "workload": "misbehaving",
+            "formulation": formulation,
+            "params": {"n": 16},
+            "dtype": "float32",
+            "mode": "forward",
+            "backend": "numpy",
+            "execution": "eager",
+            "device": "cpu",
+        }
+        return CaseJob(
+            case=Case(**{**facts, **changes}),
+            data=str(place / "data"),
+            threads=1,
+            cache=str(place / "cache"),
+            sampling=sampling,
+            power=PowerModel(),
+        )
+
+    return make
