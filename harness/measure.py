@@ -19,7 +19,7 @@ from harness.job import Sampling
 
 STEADY_DRIFT = 0.05  # a trend over the window below this share of the median is not worth a flag
 SIGNIFICANT = 0.01
-SHORT_S = 5e-3  # a call shorter than this feels that another process had the caches since its last slice
+SLICE_SAMPLES = 4  # of a slice at least: where calls are long there are fewer slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def sample(
     per_sample = 1 if flush else max(1, int(sampling.sample_s / estimate))
     loops = range(per_sample)
     expected = max(fewest - long, int(sampling.window_s / (per_sample * estimate)))
-    turns = max(1, min(sampling.turns, expected))
+    turns = max(1, min(sampling.turns, expected // SLICE_SAMPLES))
     # A long call that followed the first one is a sample like any other, and too dear to throw away.
     samples = [estimate] if long else []
     apart = flush is not None or sampling.window_s / turns < least_s
@@ -99,8 +99,8 @@ def sample(
         for number in range(turns):
             if number:
                 turn.rest()
-                if estimate < SHORT_S:
-                    for _ in loops:  # not timed: the caches are another's now
+                if not long:
+                    for _ in loops:  # not timed: caches and cores were another's until now
                         outputs = ()
                         outputs = call(*operands)
                         wait(outputs)
