@@ -72,7 +72,7 @@ def test_formats_for_reading_have_the_figures_the_interval_the_tie_the_outcome_a
     monkeypatch.setenv("COLUMNS", "200")
     row = next(r for r in summarise(RECORDS).rows if r.backend == "numpy")
     text = _as_text(format).replace("{\\texttimes}", "×")
-    assert f"{1e3 * row.time_s:.2f} ms [2.00, 2.20]" in text
+    assert f"{1e3 * row.time_s:.2f} ms [1.86, 2.36]" in text
     assert f"{row.principal.speed_up:.3f}× [0.500, 0.500]" in text
     assert f"{row.principal.tax:.1f}× [20.0, 20.0]" in text
     assert "12.0 mJ [5.0, 30.0] modelled" in text

@@ -44,8 +44,8 @@ def test_the_largest_speed_up_and_the_lowest_tax_lead():
 
 
 def test_overlapping_intervals_share_a_rank():
-    one = taken("a", pair((0.20, 0.30, 0.40)), machine=machine("a"))
-    two = taken("b", pair((0.35, 0.40, 0.45)), machine=machine("b"))
+    one = taken("a", pair((0.29, 0.30, 0.31)), machine=machine("a"))
+    two = taken("b", pair((0.30, 0.31, 0.32)), machine=machine("b"))
     assert set(ranks_of(board_of(one, two)).values()) == {(1, 1)}
 
 
