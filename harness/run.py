@@ -270,11 +270,12 @@ class Runner:
         self._watch.begin(f"narrowing to ±{precision:.3g}", 0)
         while True:
             wide = sorted(((width(h, self._records), h.number, h) for h in heats), reverse=True)
-            wide = [(w, n, h) for w, n, h in wide if w > precision and rounds[n] < MOST_ROUNDS]
-            within = [(w, h) for w, n, h in wide if not self._spent(self._heat_s.get(n, 0.0))]
-            if not within:
+            wide = [(w, n, h) for w, n, h in wide if w > precision]
+            worth = [(w, h) for w, n, h in wide if rounds[n] < MOST_ROUNDS]
+            worth = [(w, h) for w, h in worth if not self._spent(self._heat_s.get(h.number, 0.0))]
+            if not worth:
                 break
-            span, heat = within[0]
+            span, heat = worth[0]
             rounds[heat.number] += 1
             self._watch.now(f"{heat.lanes[0].one.case} (±{span:.1%})")
             self._run_heat(heat, rounds[heat.number], 0)
