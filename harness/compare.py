@@ -14,13 +14,12 @@ import numpy as np
 
 from harness.comparable import Difference
 from harness.frame import frame, point_name, rows_of
-from harness.intervals import Floats, median_distribution, none_if_nan, verdict
+from harness.intervals import SINGLE, Floats, median_distribution, none_if_nan, verdict
 from harness.metrics import GROUP, best_paths
 from harness.record import Record
 
 FIELDS = ("backend", "device", "execution", "formulation")  # of a case, by which one run can be compared
 READS = "ratio = time of B / time of A: above 1, B is slower"
-SINGLE = 0.3  # what one process against one differs by at least on a busy machine, as a share: no interval says more
 _TAILS = (0.025, 0.975)
 _ATOMS = 1000  # most values of a bootstrap distribution that are kept
 

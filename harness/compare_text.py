@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.compare import SINGLE, Comparison, Row
+from harness.compare import Comparison, Row
+from harness.intervals import SINGLE
 from harness.markdown import markdown_table
 from harness.wording import UNKNOWN, quantity, significant
 

@@ -12,7 +12,7 @@ import msgspec
 import pandas as pd
 
 from harness.frame import point_name, rows_of
-from harness.intervals import none_if_nan, ranks
+from harness.intervals import SINGLE, none_if_nan, ranks
 from harness.metrics import GROUP, choose, grouped
 
 _PLACE = ("run", "mode", "dtype", "backend", "device")
@@ -67,7 +67,7 @@ def break_even(best: pd.DataFrame, compared: pd.DataFrame, noise: float | None =
     """Every sweep of two or more densities, by log-log interpolation of T of the best paths.
 
     `noise` is the run's A/A noise as a share: a T that it can explain is a tie and decides nothing, and the interval is
-    where T with that margin passes 1.
+    where T with that margin passes 1. A T of single processes, as most of a sweep, has the margin of those (SINGLE).
     """
     rows = rows_of(best, ["params", *GROUP])
     curves: dict[tuple[Any, ...], list[tuple[float, float, float, float]]] = defaultdict(list)
@@ -84,18 +84,19 @@ def break_even(best: pd.DataFrame, compared: pd.DataFrame, noise: float | None =
     for (workload, others, _, *place), curve in sorted(curves.items()):
         if len({density for density, *_ in curve}) >= 2:
             where = dict(zip(_PLACE, place, strict=True))
-            out.append(BreakEven(workload=workload, point=others, **where, **_crossing(sorted(curve), noise or 0.0)))
+            out.append(BreakEven(workload=workload, point=others, **where, **_crossing(sorted(curve), noise)))
     return out
 
 
-def _crossing(curve: Sequence[tuple[float, float, float, float]], noise: float) -> dict[str, Any]:
+def _crossing(curve: Sequence[tuple[float, float, float, float]], noise: float | None) -> dict[str, Any]:
     densities, ratios, lows, highs = (list(column) for column in zip(*curve, strict=True))
+    floor = noise or 0.0
+    margins = [1 + (max(floor, SINGLE) if noise is not None and math.isnan(low) else floor) for low in lows]
     at = _crossings(densities, ratios)
     facts: dict[str, Any] = {"range_low": densities[0], "range_high": densities[-1], "points": len(curve)}
     facts |= {"crossings": at, "density": None, "low": None, "high": None, "open_low": False, "open_high": False}
-    clear = [
-        t < 1 for t in ratios if not 1 <= max(t, 1 / t) < 1 + noise
-    ]  # faster or not; ties within the noise say nothing
+    # Faster or not; ties within the noise say nothing.
+    clear = [t < 1 for t, margin in zip(ratios, margins, strict=True) if not 1 <= max(t, 1 / t) < margin]
     if not any(clear):
         return facts | {"verdict": "never"}
     if all(clear) and len(clear) == len(ratios):
@@ -104,8 +105,8 @@ def _crossing(curve: Sequence[tuple[float, float, float, float]], noise: float) 
         return facts | {"verdict": "not_monotone", "density": at[0] if at and ratios[0] < 1 else None}
     facts |= {"verdict": "crosses", "density": at[-1] if at else None}
     if noise:
-        lows = [min(t / (1 + noise), t if math.isnan(low) else low) for t, low in zip(ratios, lows, strict=True)]
-        highs = [max(t * (1 + noise), t if math.isnan(high) else high) for t, high in zip(ratios, highs, strict=True)]
+        lows = [min(t / m, t if math.isnan(b) else b) for t, m, b in zip(ratios, margins, lows, strict=True)]
+        highs = [max(t * m, t if math.isnan(b) else b) for t, m, b in zip(ratios, margins, highs, strict=True)]
     if any(math.isnan(bound) for bound in (*lows, *highs)):
         return facts
     first = (_crossings(densities, highs) if highs[0] < 1 else [])[:1]

@@ -16,6 +16,7 @@ Ints = npt.NDArray[np.intp]
 
 CONFIDENCE = 0.95
 FEWEST = 6  # values whose median the bootstrap can bound at 95 %
+SINGLE = 0.3  # what two single processes differ by on a busy machine, as a share: no interval says how much
 _EXACT_PAIRS = 200  # past this many values the two middle ones of an even number are taken as one
 _CHUNK = 4_000_000  # candidate values held at once
 
@@ -125,15 +126,17 @@ def ranks(
     """Rank from the largest value down, ties sharing a rank (1, 1, 3).
 
     An entry ties with the best of its rank when their intervals overlap, or when the two differ by less than `noise`,
-    a share (0.1 = 10 %). Ties are held against the best entry and not the neighbour: being inseparable is not
+    a share (0.1 = 10 %); by less than SINGLE where intervals are given and one of the two has none. Ties are held against the best entry and not the neighbour: being inseparable is not
     transitive, and a chain of neighbours would make everything one tie.
     """
     spans = intervals if intervals is not None else [None] * len(values)
+    alone = noise if noise is None or intervals is None else max(noise, SINGLE)
     order = sorted(range(len(values)), key=lambda k: -values[k])
     out = [0] * len(values)
     leader, rank = -1, 0
     for place, k in enumerate(order, start=1):
-        if leader < 0 or not _tied(values[leader], values[k], spans[leader], spans[k], noise):
+        floor = noise if leader < 0 or (spans[leader] is not None and spans[k] is not None) else alone
+        if leader < 0 or not _tied(values[leader], values[k], spans[leader], spans[k], floor):
             leader, rank = k, place
         out[k] = rank
     return out
@@ -150,12 +153,13 @@ def _tied(
 def verdict(ratio: float, low: float, high: float, noise: float | None) -> str | None:
     """`faster`, `slower` or `tie` for a time ratio with its interval (NaN where unknown); None when it cannot be said.
 
-    A ratio whose interval holds 1, or which is nearer to 1 than the A/A noise, is a tie.
+    A ratio whose interval holds 1, or which is nearer to 1 than the A/A noise, is a tie. The A/A noise is that of pairs
+    in heats: without an interval there was no pair, and up to SINGLE it is a tie.
     """
     if ratio != ratio:
         return None
-    inside_noise = noise is not None and max(ratio, 1 / ratio) < 1 + noise
     known = low == low and high == high
+    inside_noise = noise is not None and max(ratio, 1 / ratio) < 1 + (noise if known else max(noise, SINGLE))
     if inside_noise or (known and low <= 1 <= high):
         return "tie"
     if not known and noise is None:

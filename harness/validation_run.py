@@ -14,7 +14,7 @@ import numpy as np
 from backends.ops import Device
 from harness import machine
 from harness.frame import frame
-from harness.intervals import median_interval
+from harness.intervals import SINGLE, median_interval
 from harness.metrics import CEILING_MATMUL, CEILING_STREAM, Ceilings, ceilings
 from harness.noise import noise_floor
 from harness.record import Record
@@ -24,7 +24,6 @@ from harness.validation import Mark, Refusal, plain, refusal
 from harness.validation_read import Line
 from harness.validation_records import Known
 
-SINGLE = 0.3  # what one process may differ by on a busy machine, as a share, where there is no interval
 MACHINE = ("cpu", "architecture", "cores_logical", "cores_usable", "memory_bytes", "os", "python")
 SETTINGS = ("threads", "preset")
 MOST_ALIKE = 4  # samples from which equality is no coincidence

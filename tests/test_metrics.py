@@ -81,6 +81,8 @@ def test_verdicts():
     assert verdict(0.95, 0.94, 0.96, 0.1) == "tie"
     assert verdict(0.5, nan, nan, None) is None, "one process alone settles nothing"
     assert verdict(0.5, nan, nan, 0.1) == "faster"
+    assert verdict(0.8, nan, nan, 0.02) == "tie", "the noise of pairs says nothing of single processes"
+    assert verdict(0.8, 0.79, 0.81, 0.02) == "faster"
     assert verdict(nan, nan, nan, 0.1) is None
 
 
@@ -373,9 +375,9 @@ def _sweep(times, **facts):
     return out
 
 
-def _break_even(records):
+def _break_even(records, noise=None):
     best = best_paths(frame(records))
-    (found,) = break_even(best, comparisons(best))
+    (found,) = break_even(best, comparisons(best), noise)
     return found
 
 
@@ -386,6 +388,20 @@ def test_break_even_by_log_log_interpolation():
     assert found.density == pytest.approx(0.04)
     assert (found.low, found.high) == pytest.approx((0.04, 0.04))
     assert found.point == "k=8,m=8,n=4"
+
+
+def test_a_break_even_of_single_processes_has_their_margin_and_not_that_of_pairs():
+    """T from 1/4 to 4 by single processes: 30 % either way, not the 1 % of heats."""
+    found = _break_even(_sweep({0.01: 0.25, 0.16: 4.0}), noise=0.01)
+    assert found.density == pytest.approx(0.04)
+    reach = 16 ** (math.log(1.3) / math.log(16))
+    assert (found.low, found.high) == pytest.approx((0.04 / reach, 0.04 * reach))
+
+
+def test_an_entry_without_an_interval_ties_up_to_what_single_processes_differ_by():
+    assert ranks([1.2, 1.0], [(1.19, 1.21), (0.99, 1.01)], 0.02) == [1, 2]
+    assert ranks([1.2, 1.0], [(1.19, 1.21), None], 0.02) == [1, 1]
+    assert ranks([1.4, 1.0], [(1.39, 1.41), None], 0.02) == [1, 2]
 
 
 def test_the_interval_of_a_break_even_is_where_the_bounds_of_the_ratio_cross():
