@@ -126,8 +126,9 @@ def ranks(
     """Rank from the largest value down, ties sharing a rank (1, 1, 3).
 
     An entry ties with the best of its rank when their intervals overlap, or when the two differ by less than `noise`,
-    a share (0.1 = 10 %); by less than SINGLE where intervals are given and one of the two has none. Ties are held against the best entry and not the neighbour: being inseparable is not
-    transitive, and a chain of neighbours would make everything one tie.
+    a share (0.1 = 10 %); by less than SINGLE where intervals are given and one of the two has none. Ties are held
+    against the best entry and not the neighbour: being inseparable is not transitive, and a chain of neighbours would
+    make everything one tie.
     """
     spans = intervals if intervals is not None else [None] * len(values)
     alone = noise if noise is None or intervals is None else max(noise, SINGLE)

@@ -392,7 +392,7 @@ def test_break_even_by_log_log_interpolation():
 
 def test_a_break_even_of_single_processes_has_their_margin_and_not_that_of_pairs():
     """T from 1/4 to 4 by single processes: 30 % either way, not the 1 % of heats."""
-    found = _break_even(_sweep({0.01: 0.25, 0.16: 4.0}), noise=0.01)
+    found = _break_even(_sweep({0.01: [0.25], 0.16: [4.0]}), noise=0.01)
     assert found.density == pytest.approx(0.04)
     reach = 16 ** (math.log(1.3) / math.log(16))
     assert (found.low, found.high) == pytest.approx((0.04 / reach, 0.04 * reach))
