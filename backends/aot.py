@@ -57,7 +57,11 @@ class Ahead(Ops, ABC):
         """Compile `fn` for the chip, for operands of these shapes; Unsupported has the words of who refuses."""
 
     def compile(
-        self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
+        self,
+        fn: Callable[..., tuple[Array, ...]],
+        execution: Execution,
+        args: Sequence[Array | Matrix],
+        keep: str | None = None,
     ) -> Compiled:
         """Always Unsupported: there is nothing here that could be called."""
         raise Unsupported(f"{self.device} is compiled for and not run: there is no callable to time")

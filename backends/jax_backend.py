@@ -188,14 +188,18 @@ class JaxOps(Ops):
         return self._lax.stop_gradient(x)
 
     def compile(
-        self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
+        self,
+        fn: Callable[..., tuple[Array, ...]],
+        execution: Execution,
+        args: Sequence[Array | Matrix],
+        keep: str | None = None,
     ) -> Compiled:
         if execution == "eager":
             traces = self._compile.compilations_since()
             return self._watched(Compiled(call=fn, traces=traces), lambda operands: self._eager(fn, operands))
         if execution != "compiled":
             raise Unsupported(f"JAX has no execution {execution!r}: it runs eager or compiled (jax.jit)")
-        compiled: Compiled = self._compile.compile(fn, args, kind=self.device.kind)
+        compiled: Compiled = self._compile.compile(fn, args, kind=self.device.kind, keep=keep)
         self._peaks.first = self._peak()
         return self._watched(compiled, compiled.fallbacks)
 

@@ -17,8 +17,8 @@ from backends.ops import Array, Compiled, Matrix, Scalar, Unsupported
 
 COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
 YNN = "xla_cpu_experimental_ynn_fusion_type"
-TRIAL_ROUNDS = 3
-TRIAL_BUDGET_S = 0.5
+TRIAL_ROUNDS = (3, 15)  # at least, and at most while TRIAL_BUDGET_S lasts
+TRIAL_BUDGET_S = 0.1
 SMALL_FLOP = 1e7  # a fraction of a millisecond: what a setting changes there is less than what it costs to try
 MARGIN = 0.97  # another variant is kept only where it is clearly faster than XLA's default
 
@@ -45,20 +45,26 @@ def compilations_since() -> Callable[[], int]:
     return lambda: _compilations - start
 
 
-def compile(fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix], *, kind: str) -> Compiled:
+def compile(
+    fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix], *, kind: str, keep: str | None = None
+) -> Compiled:
     """`jax.jit(fn).lower(*args).compile()`, for XLA's CPU backend the fastest of a few fusion settings.
 
     Its YNNPACK fusion is on by default. It wins 1.3–1.6× on dense products and their gradients and loses 1.3–2× on
-    convolutions, so each setting that could matter is compiled and called with `args`; the fastest is kept. `trace_s`
-    and `compile_s` are those of the kept one alone, as if its setting had been known. A refusal of the
-    framework's is Unsupported; any other error is the caller's, running out of memory too.
+    convolutions, so each setting that could matter is compiled and called with `args`; the fastest is kept, or
+    `keep` without a trial. `trace_s` and `compile_s` are those of the kept one alone, as if its setting had been known.
+    A refusal of the framework's is Unsupported; any other error is the caller's, running out of memory too.
     """
     start = time.perf_counter()
     try:
         traced, lowered, said = _lowered(fn, args)
         trace_s = time.perf_counter() - start
-        variants = {"default": _timed_compile(lowered, {})}
-        variants |= _offered(lowered, _candidates(lowered, kind == "cpu"))
+        candidates = _candidates(lowered, kind == "cpu")
+        told = {name: options for name, options in candidates.items() if name == keep}
+        variants = _offered(lowered, told)
+        if not variants:
+            variants = {"default": _timed_compile(lowered, {})}
+            variants |= _offered(lowered, {} if keep == "default" else candidates)
     except NotImplementedError as refusal:
         raise Unsupported(_words(refusal)) from refusal
     except jax.errors.JaxRuntimeError as refusal:
@@ -66,6 +72,8 @@ def compile(fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]
             raise
         raise Unsupported(_words(refusal)) from refusal
     best, flags = _fastest({name: executable for name, (executable, _) in variants.items()}, args)
+    if candidates:
+        flags[YNN] = best
     executable, compile_s = variants[best]
     memory = executable.memory_analysis()
     return Compiled(
@@ -74,6 +82,7 @@ def compile(fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]
         compile_s=compile_s,
         temp_bytes=None if memory is None else memory.temp_size_in_bytes,
         flags=flags,
+        kept=best if candidates else None,
         traces=compilations_since(),
         fallbacks=lambda _: jax_fallback.of_program(traced.jaxpr, lowered.as_text(), said, kind),
     )
@@ -126,17 +135,18 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
         return next(iter(variants)), {}
     shortest = dict.fromkeys(variants, float("inf"))
     deadline = time.perf_counter() + TRIAL_BUDGET_S
-    for trial in range(TRIAL_ROUNDS + 1):
+    least, most = TRIAL_ROUNDS
+    for trial in range(most + 1):
         for name, executable in variants.items():
             start = time.perf_counter()
             jax.block_until_ready(executable(*args))
             if trial:
                 shortest[name] = min(shortest[name], time.perf_counter() - start)
-        if trial and time.perf_counter() > deadline:
+        if trial >= least and time.perf_counter() > deadline:
             break
     fastest = min(shortest, key=shortest.__getitem__)
     best = fastest if shortest[fastest] < MARGIN * shortest["default"] else "default"
-    return best, {YNN: best, "tried": ", ".join(f"{name} {s:.2e} s" for name, s in shortest.items())}
+    return best, {"tried": ", ".join(f"{name} {s:.2e} s" for name, s in shortest.items())}
 
 
 def _words(refusal: Exception) -> str:

@@ -178,7 +178,11 @@ class NumpyOps(Ops):
         return x
 
     def compile(
-        self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
+        self,
+        fn: Callable[..., tuple[Array, ...]],
+        execution: Execution,
+        args: Sequence[Array | Matrix],
+        keep: str | None = None,
     ) -> Compiled:
         if execution != "eager":
             raise Unsupported(f"NumPy has no compiler; execution {execution} would be a no-op")

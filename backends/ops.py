@@ -124,6 +124,8 @@ class Compiled:
     `compile_s` are None where the framework does both inside the first call. `traces()` counts how often the framework
     traced or compiled since it was made; a timed region in which it grows is not a measurement.
 
+    `kept` names the setting that won a trial, or was told; None where there is only one.
+
     `fallbacks(operands)` says what else the framework ran instead, by watching one more call or reading the program:
     called after the clock, since both take time and watching may slow the calls that follow.
     """
@@ -133,6 +135,7 @@ class Compiled:
     compile_s: float | None = None
     temp_bytes: int | None = None
     flags: Mapping[str, Scalar] = field(default_factory=dict)
+    kept: str | None = None
     traces: Callable[[], int] = lambda: 0
     fallbacks: Callable[[Sequence[Array | Matrix]], Sequence[Fallback]] = lambda _: ()
 
@@ -273,9 +276,16 @@ class Ops(ABC):
     # -- running ----------------------------------------------------------------------------------------------------
     @abstractmethod
     def compile(
-        self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
+        self,
+        fn: Callable[..., tuple[Array, ...]],
+        execution: Execution,
+        args: Sequence[Array | Matrix],
+        keep: str | None = None,
     ) -> Compiled:
         """Make `fn` ready to be called with arguments like `args`; `eager` returns it as it is.
+
+        `keep` is what an earlier process of the case kept of several settings: it is taken without a trial, since a
+        trial on a busy machine may end another way in every process, and they would not be of one case.
 
         Raises Unsupported where the execution does not exist here, would be a no-op, or refuses the computation.
         """

@@ -269,7 +269,11 @@ class TensorflowOps(Ops):
 
     # -- running ----------------------------------------------------------------------------------------------------
     def compile(
-        self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
+        self,
+        fn: Callable[..., tuple[Array, ...]],
+        execution: Execution,
+        args: Sequence[Array | Matrix],
+        keep: str | None = None,
     ) -> Compiled:
         """Trace a ConcreteFunction for `args`; it can never retrace, a call with other shapes is the caller's error.
 

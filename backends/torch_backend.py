@@ -234,13 +234,19 @@ class TorchOps(Ops):
 
     # -- running ----------------------------------------------------------------------------------------------------
     def compile(
-        self, fn: Callable[..., tuple[Array, ...]], execution: Execution, args: Sequence[Array | Matrix]
+        self,
+        fn: Callable[..., tuple[Array, ...]],
+        execution: Execution,
+        args: Sequence[Array | Matrix],
+        keep: str | None = None,
     ) -> Compiled:
         if execution == "eager":
             return Compiled(call=fn, fallbacks=self._eager_fallbacks(fn))
         if execution != "compiled":
             raise Unsupported(f"PyTorch has no execution named {execution}; it has eager and compiled")
-        made: Compiled = importlib.import_module("backends.torch_compile").compiled(fn, self.device.kind, args)
+        made: Compiled = importlib.import_module("backends.torch_compile").compiled(
+            fn, self.device.kind, args, keep
+        )
         return made
 
     def _eager_fallbacks(self, fn: Callable[..., Any]) -> Callable[[Sequence[Any]], Sequence[Fallback]]:

@@ -27,6 +27,7 @@ with warnings.catch_warnings():  # a part of Inductor uses a decorator that PyTo
     warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
     importlib.import_module("torch._inductor.compile_fx")
 
+PLAIN, CAPTURED = "none", "cuda graphs"
 TRIAL_ROUNDS = 5
 CAPTURE_CALLS = 2  # a captured function runs once as it is, once to be recorded, then from the recording
 SHORT_S = 5e-3
@@ -44,7 +45,9 @@ _REFUSALS = (
 )
 
 
-def compiled(fn: Callable[..., tuple[Array, ...]], kind: str = "cpu", args: Sequence[Any] = ()) -> Compiled:
+def compiled(
+    fn: Callable[..., tuple[Array, ...]], kind: str = "cpu", args: Sequence[Any] = (), keep: str | None = None
+) -> Compiled:
     """`fn` by Inductor, as one graph of static shapes; traced and compiled in its first call.
 
     The first call raises Unsupported, in PyTorch's words, where there is no such graph. Forgets every function
@@ -52,7 +55,7 @@ def compiled(fn: Callable[..., tuple[Array, ...]], kind: str = "cpu", args: Sequ
     recompilations, past which PyTorch runs eager.
 
     On CUDA (`kind`) it is called here with `args`, with and without CUDA graphs where calls are short, and the faster
-    one is kept: `graph_capture` says which. `compile_s` is then the kept one's first call less a later one.
+    one is kept, or `keep` without a trial: `graph_capture` says which. `compile_s` is then the kept one's first call less a later one.
 
     `flags` is empty until the first call has returned. Then it holds `dynamo_s` and `inductor_s`, what tracing and
     compiling took of that call; `inductor_cache`, cold or warm; how many `generated_kernels` and `library_calls` the
@@ -61,7 +64,7 @@ def compiled(fn: Callable[..., tuple[Array, ...]], kind: str = "cpu", args: Sequ
     torch._dynamo.reset()
     graphs = int(counters["stats"]["unique_graphs"])
     plain = Variant(fn, {})
-    kept, facts, compile_s = plain, plain.flags, None
+    kept, facts, compile_s, name = plain, plain.flags, None, None
     if kind == "cuda":
         captured = Variant(fn, {"triton.cudagraphs": True})
         skips = counters["inductor"]["cudagraph_skips"]
@@ -69,9 +72,10 @@ def compiled(fn: Callable[..., tuple[Array, ...]], kind: str = "cpu", args: Sequ
         def refused() -> bool:
             return bool(counters["inductor"]["cudagraph_skips"] > skips)
 
-        kept, tried = choose(plain, captured, args, torch.cuda.synchronize, refused)
+        kept, tried = choose(plain, captured, args, torch.cuda.synchronize, refused, keep)
         compile_s = kept.first_s - kept.later_s
         facts = {**kept.flags, **tried}
+        name = CAPTURED if kept is captured else PLAIN
 
     def fallbacks(operands: Sequence[Any]) -> Sequence[Fallback]:
         seen = importlib.import_module("backends.torch_fallback")
@@ -83,6 +87,7 @@ def compiled(fn: Callable[..., tuple[Array, ...]], kind: str = "cpu", args: Sequ
         call=kept,
         compile_s=compile_s,
         flags=facts,
+        kept=name,
         traces=lambda: int(counters["stats"]["unique_graphs"]) - graphs,
         fallbacks=fallbacks,
     )
@@ -120,8 +125,9 @@ def choose(
     args: Sequence[Any],
     wait: Callable[[], None],
     refused: Callable[[], bool],
+    keep: str | None = None,
 ) -> tuple[Variant, dict[str, Scalar]]:
-    """The faster of two variants, in rounds of one call each, and the words for the record.
+    """The faster of two variants, in rounds of one call each, or the one named `keep`, and the words for the record.
 
     Capture saves what launching costs, nothing of what kernels take: calls longer than SHORT_S are not tried with it.
     """
@@ -132,7 +138,14 @@ def choose(
         wait()
         return time.perf_counter() - start
 
+    if keep == CAPTURED:
+        captured.first_s = timed(captured)
+        captured.later_s = [timed(captured) for _ in range(CAPTURE_CALLS)][-1]
+        return captured, {"graph_capture": CAPTURED}
     plain.first_s = timed(plain)
+    if keep == PLAIN:
+        plain.later_s = timed(plain)
+        return plain, {"graph_capture": PLAIN}
     plain.later_s = min(timed(plain) for _ in range(TRIAL_ROUNDS))
     if plain.later_s > SHORT_S:
         return plain, {"graph_capture": f"not tried: a call takes more than {SHORT_S:g} s"}
@@ -141,14 +154,14 @@ def choose(
         timed(captured)
     if refused():
         return plain, {"graph_capture": "refused by Inductor, which would run without"}
-    times: dict[str, list[float]] = {"none": [], "cuda graphs": []}
+    times: dict[str, list[float]] = {PLAIN: [], CAPTURED: []}
     for _ in range(TRIAL_ROUNDS):
-        times["none"].append(timed(plain))
-        times["cuda graphs"].append(timed(captured))
+        times[PLAIN].append(timed(plain))
+        times[CAPTURED].append(timed(captured))
     plain.later_s, captured.later_s = (min(seconds) for seconds in times.values())
-    best = "cuda graphs" if captured.later_s < MARGIN * plain.later_s else "none"
+    best = CAPTURED if captured.later_s < MARGIN * plain.later_s else PLAIN
     words = ", ".join(f"{name} {min(seconds):.2e} s" for name, seconds in times.items())
-    return captured if best == "cuda graphs" else plain, {"graph_capture": best, "graph_capture_tried": words}
+    return captured if best == CAPTURED else plain, {"graph_capture": best, "graph_capture_tried": words}
 
 
 def _account() -> Counter[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.intervals import median_intervals
 from harness.record import Record
-from harness.statistics import counted, process_centres
+from harness.statistics import counted, processes
 from workloads.base import Value
 
 # Name → meaning and unit. Unknown numbers are NaN, unknown text is None.
@@ -65,6 +65,7 @@ COLUMNS: Mapping[str, str] = {
     "intensity": "useful FLOP over least bytes, FLOP/byte",
     "rounds": "heat (or round) of each process, in the order of process_s: times of one heat are pairs",
     "process_s": "median of each process, s",
+    "paired": "the same processes, each a statistics.Process that knows the slices of its window: what is held in pairs",
     "twins": "the dense paths the case is held against, the principal one first",
     "settings": "settings read back from the framework, a dict",
     "started_at": "start of the first process, UTC",
@@ -130,10 +131,10 @@ def _row(record: Record) -> tuple[Any, ...]:
     case, time, memory, energy, work = record.case, record.time, record.memory, record.energy, record.work
     # Wrong output has no time, whatever the record holds.
     timed = time is not None and record.status == "ok"
-    processes = counted(time) if time is not None and timed else []
-    samples = [s for _, s in processes]
-    process_s = process_centres(samples)
-    rounds = [key for key, _ in processes]
+    samples = [s for _, s in counted(time)] if time is not None and timed else []
+    paired = processes(record)
+    process_s = [process.centre_s for process in paired]
+    rounds = [process.key for process in paired]
     device_bytes, host_bytes, memory_bytes, memory_source = None, None, None, None
     if memory is not None:
         device_bytes, host_bytes = memory.device_peak_bytes, memory.host_peak_bytes
@@ -190,6 +191,7 @@ def _row(record: Record) -> tuple[Any, ...]:
         None,
         rounds,
         process_s,
+        paired,
         record.twins,
         record.settings,
         record.started_at,

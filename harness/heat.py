@@ -10,18 +10,21 @@ thread pools sleep. One lane alone is the ordinary case.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, ForkProcess
+from pathlib import Path
 from typing import Protocol
 
 from harness.job import Exit, Lane, Request
 
+STILL_S, POLL_S = 0.02, 5e-4  # how long a lane may go on after its slice, and between two looks
 READY, GO, REST, DONE, FINISH = b"ready", b"go", b"rest", b"done", b"finish"
 
 
@@ -149,7 +152,31 @@ def _take_turns(runners: Sequence[_Runner], order: random.Random) -> None:
         order.shuffle(racing)
         for runner in racing:
             runner.tell(GO)
+            if runner.word is not None and runner.process.pid is not None:
+                still(runner.process.pid)
         racing = [r for r in racing if r.word == REST]
+
+
+def still(pid: int) -> None:
+    """Wait until the threads of a process sleep, STILL_S at most: pools spin for a while after their last work.
+
+    libgomp's do so for some milliseconds, as long as the next lane's slice, which would have a core less.
+    """
+    deadline = time.perf_counter() + STILL_S
+    busy = _running(Path(f"/proc/{pid}/task").glob("*/stat"))
+    while busy and time.perf_counter() < deadline:
+        time.sleep(POLL_S)
+        busy = _running(busy)
+
+
+def _running(stats: Iterable[Path]) -> list[Path]:
+    """Those of the threads, each by its `/proc/PID/task/TID/stat` (proc(5)), that are on a core or wait for one."""
+    busy = []
+    for stat in stats:
+        with contextlib.suppress(OSError, IndexError):  # a thread that has ended is at rest
+            if stat.read_bytes().rpartition(b")")[2].split(maxsplit=1)[0] == b"R":
+                busy.append(stat)
+    return busy
 
 
 def _kill_group(leader: int) -> None:

@@ -16,7 +16,7 @@ from harness.frame import point_name
 from harness.intervals import median_intervals
 from harness.plan import Planned
 from harness.record import Record
-from harness.statistics import counted, paired_ratios
+from harness.statistics import Process, paired_ratios, processes
 
 CONTROLS = 8  # cases that run beside themselves in every round: their differences are the noise floor of the run
 LANES = 8  # processes alive at once: more would make the turns of one far apart
@@ -154,7 +154,7 @@ def width(heat: Heat, records: Mapping[Place, Record]) -> float:
 
     Infinite where fewer than two processes count, 0 where no lane is `ok`.
     """
-    times = {lane.place: _counted(records.get(lane.place)) for lane in heat.lanes}
+    times = {lane.place: processes(records.get(lane.place)) for lane in heat.lanes}
     cases = [lane.one for lane in heat.lanes if not lane.control and times[lane.place]]
     best = _fastest(cases, times)
     spans = []
@@ -162,33 +162,22 @@ def width(heat: Heat, records: Mapping[Place, Record]) -> float:
     for point, idea in best.items():
         for twin in filter(None, (best.get(t) for t in _twin_points(idea))):
             if twin is not idea:
-                over, under = times[idea.case.key, False], times[twin.case.key, False]
-                spans.append(_span(paired_ratios(*_columns(over), *_columns(under))))
+                spans.append(_span(paired_ratios(times[idea.case.key, False], times[twin.case.key, False])))
                 paired |= {point, _point(twin)}
-    spans += [_span([s for _, s in times[one.case.key, False]]) for point, one in best.items() if point not in paired]
+    spans += [_span([process.centre_s for process in times[one.case.key, False]]) for point, one in best.items() if point not in paired]
     return max(spans, default=0.0)
 
 
-def _counted(record: Record | None) -> list[tuple[int, float]]:
-    if record is None or record.time is None or record.status != "ok":
-        return []
-    return [(key, median(samples)) for key, samples in counted(record.time)]
-
-
 def _fastest(
-    cases: Iterable[Planned], times: Mapping[Place, Sequence[tuple[int, float]]]
+    cases: Iterable[Planned], times: Mapping[Place, Sequence[Process]]
 ) -> dict[tuple[object, ...], Planned]:
     best: dict[tuple[object, ...], tuple[float, Planned]] = {}
     for one in cases:
-        time = median(s for _, s in times[one.case.key, False])
+        time = median(process.centre_s for process in times[one.case.key, False])
         point = _point(one)
         if point not in best or time < best[point][0]:
             best[point] = (time, one)
     return {point: one for point, (_, one) in best.items()}
-
-
-def _columns(pairs: Sequence[tuple[int, float]]) -> tuple[list[int | None], list[float]]:
-    return [key for key, _ in pairs], [value for _, value in pairs]
 
 
 def _span(values: Sequence[float]) -> float:

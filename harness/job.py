@@ -41,6 +41,8 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     """Measure one case. `data` is the folder of its inputs and reference.
 
     `baseline` is what was measured of the device's energy before the run.
+    `keep`: the setting of the compiler that an earlier process of the case kept after a trial.
+    `memory`: what an earlier process of the case was seen to take; it is not measured again.
     `watch`: after the clock, look for what the framework ran in place of what was asked; once a case is enough.
     """
 
@@ -51,6 +53,8 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     sampling: Sampling
     power: PowerModel
     watch: bool = True
+    keep: str | None = None
+    memory: Memory | None = None
     baseline: Baseline | None = None
 
 

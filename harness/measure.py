@@ -19,19 +19,22 @@ from harness.job import Sampling
 
 STEADY_DRIFT = 0.05  # a trend over the window below this share of the median is not worth a flag
 SIGNIFICANT = 0.01
-SLICE_SAMPLES = 4  # of a slice at least: where calls are long there are fewer slices
+SLICE_SAMPLES = 2  # of a slice at least: where calls are long there are fewer slices
+TASTE = 0.1  # share of the window that may go to learning how long a call takes
+TASTES = (3, 5)  # calls, at least where they are short, and at most
+UNTOUCHED_S = 0.1  # a call as long as this loses nothing to speak of to caches that were another's before it
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """What the clock saw in one process: every sample, in order, as seconds a call.
 
-    `metered` is how many calls stand between all `begin` and `end`.
+    `slices` is how many samples each slice holds; `metered` how many calls stand between all `begin` and `end`.
     """
 
     samples_s: list[float]
     calls_per_sample: int
-    turns: int
+    slices: list[int]
     cpu_s: float
     window_s: float
     metered: int
@@ -83,33 +86,43 @@ def sample(
     wait(call(*operands))
     estimate = max(clock() - began, 1e-9)
     long = estimate >= sampling.long_s and flush is None
+    if not long and flush is None:
+        estimate = _taste(call, operands, wait, estimate, TASTE * sampling.window_s)
     fewest = sampling.long_samples if long else sampling.min_samples
-    per_sample = 1 if flush else max(1, int(sampling.sample_s / estimate))
+    # No more samples than are kept: a sample holds as many calls as spread them over the whole window.
+    least_sample_s = max(sampling.sample_s, sampling.window_s / sampling.max_samples)
+    per_sample = 1 if flush else max(1, int(least_sample_s / estimate))
     loops = range(per_sample)
-    expected = max(fewest - long, int(sampling.window_s / (per_sample * estimate)))
-    turns = max(1, min(sampling.turns, expected // SLICE_SAMPLES))
+    expected = max(fewest, int(sampling.window_s / (per_sample * estimate)))
+    in_slice = 1 if long or estimate >= UNTOUCHED_S else SLICE_SAMPLES
+    turns = max(1, min(sampling.turns, expected // in_slice))
     # A long call that followed the first one is a sample like any other, and too dear to throw away.
     samples = [estimate] if long else []
     apart = flush is not None or sampling.window_s / turns < least_s
     window_s, cpu_s = (estimate, cpu_clock() - cpu) if long else (0.0, 0.0)
     outputs: Sequence[Any] = ()
+    ends: list[int] = []
     collecting = gc.isenabled()
     gc.disable()
     try:
         for number in range(turns):
+            if long and not number and turns > 1:
+                ends.append(1)  # the first call was this slice
+                continue
             if number:
                 turn.rest()
-                if not long:
+                if in_slice > 1:
                     for _ in loops:  # not timed: caches and cores were another's until now
                         outputs = ()
                         outputs = call(*operands)
                         wait(outputs)
             least = max(-(-fewest * (number + 1) // turns), len(samples) + 1)
+            most = max(sampling.max_samples * (number + 1) // turns, least)
             if not apart:
                 begin()
             cpu, started = cpu_clock(), clock()
             until = started + sampling.window_s / turns
-            while len(samples) < sampling.max_samples:
+            while len(samples) < most:
                 outputs = ()  # give the last results back before the next are made, or two sets would live at once
                 if flush is not None:
                     flush()
@@ -125,6 +138,7 @@ def sample(
                 if t1 > until and len(samples) >= least:
                     break
             window_s, cpu_s = window_s + clock() - started, cpu_s + cpu_clock() - cpu
+            ends.append(len(samples))
             if not apart:
                 end()
         metered = (len(samples) - long) * per_sample
@@ -141,7 +155,26 @@ def sample(
     finally:
         if collecting:
             gc.enable()
-    return Window(np.round(samples, 10).tolist(), per_sample, turns, cpu_s, window_s, metered)
+    slices = np.diff(ends, prepend=0).tolist()
+    return Window(np.round(samples, 10).tolist(), per_sample, slices, cpu_s, window_s, metered)
+
+
+def _taste(
+    call: Callable[..., Sequence[Any]],
+    operands: Sequence[Any],
+    wait: Callable[[Sequence[Any]], None],
+    first_s: float,
+    budget_s: float,
+) -> float:
+    """Seconds of a call: the shortest of a few, since the first after a rest wakes threads and fills caches."""
+    clock = time.perf_counter
+    shortest, spent, tasted = first_s, first_s, 1
+    while tasted < TASTES[1] and (spent < budget_s or (tasted < TASTES[0] and shortest < UNTOUCHED_S)):
+        began = clock()
+        wait(call(*operands))
+        took = max(clock() - began, 1e-9)
+        shortest, spent, tasted = min(shortest, took), spent + took, tasted + 1
+    return shortest
 
 
 def settle(samples: Sequence[float]) -> Settled:

@@ -117,8 +117,7 @@ def _ratio(over: float, under: float) -> float:
 
 
 _COMPARED = [
-    "rounds",
-    "process_s",
+    "paired",
     "time_s",
     "useful_flop",
     "path",
@@ -156,8 +155,8 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     """One row for every best path of an idea and every twin that it names, from `best_paths`.
 
     `idea` and `twin` are row numbers in `best` (twin −1 where it was not measured); `kind` and `principal` say which
-    twin. `time_ratio` is T: the median over common heats of the ratio in that heat, its interval that over
-    heats, unknown for one; without any common heat it is the ratio of the two times, and has none.
+    twin. `time_ratio` is T: the median over common heats of the ratio in that heat (by the turns that both took there,
+    `statistics.paired_ratios`), its interval that over heats, unknown for one; without any common heat it is the ratio of the two times, and has none.
     `work_ratio` is W. `memory_ratio` and `energy_ratio` compare like sources only and are unknown otherwise; the taxes
     are the ratios over W. Energy bounds are the widest that the two paths' bounds allow.
     """
@@ -189,7 +188,7 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
 
 def _against(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> tuple[dict[str, Any], list[float]]:
     """The figures of one idea against one twin, and the time ratio of every common round."""
-    rounds = paired_ratios(idea["rounds"], idea["process_s"], twin["rounds"], twin["process_s"])
+    rounds = paired_ratios(idea["paired"], twin["paired"])
     figures = {
         "twin_path": twin["path"],
         "twin_outcome": twin["outcome"],

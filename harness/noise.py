@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 from harness.record import Record
-from harness.statistics import counted, paired_ratios
+from harness.statistics import paired_ratios, processes
 
 LEAST_HEATS = 4  # of a case, to hold the earlier ones against the later
 
@@ -33,12 +33,8 @@ def paired_floors(records: Sequence[Record]) -> list[float]:
     found: list[list[float]] = []
     for (run, key, control), record in cases.items():
         twin = cases.get((run, key, False))
-        if control and twin is not None and record.time is not None and twin.time is not None:
-            a, b = counted(record.time), counted(twin.time)
-            ratios = paired_ratios(
-                [key for key, _ in a], [median(s) for _, s in a], [key for key, _ in b], [median(s) for _, s in b]
-            )
-            found.append(ratios)
+        if control and twin is not None:
+            found.append(paired_ratios(processes(record), processes(twin)))
     most = max(map(len, found), default=0)
     return [median(ratios) for ratios in found if ratios and 2 * len(ratios) >= most]
 
@@ -50,9 +46,8 @@ def drift_floor(records: Sequence[Record]) -> float | None:
     """
     floors = []
     for record in records:
-        if record.status == "ok" and record.time is not None and record.time.trials:
-            times = [median(samples) for _, samples in counted(record.time)]
-            if len(times) >= LEAST_HEATS:
-                ratio = median(times[: len(times) // 2]) / median(times[-(len(times) // 2) :])
-                floors.append(max(ratio, 1 / ratio) - 1)
+        times = [process.centre_s for process in processes(record)]
+        if len(times) >= LEAST_HEATS:
+            ratio = median(times[: len(times) // 2]) / median(times[-(len(times) // 2) :])
+            floors.append(max(ratio, 1 / ratio) - 1)
     return float(np.quantile(floors, 0.95, method="higher")) if floors else None

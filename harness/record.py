@@ -18,6 +18,7 @@ from backends.ops import Execution, Scalar
 from workloads.base import Mode, Value
 
 SCHEMA = 1
+KEPT = "kept"  # in `settings`: what of a compiler's won a trial, which later processes of the case are told to keep
 
 Status = Literal["ok", "wrong", "unsupported", "oom", "timeout", "crash", "error", "estimated"]
 FailureClass = Literal["not_implemented", "type", "timeout", "memory", "precision", "other"]  # Mince et al. 2023
@@ -64,7 +65,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One fresh process of a case: when it ran, what its first call cost and whether it settled.
 
     `heat` numbers the heat in which it took turns with others, None where it ran alone: times of one heat are pairs.
-    `turns` is into how many slices its window was cut.
+    `turns` is into how many slices its window was cut, `slices` how many samples each holds, those of the warm-up too.
     """
 
     round: int
@@ -85,6 +86,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float
     heat: int | None = None
     turns: int = 1
+    slices: list[int] = []
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from harness.heats import heats as make_heats
 from harness.job import CaseJob, DataJob, PowerModel, Sampling
 from harness.plan import Planned
 from harness.progress import Watch
-from harness.record import Record
+from harness.record import KEPT, Record
 from harness.recording import record, refused
 from harness.side_by_side import side_by_side
 from harness.spawn import Answer, Server, ServerError
@@ -30,15 +30,15 @@ from harness.store import Store, merge
 
 WINDOWS = {
     "smoke": Sampling(window_s=0.02, min_samples=4, turns=2),
-    "quick": Sampling(window_s=0.15, turns=8),
-    "standard": Sampling(window_s=0.6, turns=12),
-    "full": Sampling(window_s=1.0, turns=12),
+    "quick": Sampling(window_s=0.24, turns=20),
+    "standard": Sampling(window_s=0.6, turns=60),
+    "full": Sampling(window_s=1.0, turns=100),
 }
 ROUNDS = {"smoke": 0, "quick": 3, "standard": 5, "full": 5}
 FEWEST_ROUNDS = 3  # of every heat before a budget goes where intervals are widest
 MOST_ROUNDS = 60  # of one heat: an interval that is not narrow by then will not become so
-SURVEY_SHARE = 0.3  # of the window: the survey only has to find what is worth the rounds
-SWEEP_SHARE = 0.4  # what has one process only
+SURVEY_SHARE = 0.2  # of the window: the survey only has to find what is worth the rounds
+SWEEP_SHARE = 0.25  # what has one process only
 DATA_TIMEOUT_S = 1800.0
 
 
@@ -357,6 +357,9 @@ class Runner:
 
     def _job(self, lane: Lane, data: str, sampling: Sampling) -> CaseJob:
         options = self._options
+        known = self._records.get((lane.one.case.key, False))
+        keep = known.settings.get(KEPT) if known else None
+        on_host = Device.parse(lane.one.case.device).kind == "cpu"  # elsewhere the allocator tells it for nothing
         return CaseJob(
             case=lane.one.case,
             data=data,
@@ -365,6 +368,8 @@ class Runner:
             sampling=sampling,
             power=options.power,
             watch=lane.place not in self._records,
+            keep=keep if isinstance(keep, str) else None,
+            memory=known.memory if known and on_host else None,
             baseline=self._baselines.get(lane.one.case.device),
         )
 

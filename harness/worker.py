@@ -24,7 +24,7 @@ from harness.job import CaseJob, DataJob, Job, Measured
 from harness.measure import sample, settle
 from harness.memory import HostPeak
 from harness.oracle import epsilon, judge, rounded, upcast
-from harness.record import Memory, Trial, Verdict
+from harness.record import KEPT, Memory, Trial, Verdict
 from workloads.base import Workload
 from workloads.discovery import workloads
 
@@ -126,7 +126,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
 
     phase("compiling")
     t0 = time.perf_counter()
-    compiled = ops.compile(formulation.step(ops, case.params), case.execution, operands)
+    compiled = ops.compile(formulation.step(ops, case.params), case.execution, operands, job.keep)
     t1 = time.perf_counter()
     phase("making the first call")
     outputs = compiled.call(*operands)
@@ -142,7 +142,8 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     reference = load_arrays(Path(job.data) / "reference")
     verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
     own = ops.settings()
-    found = {**own, **compiled.flags, **_threads(own, job.threads), **_malloc()}
+    kept = {} if compiled.kept is None else {KEPT: compiled.kept}
+    found = {**own, **compiled.flags, **kept, **_threads(own, job.threads), **_malloc()}
     settings = {name: _plain(value, job.cache) for name, value in found.items()}
     if not verdict.agrees:
         return Measured(
@@ -179,7 +180,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
         return _retraced(compiled.traces() - traces, verdict)
     fallback, watched = _watched(ops, compiled, operands) if job.watch else (None, {})
     phase("measuring memory")
-    memory = _memory(ops, compiled, operands, peak, allocator_peak)
+    memory = job.memory or _memory(ops, compiled, operands, peak, allocator_peak)
     settled = settle(kept)
     trial = Trial(
         round=0,
@@ -198,7 +199,8 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
         drift=settled.drift,
         cpu_s=window.cpu_s,
         window_s=window.window_s,
-        turns=window.turns,
+        turns=len(window.slices),
+        slices=window.slices,
     )
     return Measured(
         status="ok",

@@ -127,7 +127,7 @@ def _ratios(folder: Path) -> dict[tuple[str, int, int], list[float]]:
         if row["workload"] == "chain_with_extra":
             twin = twins[row["backend"], row["params"]["size"]]
             key = (row["backend"], row["params"]["size"], row["params"]["extra"])
-            out[key] = paired_ratios(row["rounds"], row["process_s"], twin["rounds"], twin["process_s"])
+            out[key] = paired_ratios(row["paired"], twin["paired"])
     return out
 
 

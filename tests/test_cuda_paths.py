@@ -142,11 +142,11 @@ class _Variant:
         time.sleep(self.seconds)
 
 
-def _choose(plain_s, captured_s, refused=False):
+def _choose(plain_s, captured_s, refused=False, keep=None):
     _backend("torch")
     choose = importlib.import_module("backends.torch_compile").choose
     plain, captured = _Variant(plain_s), _Variant(captured_s)
-    kept, words = choose(plain, captured, (), lambda: None, lambda: refused)
+    kept, words = choose(plain, captured, (), lambda: None, lambda: refused, keep)
     return "captured" if kept is captured else "plain", words["graph_capture"], captured.calls
 
 
@@ -162,6 +162,11 @@ def test_cuda_graphs_are_not_tried_on_long_calls_nor_kept_where_inductor_skips_t
     which, words, _ = _choose(0.001, 0.0, refused=True)
     assert which == "plain"
     assert "refused" in words
+
+
+def test_what_an_earlier_process_kept_is_not_tried_again():
+    assert _choose(0.001, 0.004, keep="cuda graphs") == ("captured", "cuda graphs", 3)
+    assert _choose(0.004, 0.001, keep="none") == ("plain", "none", 0)
 
 
 # -- JAX --------------------------------------------------------------------------------------------------------------

@@ -358,6 +358,17 @@ def test_the_fastest_setting_is_kept_and_recorded(ops):
     assert "off" in flags["tried"]
 
 
+def test_a_setting_that_an_earlier_process_kept_is_taken_without_a_trial(ops):
+    from backends.jax_compile import YNN
+
+    a = ops.asarray(np.ones((256, 256), "float32"))
+    for keep in ("default", "off"):
+        made = ops.compile(lambda a: (ops.matmul(a, a),), "compiled", [a], keep)
+        assert (made.kept, dict(made.flags)) == (keep, {YNN: keep})
+    assert "tried" in ops.compile(lambda a: (ops.matmul(a, a),), "compiled", [a], "gone").flags
+    assert ops.compile(lambda a: (a + 1,), "compiled", [a]).kept is None, "there was nothing to choose"
+
+
 def test_a_setting_that_this_jaxlib_lacks_is_left_out():
     """The options are experimental: one that went with a newer jaxlib costs a variant, not the case."""
     from backends.jax_compile import YNN, _offered

@@ -9,7 +9,7 @@ import pytest
 
 from harness import energy, machine, memory
 from harness.job import PowerModel, Sampling
-from harness.measure import sample, settle, trend, warmup
+from harness.measure import TASTES, sample, settle, trend, warmup
 
 RNG = np.random.default_rng(0)
 
@@ -33,7 +33,7 @@ def test_every_call_is_waited_for_and_counted():
     window = sample(
         lambda x: calls.append(x) or (x,), (7,), waits.append, Sampling(window_s=0.0, min_samples=5, sample_s=1e-4)
     )
-    assert len(calls) == len(waits) == window.calls + 1  # one more to learn how long a call takes
+    assert len(calls) == len(waits) == window.calls + TASTES[0]  # some more to learn how long a call takes
     assert set(calls) == {7}
     assert window.calls_per_sample >= 1
 
@@ -79,9 +79,34 @@ def test_a_window_is_cut_into_turns_with_a_meter_around_each_slice():
     sampling = Sampling(window_s=0.04, turns=4, sample_s=1e-3)
     window = sample(lambda: (time.sleep(0.001),), (), lambda outputs: None, sampling, turn, begin, end)
     assert turn.notes == ["begin", "end", *["rest", "begin", "end"] * 3]
-    assert window.turns == 4
+    assert len(window.slices) == 4
+    assert sum(window.slices) == len(window.samples_s)
     assert window.window_s >= 0.04
     assert len(window.samples_s) >= 4
+
+
+def test_a_slow_first_call_does_not_make_the_slices_fewer():
+    """It wakes threads and fills caches: how long a call takes is the shortest of a few."""
+    naps = iter([0.05])
+    sampling = Sampling(window_s=0.1, turns=20, sample_s=1e-3)
+    window = sample(lambda: (time.sleep(next(naps, 0.001)),), (), lambda outputs: None, sampling)
+    assert len(window.slices) > 10
+
+
+def test_no_slice_is_empty_however_few_samples_may_be_kept():
+    """The last slices of a window had none once the first had taken all."""
+    sampling = Sampling(window_s=0.05, turns=10, sample_s=0.0, max_samples=30)
+    window = sample(tuple, (), lambda outputs: None, sampling)
+    assert len(window.slices) == 10
+    assert set(window.slices) <= {1, 2, 3}
+
+
+def test_very_long_calls_take_turns_too_and_the_first_call_is_the_first_slice():
+    turn = Turns()
+    sampling = Sampling(window_s=0.0, min_samples=9, turns=5, long_s=0.01)
+    window = sample(lambda: (time.sleep(0.02),), (), lambda outputs: None, sampling, turn)
+    assert window.slices == [1, 1]
+    assert turn.notes == ["rest"]
 
 
 def test_a_warm_up_is_cut_and_kept_apart():

@@ -14,7 +14,7 @@ from harness.intervals import median_interval, median_intervals, ranks, verdict
 from harness.metrics import best_paths, ceilings, comparisons
 from harness.noise import drift_floor, noise_floor
 from harness.portability import explain_outcomes, portability
-from harness.statistics import counted, paired_ratios
+from harness.statistics import Process, counted, paired_ratios, processes
 from harness.table import main_table, summarise
 from tests._records import SHAPE, dense, host_memory, idea, joules, record, timing, twin_ref
 
@@ -236,9 +236,47 @@ def test_the_interval_of_a_ratio_and_what_it_becomes_in_speed_up_and_tax():
 
 
 def test_only_common_rounds_are_paired_whatever_their_order():
-    assert paired_ratios([0, 2, 5], [1.0, 6.0, 9.0], [2, 1, 0], [3.0, 9.0, 4.0]) == [0.25, 2.0]
-    assert paired_ratios([0, 0], [1.0, 3.0], [0], [1.0]) == [2.0], "two trials of one round count once"
-    assert paired_ratios([None], [1.0], [None], [1.0]) == []
+    def made(**times):
+        return [Process(int(key[1:]), time) for key, time in times.items()]
+
+    assert paired_ratios(made(r0=1.0, r2=6.0, r5=9.0), made(r2=3.0, r1=9.0, r0=4.0)) == [0.25, 2.0]
+    assert paired_ratios([Process(0, 1.0), Process(0, 3.0)], [Process(0, 1.0)]) == [2.0], "two of a round count once"
+    assert paired_ratios([], []) == []
+
+
+def _turns(slices, warmup=()):
+    """A record of one heat whose window had these slices, the samples of `warmup` before them in the first."""
+    flat = [s for one in slices for s in one]
+    counts = [len(one) + (len(warmup) if not k else 0) for k, one in enumerate(slices)]
+    made = idea([flat])
+    (trial,) = made.time.trials
+    trial = msgspec.structs.replace(trial, heat=7, slices=counts, warmup_s=list(warmup))
+    return processes(msgspec.structs.replace(made, time=msgspec.structs.replace(made.time, trials=[trial])))
+
+
+def test_in_a_heat_turns_are_paired_so_a_machine_that_changes_its_speed_between_them_cancels():
+    """Half of the window slow: the medians of the two windows are 1 and 4, and the cases the same."""
+    a, b = [[1.0, 1.0, 1.0], [4.0, 4.0], [1.0], [4.0, 4.0]], [[1.0], [4.0, 4.0, 4.0], [1.0], [4.0, 4.0]]
+    (first,), (second,) = _turns(a), _turns(b)
+    assert (first.centre_s, second.centre_s) == (2.5, 4.0)
+    assert paired_ratios([first], [second]) == [1.0]
+
+
+def test_only_turns_that_both_took_are_paired_and_of_too_few_the_medians_are():
+    assert paired_ratios(_turns([[2.0], [8.0], [6.0]]), _turns([[1.0], [4.0]])) == [2.0]
+    assert paired_ratios(_turns([[2.0, 3.0, 4.0]]), _turns([[1.0], [4.0]])) == [3.0 / 2.5]
+
+
+def test_a_slice_that_the_warm_up_took_is_no_turn():
+    (process,) = _turns([[1.0], [2.0], [3.0]], warmup=[9.0, 9.0])
+    first, *rest = process.slices_s()
+    assert math.isnan(first)
+    assert rest == [2.0, 3.0]
+
+
+def test_a_record_whose_slices_do_not_add_up_is_paired_by_its_medians():
+    assert Process(1, 5.0, [5.0, 6.0], [1]).slices_s() == []
+    assert paired_ratios([Process(1, 5.0, [5.0, 6.0], [1])], [Process(1, 2.5)]) == [2.0]
 
 
 def test_without_a_common_round_the_ratio_has_no_interval():
