@@ -14,18 +14,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from statistics import median
 from typing import TypeVar
 
 from backends.ops import EXECUTIONS, Backend, Device, Execution
 from harness.errors import UserError
-from harness.record import Case, Record, TwinRef, WorkFacts
-from harness.statistics import centre
+from harness.record import Case, Record, Trial, TwinRef, WorkFacts
+from harness.statistics import centre, paired_ratios, processes
 from workloads.base import Mode, Params, Point, Value, Workload
 
 PRESETS = ("smoke", "quick", "standard", "full")
 SWEEP_FACTOR = 1.6  # a formulation this many times slower than the best of the survey is not taken on a sweep
 SWEEP_MOST = 2
-FINAL_FACTOR = 1.06  # cases this close to the best of their point stay in the rounds
+SURVEY_FACTOR = 1.5  # cases this close to the best of their point in the survey, where each ran alone, have a heat
+SURVEY_MOST = 3
+FINAL_FACTOR = 1.06  # of those, cases this close to the best beside them in the same heats stay for the next
 FINAL_MOST = 2
 
 # Seconds a case takes, roughly, with cold compile caches: only for the estimate of --dry-run.
@@ -306,9 +309,12 @@ def _seconds(record: Record | None) -> float | None:
 
 
 def finalists(planned: Sequence[Planned], records: Mapping[str, Record]) -> list[Planned]:
-    """The cases that may be the best path of their point: at most FINAL_MOST, within FINAL_FACTOR of the best.
+    """The cases that may be the best path of their point.
 
-    Only of headline points and their twins: what has one process keeps it, and shows no interval.
+    Where heats were run, at most FINAL_MOST within FINAL_FACTOR of the best, by the ratio in the heats that they
+    shared; before, at most SURVEY_MOST within SURVEY_FACTOR by times that were taken one after the other, which on a
+    busy machine is far less sure. Only of headline points and their twins: what has one process keeps it, and shows no
+    interval.
     """
     points: dict[tuple[object, ...], list[tuple[float, Planned]]] = defaultdict(list)
     for one in planned:
@@ -317,9 +323,23 @@ def finalists(planned: Sequence[Planned], records: Mapping[str, Record]) -> list
             points[one.point].append((time, one))
     out: list[Planned] = []
     for entries in points.values():
-        entries.sort(key=lambda entry: entry[0])
-        out += [one for time, one in entries[:FINAL_MOST] if time <= FINAL_FACTOR * entries[0][0]]
+        best = min(entries, key=lambda entry: entry[0])[1]
+        ratios = [(_over(records[one.case.key], records[best.case.key], time), one) for time, one in entries]
+        ratios.sort(key=lambda entry: entry[0])
+        raced = any(trial.round > 0 for trial in _trials(records[best.case.key]))
+        most, factor = (FINAL_MOST, FINAL_FACTOR) if raced else (SURVEY_MOST, SURVEY_FACTOR)
+        out += [one for ratio, one in ratios[:most] if ratio <= factor * ratios[0][0]]
     return out
+
+
+def _over(record: Record, best: Record, time: float) -> float:
+    """How many times longer it takes than the best: pair by pair where they shared a heat."""
+    shared = paired_ratios(processes(record), processes(best)) if record.case.key != best.case.key else [1.0]
+    return median(shared) if shared else time / (centre(best) or time)
+
+
+def _trials(record: Record) -> Sequence[Trial]:
+    return record.time.trials if record.time is not None else ()
 
 
 def shuffled(planned: Sequence[T], seed: int, round_: int) -> list[T]:

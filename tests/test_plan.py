@@ -45,7 +45,7 @@ ALL = {w.name: w for w in (DENSE, IDEA, CEILING)}
 NUMPY = {"numpy": backends()[0]["numpy"]}
 
 
-def _record(one, time, status="ok"):
+def _record(one, time, status="ok", rounds=(0,)):
     return Record(
         schema=SCHEMA,
         run="r",
@@ -55,7 +55,7 @@ def _record(one, time, status="ok"):
         failure_class=None,
         fallback=None,
         verdict=None,
-        time=timing([time], rounds=[0]),
+        time=timing(list(time) if isinstance(time, tuple) else [time], rounds=rounds),
         memory=None,
         energy=None,
         work=one.work,
@@ -127,10 +127,24 @@ def test_a_family_in_which_nothing_ran_is_swept_whole():
 def test_finalists_are_those_that_may_be_the_best_of_their_point():
     planned = _plan()
     first = {p.case.formulation: p for p in planned if p.case.workload == "idea" and p.survey}
-    close = {first["a"].case.key: _record(first["a"], 1.0), first["b"].case.key: _record(first["b"], 1.05)}
-    far = {**close, first["b"].case.key: _record(first["b"], 1.3)}
+    close = {first["a"].case.key: _record(first["a"], 1.0), first["b"].case.key: _record(first["b"], 1.4)}
+    far = {**close, first["b"].case.key: _record(first["b"], 1.6)}
     assert [p.case.formulation for p in plan.finalists(planned, close)] == ["a", "b"]
     assert [p.case.formulation for p in plan.finalists(planned, far)] == ["a"]
+
+
+def test_after_a_heat_the_ratio_in_it_decides_who_stays():
+    """The two were surveyed in another order, and the machine halved its speed for one of the two heats."""
+    planned = _plan()
+    first = {p.case.formulation: p for p in planned if p.case.workload == "idea" and p.survey}
+
+    def stay(a, b):
+        records = {first[n].case.key: _record(first[n], t, rounds=(0, 1, 2)) for n, t in (("a", a), ("b", b))}
+        return [p.case.formulation for p in plan.finalists(planned, records)]
+
+    assert stay((2.0, 1.0, 2.0), (1.0, 1.05, 2.1)) == ["a", "b"]
+    assert stay((2.0, 1.0, 2.0), (1.0, 1.1, 2.2)) == ["a"]
+    assert stay((1.0, 1.1, 2.2), (2.0, 1.0, 2.0)) == ["b"]
 
 
 def test_a_failure_is_no_finalist():

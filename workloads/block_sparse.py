@@ -100,7 +100,9 @@ WORKLOAD = Workload(
         ),
         "standard": (
             *_ladder(2560, 64, 32, (1, 2, 4, 8)),
-            Point(_params(5120, 5120, 64, 0.25, 32), "train_step", group="train 5120x5120 n=64 b=32"),
+            # surveyed at a quarter of it
+            Point(_params(2560, 2560, 64, 0.25, 32), "train_step", headline=False, group="train 5120x5120 n=64 b=32"),
+            Point(_params(5120, 5120, 64, 0.25, 32), "train_step", survey=False, group="train 5120x5120 n=64 b=32"),
         ),
         "full": _sizes(3072, 768, 50432, (16, 32, 64)),
     },
