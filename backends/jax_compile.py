@@ -18,9 +18,10 @@ from backends.ops import Array, Compiled, Matrix, Scalar, Unsupported
 
 COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
 YNN = "xla_cpu_experimental_ynn_fusion_type"
-TRIAL_ROUNDS = (3, 30)  # at least, and at most while TRIAL_BUDGET_S lasts and no variant is clearly the best
+TRIAL_ROUNDS = (3, 12)  # of a block of each variant: at least, and at most while TRIAL_BUDGET_S lasts
 TRIAL_BUDGET_S = 0.4
-CLEAR_ROUNDS, CLEAR = 5, 0.8  # as many rounds of which each has the same winner, by this factor
+BLOCK_S = 0.02
+LONG_S = 0.5  # of calls as long as this one of each variant is enough: they differ little from one to the next
 SMALL_FLOP = 1e7  # a fraction of a millisecond: what a setting changes there is less than what it costs to try
 MARGIN = 0.97  # another variant is kept only where it is clearly faster than XLA's default
 
@@ -132,39 +133,42 @@ def _timed_compile(lowered: Any, options: dict[str, str]) -> tuple[Any, float]:
 
 
 def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[str, dict[str, Scalar]]:
-    """Name of the variant with the shortest call, in interleaved rounds after one to warm up, and what to record.
+    """Name of the variant with the shortest call, and what to record.
 
-    Each is held against the default call by call, by the median over the rounds: the machine may change its speed from
-    one round to the next, and what is kept here is kept in every process of the case.
+    Blocks of calls follow each other in rounds, every other round backwards; a variant is held against the default by
+    the median over the rounds. What is kept here is kept in every process of the case, so it must not hang on a slow
+    spell of the machine; nor on the threads of one variant's library that spin while the other is called, so the first
+    call of a block is not timed.
     """
     if len(variants) == 1:
         return next(iter(variants)), {}
+    for executable in variants.values():
+        _block(executable, args, 1)
+    taste = min(_block(executable, args, 1) for executable in variants.values())
+    calls = max(1, min(10, int(BLOCK_S / taste)))
+    least, most = TRIAL_ROUNDS if taste < LONG_S else (1, 1)
     rounds: list[dict[str, float]] = []
     deadline = time.perf_counter() + TRIAL_BUDGET_S
-    least, most = TRIAL_ROUNDS
-    while len(rounds) <= most:
-        seconds = {}
-        for name, executable in variants.items():
-            start = time.perf_counter()
-            jax.block_until_ready(executable(*args))
-            seconds[name] = time.perf_counter() - start
-        rounds.append(seconds)
-        if len(rounds) > least and (time.perf_counter() > deadline or _clear(rounds[1:])):
-            break
-    rounds = rounds[1:]
+    while len(rounds) < most and (len(rounds) < least or time.perf_counter() < deadline):
+        names = list(variants)[:: -1 if len(rounds) % 2 else 1]
+        rounds.append({name: _block(variants[name], args, calls) for name in names})
     ratios = {name: median(seconds[name] / seconds["default"] for seconds in rounds) for name in variants}
     fastest = min(ratios, key=ratios.__getitem__)
     best = fastest if ratios[fastest] < MARGIN else "default"
-    words = ", ".join(f"{name} {median(s[name] for s in rounds):.2e} s" for name in variants)
-    return best, {"tried": f"{words}; {len(rounds)} rounds"}
+    words = ", ".join(f"{name} {median(seconds[name] for seconds in rounds):.2e} s" for name in variants)
+    return best, {"tried": f"{words} in {len(rounds)} rounds"}
 
 
-def _clear(rounds: Sequence[dict[str, float]]) -> bool:
-    """Whether one variant won each of CLEAR_ROUNDS rounds or more, every time by CLEAR."""
-    winner = min(rounds[0], key=rounds[0].__getitem__)
-    return len(rounds) >= CLEAR_ROUNDS and all(
-        seconds[winner] < CLEAR * min(s for name, s in seconds.items() if name != winner) for seconds in rounds
-    )
+def _block(executable: Any, args: Sequence[Array | Matrix], calls: int) -> float:
+    """Seconds of the shortest of `calls` calls, after one that is not timed unless a block is a single call."""
+    if calls > 1:
+        jax.block_until_ready(executable(*args))
+    shortest = float("inf")
+    for _ in range(calls):
+        start = time.perf_counter()
+        jax.block_until_ready(executable(*args))
+        shortest = min(shortest, time.perf_counter() - start)
+    return shortest
 
 
 def _words(refusal: Exception) -> str:

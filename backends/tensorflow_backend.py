@@ -166,6 +166,8 @@ class TensorflowOps(Ops):
     def matmul(self, a: Array, b: Array) -> Array:
         if a.shape.rank == 2 and b.shape.rank == 2:
             return self._raw.MatMul(a=a, b=b)
+        if a.shape.rank == 2 and b.shape.rank == 1:
+            return self._raw.Squeeze(input=self._raw.MatMul(a=a, b=self._tf.expand_dims(b, 1)), axis=[1])
         return self._tf.matmul(a, b)
 
     def einsum(self, equation: str, *xs: Array) -> Array:

@@ -62,7 +62,9 @@ class Sparse:
         return CsrMatrix(self._csr(values, a.coordinates, a.shape), values, a.coordinates, a.shape)
 
     def matmul(self, a: CsrMatrix | CooMatrix, b: Array, transposed: bool = False) -> Array:
-        """a (M×K) · b (K×N) → (M×N); `transposed`, aᵀ · b (M×N) → (K×N)."""
+        """a (M×K) · b (K×N) → (M×N); `transposed`, aᵀ · b (M×N) → (K×N). Unsupported for a vector."""
+        if b.shape.rank == 1:
+            raise Unsupported("TensorFlow's sparse products take a matrix, a vector only as one of a single column")
         if isinstance(a, CooMatrix):
             shape = self._ints(a.shape, "int64")
             return self._raw.SparseTensorDenseMatMul(

@@ -138,6 +138,7 @@ WORKLOAD = Workload(
     presets={
         "smoke": (
             Point({"m": 48, "k": 32, "n": 8, "grads": "both"}),
+            Point({"m": 48, "k": 32, "n": 1, "grads": "both"}, headline=False),
             Point({"m": 48, "k": 32, "n": 8, "grads": "both"}, "train_step"),
         ),
         "quick": (Point({"m": 2048, "k": 2048, "n": 2048, "grads": "both"}, headline=False),),
@@ -151,6 +152,13 @@ WORKLOAD = Workload(
             "nn": _forward("A and B row-major", False, False),
             "nt": _forward("B stored transposed: each output is a dot product of two rows", False, True),
             "tn": _forward("A stored transposed", True, False),
+            "vector": Formulation(
+                note="B of one column as a vector",
+                prepare=lambda ops, x, params: [ops.asarray(x["a"]), ops.asarray(np.ascontiguousarray(x["b"][:, 0]))],
+                step=_product(False, False),
+                restore=lambda outputs, x, params: {"y": outputs[0][:, None]},
+                applies=lambda params: int(params["n"]) == 1,
+            ),
         },
         "train_step": {
             "by_hand": Formulation(

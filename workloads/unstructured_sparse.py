@@ -141,6 +141,15 @@ WORKLOAD = Workload(
                 scattered.native("csr"),
                 sparse.native_product,
             ),
+            "csr_vector": replace(
+                sparse.forward_step(
+                    "the framework's own product of a CSR matrix and a vector: at one column 0.9 of csr in torch",
+                    scattered.prepare_vector,
+                    sparse.native_product,
+                ),
+                restore=lambda outputs, x, params: {"y": outputs[0][:, None]},
+                applies=lambda params: int(params["n"]) == 1,
+            ),
             "csc": sparse.forward_step(
                 "the framework's own CSC product: torch 4.0; at one column 21",
                 scattered.native("csc"),

@@ -36,6 +36,11 @@ def native(format: str) -> sparse.Prepare:
     return lambda ops, x, params: [ops.sparse(host_csr(x, params), format), ops.asarray(x["b"])]
 
 
+def prepare_vector(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+    """A as CSR, and the single column of B as a vector."""
+    return [ops.sparse(host_csr(x, params), "csr"), ops.asarray(np.ascontiguousarray(x["b"][:, 0]))]
+
+
 def prepare_bsr(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
     """A in blocks of BLOCK around its non-zeros, and B."""
     return [ops.sparse(host_csr(x, params), "bsr", BLOCK), ops.asarray(x["b"])]
