@@ -244,9 +244,7 @@ class TorchOps(Ops):
             return Compiled(call=fn, fallbacks=self._eager_fallbacks(fn))
         if execution != "compiled":
             raise Unsupported(f"PyTorch has no execution named {execution}; it has eager and compiled")
-        made: Compiled = importlib.import_module("backends.torch_compile").compiled(
-            fn, self.device.kind, args, keep
-        )
+        made: Compiled = importlib.import_module("backends.torch_compile").compiled(fn, self.device.kind, args, keep)
         return made
 
     def _eager_fallbacks(self, fn: Callable[..., Any]) -> Callable[[Sequence[Any]], Sequence[Fallback]]:

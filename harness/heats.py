@@ -164,13 +164,15 @@ def width(heat: Heat, records: Mapping[Place, Record]) -> float:
             if twin is not idea:
                 spans.append(_span(paired_ratios(times[idea.case.key, False], times[twin.case.key, False])))
                 paired |= {point, _point(twin)}
-    spans += [_span([process.centre_s for process in times[one.case.key, False]]) for point, one in best.items() if point not in paired]
+    spans += [
+        _span([process.centre_s for process in times[one.case.key, False]])
+        for point, one in best.items()
+        if point not in paired
+    ]
     return max(spans, default=0.0)
 
 
-def _fastest(
-    cases: Iterable[Planned], times: Mapping[Place, Sequence[Process]]
-) -> dict[tuple[object, ...], Planned]:
+def _fastest(cases: Iterable[Planned], times: Mapping[Place, Sequence[Process]]) -> dict[tuple[object, ...], Planned]:
     best: dict[tuple[object, ...], tuple[float, Planned]] = {}
     for one in cases:
         time = median(process.centre_s for process in times[one.case.key, False])

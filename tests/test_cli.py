@@ -240,6 +240,29 @@ def test_smoke_runs_every_workload_through_every_framework(tmp_path):
         assert idea in out.stdout
 
 
+def test_a_later_process_keeps_the_setting_that_won_in_the_first_and_does_not_measure_memory_again(tmp_path):
+    pytest.importorskip("jax", reason="only JAX tries settings on a CPU")
+    out = call(
+        "run", "--preset", "smoke", "--workload", "unstructured_sparse", "--backend", "jax", "--execution", "compiled",
+        "--formulation", "masked_dense", *("--set", "m=256", "--set", "k=256", "--set", "n=128", "--set", "density=0.1"),
+        "--rounds", "1", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert out.returncode == 0, out.stderr
+    processes = {}
+    for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if "kept" in record["settings"] and record["case"]["workload"] == "unstructured_sparse":
+            at = json.dumps(record["case"])
+            processes.setdefault(at, {})[record["time"]["trials"][0]["round"], record["control"]] = record
+    again = [(p[0, False], p[1, control]) for p in processes.values() for control in (False, True) if (1, control) in p]
+    assert again
+    for first, later in again:
+        assert "tried" in first["settings"]
+        assert "tried" not in later["settings"], "it was told"
+        assert later["settings"]["kept"] == first["settings"]["kept"]
+        assert later["memory"] == first["memory"]
+
+
 def test_doctor_says_what_is_there():
     out = call("doctor", "--json")
     findings = {f["what"]: f for f in json.loads(out.stdout)}
