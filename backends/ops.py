@@ -231,7 +231,7 @@ class Ops(ABC):
 
     @abstractmethod
     def sparse_matmul(self, a: Matrix, b: Array) -> Array:
-        """a (M×K, sparse) · b (K×N, dense) → (M×N, dense); of a vector b (K,) → (M,), Unsupported where there is none."""
+        """a (M×K, sparse) · b (K×N, dense) → (M×N, dense), or · b (K,) → (M,); Unsupported where there is none."""
 
     @abstractmethod
     def sparse_matmul_transposed(self, a: Matrix, b: Array) -> Array:

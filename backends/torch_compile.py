@@ -55,7 +55,8 @@ def compiled(
     recompilations, past which PyTorch runs eager.
 
     On CUDA (`kind`) it is called here with `args`, with and without CUDA graphs where calls are short, and the faster
-    one is kept, or `keep` without a trial: `graph_capture` says which. `compile_s` is then the kept one's first call less a later one.
+    one is kept, or `keep` without a trial: `graph_capture` says which. `compile_s` is then the kept one's first call
+    less a later one.
 
     `flags` is empty until the first call has returned. Then it holds `dynamo_s` and `inductor_s`, what tracing and
     compiling took of that call; `inductor_cache`, cold or warm; how many `generated_kernels` and `library_calls` the

@@ -65,7 +65,7 @@ COLUMNS: Mapping[str, str] = {
     "intensity": "useful FLOP over least bytes, FLOP/byte",
     "rounds": "heat (or round) of each process, in the order of process_s: times of one heat are pairs",
     "process_s": "median of each process, s",
-    "paired": "the same processes, each a statistics.Process that knows the slices of its window: what is held in pairs",
+    "paired": "the same processes, each a statistics.Process, which knows the slices of its window: what pairs are of",
     "twins": "the dense paths the case is held against, the principal one first",
     "settings": "settings read back from the framework, a dict",
     "started_at": "start of the first process, UTC",

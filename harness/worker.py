@@ -142,8 +142,8 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     reference = load_arrays(Path(job.data) / "reference")
     verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
     own = ops.settings()
-    kept = {} if compiled.kept is None else {KEPT: compiled.kept}
-    found = {**own, **compiled.flags, **kept, **_threads(own, job.threads), **_malloc()}
+    chosen = {} if compiled.kept is None else {KEPT: compiled.kept}
+    found = {**own, **compiled.flags, **chosen, **_threads(own, job.threads), **_malloc()}
     settings = {name: _plain(value, job.cache) for name, value in found.items()}
     if not verdict.agrees:
         return Measured(

@@ -244,7 +244,7 @@ def test_a_later_process_keeps_the_setting_that_won_in_the_first_and_does_not_me
     pytest.importorskip("jax", reason="only JAX tries settings on a CPU")
     out = call(
         "run", "--preset", "smoke", "--workload", "unstructured_sparse", "--backend", "jax", "--execution", "compiled",
-        "--formulation", "masked_dense", *("--set", "m=256", "--set", "k=256", "--set", "n=128", "--set", "density=0.1"),
+        "--formulation", "masked_dense", "--set", "m=256", "--set", "k=256", "--set", "n=128", "--set", "density=0.1",
         "--rounds", "1", "--out", tmp_path / "out",
     )  # fmt: skip
     assert out.returncode == 0, out.stderr
