@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.intervals import median_intervals
 from harness.record import Record
-from harness.statistics import counted, processes
+from harness.statistics import processes
 from workloads.base import Value
 
 # Name → meaning and unit. Unknown numbers are NaN, unknown text is None.
@@ -129,10 +129,8 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 def _row(record: Record) -> tuple[Any, ...]:
     """The values of `COLUMNS` in their order; the derived ones are filled in for all rows at once."""
     case, time, memory, energy, work = record.case, record.time, record.memory, record.energy, record.work
-    # Wrong output has no time, whatever the record holds.
-    timed = time is not None and record.status == "ok"
-    samples = [s for _, s in counted(time)] if time is not None and timed else []
-    paired = processes(record)
+    paired = processes(record)  # none unless ok: wrong output has no time, whatever the record holds
+    samples = [process.samples_s for process in paired]
     process_s = [process.centre_s for process in paired]
     rounds = [process.key for process in paired]
     device_bytes, host_bytes, memory_bytes, memory_source = None, None, None, None

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import nan
 from statistics import median
+from typing import NamedTuple
 
 from harness.record import Record, Timing, Trial
 
 FEWEST_SLICES = 2  # that two processes have in common, to be held against each other slice by slice
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """The time of one process of a case, and what pairs it with those of others.
 
     `key` is its heat, or its round where it ran alone; `centre_s` the median of its samples; `counts` how many samples

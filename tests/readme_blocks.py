@@ -36,6 +36,25 @@ def took() -> str:
     )
 
 
+def trust() -> str:
+    text = (ROOT / "results" / "perf-cpu" / "trust.txt").read_text()
+
+    def found(pattern: str) -> tuple[str, ...]:
+        match = re.search(pattern, text)
+        assert match is not None, pattern
+        return match.groups()
+
+    far = {name: found(rf"{re.escape(name)}.* +([\d.]+) %\n")[0] for name in ("hwlottery", "torch.utils", "pytest-b")}
+    holds, pairs, _ = found(r"holds 1 in (\d+) of (\d+) pairs \((\d+) %\)")
+    slower, faster, trials = found(r"all +slower (\d+), tie \d+, faster (\d+) of (\d+)")
+    return (
+        f"three heats hold a case within {far['hwlottery']} % of itself at the 95th percentile, where "
+        f"torch.utils.benchmark is within {far['torch.utils']} % and pytest-benchmark within {far['pytest-b']} %; the "
+        f"95 % interval held 1 in {holds} of {pairs} pairs; 5 % more work was called slower by ten heats in {slower} "
+        f"of {trials} trials and faster in {faster}"
+    )
+
+
 def help_() -> str:
     import click
 
@@ -61,13 +80,14 @@ def findings() -> str:
     return headlines(STORED)
 
 
-BLOCKS = {"table": table, "took": took, "headlines": findings, "help": help_}
+BLOCKS = {"table": table, "took": took, "headlines": findings, "trust": trust, "help": help_}
+INLINE = ("took", "trust")  # within a sentence
 
 
 def regenerated(text: str) -> str:
     for name, make in BLOCKS.items():
         pattern = re.compile(rf"(<!-- begin: {name} -->)(.*?)(<!-- end: {name} -->)", re.DOTALL)
-        gap = "" if name == "took" else "\n"
+        gap = "" if name in INLINE else "\n"
         text, count = pattern.subn(lambda m, make=make, gap=gap: f"{m[1]}{gap}{make()}{gap}{m[3]}", text)
         if count != 1:
             raise ValueError(f"README.md must have one block {name!r}, found {count}")
