@@ -159,12 +159,12 @@ def amortisation(frame: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame
     columns = ["path", "time_s", "first_call_s", "convert_s", "compile_cache", "headline", *GROUP]
     rows = rows_of(frame, columns)
     status, execution, processes = (frame[c].tolist() for c in ("status", "execution", "processes"))
-    time = frame["time_s"].tolist()
+    time, alone = frame["time_s"].tolist(), frame["alone_s"].tolist()
     out = []
     for indices in grouped(frame).values():
         timed = [k for k in indices if status[k] == "ok" and time[k] == time[k]]
-        eager = choose([k for k in timed if execution[k] == "eager"], time, processes)
-        made = choose([k for k in timed if execution[k] != "eager"], time, processes)
+        eager = choose([k for k in timed if execution[k] == "eager"], time, processes, alone)
+        made = choose([k for k in timed if execution[k] != "eager"], time, processes, alone)
         if eager is not None and made is not None:
             extra = _once(rows[made]) - _once(rows[eager])
             out.append(_amortised("compile", rows[made], rows[eager], extra, first=1))

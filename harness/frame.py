@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.intervals import median_intervals
 from harness.record import Record
-from harness.statistics import processes
+from harness.statistics import alone_s, processes
 from workloads.base import Value
 
 # Name → meaning and unit. Unknown numbers are NaN, unknown text is None.
@@ -39,6 +39,7 @@ COLUMNS: Mapping[str, str] = {
     "time_low_s": "lower end of its 95 % interval over processes, s; unknown for one process",
     "time_high_s": "upper end, s",
     "time_min_s": "fastest sample, s",
+    "alone_s": "median of the process that ran alone, in the survey or sweep, s: the heats may be of another hour",
     "processes": "fresh processes whose samples count: those of the heats, or of the survey where there were none",
     "samples": "samples of all processes",
     "steady": "whether every process settled",
@@ -163,6 +164,7 @@ def _row(record: Record) -> tuple[Any, ...]:
         None,
         None,
         min(map(min, samples)) if samples else None,
+        alone_s(record),
         len(samples),
         sum(map(len, samples)),
         time.steady if time else None,

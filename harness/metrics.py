@@ -61,11 +61,12 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
 
     The smallest of many noisy times is too small (winner's curse), the more so the more formulations an idea has. So
     the survey's own times do not count where a case went on to the heats, and where some path has two processes or
-    more that count, the best is chosen among those. One of a single process wins only when it is more than 1.3 times
-    faster than the best of the others: more than noise makes it, which happens when a run was cut short.
+    more that count, the best is chosen among those. One of a single process wins only when it was more than 1.3 times
+    faster than all of them in the survey, where each ran alone at about the same time: more than noise makes it, which
+    happens when a run was cut short.
     """
     groups = grouped(frame)
-    time, processes = frame["time_s"].tolist(), frame["processes"].tolist()
+    time, processes, alone = frame["time_s"].tolist(), frame["processes"].tolist(), frame["alone_s"].tolist()
     low, high = frame["time_low_s"].tolist(), frame["time_high_s"].tolist()
     status, reason, failure = (frame[c].tolist() for c in ("status", "reason", "failure_class"))
     headline = frame["headline"].tolist()
@@ -73,7 +74,7 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
     added: dict[str, list[Any]] = {n: [] for n in ("outcome", "cases", "reason", "failure_class", "tied", "headline")}
     for indices in groups.values():
         timed = [k for k in indices if status[k] == "ok" and time[k] == time[k]]
-        best = choose(timed, time, processes)
+        best = choose(timed, time, processes, alone)
         pick.append(indices[0] if best is None else best)
         found.append(best is not None)
         worst = min(indices, key=lambda k: SEVERITY.index(status[k]))
@@ -100,13 +101,18 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
     return best_frame.drop(columns="status")
 
 
-def choose(timed: Sequence[int], time: Sequence[float], processes: Sequence[int]) -> int | None:
+def choose(timed: Sequence[int], time: Sequence[float], processes: Sequence[int], alone: Sequence[float]) -> int | None:
     """The fastest of the rows `timed`, by the rule of `best_paths`; None of none."""
     repeated = [k for k in timed if processes[k] >= 2]
     best = min(repeated or timed, key=time.__getitem__, default=None)
-    if best is not None and repeated:
-        survey = min(timed, key=time.__getitem__)
-        if time[survey] * SURVEY_MARGIN < time[best]:
+
+    def once(k: int) -> float:  # in the heats the machine may be at another speed: what ran alone is held against such
+        return alone[k] if alone[k] == alone[k] else time[k]
+
+    surveyed = [k for k in timed if processes[k] < 2 and once(k) == time[k]]
+    if repeated and surveyed:
+        survey = min(surveyed, key=once)
+        if once(survey) * SURVEY_MARGIN < min(map(once, repeated)):
             return survey
     return best
 
@@ -158,7 +164,7 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     twin. `time_ratio` is T: the median over common heats of the ratio in that heat (by the turns that both took there,
     `statistics.paired_ratios`), its interval that over heats, unknown for one; without any common heat it is the ratio
     of the two times, and has none. `work_ratio` is W. `memory_ratio` and `energy_ratio` compare like sources only and
-    are unknown otherwise; the taxes are the ratios over W. Energy bounds are the widest that the two paths' bounds allow.
+    are unknown otherwise; the taxes are the ratios over W. Energy bounds are the widest that the bounds of both allow.
     """
     rows = rows_of(best, _COMPARED)
     at = {tuple(row[name] for name in GROUP): k for k, row in enumerate(rows)}

@@ -54,6 +54,14 @@ def counted(time: Timing) -> list[tuple[int, list[float]]]:
     return [(_key(trial), samples) for trial, samples in _counted(time)]
 
 
+def alone_s(record: Record | None) -> float | None:
+    """Seconds of a case in the survey or the sweep, where it ran alone and once; None where it did not or is not ok."""
+    if record is None or record.status != "ok" or record.time is None:
+        return None
+    pairs = zip(record.time.trials, record.time.samples_s, strict=False)
+    return next((median(samples) for trial, samples in pairs if trial.round == 0 and samples), None)
+
+
 def processes(record: Record | None) -> list[Process]:
     """The processes of a case that count; none unless it is `ok`."""
     if record is None or record.status != "ok" or record.time is None:

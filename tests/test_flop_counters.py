@@ -136,7 +136,8 @@ TORCH_DIFFERS = {
     ("stream", "forward", "rows"): _NOTHING,  # 2
     **{("unstructured_sparse", "forward", f): _SPARSE_AS_DENSE for f in ("csr", "coo", "bsr")},  # 1, and 2 at n=1
     **{("unstructured_sparse", "forward", f): _EVERY_AS_DENSE for f in ("csc", "masked_dense")},  # 1
-    ("unstructured_sparse", "forward", "bag"): _NOTHING,  # 2
+    **{("unstructured_sparse", "forward", f): _NOTHING for f in ("bag", "csr_vector")},  # 2
+    ("dense_matmul", "forward", "vector"): _NOTHING,  # 2
     ("unstructured_sparse", "forward", "gather_segment"): _NOTHING,  # 2
     ("unstructured_sparse", "forward", "ell"): _ell,  # 3, and 2 at n=1
     **{
@@ -229,7 +230,7 @@ def test_both_kinds_of_twin_execute_what_their_formula_says(workload, place, twi
 
 # Programs of which XLA cannot count a part: the CSR product is a custom call, of unknown cost.
 XLA_BLIND = {
-    ("unstructured_sparse", "forward", "csr"),
+    *(("unstructured_sparse", "forward", f) for f in ("csr", "csr_vector")),
     *(("unstructured_sparse", "train_step", f) for f in ("csr", "csr_gather", "csr_dense_sample", "autodiff_csr")),
     ("block_sparse", "forward", "csr"),
     ("block_sparse", "train_step", "csr_dense_sample"),

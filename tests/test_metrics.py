@@ -186,6 +186,18 @@ def test_a_survey_that_was_not_repeated_does_not_win_by_luck():
     assert row["path"] == "fast/eager"
 
 
+def test_a_survey_time_is_held_against_survey_times_not_against_heats_of_a_slower_hour():
+    """In the survey it took 1.2 times as long; then the machine halved its speed."""
+    repeated = idea([1.0, 2.0, 2.1, 2.2], rounds=[0, 1, 2, 3])
+    (row,) = best_paths(frame([repeated, idea([1.2], rounds=[0], formulation="early")])).to_dict("records")
+    assert row["path"] == "csr/eager"
+    (row,) = best_paths(frame([repeated, idea([0.7], rounds=[0], formulation="fast")])).to_dict("records")
+    assert row["path"] == "fast/eager"
+    raced = idea([0.7, 2.5], rounds=[0, 1], formulation="raced")
+    (row,) = best_paths(frame([repeated, raced])).to_dict("records")
+    assert row["path"] == "csr/eager", "it lost in a heat"
+
+
 def test_overlapping_paths_are_counted_as_tied():
     records = [idea([1.0, 1.01, 1.02]), idea([1.01, 1.02, 1.03], formulation="coo")]
     records.append(idea([2.0, 2.01, 2.02], formulation="csc"))
