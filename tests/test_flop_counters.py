@@ -155,6 +155,8 @@ TORCH_DIFFERS = {
     ("block_sparse", "forward", "bag"): _NOTHING,  # 2
     ("block_sparse", "forward", "ell_bmm"): _ell_blocks,  # 3
     ("block_sparse", "train_step", "bsr_bmm"): lambda p, x: 2 * _dense(p) + 2 * x["a"].size * int(p["n"]),  # 1
+    ("block_sparse", "train_step", "csr_bmm"): lambda p, x: 2 * _dense(p) + 2 * x["a"].size * int(p["n"]),  # 1
+    ("block_sparse", "train_step", "bag_bmm"): lambda p, x: 2 * x["a"].size * int(p["n"]),  # 2
     **{("block_sparse", "train_step", f): (lambda p, x: 3 * _dense(p)) for f in ("csr_dense_sample", "masked_dense")},
     ("block_sparse", "train_step", "bag_dense_sample"): lambda p, x: _dense(p),  # 2; ∂A is formed dense
     ("block_sparse", "train_step", "ell_bmm"): _ell_step,  # 3
@@ -233,7 +235,7 @@ XLA_BLIND = {
     *(("unstructured_sparse", "forward", f) for f in ("csr", "csr_vector")),
     *(("unstructured_sparse", "train_step", f) for f in ("csr", "csr_gather", "csr_dense_sample", "autodiff_csr")),
     ("block_sparse", "forward", "csr"),
-    ("block_sparse", "train_step", "csr_dense_sample"),
+    *(("block_sparse", "train_step", f) for f in ("csr_dense_sample", "csr_bmm")),
 }
 # Convolutions with zero padding: XLA leaves out the taps that fall on the border, every formula in use counts them.
 XLA_BORDER = {

@@ -160,6 +160,17 @@ WORKLOAD = Workload(
                 products.unrolled_products,
                 True,
             ),
+            "csr_bmm": products.step(
+                "unrolled CSR; the gradient of A by a batched product for each block",
+                products.prepare_unrolled_blocks("csr"),
+                products.unrolled_block_products,
+            ),
+            "bag_bmm": products.step(
+                "unrolled embedding bags; the gradient of A by a batched product for each block: the best in torch, of "
+                "which bag_dense_sample takes 1.3",
+                products.prepare_unrolled_blocks("bag"),
+                products.unrolled_block_products,
+            ),
             "autodiff_bsr": sparse.autodiff_step(
                 "block product, the framework's own differentiation: PyTorch has none for it",
                 lambda x, params: x["a"],

@@ -74,6 +74,10 @@ def _product(transpose_a: bool, transpose_b: bool) -> Callable[[Ops, Params], Ca
     return step
 
 
+def _transposed(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+    return lambda a, b: (ops.matmul(b, ops.permute_dims(a, (1, 0))),)
+
+
 def _prepare_train(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
     return [ops.asarray(x[name]) for name in ("a", "b", "target")]
 
@@ -155,6 +159,13 @@ WORKLOAD = Workload(
             "nn": _forward("A and B row-major", False, False),
             "nt": _forward("B stored transposed: each output is a dot product of two rows", False, True),
             "tn": _forward("A stored transposed", True, False),
+            "row": Formulation(
+                note="Yᵀ = Bᵀ·Aᵀ of one column, as a linear layer has it: 0.85 of vector in torch at 1024²",
+                prepare=_operands(False, True),
+                step=_transposed,
+                restore=lambda outputs, x, params: {"y": outputs[0].T},
+                applies=lambda params: int(params["n"]) == 1,
+            ),
             "vector": Formulation(
                 note="B of one column as a vector",
                 prepare=lambda ops, x, params: [ops.asarray(x["a"]), ops.asarray(np.ascontiguousarray(x["b"][:, 0]))],

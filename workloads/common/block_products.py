@@ -208,6 +208,35 @@ def unrolled_products(ops: Ops, params: Params, a: Matrix, flipped: Matrix, orde
     return Products(lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b), sampled, backward)
 
 
+def prepare_unrolled_blocks(format: str) -> sparse.Prepare:
+    """A and its transpose in a scalar format, where their values stand in the blocks, and where the blocks stand."""
+
+    def rest(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+        (csr, places), pattern = unrolled(x, params), block_pattern(x, params)
+        flipped, order = csr.transposed()
+        matrices = [ops.sparse(m, format) for m in (csr, flipped)]
+        host = (places.astype(np.int32), places[order].astype(np.int32), pattern.rows, pattern.indices)
+        return [*matrices, *(ops.asarray(v) for v in host)]
+
+    return rest
+
+
+def unrolled_block_products(
+    ops: Ops, params: Params, a: Matrix, flipped: Matrix, places: Array, back: Array, rows: Array, columns: Array
+) -> Products:
+    """Products of the unrolled matrix, its values taken out of the blocks; the gradient batched over the blocks."""
+
+    def times(matrix: Matrix, taken: Array, values: Array, b: Array) -> Array:
+        flat = ops.reshape(values, (values.shape[0] * values.shape[1] * values.shape[2],))
+        return ops.sparse_matmul(ops.sparse_with_values(matrix, ops.take(flat, taken)), b)
+
+    return Products(
+        lambda values, b: times(a, places, values, b),
+        _outer(ops, int(params["block"]), rows, columns),
+        lambda values, dy: times(flipped, back, values, dy),
+    )
+
+
 def restore_unrolled(a: HostArray, x: Inputs, params: Params) -> HostArray:
     """Unrolled values back into blocks."""
     out = np.empty_like(a)
