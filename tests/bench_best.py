@@ -42,9 +42,11 @@ from workloads.base import Inputs, Mode, Params
 
 FINALISTS = 2  # of each side; those within CLOSE of its fastest
 CLOSE = 1.3
+NEAR, NEAR_MOST = 2.0, 6  # of the few calls that find them: those of a side that are then timed together
 TRIAL_S = 0.1  # of the few calls that find them
 FEW = 8
 HOPELESS = 8.0  # a path that takes this many times the fastest so far is not called more than twice
+NOT_WRITTEN = ("the MLP only", "one column only")  # what a candidate of another computation says
 VERBOSE = os.environ.get("HWLOTTERY_BENCH_VERBOSE") == "1"
 
 
@@ -174,8 +176,12 @@ class Trial:
         self.paths.append(Path(name, side, min(times)))
 
     def finalists(self) -> list[Path]:
-        ranked = sorted(self.paths, key=lambda p: p.seconds)[:FINALISTS]
-        return [p for p in ranked if p.seconds <= CLOSE * ranked[0].seconds]
+        """The fastest, found side by side among those that came near: the machine may change its speed meanwhile."""
+        ranked = sorted(self.paths, key=lambda p: p.seconds)[:NEAR_MOST]
+        near = [p for p in ranked if p.seconds <= NEAR * ranked[0].seconds]
+        medians = np.median(interleaved([p.side for p in near], TRIAL_S * len(near), 5), axis=0)
+        order = np.argsort(medians)[:FINALISTS]
+        return [near[i] for i in order if medians[i] <= CLOSE * medians[order[0]]]
 
 
 def ours(computation: Computation, framework: str, trial: Trial) -> None:
@@ -261,6 +267,8 @@ def duel(computation: Computation, framework: str, seconds: float) -> Row:
                 print(f"    {tried.__name__:8} {path.name:45} {path.seconds * 1e3:10.3f} ms")
             for name, why in trial.refused.items():
                 print(f"    {tried.__name__:8} {name:45} {why}")
+        if not trial.paths and all(why in NOT_WRITTEN for why in trial.refused.values()):
+            pytest.skip(f"{framework}: no way to compute it by hand is written yet")
         if not trial.paths:
             raise WrongTwinError(
                 f"{framework} {computation.label}: no path of {tried.__name__} agrees: {trial.refused}"
