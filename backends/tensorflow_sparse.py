@@ -38,6 +38,7 @@ class Sparse:
     def __init__(self, tf: Any, ints: Callable[[tuple[int, ...], str], Array]) -> None:
         self._tf = tf
         self._raw = tf.raw_ops
+        self._eager: type[Any] = object  # of tensors outside a graph; public TensorFlow has no name for it
         self._ints = ints
 
     def make(self, csr: CSR, format: str, asarray: Callable[[HostArray], Array]) -> CsrMatrix | CooMatrix:
@@ -45,6 +46,7 @@ class Sparse:
         if format not in ("csr", "coo"):
             raise Unsupported(f"TensorFlow is offered here with the sparse formats csr and coo, not {format}")
         values = asarray(csr.values)
+        self._eager = type(values)
         coordinates = asarray(np.stack([csr.rows, csr.indices], axis=1).astype(np.int64))
         if format == "coo":
             return CooMatrix(values, coordinates, csr.shape)
@@ -63,16 +65,20 @@ class Sparse:
 
     def matmul(self, a: CsrMatrix | CooMatrix, b: Array, transposed: bool = False) -> Array:
         """a (M×K) · b (K×N) → (M×N); `transposed`, aᵀ · b (M×N) → (K×N). Unsupported for a vector."""
-        if b.shape.rank == 1:
-            raise Unsupported("TensorFlow's sparse products take a matrix, a vector only as one of a single column")
-        if isinstance(a, CooMatrix):
-            shape = self._ints(a.shape, "int64")
-            return self._raw.SparseTensorDenseMatMul(
-                a_indices=a.coordinates, a_values=a.values, a_shape=shape, b=b, adjoint_a=transposed
-            )
-        if not self._tf.executing_eagerly():
-            _describe(self._tf, a)
-        return self._raw.SparseMatrixMatMul(a=a.matrix, b=b, transpose_a=transposed)
+        try:
+            if isinstance(a, CooMatrix):
+                shape = self._ints(a.shape, "int64")
+                return self._raw.SparseTensorDenseMatMul(
+                    a_indices=a.coordinates, a_values=a.values, a_shape=shape, b=b, adjoint_a=transposed
+                )
+            if not isinstance(a.matrix, self._eager):  # to ask whether this is a graph takes longer
+                _describe(self._tf, a)
+            return self._raw.SparseMatrixMatMul(a=a.matrix, b=b, transpose_a=transposed)
+        except Exception as error:
+            if b.shape.rank == 1:  # asked only now: to look at a shape costs a percent of a small call
+                words = "TensorFlow's sparse products take a matrix, a vector only as one of a single column"
+                raise Unsupported(words) from error
+            raise
 
     def segment_sum(self, x: Array, segment_ids: Array, num_segments: int, xla: bool) -> Array:
         """Sum of the rows of each segment, (num_segments, …).
