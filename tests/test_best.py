@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
+
 import numpy as np
 import pytest
 from _interleaved import FRAMEWORKS, WORKLOADS, WrongTwinError, agree, beside
@@ -59,11 +62,15 @@ def test_a_path_that_computes_something_else_is_refused():
 
 def test_finalists_are_the_fastest_and_close_to_the_first():
     """A path that takes much longer than the first is not timed again."""
-    trial = _trial()
-    trial.paths = [Path(name, lambda: None, seconds) for name, seconds in (("c", 9.0), ("a", 1.0), ("b", 1.1))]
-    assert [path.name for path in trial.finalists()] == ["a", "b"]
-    trial.paths = [Path(name, lambda: None, seconds) for name, seconds in (("a", 1.0), ("b", 2.0))]
-    assert [path.name for path in trial.finalists()] == ["a"]
+
+    def finalists(**paths):
+        trial = _trial()
+        trial.paths = [Path(name, partial(time.sleep, really), first) for name, (first, really) in paths.items()]
+        return [path.name for path in trial.finalists()]
+
+    assert sorted(finalists(c=(9.0, 0.009), a=(1.0, 0.001), b=(1.1, 0.001))) == ["a", "b"]
+    assert finalists(a=(1.0, 0.001), b=(1.5, 0.003)) == ["a"]
+    assert finalists(a=(1.0, 0.003), b=(1.5, 0.001)) == ["b"], "side by side decides, not the first few calls"
 
 
 def test_a_side_without_a_path_that_agrees_has_no_ratio(monkeypatch):
