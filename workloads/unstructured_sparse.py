@@ -143,7 +143,7 @@ WORKLOAD = Workload(
             ),
             "csr_vector": replace(
                 sparse.forward_step(
-                    "the framework's own product of a CSR matrix and a vector: at one column 0.9 of csr in torch",
+                    "the framework's own product of a CSR matrix and a vector, for one column",
                     scattered.prepare_vector,
                     sparse.native_product,
                 ),
