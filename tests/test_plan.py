@@ -139,12 +139,14 @@ def test_after_a_heat_the_ratio_in_it_decides_who_stays():
     first = {p.case.formulation: p for p in planned if p.case.workload == "idea" and p.survey}
 
     def stay(a, b):
-        records = {first[n].case.key: _record(first[n], t, rounds=(0, 1, 2)) for n, t in (("a", a), ("b", b))}
+        records = {first[n].case.key: _record(first[n], t, rounds=range(len(t))) for n, t in (("a", a), ("b", b))}
         return [p.case.formulation for p in plan.finalists(planned, records)]
 
     assert stay((2.0, 1.0, 2.0), (1.0, 1.05, 2.1)) == ["a", "b"]
     assert stay((2.0, 1.0, 2.0), (1.0, 1.1, 2.2)) == ["a"]
     assert stay((1.0, 1.1, 2.2), (2.0, 1.0, 2.0)) == ["b"]
+    # Their medians, 2 and 2.5, are of different heats.
+    assert stay((1.0, 1.0, 2.0, 4.0), (1.0, 2.5, 2.04, 4.08)) == ["a", "b"]
 
 
 def test_a_failure_is_no_finalist():
