@@ -137,8 +137,8 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
 
     Blocks of calls follow each other in rounds, every other round backwards; a variant is held against the default by
     the median over the rounds. What is kept here is kept in every process of the case, so it must not hang on a slow
-    spell of the machine; nor on the threads of one variant's library that spin while the other is called, so the first
-    call of a block is not timed.
+    spell of the machine; nor on the threads of one variant's library that spin while the other is called, so the shortest
+    call of a block counts.
     """
     if len(variants) == 1:
         return next(iter(variants)), {}
@@ -160,9 +160,7 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
 
 
 def _block(executable: Any, args: Sequence[Array | Matrix], calls: int) -> float:
-    """Seconds of the shortest of `calls` calls, after one that is not timed unless a block is a single call."""
-    if calls > 1:
-        jax.block_until_ready(executable(*args))
+    """Seconds of the shortest of `calls` calls."""
     shortest = float("inf")
     for _ in range(calls):
         start = time.perf_counter()

@@ -358,7 +358,9 @@ def test_the_fastest_setting_is_kept_and_recorded(ops):
         behind.append("other")
 
     behind: list[str] = []
-    assert _fastest({"default": leaves_threads, "off": busy}, [])[0] == "off", "the first call of a block is not timed"
+    assert _fastest({"default": leaves_threads, "off": busy}, [])[0] == "off", (
+        "the first call of a block does not count"
+    )
     assert _fastest({"default": slow, "off": fast}, [])[0] == "off"
     assert _fastest({"default": fast, "off": slow}, [])[0] == "default"
     a = ops.asarray(np.ones((256, 256), "float32"))
