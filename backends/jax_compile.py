@@ -137,8 +137,8 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
 
     Blocks of calls follow each other in rounds, every other round backwards; a variant is held against the default by
     the median over the rounds. What is kept here is kept in every process of the case, so it must not hang on a slow
-    spell of the machine; nor on the threads of one variant's library that spin while the other is called, so the shortest
-    call of a block counts.
+    spell of the machine; nor on the threads of one variant's library that spin while the other is called, so the
+    shortest call of a block counts.
     """
     if len(variants) == 1:
         return next(iter(variants)), {}
