@@ -37,7 +37,10 @@ WINDOWS = {
 ROUNDS = {"smoke": 0, "quick": 3, "standard": 5, "full": 5}
 FEWEST_ROUNDS = 3  # of every heat before a budget goes where intervals are widest
 MOST_ROUNDS = 60  # of one heat: an interval that is not narrow by then will not become so
+LONG_HEAT_S = 40.0  # a heat as long as this has FEWEST_ROUNDS: what differs between processes is small beside its calls
+ENOUGH_S = {"standard": 3300.0}  # no second heat begins later than this, so that the preset ends within an hour
 SURVEY_SHARE = 0.2  # of the window: the survey only has to find what is worth the rounds
+SURVEY_LONG_S = 0.1  # and of calls as long as this two samples show it
 SWEEP_SHARE = 0.25  # what has one process only
 DATA_TIMEOUT_S = 1800.0
 
@@ -46,10 +49,12 @@ DATA_TIMEOUT_S = 1800.0
 class Options:
     """How to carry a plan out.
 
-    `rounds` heats for each best path; with `precision`, more of them where intervals are wider, while `budget_s` lasts.
+    `rounds` heats for each best path, of which long ones have `long_rounds`; after `enough_s` each has at least one.
+    With `precision`, more of them where intervals are wider, while `budget_s` lasts.
     """
 
     rounds: int
+    long_rounds: int
     timeout_s: float
     threads: int
     sampling: Sampling
@@ -57,6 +62,7 @@ class Options:
     cache: Path
     seed: int
     budget_s: float | None = None
+    enough_s: float | None = None
     precision: float | None = None
     memory_bytes: int | None = None
 
@@ -240,6 +246,7 @@ class Runner:
         """The rounds: the best of every point in heats with their twins; what falls behind in one leaves the next."""
         began = time.monotonic()
         rounds, racing = self._options.rounds, plan.finalists(self._planned, self._cases())
+        fewest = self._options.long_rounds
         for round_ in range(1, rounds + 1):
             heats = self._heats(racing)
             if not self._round(f"round {round_} of {rounds}", heats, round_):
@@ -248,19 +255,29 @@ class Runner:
         else:
             if self._options.precision is not None and rounds:
                 self._narrow(self._heats(racing), self._options.precision)
+        long = sum(took > LONG_HEAT_S for took in self._heat_s.values())
+        if long and fewest < rounds:
+            self.notes.append(
+                f"{long} heats that took over {LONG_HEAT_S:.0f} s had {fewest} rounds of {rounds} at most"
+            )
         self._clock.phases["rounds_s"] += time.monotonic() - began
 
     def _heats(self, racing: Sequence[Planned]) -> list[Heat]:
         return make_heats(racing, self._records, self._options.seed, self._options.memory_bytes)
 
     def _round(self, name: str, heats: Sequence[Heat], round_: int) -> bool:
-        """Every heat once, in shuffled order; False when the budget ended in it."""
+        """Every heat once, in shuffled order, long ones in the first rounds only; False when the time ended in it."""
         self._watch.begin(name, len(heats))
+        long = round_ > self._options.long_rounds
         for number, heat in enumerate(plan.shuffled(heats, self._options.seed, round_)):
-            if self._spent(self._heat_s.get(heat.number, 0.0)):
-                self.notes.append(f"the budget ended in {name}: {len(heats) - number} of {len(heats)} heats missing")
+            took = self._heat_s.get(heat.number, 0.0)
+            enough = self._options.enough_s if round_ > 1 else None
+            if self._spent(took) or (enough is not None and self._clock.elapsed + took > enough):
+                ended = "the budget" if self._spent(took) else f"the time of this preset ({enough:.0f} s)"
+                self.notes.append(f"{ended} ended in {name}: {len(heats) - number} of {len(heats)} heats missing")
                 return False
-            self._run_heat(heat, round_, number)
+            if not long or took <= LONG_HEAT_S:
+                self._run_heat(heat, round_, number)
             self._watch.done()
         return True
 
@@ -378,8 +395,11 @@ class Runner:
         whole = self._options.sampling
         if not self._options.rounds:
             return msgspec.structs.replace(whole, turns=1)
-        share = SURVEY_SHARE if one.repeated else SWEEP_SHARE
-        return msgspec.structs.replace(whole, window_s=share * whole.window_s, min_samples=4, turns=1)
+        if one.repeated:
+            return msgspec.structs.replace(
+                whole, window_s=SURVEY_SHARE * whole.window_s, min_samples=4, turns=1, long_s=SURVEY_LONG_S
+            )
+        return msgspec.structs.replace(whole, window_s=SWEEP_SHARE * whole.window_s, min_samples=4, turns=1)
 
     def _cases(self) -> dict[str, Record]:
         return {key: record for (key, control), record in self._records.items() if not control}

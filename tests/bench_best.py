@@ -46,7 +46,7 @@ NEAR, NEAR_MOST = 2.0, 6  # of the few calls that find them: those of a side tha
 TRIAL_S = 0.1  # of the few calls that find them
 FEW = 8
 HOPELESS = 8.0  # a path that takes this many times the fastest so far is not called more than twice
-NOT_WRITTEN = ("the MLP only", "one column only")  # what a candidate of another computation says
+NOT_WRITTEN = ("the MLP only", "the CNN only", "one column only")  # what a candidate of another computation says
 VERBOSE = os.environ.get("HWLOTTERY_BENCH_VERBOSE") == "1"
 
 

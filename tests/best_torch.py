@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 RATE = 0.1
 EPSILON = 1e-7
+PRESENT, ABSENT, DOWN = 0.9, 0.1, 0.5
 THETA, TINY = 2.0, 1e-4
 LAST = torch.channels_last
 
@@ -361,6 +362,142 @@ def blocks_step_bags(x, params):
     return run, _put(x["a"], x["b"], x["target"], *host_side), lambda o: {"loss": o[0], "a": o[1], "grad_b": o[2]}
 
 
+# -- capsules ---------------------------------------------------------------------------------------------------------
+def _squash(s):
+    norm2 = (s * s).sum(1, keepdim=True)
+    return s * (norm2 / ((1 + norm2) * torch.sqrt(norm2 + EPSILON)))
+
+
+def _squash_backward(s, g):
+    norm2 = (s * s).sum(1, keepdim=True)
+    root, one = torch.sqrt(norm2 + EPSILON), norm2 + 1
+    slope = 2 / (one * one * root) - norm2 / (one * root * root * root)
+    return g * (norm2 / (one * root)) + s * (slope * (g * s).sum(1, keepdim=True))
+
+
+def _routing_blocks(x, params, blocks):
+    """u as (d, I', B) and W as (J, D, d·I') of every block, and labels (J, 1, B)."""
+    j, D = params["out_capsules"], params["out_dim"]
+    us = [u.transpose(2, 1, 0) for u in np.array_split(x["u"], blocks, axis=1)]
+    ws = [w.transpose(1, 3, 2, 0).reshape(j, D, -1) for w in np.array_split(x["w"], blocks, axis=0)]
+    return _put(x["labels"].T[:, None, :]), _put(*us), _put(*ws)
+
+
+def _routing_named(params):
+    j, D, d = (params[name] for name in ("out_capsules", "out_dim", "in_dim"))
+
+    def named(o):
+        return {"loss": o[0], "w": np.concatenate([w.reshape(j, D, d, -1).transpose(3, 0, 2, 1) for w in o[1:]])}
+
+    return named
+
+
+def _routing_step(blocks, compiled):
+    """The framework's own differentiation of the folded form."""
+
+    def make(x, params):
+        batch, j, d, D, rounds = (params[name] for name in ("batch", "out_capsules", "in_dim", "out_dim", "rounds"))
+        labels, us, ws = _routing_blocks(x, params, blocks)
+
+        def loss(ws, us, labels):
+            s = sum(w.reshape(j * D, -1) @ u.reshape(-1, batch) for u, w in zip(us, ws, strict=True))
+            v = total = _squash(s.view(j, D, batch) / j)
+            for _ in range(1, rounds):
+                s = 0
+                for u, w in zip(us, ws, strict=True):
+                    agreement = ((w.transpose(1, 2) @ total).view(j, d, -1, batch) * u).sum(1, keepdim=True)
+                    s = s + w @ (torch.softmax(agreement, 0) * u).view(j, -1, batch)
+                v = _squash(s)
+                total = total + v
+            length = torch.sqrt((v * v).sum(1, keepdim=True) + EPSILON)
+            short, long = F.relu(PRESENT - length), F.relu(length - ABSENT)
+            return (labels * short * short + DOWN * (1 - labels) * long * long).sum() / batch
+
+        def traced(labels, *operands):
+            us, ws = operands[:blocks], operands[blocks:]
+            grads, value = torch.func.grad_and_value(loss)(ws, us, labels)
+            return value, *(w - RATE * g for w, g in zip(ws, grads, strict=True))
+
+        def eager(labels, *operands):
+            us, ws = operands[:blocks], operands[blocks:]
+            value = loss(ws, us, labels)
+            grads = torch.autograd.grad(value, ws)
+            with torch.no_grad():
+                return value.detach(), *torch._foreach_sub(ws, grads, alpha=RATE)
+
+        if not compiled:
+            ws = [w.requires_grad_() for w in ws]
+        return traced if compiled else eager, [*labels, *us, *ws], _routing_named(params)
+
+    return make
+
+
+def _routing_step_written(blocks):
+    """Backward written out, in place where it can be; the update is in the last product of each block."""
+
+    def make(x, params):
+        batch, j, d, D, rounds = (params[name] for name in ("batch", "out_capsules", "in_dim", "out_dim", "rounds"))
+        labels, us, ws = _routing_blocks(x, params, blocks)
+
+        def run(labels, *operands):
+            us, ws = operands[:blocks], operands[blocks:]
+            backs = [w.transpose(1, 2) for w in ws]
+            s = torch.mm(ws[0].view(j * D, -1), us[0].view(-1, batch))
+            for u, w in zip(us[1:], ws[1:], strict=True):
+                s.addmm_(w.view(j * D, -1), u.view(-1, batch))
+            sums = [s.div_(j).view(j, D, batch)]
+            v = _squash(sums[0])
+            totals, couplings = [], []
+            for _ in range(1, rounds):
+                totals.append(totals[-1] + v if totals else v)
+                couplings.append([])
+                s = torch.zeros(j, D, batch)
+                for u, w, back in zip(us, ws, backs, strict=True):
+                    pulled = torch.bmm(back, totals[-1]).view(j, d, -1, batch)
+                    c = torch.softmax(pulled.mul_(u).sum(1, keepdim=True), 0)
+                    couplings[-1].append(c)
+                    s.baddbmm_(w, (c * u).view(j, -1, batch))
+                sums.append(s)
+                v = _squash(s)
+            length = torch.sqrt((v * v).sum(1, keepdim=True) + EPSILON)
+            short, long = F.relu(PRESENT - length), F.relu(length - ABSENT)
+            absent = DOWN * (1 - labels)
+            loss = (labels * short * short + absent * long * long).sum() / batch
+            d_v = v * ((absent * long - labels * short) * (2 / batch) / length)
+            updated, reached = list(ws), torch.zeros(j, D, batch)
+            for r in reversed(range(1, rounds)):
+                d_s, total = _squash_backward(sums[r], d_v), totals[r - 1]
+                for k, (u, w, back) in enumerate(zip(us, ws, backs, strict=True)):
+                    c = couplings[r - 1][k]
+                    pulled = torch.bmm(back, d_s).view(j, d, -1, batch)
+                    logits = pulled.mul_(u).sum(1, keepdim=True).mul_(c)
+                    logits.sub_(c * logits.sum(0, keepdim=True))
+                    fold = (logits * u).view(j, -1, batch)
+                    reached.baddbmm_(w, fold)
+                    updated[k] = torch.baddbmm(updated[k], total, fold.transpose(1, 2), alpha=-RATE)
+                    fold = (c * u).view(j, -1, batch)
+                    updated[k].baddbmm_(d_s, fold.transpose(1, 2), alpha=-RATE)
+                d_v = reached
+            d_s = _squash_backward(sums[0], d_v).view(j * D, batch)
+            for u, w in zip(us, updated, strict=True):
+                w.view(j * D, -1).addmm_(d_s, u.view(-1, batch).T, alpha=-RATE / j)
+            return loss, *updated
+
+        return run, [*labels, *us, *ws], _routing_named(params)
+
+    return make
+
+
+for _blocks in (1, 8):
+    for _compiled in (False, True):
+        _full = f"routing_step_{_blocks}_{'traced' if _compiled else 'tape'}"
+        CANDIDATES.setdefault(("capsule_routing", "train_step"), {})[_full] = _routing_step(_blocks, _compiled)
+        ONLY[_full] = ("compiled",) if _compiled else ("eager",)
+for _blocks in (1, 4, 8, 16):
+    CANDIDATES["capsule_routing", "train_step"][f"routing_step_{_blocks}_written"] = _routing_step_written(_blocks)
+    ONLY[f"routing_step_{_blocks}_written"] = ("eager",)
+
+
 # -- convolutions -----------------------------------------------------------------------------------------------------
 def _convolution(x, w, params, packed, named):
     images, filters = _put(x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1))
@@ -621,3 +758,115 @@ def local_addmm(x, params):
         return losses | {name: w.T for name, w in zip(names, o[count:], strict=True)}
 
     return run, [*_put(x["x"], x["target"]), *_mlp_put(x, names)], named
+
+
+def _local_cnn(way):
+    """Layer by layer, channels last; a classifier reads the average-pooled map in the order in which it lies."""
+
+    def make(x, params):
+        if params["network"] == "mlp":
+            raise NotImplementedError("the CNN only")
+        count = _count(x, "q")
+        filters = [f.to(memory_format=LAST) for f in _put(*(x[f"w{i}"].transpose(3, 2, 0, 1) for i in range(6)))]
+        images = _put(x["x"].transpose(0, 3, 1, 2))[0].to(memory_format=LAST)
+        windows, height = [], params["side"]
+        for i, pool in enumerate(MAPS):
+            area = height * height * filters[i].shape[0] // len(x[f"q{i}"])
+            columns = int(area**0.5)
+            windows.append((area // columns, columns))
+            height //= 2 if pool else 1
+        weights = [*filters, *_put(x["w6"])]
+        classifiers = _put(*(x[f"q{i}"] for i in range(count)))
+
+        def layer(w, q, h, target, i):
+            """(loss, y)"""
+            if i == len(MAPS):
+                y = F.relu(h @ w)
+                return F.cross_entropy(y @ q, target), y
+            y = F.relu(F.conv2d(h, w, padding=1))
+            seen = F.avg_pool2d(y, windows[i]) if windows[i] != (1, 1) else y
+            return F.cross_entropy(seen.permute(0, 2, 3, 1).flatten(1) @ q, target), y
+
+        def read(y, i):
+            if i == len(MAPS):
+                return y
+            y = F.max_pool2d(y, 2) if MAPS[i] else y
+            return y.permute(0, 2, 3, 1).flatten(1) if i + 1 == len(MAPS) else y
+
+        def tape(h, target, *parameters):
+            losses, new_w, new_q = [], [], []
+            for i, (w, q) in enumerate(zip(parameters[:count], parameters[count:], strict=True)):
+                loss, y = layer(w, q, h, target, i)
+                grads = torch.autograd.grad(loss, (w, q))
+                with torch.no_grad():
+                    updated = torch._foreach_sub((w, q), grads, alpha=RATE)
+                    h = read(y.detach(), i)
+                losses.append(loss.detach())
+                new_w.append(updated[0])
+                new_q.append(updated[1])
+            return *losses, *new_w, *new_q
+
+        def traced(h, target, *parameters):
+            losses, new_w, new_q = [], [], []
+            for i, (w, q) in enumerate(zip(parameters[:count], parameters[count:], strict=True)):
+                step = torch.func.grad_and_value(layer, argnums=(0, 1), has_aux=True)
+                (d_w, d_q), (loss, y) = step(w, q, h, target, i)
+                h = read(y, i)
+                losses.append(loss)
+                new_w.append(w - RATE * d_w)
+                new_q.append(q - RATE * d_q)
+            return *losses, *new_w, *new_q
+
+        def written(h, target, *parameters):
+            n, losses, new_w, new_q = len(target), [], [], []
+            for i, (w, q) in enumerate(zip(parameters[:count], parameters[count:], strict=True)):
+                conv = i < len(MAPS)
+                y = torch.relu_(F.conv2d(h, w, padding=1) if conv else torch.mm(h, w))
+                pooled = conv and windows[i] != (1, 1)
+                seen = F.avg_pool2d(y, windows[i]) if pooled else y
+                flat = seen.permute(0, 2, 3, 1).reshape(n, -1) if conv else seen
+                log_p = torch.log_softmax(torch.mm(flat, q), 1)
+                losses.append((target * log_p).sum() * (-1.0 / n))
+                d = log_p.exp_().sub_(target).div_(n)
+                new_q.append(torch.addmm(q, flat.T, d, alpha=-RATE))
+                d = torch.mm(d, q.T)
+                if conv:
+                    d = d.view(n, seen.shape[2], seen.shape[3], -1).permute(0, 3, 1, 2)
+                if pooled:
+                    rows, columns = windows[i]
+                    d = torch.ops.aten.avg_pool2d_backward(d, y, [rows, columns], [], [0, 0], False, True, None)
+                d = torch.ops.aten.threshold_backward(d, y, 0)
+                if conv:
+                    mask = [False, True, False]
+                    d_w = torch.ops.aten.convolution_backward(
+                        d, h, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask
+                    )[1]
+                    new_w.append(torch.sub(w, d_w, alpha=RATE))
+                else:
+                    new_w.append(torch.addmm(w, h.T, d, alpha=-RATE))
+                h = read(y, i)
+            return *losses, *new_w, *new_q
+
+        if way == "tape":
+            weights = [w.requires_grad_() for w in weights]
+            classifiers = [q.requires_grad_() for q in classifiers]
+
+        def named(o):
+            out = {f"loss{i}": v for i, v in enumerate(o[:count])}
+            out |= {f"w{i}": w.transpose(2, 3, 1, 0) for i, w in enumerate(o[count : count + len(MAPS)])}
+            out |= {"w6": o[count + len(MAPS)]}
+            return out | {f"q{i}": q for i, q in enumerate(o[2 * count :])}
+
+        target = _put(x["target"])
+        return (
+            {"tape": tape, "traced": traced, "written": written}[way],
+            [images, *target, *weights, *classifiers],
+            named,
+        )
+
+    return make
+
+
+for _way, _executions in {"tape": ("eager",), "traced": ("compiled",), "written": BOTH}.items():
+    CANDIDATES["local_update", "train_step"][f"local_cnn_{_way}"] = _local_cnn(_way)
+    ONLY[f"local_cnn_{_way}"] = _executions
