@@ -45,8 +45,6 @@ from backends.tensorflow_calls import direct_call, refusal, translated
 from backends.tensorflow_device import devices, environ, select, settings
 from backends.tensorflow_sparse import Sparse
 
-_ALIGNED = 64  # bytes: Eigen's alignment, at which TensorFlow takes a host array as it is
-
 
 class TensorflowOps(Ops):
     """Arrays are tf.Tensor; sparse operands are the named tuples of `tensorflow_sparse`."""
@@ -81,10 +79,10 @@ class TensorflowOps(Ops):
     def asarray(self, x: HostArray) -> Array:
         host = np.ascontiguousarray(x).reshape(x.shape)
         tensor = self._tf.constant(host)
-        if self.device.kind == "cpu" and host.nbytes and host.ctypes.data % _ALIGNED == 0:
-            # TensorFlow borrows an array that happens to lie on such an address, and its allocator then knows nothing
-            # of the operand: whether memory is counted would be luck.
-            tensor = self._tf.raw_ops.DeepCopy(x=tensor)
+        if self.device.kind == "cpu" and host.nbytes and self._tf.executing_eagerly():
+            # Some host arrays become tensors outside TensorFlow's allocator, by where they happen to lie: half of those
+            # of 4 MiB in a row were seen to. What an operation returns is always the allocator's own.
+            tensor = self._raw.DeepCopy(x=tensor)
         return tensor.gpu() if self.device.kind == "cuda" and tensor.dtype == self._tf.int32 else tensor
 
     def filters(self, w: HostArray) -> Array:

@@ -3,8 +3,10 @@
 Resident pages say more than a case needs: the compiler's leftovers, code that is paged in on its first use, and what
 malloc keeps of what was freed. So the peak is read in calls of its own, after the clock's window and under the same
 contract, when the process has settled: malloc gives back at once (mallopt(3)), the peak is reset before each call
-(`/proc/self/clear_refs`, proc(5)), and what the operands hold is what goes when they go. What stays is counted apart,
-as the framework's own. Linux with glibc only: elsewhere the peak is unknown and said to be so, never guessed.
+(`/proc/self/clear_refs`, proc(5)), and what the operands hold is what goes when they go, or what came when they were
+made, whichever is less. Holes of the heap are filled first: what is freed in one stays resident, and a call would be
+charged with all that it scattered there. What stays is counted apart, as the framework's own. Linux with glibc only:
+elsewhere the peak is unknown and said to be so, never guessed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc(5): resets VmHWM to the present resident set
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 _SMALL = 128 << 10  # glibc's default thresholds: anything larger is mapped when it is made, unmapped when it is freed
+_LARGEST = 256 << 20  # hole of the heap that is looked for
 _CALLS = 3  # the first empties what the window left in the arenas of threads
 _LONG_S = 1.0  # of calls as long as this two are enough
 _SAME = 64 << 10
@@ -53,10 +56,16 @@ class HostPeak:
 
     def __init__(self) -> None:
         self.source = SOURCE
+        self._prepared: int | None = None
         try:
             self._level: int | None = _settled()
         except OSError as error:
             self._level, self.source = None, f"none: {error}"
+
+    def prepared(self) -> None:
+        """The operands are made, and nothing else yet: they hold no more than what has come since."""
+        if self._level is not None:
+            self._prepared = max(0, _settled() - self._level)
 
     def measure(
         self, call: Callable[..., Sequence[Any]], operands: list[Any], wait: Callable[[Sequence[Any]], None]
@@ -78,6 +87,17 @@ class HostPeak:
         self, level: int, call: Callable[..., Sequence[Any]], operands: list[Any], wait: Callable[[Sequence[Any]], None]
     ) -> Held:
         _give_back_at_once()
+        _settled()  # what is resident in a hole would stay so under the block that fills it
+        filled = _filled()
+        try:
+            return self._measured(level, call, operands, wait)
+        finally:
+            for block in filled:
+                _libc().free(block)
+
+    def _measured(
+        self, level: int, call: Callable[..., Sequence[Any]], operands: list[Any], wait: Callable[[Sequence[Any]], None]
+    ) -> Held:
         peaks: list[int] = []
         rests: list[int] = []
         private: list[int] = []
@@ -99,8 +119,9 @@ class HostPeak:
         private.append(_settled())
         operands.clear()
         left = _settled()
+        gone = max(0, min(private) - left)  # and with them, now and then, what JAX's last call of the window held
         return Held(
-            operand_bytes=max(0, min(private) - left),
+            operand_bytes=gone if self._prepared is None else min(gone, self._prepared),
             call_bytes=max(0, min(peaks) - min(rests)),
             framework_bytes=max(0, left - level),
         )
@@ -129,6 +150,37 @@ def _settled() -> int:
         last = now
         time.sleep(_PAUSE_S)
     return last
+
+
+def _filled() -> list[int]:
+    """Blocks, none of them touched, in every hole of the heap that could take one of _SMALL.
+
+    malloc looks for a hole before it maps memory, and what is freed in a hole stays resident: a call's peak would be
+    what it uses and, on top, whatever it happened to scatter over the heap.
+    """
+    libc, blocks = _libc(), []
+    libc.mallopt(_M_MMAP_THRESHOLD, 2 * _LARGEST)  # none of these is mapped
+    size = _LARGEST
+    while size >= _SMALL:
+        end = libc.sbrk(0)
+        block = libc.malloc(size)
+        if block and libc.sbrk(0) == end:
+            blocks.append(block)
+            continue
+        libc.free(block)
+        libc.malloc_trim(0)
+        size //= 2
+    libc.mallopt(_M_MMAP_THRESHOLD, _SMALL)
+    return blocks
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.sbrk.argtypes = [ctypes.c_ssize_t]
+    return libc
 
 
 def _give_back_at_once() -> None:

@@ -123,6 +123,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     operands = list(formulation.prepare(ops, inputs, case.params))
     ops.wait(operands)
     convert_s = time.perf_counter() - t0
+    peak.prepared()
 
     phase("compiling")
     t0 = time.perf_counter()

@@ -22,7 +22,9 @@ FRAMEWORKS = ("torch", "jax", "tensorflow")
 SMALL = {"network": "mlp", "batch": 8, "side": 8, "channels": 1, "width": 1 / 32}
 # Eight layers of 256 units under a batch that makes activations, 4 MB a layer, weigh more than all weights.
 DEEP = {"network": "mlp8", "batch": 4096, "side": 16, "channels": 1, "width": 0.25}
-SAVED = 0.8  # of back-propagation's peak at most; the formulas say a quarter, frameworks keep temporaries of their own
+# Of back-propagation's peak at most. The formulas say a quarter; eager PyTorch and TensorFlow take half, since each
+# layer has temporaries of its own; what XLA's schedule keeps differs by processor.
+SAVED = {"torch": 0.65, "tensorflow": 0.65, "jax": 0.85}
 
 
 @cache
@@ -108,4 +110,4 @@ def test_local_learning_needs_less_memory_than_back_propagation(framework, tmp_p
             if peaks[name] is None:
                 pytest.skip(measured.memory.source)
             assert peaks[name] > 0.9 * FOUND[name].work(params, "train_step", 4).live_bytes
-    assert peaks["local_update"] < SAVED * peaks[twin.workload]
+    assert peaks["local_update"] < SAVED[framework] * peaks[twin.workload]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -128,6 +129,49 @@ def test_a_reference_that_is_kept_elsewhere_is_seen_as_missing(monkeypatch):
     assert given.call_bytes == pytest.approx(8 * MIB, abs=MIB)
     assert given.peak_bytes == given.operand_bytes + given.call_bytes
     assert not operands
+
+
+HOLES = """
+import sys
+import numpy as np
+from harness import memory
+if sys.argv[1] == "left":
+    memory._filled = lambda: []
+MIB = 1 << 20
+blocks = [(np.ones(size * MIB, np.uint8), np.ones(MIB, np.uint8)) for size in range(1, 17)]
+kept = [pin for _, pin in blocks]  # between two holes, so that they do not become one
+del blocks
+def call(*operands):
+    for size in range(1, 17):
+        y = np.ones(size * MIB, np.uint8)
+        del y
+    return ()
+peak = memory.HostPeak()
+operands = [np.ones(4 * MIB, np.uint8)]
+peak.prepared()
+print(peak.measure(call, operands, lambda outputs: None).call_bytes)
+"""
+
+
+@pytest.mark.parametrize("holes", ["filled", "left"])
+def test_a_call_is_not_charged_with_what_it_scatters_over_holes_of_the_heap(holes):
+    """16 blocks of 1 to 16 MiB after each other, each in a hole of its size: 16 MiB, and over 100 with the holes left.
+
+    In a process whose malloc keeps large blocks on the heap, as a worker's does.
+    """
+    keeping = {f"MALLOC_{name}_": str(1 << 30) for name in ("MMAP_THRESHOLD", "TRIM_THRESHOLD")}
+    command, root = [sys.executable, "-c", HOLES, holes], HERE.parent
+    out = subprocess.run(command, env=os.environ | keeping, cwd=root, capture_output=True, text=True, check=True)
+    found = int(out.stdout) / MIB
+    assert found == pytest.approx(16, abs=1) if holes == "filled" else found > 100
+
+
+def test_operands_hold_no_more_than_came_when_they_were_made():
+    """JAX's last call may go with its operands, and what it held would be taken for theirs."""
+    code = HOLES.replace("print(", "operands.append(bytearray(64 * MIB)); print(")
+    code = code.replace("call_bytes", "operand_bytes")
+    out = subprocess.run([sys.executable, "-c", code, "filled"], cwd=HERE.parent, capture_output=True, text=True)
+    assert int(out.stdout) / MIB == pytest.approx(4, abs=1), out.stderr
 
 
 def test_a_c_library_without_mallopt_has_no_peak(monkeypatch):
