@@ -389,7 +389,7 @@ print((in_use() - before) / sum(array.nbytes for array in arrays))
 
 
 def test_every_operand_is_known_to_the_allocator_wherever_its_array_lies(tmp_path):
-    """24 operands, their arrays laid as a worker's malloc lays them; of TensorFlow's own constants half were unknown."""
+    """24 operands, laid as a worker's malloc lays them; of TensorFlow's own constants half were unknown."""
     keeping = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30)}
     env = {**os.environ, **BACKEND.environ(Device("cpu"), 1, tmp_path), **keeping, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", OPERANDS], env=env, capture_output=True, text=True, timeout=120)
