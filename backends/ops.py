@@ -154,6 +154,16 @@ class Ops(ABC):
     def filters(self, w: HostArray) -> Array:
         """Copy convolution filters (kh, kw, ci, co) to the device, shape kept, memory arranged as it likes best."""
 
+    def pack_filters(self, w: HostArray, images: tuple[int, int, int, int], stride: int, padding: int) -> Array:
+        """Filters (kh, kw, ci, co) laid out for `conv2d` of channels-last `images` (n, h, w, ci), and for nothing else.
+
+        Raises Unsupported where the framework has no such filters: it lays them out when it compiles, or in each call.
+        """
+        raise Unsupported(
+            f"filters {w.shape} for images {images}, stride {stride}, padding {padding}, are not laid out ahead of a "
+            "call here: the framework or its compiler does it itself"
+        )
+
     @abstractmethod
     def to_numpy(self, x: Array) -> HostArray:
         """Copy a dense array of the device to the host; waits for it."""
@@ -272,6 +282,10 @@ class Ops(ABC):
     def descend(self, w: Array, gradient: Array, rate: float) -> Array:
         """w − rate·gradient, the step of plain SGD, in one pass where the framework has one."""
         return w - rate * gradient
+
+    def descend_along(self, w: Array, left: Array, right: Array, rate: float) -> Array:
+        """w − rate·(left·right): `descend` along a product, within it where the framework's GEMM can add."""
+        return self.descend(w, self.matmul(left, right), rate)
 
     # -- running ----------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -60,6 +60,7 @@ class TensorflowOps(Ops):
         self._name = select(tf, device)
         tf.config.experimental.enable_tensor_float_32_execution(False)
         self._sparse = Sparse(tf, self._ints)
+        self.sparse_matmul = self._sparse.matmul  # type: ignore[method-assign]  # without a frame of ours
         self._flush: Array | None = None  # what is read to empty the caches of a GPU
 
     def _ints(self, values: tuple[int, ...], dtype: str = "int32") -> Array:

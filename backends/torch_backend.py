@@ -49,8 +49,9 @@ class TorchOps(Ops):
         self._flush: Array | None = None  # what is read to empty the caches of a GPU
         self._sparse = importlib.import_module("backends.torch_sparse")
         # The small operators without a frame of ours: it is 3 % of a product of 32×32. As methods they say the same.
-        for name in ("matmul", "relu", "exp", "log", "sqrt", "where"):
-            setattr(self, name, getattr(torch, name))
+        direct = {name: getattr(torch, name) for name in ("matmul", "relu", "exp", "log", "sqrt", "where")}
+        for name, function in {**direct, "sparse_matmul": self._sparse.matmul}.items():
+            setattr(self, name, function)
         # Every framework computes fp32 products in fp32; TF32 is a setting that a run would have to ask all for.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
@@ -69,6 +70,14 @@ class TorchOps(Ops):
     def filters(self, w: HostArray) -> Array:
         # As (co, ci, kh, kw) these are channels_last, what its convolutions want; `w - lr * g` keeps the order.
         return self.asarray(np.transpose(w, (3, 0, 1, 2))).permute(1, 2, 3, 0)
+
+    def pack_filters(self, w: HostArray, images: tuple[int, int, int, int], stride: int, padding: int) -> Array:
+        """What `torch.compile` does to constants when it freezes a model: oneDNN's own layout, by the same operator."""
+        if self.device.kind != "cpu" or w.dtype != np.float32 or not torch.backends.mkldnn.is_available():
+            raise Unsupported("PyTorch lays filters out ahead by oneDNN only: float32, on the CPU")
+        n, height, width, channels = images
+        filters, around = torch.permute(self.filters(w), (3, 2, 0, 1)), ([padding] * 2, [stride] * 2, [1, 1], 1)
+        return torch.ops.mkldnn._reorder_convolution_weight(filters, *around, [n, channels, height, width])
 
     def to_numpy(self, x: Array) -> HostArray:
         host = x.detach().to("cpu", copy=True)
@@ -152,6 +161,9 @@ class TorchOps(Ops):
         return torch.log_softmax(x, axis)
 
     def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
+        if w.is_mkldnn:
+            around = ([padding] * 2, [stride] * 2, [1, 1], 1)
+            return _nhwc(torch.ops.mkldnn._convolution_pointwise(_nchw(x), w, None, *around, "none", [], ""))
         w = torch.permute(w, (3, 2, 0, 1))
         if layout == "nhwc":
             return _nhwc(torch.conv2d(_nchw(x), w, None, stride, padding))
@@ -231,6 +243,11 @@ class TorchOps(Ops):
         if torch.compiler.is_compiling():
             return w - rate * gradient
         return torch.sub(w, gradient, alpha=rate)
+
+    def descend_along(self, w: Array, left: Array, right: Array, rate: float) -> Array:
+        if torch.compiler.is_compiling() or w.ndim not in (2, 3):
+            return super().descend_along(w, left, right, rate)
+        return (torch.addmm if w.ndim == 2 else torch.baddbmm)(w, left, right, alpha=-rate)
 
     # -- running ----------------------------------------------------------------------------------------------------
     def compile(

@@ -104,11 +104,11 @@ def _coordinates(indices: Array, values: Array, shape: tuple[int, ...]) -> Array
 
 def matmul(a: Matrix, b: Array) -> Array:
     """a (M×K) · b (K×N), or a CSR's or COO's with a vector b (K,)."""
-    one = b.ndim == 1  # asked once: at small shapes every look at a tensor is a percent of the call
-    if one and isinstance(a, (Bag, Csc)):
-        raise Unsupported(f"PyTorch has no product of a vector for {type(a).__name__.lower()}, csr and coo have one")
     try:
-        if one:
+        if b.ndim == 1:  # asked once: at small shapes every look at a tensor is a percent of the call
+            if isinstance(a, (Bag, Csc)):
+                words = f"PyTorch has no product of a vector for {type(a).__name__.lower()}, csr and coo have one"
+                raise Unsupported(words)
             return torch.mv(a, b)
         if isinstance(a, Bag):  # torch.nn.functional's own checks cost 10 µs of a call
             return torch.embedding_bag(b, a.indices, a.indptr, False, 0, False, a.values, True)[0]

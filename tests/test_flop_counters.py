@@ -129,7 +129,8 @@ _EVERY_AS_DENSE = lambda params, x: _dense(params)  # noqa: E731
 
 # What FlopCounterMode says where that is not the useful FLOP.
 # 1. `mm` of a sparse operand counts as the dense product of that shape.
-# 2. `mv`, `embedding_bag`, gathers, segment sums, `sampled_addmm`, elementwise operations and sums count as nothing.
+# 2. `mv`, `embedding_bag`, oneDNN's convolution with packed filters, gathers, segment sums, `sampled_addmm`,
+#    elementwise operations and sums count as nothing.
 # 3. Padding is multiplied, and counted.  4. Recomputation is done, and counted.
 TORCH_DIFFERS = {
     ("stream", "forward", "flat"): lambda params, x: 2 * x["x"].size * (params["kernel"] == "dot"),  # 2: triad
@@ -138,6 +139,8 @@ TORCH_DIFFERS = {
     **{("unstructured_sparse", "forward", f): _EVERY_AS_DENSE for f in ("csc", "masked_dense")},  # 1
     **{("unstructured_sparse", "forward", f): _NOTHING for f in ("bag", "csr_vector")},  # 2
     ("dense_matmul", "forward", "vector"): _NOTHING,  # 2
+    ("dense_conv", "forward", "nhwc_packed"): _NOTHING,  # 2
+    ("capsule_conv", "forward", "folded_packed"): _NOTHING,  # 2
     ("unstructured_sparse", "forward", "gather_segment"): _NOTHING,  # 2
     ("unstructured_sparse", "forward", "ell"): _ell,  # 3, and 2 at n=1
     **{

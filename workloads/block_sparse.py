@@ -110,18 +110,13 @@ WORKLOAD = Workload(
     reference=reference,
     formulations={
         "forward": {
-            "bsr": sparse.forward_step(
-                "the framework's own block product: torch 0.47", products.native("bsr"), sparse.native_product
-            ),
-            "csr": sparse.forward_step(
+            "bsr": sparse.native_step("the framework's own block product: torch 0.47", products.native("bsr")),
+            "csr": sparse.native_step(
                 "the blocks unrolled, the framework's own CSR product: torch 0.46, jax 0.75, tensorflow 0.40",
                 products.native("csr"),
-                sparse.native_product,
             ),
-            "bag": sparse.forward_step(
-                "the blocks unrolled, a weighted embedding bag for each row of A: torch 0.32",
-                products.native("bag"),
-                sparse.native_product,
+            "bag": sparse.native_step(
+                "the blocks unrolled, a weighted embedding bag for each row of A: torch 0.32", products.native("bag")
             ),
             "gather_bmm": sparse.forward_step(
                 "a batched product of every block with its rows of B, summed: torch 0.69, jax 0.76, tensorflow 0.65",

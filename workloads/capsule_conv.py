@@ -11,13 +11,14 @@ execution, interleaved in one process for each framework on one AVX-512 core, fl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from backends.ops import Array, HostArray, Layout, Ops
 from workloads.base import Axis, Formulation, Inputs, Mode, Params, Point, Twin, Work, Workload
 from workloads.common import digits
-from workloads.common.windows import out_side, shifted
+from workloads.common.windows import out_side, packed, shifted
 
 POSE = 4  # rows and columns of a pose
 
@@ -252,6 +253,11 @@ WORKLOAD = Workload(
                 "nhwc",
                 "the convolution that it is equal to, on poses that the layers around keep folded as (4N, H, H, 4Ci): "
                 "nothing is transposed in the timed region; the best, and a tie with the twin, which is the same call",
+            ),
+            "folded_packed": replace(
+                _folded_layout("nhwc", "folded_layout, its filters laid out ahead for these very images"),
+                prepare=lambda ops, x, params: packed(ops, folded_poses(x["poses"]), folded_weights(x["w"]), params),
+                executions=("eager",),
             ),
             "folded_layout_nchw": _folded_layout(
                 "nchw", "folded_layout with poses kept as (4N, 4Ci, H, H); 1.2, 1.2 and a tie"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from backends.ops import Array, HostArray, Layout, Ops
 from workloads.base import Axis, Formulation, Inputs, Mode, Params, Point, Work, Workload
 from workloads.common import digits
-from workloads.common.windows import out_side, shifted
+from workloads.common.windows import out_side, packed, shifted
 
 
 def _sizes(params: Params) -> tuple[int, int, int, int, int, int, int]:
@@ -104,6 +105,12 @@ WORKLOAD = Workload(
         "forward": {
             "nhwc": _conv("nhwc"),
             "nchw": _conv("nchw"),
+            "nhwc_packed": replace(
+                _conv("nhwc"),
+                note="nhwc, its filters laid out ahead for these very images, as a server of a trained network does",
+                prepare=lambda ops, x, params: packed(ops, x["x"], x["w"], params),
+                executions=("eager",),
+            ),
             "im2col": Formulation(
                 note="k² strided slices side by side, then one product",
                 prepare=lambda ops, x, params: [ops.asarray(x["x"]), ops.asarray(x["w"])],

@@ -89,7 +89,7 @@ def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
         error = ops.matmul(a, b) - target
         dy = error / columns
         loss = ops.sum(error * error) * (0.5 / columns)
-        updated = ops.descend(a, ops.matmul(dy, ops.permute_dims(b, (1, 0))), LEARNING_RATE)
+        updated = ops.descend_along(a, dy, ops.permute_dims(b, (1, 0)), LEARNING_RATE)
         if params["grads"] == "both":
             return loss, updated, ops.matmul(ops.permute_dims(a, (1, 0)), dy)
         return loss, updated

@@ -100,7 +100,7 @@ def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
         d = (ops.exp(log_probability) - target) * (1.0 / batch)
         updated: list[Array] = []
         for i in reversed(range(len(weights))):
-            updated.insert(0, ops.descend(weights[i], ops.matmul(ops.permute_dims(read[i], (1, 0)), d), LEARNING_RATE))
+            updated.insert(0, ops.descend_along(weights[i], ops.permute_dims(read[i], (1, 0)), d, LEARNING_RATE))
             if i:
                 d = ops.where(read[i] > 0, ops.matmul(d, ops.permute_dims(weights[i], (1, 0))), zero)
         return loss, *updated

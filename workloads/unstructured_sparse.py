@@ -136,41 +136,32 @@ WORKLOAD = Workload(
     reference=reference,
     formulations={
         "forward": {
-            "csr": sparse.forward_step(
+            "csr": sparse.native_step(
                 "the framework's own CSR product: torch 0.55, jax 0.72, tensorflow 0.42; at one column 0.62, 4.5, 0.93",
                 scattered.native("csr"),
-                sparse.native_product,
             ),
             "csr_vector": replace(
-                sparse.forward_step(
-                    "the framework's own product of a CSR matrix and a vector, for one column",
-                    scattered.prepare_vector,
-                    sparse.native_product,
+                sparse.native_step(
+                    "the framework's own product of a CSR matrix and a vector, for one column", scattered.prepare_vector
                 ),
                 restore=lambda outputs, x, params: {"y": outputs[0][:, None]},
                 applies=lambda params: int(params["n"]) == 1,
             ),
-            "csc": sparse.forward_step(
-                "the framework's own CSC product: torch 4.0; at one column 21",
-                scattered.native("csc"),
-                sparse.native_product,
+            "csc": sparse.native_step(
+                "the framework's own CSC product: torch 4.0; at one column 21", scattered.native("csc")
             ),
-            "coo": sparse.forward_step(
+            "coo": sparse.native_step(
                 "the framework's own COO product: torch 2.2, jax 6.1, tensorflow 9.1; at one column 10, 1.7 and 1.1",
                 scattered.native("coo"),
-                sparse.native_product,
             ),
-            "bag": sparse.forward_step(
-                "a weighted embedding bag for each row of A: torch 0.33; at one column 0.75",
-                scattered.native("bag"),
-                sparse.native_product,
+            "bag": sparse.native_step(
+                "a weighted embedding bag for each row of A: torch 0.33; at one column 0.75", scattered.native("bag")
             ),
             "bsr": replace(
-                sparse.forward_step(
+                sparse.native_step(
                     "the framework's own block product, 4×4 blocks around the non-zeros: at density 0.1 nearly nine "
                     "in ten of the values that it stores and multiplies are zeros",
                     scattered.prepare_bsr,
-                    sparse.native_product,
                 ),
                 applies=lambda params: not (int(params["m"]) % scattered.BLOCK or int(params["k"]) % scattered.BLOCK),
             ),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from backends.ops import CSR, Array, HostArray, Matrix, Ops
-from workloads.base import Formulation, Inputs, Params
+from workloads.base import LEARNING_RATE, Formulation, Inputs, Params
 from workloads.common import patterns, sparse
 from workloads.common.patterns import Pattern
 from workloads.common.sparse import Products, by_columns, summed_over_columns, transpose
@@ -118,16 +118,19 @@ def _blocks_back(ops: Ops, values: Array, order: Array) -> Array:
     return ops.permute_dims(ops.take(values, order), (0, 2, 1))
 
 
-def _outer(ops: Ops, block: int, rows: Array, columns: Array) -> Callable[[Array, Array], Array]:
-    """∂Y·Bᵀ in the blocks only, a batched product of b rows of ∂Y with b rows of B for each: (blocks, b, b)."""
+def _outer(ops: Ops, block: int, rows: Array, columns: Array) -> Callable[[Array, Array, Array], Array]:
+    """The update along ∂Y·Bᵀ in the blocks only, a batched product of b rows of ∂Y with b rows of B for each block."""
 
-    def product(dy: Array, b: Array) -> Array:
-        n = b.shape[1]
-        left = ops.take(ops.reshape(dy, (dy.shape[0] // block, block, n)), rows)
-        right = ops.take(ops.reshape(b, (b.shape[0] // block, block, n)), columns)
-        return ops.matmul(left, ops.permute_dims(right, (0, 2, 1)))
+    def update(values: Array, dy: Array, b: Array) -> Array:
+        for slices in sparse.column_slices(dy, b, rows.shape[0] * block):
+            left, right = (
+                ops.take(ops.reshape(x, (x.shape[0] // block, block, x.shape[1])), at)
+                for x, at in zip(slices, (rows, columns), strict=True)
+            )
+            values = ops.descend_along(values, left, ops.permute_dims(right, (0, 2, 1)), LEARNING_RATE)
+        return values
 
-    return lambda dy, b: summed_over_columns(dy, b, rows.shape[0] * block, product)
+    return update
 
 
 def prepare_bsr(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
@@ -147,12 +150,10 @@ def bsr_products(native: bool) -> Callable[..., Products]:
         def backward(values: Array, dy: Array) -> Array:
             return ops.sparse_matmul(ops.sparse_with_values(flipped, _blocks_back(ops, values, order)), dy)
 
-        def sampled(dy: Array, b: Array) -> Array:
-            return ops.sampled_matmul(a, dy, b)
-
+        own = sparse.descending(ops, lambda dy, b: ops.sampled_matmul(a, dy, b))
         return Products(
             lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
-            sampled if native else _outer(ops, int(params["block"]), rows, columns),
+            own if native else _outer(ops, int(params["block"]), rows, columns),
             backward,
         )
 
@@ -205,7 +206,11 @@ def unrolled_products(ops: Ops, params: Params, a: Matrix, flipped: Matrix, orde
     def backward(values: Array, dy: Array) -> Array:
         return ops.sparse_matmul(ops.sparse_with_values(flipped, ops.take(values, order)), dy)
 
-    return Products(lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b), sampled, backward)
+    return Products(
+        lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
+        sparse.descending(ops, sampled),
+        backward,
+    )
 
 
 def prepare_unrolled_blocks(format: str) -> sparse.Prepare:
@@ -300,7 +305,9 @@ def ell_products(
         tiles = ops.permute_dims(ops.reshape(tiles, (back_rows, back_longest, block, block)), (0, 2, 1, 3))
         return ell_product(ops, params, ops.reshape(tiles, (back_rows, block, back_longest * block)), back_columns, dy)
 
-    return Products(lambda values, b: ell_product(ops, params, values, columns, b), sampled, backward)
+    return Products(
+        lambda values, b: ell_product(ops, params, values, columns, b), sparse.descending(ops, sampled), backward
+    )
 
 
 def restore_ell(a: HostArray, x: Inputs, params: Params) -> HostArray:

@@ -112,7 +112,7 @@ def _native_products(sampled: _Sampled) -> Callable[..., Products]:
 
         return Products(
             lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
-            sampled(ops, a, *extra),
+            sparse.descending(ops, sampled(ops, a, *extra)),
             backward,
         )
 
@@ -169,7 +169,7 @@ def transposing_step(note: str, format: str) -> Formulation:
     def products(ops: Ops, params: Params, a: Matrix, flat: Array) -> Products:
         return Products(
             lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
-            _sampled_dense(ops, a, flat),
+            sparse.descending(ops, _sampled_dense(ops, a, flat)),
             lambda values, dy: ops.sparse_matmul_transposed(ops.sparse_with_values(a, values), dy),
         )
 
@@ -201,7 +201,7 @@ def segment_products(
     m, k, _ = sparse.shape(params)
     return Products(
         lambda values, b: segment_product(ops, m, values, rows, columns, b),
-        _sampled_gather(ops, None, rows, columns),
+        sparse.descending(ops, _sampled_gather(ops, None, rows, columns)),
         lambda values, dy: segment_product(ops, k, ops.take(values, order), flipped_rows, flipped_columns, dy),
     )
 

@@ -118,11 +118,19 @@ def by_columns(ops: Ops, b: Array, per_column: int, product: Callable[[Array], A
 
 def summed_over_columns(x: Array, y: Array, per_column: int, product: Callable[[Array, Array], Array]) -> Array:
     """product(x, y), which sums over their columns, or the sum of it over slices of the columns as in `by_columns`."""
-    n, width = x.shape[1], max(1, TEMPORARY // per_column)
-    out = product(x[:, :width], y[:, :width]) if width < n else product(x, y)
-    for i in range(width, n, width):
-        out = out + product(x[:, i : i + width], y[:, i : i + width])
+    first, *others = column_slices(x, y, per_column)
+    out = product(*first)
+    for part in others:
+        out = out + product(*part)
     return out
+
+
+def column_slices(x: Array, y: Array, per_column: int) -> list[tuple[Array, Array]]:
+    """The columns of both, in slices whose products make at most TEMPORARY values at `per_column` each."""
+    n, width = x.shape[1], max(1, TEMPORARY // per_column)
+    if width >= n:
+        return [(x, y)]
+    return [(x[:, i : i + width], y[:, i : i + width]) for i in range(0, n, width)]
 
 
 def transpose(ops: Ops, x: Array) -> Array:
@@ -159,11 +167,19 @@ Restore: TypeAlias = Callable[[HostArray, Inputs, Params], HostArray]
 
 
 class Products(NamedTuple):
-    """The three products of a step: forward(values, b), sampled(dy, b) and backward(values, dy)."""
+    """The three products of a step, the sampled one with its update: all of the values as a formulation stores them.
+
+    forward(values, b) is Y, update(values, dy, b) the values after a step, backward(values, dy) the gradient of B.
+    """
 
     forward: Callable[[Array, Array], Array]
-    sampled: Callable[[Array, Array], Array]
+    update: Callable[[Array, Array, Array], Array]
     backward: Callable[[Array, Array], Array]
+
+
+def descending(ops: Ops, sampled: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Array], Array]:
+    """The update of a gradient that is formed first: sampled(dy, b), in the shape of the values."""
+    return lambda values, dy, b: ops.descend(values, sampled(dy, b), LEARNING_RATE)
 
 
 def train_step(
@@ -187,11 +203,11 @@ def train_step(
         n = int(params["n"])
 
         def run(a: Array, b: Array, target: Array, *others: Array) -> tuple[Array, ...]:
-            forward, sampled, backward = products(ops, params, *others)
+            forward, update, backward = products(ops, params, *others)
             error = forward(a, b) - target
             dy = error / n
             loss = ops.sum(error * error) * (0.5 / n)
-            return loss, ops.descend(a, sampled(dy, b), LEARNING_RATE), backward(a, dy)
+            return loss, update(a, dy, b), backward(a, dy)
 
         return run
 
@@ -244,15 +260,20 @@ def forward_step(note: str, prepare: Prepare, product: Callable[..., Array]) -> 
     return Formulation(note=note, prepare=prepare, step=step, restore=lambda outputs, x, params: {"y": outputs[0]})
 
 
-def native_product(ops: Ops, params: Params, a: Matrix, b: Array) -> Array:
-    """The framework's own sparse product."""
-    return ops.sparse_matmul(a, b)
+def native_step(note: str, prepare: Prepare) -> Formulation:
+    """The framework's own sparse product of a matrix and B."""
+
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        product = ops.sparse_matmul  # looked up once: with one column a frame of Python is a percent of the call
+        return lambda a, b: (product(a, b),)
+
+    return Formulation(note=note, prepare=prepare, step=step, restore=lambda outputs, x, params: {"y": outputs[0]})
 
 
 def dense_products(ops: Ops, params: Params, mask: Array) -> Products:
     """A dense with zeros: the framework's dense products, and a mask of A's shape on its gradient."""
     return Products(
         ops.matmul,
-        lambda dy, b: ops.matmul(dy, transpose(ops, b)) * mask,
+        descending(ops, lambda dy, b: ops.matmul(dy, transpose(ops, b)) * mask),
         lambda a, dy: ops.matmul(transpose(ops, a), dy),
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from backends.ops import Array, Ops
+from collections.abc import Sequence
+
+import numpy as np
+
+from backends.ops import Array, HostArray, Ops
+from workloads.base import Params
 
 
 def out_side(height: int, kernel: int, stride: int, padding: int) -> int:
@@ -30,3 +35,10 @@ def shifted(ops: Ops, x: Array, kernel: int, stride: int, padding: int) -> list[
         for row in range(kernel)
         for column in range(kernel)
     ]
+
+
+def packed(ops: Ops, images: HostArray, w: HostArray, params: Params) -> Sequence[Array]:
+    """Images (n, h, w, ci) and filters that are laid out ahead for them: what a server of a trained network keeps."""
+    n, height, width, channels = images.shape
+    filters = ops.pack_filters(w, (n, height, width, channels), int(params["stride"]), int(params["padding"]))
+    return [ops.asarray(np.ascontiguousarray(images)), filters]
