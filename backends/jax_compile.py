@@ -142,12 +142,13 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
     """
     if len(variants) == 1:
         return next(iter(variants)), {}
-    for executable in variants.values():
-        _block(executable, args, 1)
-    taste = min(_block(executable, args, 1) for executable in variants.values())
+    tastes = {name: _block(executable, args, 1) for name, executable in variants.items()}
+    if min(tastes.values()) < LONG_S:  # the first call of each wakes threads and fills caches
+        tastes = {name: _block(executable, args, 1) for name, executable in variants.items()}
+    taste = min(tastes.values())
     calls = max(1, min(10, int(BLOCK_S / taste)))
+    rounds = [] if taste < LONG_S else [tastes]
     least, most = TRIAL_ROUNDS if taste < LONG_S else (1, 1)
-    rounds: list[dict[str, float]] = []
     deadline = time.perf_counter() + TRIAL_BUDGET_S
     while len(rounds) < most and (len(rounds) < least or time.perf_counter() < deadline):
         names = list(variants)[:: -1 if len(rounds) % 2 else 1]

@@ -97,6 +97,7 @@ class Runner:
         self._baselines: dict[str, Baseline] = {}
         self._data: dict[str, Path | str] = {}
         self._scratch = store.folder / ".scratch"
+        self._chosen: dict[tuple[object, ...], str] = {}  # what of a compiler's was kept, of a formulation in a family
         self._heat_s: dict[int, float] = {}  # what each heat took when it last ran
         self.notes: list[str] = []
 
@@ -110,6 +111,7 @@ class Runner:
                 self._await_servers()
                 stack.callback(self._judge_machine, machine_state.read())  # before the servers close
                 self._step("survey", [p for p in self._planned if p.survey])
+                self._chosen = self._kept_in_survey()
                 swept, left_out = plan.sweep(self._planned, self._cases())
                 if left_out:
                     self.notes.append(
@@ -122,6 +124,16 @@ class Runner:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._finish()
         return self._records
+
+    def _kept_in_survey(self) -> dict[tuple[object, ...], str]:
+        """By formulation, execution and family: which of a compiler's settings won the trial at the survey point."""
+        cases = self._cases()
+        found = {
+            _compiled(p): cases[p.case.key].settings.get(KEPT)
+            for p in self._planned
+            if p.case.key in cases and p.survey
+        }
+        return {place: kept for place, kept in found.items() if isinstance(kept, str)}
 
     def _judge_machine(self, before: Mapping[str, Scalar]) -> None:
         """Note what the machine did meanwhile that spoils the run, each with its number and what to do."""
@@ -375,7 +387,8 @@ class Runner:
     def _job(self, lane: Lane, data: str, sampling: Sampling) -> CaseJob:
         options = self._options
         known = self._records.get((lane.one.case.key, False))
-        keep = known.settings.get(KEPT) if known else None
+        # What a trial kept at the survey point is kept over the sweep: its cases differ in one axis, and can be long.
+        keep = known.settings.get(KEPT) if known else None if lane.one.survey else self._chosen.get(_compiled(lane.one))
         on_host = Device.parse(lane.one.case.device).kind == "cpu"  # elsewhere the allocator tells it for nothing
         return CaseJob(
             case=lane.one.case,
@@ -413,6 +426,11 @@ class Runner:
             notes=[*self._store.info.notes, *self.notes],
         )
         self._store.write_info(info)
+
+
+def _compiled(one: Planned) -> tuple[object, ...]:
+    """What a survey point has in common with the points that are swept after it, of one formulation and execution."""
+    return (*one.family, one.case.formulation, one.case.execution)
 
 
 def _data_key(one: Planned) -> str:

@@ -339,6 +339,23 @@ def test_refusals_become_unsupported_and_errors_do_not(ops):
         ops.compile(lambda a: (a,), "graph", [a])
 
 
+def test_a_long_setting_is_tried_once(ops, monkeypatch):
+    """A call of seconds is its own trial; shorter ones are called before they count."""
+    from backends import jax_compile
+
+    calls: list[str] = []
+
+    def takes(name, seconds):
+        return lambda: (calls.append(name), time.sleep(seconds))
+
+    monkeypatch.setattr(jax_compile, "LONG_S", 0.01)
+    best, said = jax_compile._fastest({"default": takes("default", 0.06), "off": takes("off", 0.03)}, [])
+    assert (best, sorted(calls)) == ("off", ["default", "off"])
+    assert "in 1 rounds" in said["tried"]
+    jax_compile._fastest({"default": takes("default", 0.003), "off": takes("off", 0.001)}, [])
+    assert len(calls) > 6
+
+
 def test_the_fastest_setting_is_kept_and_recorded(ops):
     """Another fusion setting replaces XLA's default only where it is clearly faster; what was tried is recorded."""
     from backends.jax_compile import YNN, _fastest

@@ -5,29 +5,33 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
+import msgspec
 import pytest
+from _records import record
 
-from harness.heats import Heat
+from backends.discovery import backends
+from harness import plan
+from harness.heats import Heat, Lane
 from harness.job import PowerModel, Sampling
+from harness.record import KEPT
 from harness.run import LONG_HEAT_S, Options, Runner
+from workloads.discovery import workloads
+
+
+def a_runner(tmp_path, planned=(), before=(), **options):
+    quiet = SimpleNamespace(begin=lambda *_: None, now=lambda *_: None, done=lambda: None)
+    given = {"rounds": 5, "long_rounds": 3, **options}
+    options = Options(timeout_s=1, threads=1, sampling=Sampling(), power=PowerModel(), cache=tmp_path, seed=0, **given)
+    return Runner(planned, {}, options, SimpleNamespace(before=list(before), folder=tmp_path), quiet)
+
+
+def ok(case, **settings):
+    return msgspec.structs.replace(record(processes=[1.0]), case=case, settings=settings)
 
 
 def raced(tmp_path, took, rounds=5, long_rounds=3, budget_s=None, enough_s=None):
     """[(round, heat)] as they were run, and the notes; heat i takes took[i] seconds of a clock that is ours."""
-    quiet = SimpleNamespace(begin=lambda *_: None, now=lambda *_: None, done=lambda: None)
-    options = Options(
-        rounds=rounds,
-        long_rounds=long_rounds,
-        timeout_s=1,
-        threads=1,
-        sampling=Sampling(),
-        power=PowerModel(),
-        cache=tmp_path,
-        seed=0,
-        budget_s=budget_s,
-        enough_s=enough_s,
-    )
-    runner = Runner([], {}, options, SimpleNamespace(before=[], folder=tmp_path), quiet)
+    runner = a_runner(tmp_path, rounds=rounds, long_rounds=long_rounds, budget_s=budget_s, enough_s=enough_s)
     heats = [Heat(number, ()) for number in range(len(took))]
     ran = []
 
@@ -70,3 +74,24 @@ def test_a_budget_ends_the_first_round_too(tmp_path, enough_s):
     ran, notes = raced(tmp_path, [10.0, 10.0, 10.0], budget_s=15, enough_s=enough_s)
     assert len(ran) == 2
     assert notes == ["the budget ended in round 1 of 5: 1 of 3 heats missing"]
+
+
+def test_a_sweep_is_told_what_a_compiler_kept_at_the_survey_point(tmp_path, monkeypatch):
+    """Of the same formulation and execution in the same family; its own record of an earlier run comes first."""
+    ask = plan.Ask(preset="quick", workloads=("unstructured_sparse",), backends=("jax",))
+    planned = plan.cases(ask, workloads()[0], backends()[0])
+    surveyed = next(p for p in planned if p.survey and p.case.formulation == "csr" and p.case.execution == "compiled")
+    same = [p for p in planned if not p.survey and p.family == surveyed.family and p.case.formulation == "csr"]
+    swept = next(p for p in same if p.case.execution == "compiled")
+    other = next(p for p in same if p.case.execution == "eager")
+    known = ok(surveyed.case, **{KEPT: "off"})
+    runner = a_runner(tmp_path, planned, [known])
+    runner._chosen = runner._kept_in_survey()
+    jobs = {p.case.key: runner._job(Lane(p), "data", Sampling()) for p in (surveyed, swept, other)}
+    assert jobs[surveyed.case.key].keep == "off", "its own"
+    assert jobs[swept.case.key].keep == "off"
+    assert jobs[other.case.key].keep is None
+    own = ok(swept.case, **{KEPT: "default"})
+    runner = a_runner(tmp_path, planned, [known, own])
+    runner._chosen = runner._kept_in_survey()
+    assert runner._job(Lane(swept), "data", Sampling()).keep == "default"
