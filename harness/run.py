@@ -97,6 +97,7 @@ class Runner:
         self._baselines: dict[str, Baseline] = {}
         self._data: dict[str, Path | str] = {}
         self._scratch = store.folder / ".scratch"
+        self._cut: set[int] = set()  # heats that had no more than `long_rounds`
         self._chosen: dict[tuple[object, ...], str] = {}  # what of a compiler's was kept, of a formulation in a family
         self._heat_s: dict[int, float] = {}  # what each heat took when it last ran
         self.notes: list[str] = []
@@ -258,7 +259,6 @@ class Runner:
         """The rounds: the best of every point in heats with their twins; what falls behind in one leaves the next."""
         began = time.monotonic()
         rounds, racing = self._options.rounds, plan.finalists(self._planned, self._cases())
-        fewest = self._options.long_rounds
         for round_ in range(1, rounds + 1):
             heats = self._heats(racing)
             if not self._round(f"round {round_} of {rounds}", heats, round_):
@@ -267,11 +267,9 @@ class Runner:
         else:
             if self._options.precision is not None and rounds:
                 self._narrow(self._heats(racing), self._options.precision)
-        long = sum(took > LONG_HEAT_S for took in self._heat_s.values())
-        if long and fewest < rounds:
-            self.notes.append(
-                f"{long} heats that took over {LONG_HEAT_S:.0f} s had {fewest} rounds of {rounds} at most"
-            )
+        if self._cut:
+            cut = f"{len(self._cut)} heats that took over {LONG_HEAT_S:.0f} s"
+            self.notes.append(f"{cut} had {self._options.long_rounds} rounds of {rounds}")
         self._clock.phases["rounds_s"] += time.monotonic() - began
 
     def _heats(self, racing: Sequence[Planned]) -> list[Heat]:
@@ -288,7 +286,9 @@ class Runner:
                 ended = "the budget" if self._spent(took) else f"the time of this preset ({enough:.0f} s)"
                 self.notes.append(f"{ended} ended in {name}: {len(heats) - number} of {len(heats)} heats missing")
                 return False
-            if not long or took <= LONG_HEAT_S:
+            if long and took > LONG_HEAT_S:
+                self._cut.add(heat.number)
+            else:
                 self._run_heat(heat, round_, number)
             self._watch.done()
         return True
