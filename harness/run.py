@@ -418,12 +418,14 @@ class Runner:
         return {key: record for (key, control), record in self._records.items() if not control}
 
     def _finish(self) -> None:
+        before, now = self._store.info, self._clock  # a resumed run took what it took before, too
+        phases = {k: before.phases_s.get(k, 0.0) + now.phases.get(k, 0.0) for k in {**before.phases_s, **now.phases}}
         info = msgspec.structs.replace(
-            self._store.info,
+            before,
             ended_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            phases_s={k: round(v, 3) for k, v in self._clock.phases.items()},
-            wall_s=round(self._clock.elapsed, 3),
-            notes=[*self._store.info.notes, *self.notes],
+            phases_s={k: round(v, 3) for k, v in phases.items()},
+            wall_s=round((before.wall_s or 0.0) + now.elapsed, 3),
+            notes=[*before.notes, *self.notes],
         )
         self._store.write_info(info)
 

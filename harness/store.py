@@ -69,7 +69,15 @@ class Store:
                 found = load(folder)
                 self.before = [r for r in found.records if r.status not in FAILED]  # failures are tried again
                 self._rewrite(self.before)
-                self.info = msgspec.structs.replace(info, run=found.info.run)
+                was = found.info  # what it took and noted so far is part of what the whole run took
+                self.info = msgspec.structs.replace(
+                    info,
+                    run=was.run,
+                    started_at=was.started_at,
+                    notes=[*was.notes, f"went on at {info.started_at}", *info.notes],
+                    phases_s=was.phases_s,
+                    wall_s=was.wall_s,
+                )
             self.write_info(self.info)
             self._file = os.open(folder / RECORDS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:

@@ -92,6 +92,7 @@ def _tax(run: Run, backend: str) -> str:
 ROWS: Sequence[tuple[str, str, Callable[[Run, str], str]]] = (
     ("Sparse pays for one column and loses its gain as columns grow", "speed-up at density 0.1, N=1", _speed_up(1)),
     ("(DeepBench 2016)", "N=128", _speed_up(128)),
+    ("", "N=1500", _speed_up(1500)),
     ("Formats differ by more than ten times in one framework", "slowest over fastest, density 0.1, N=128", _formats),
     ("A capsule convolution is a folded convolution in FLOP,", "useful FLOP over the convolution's", _work),
     (

@@ -171,10 +171,14 @@ def test_resume_keeps_what_is_there_and_tries_failures_again(tmp_path):
     with Store(tmp_path / "out", RUN) as store:
         store.append(record("a"))
         store.append(record("b", status="timeout"))
-    again = msgspec.structs.replace(RUN, run="r2")
+        store.write_info(msgspec.structs.replace(RUN, notes=["hot"], phases_s={"survey_s": 60.0}, wall_s=70.0))
+    again = msgspec.structs.replace(RUN, run="r2", started_at="2027-01-01T00:00:00Z")
     with Store(tmp_path / "out", again, resume=True) as store:
         assert [r.case.formulation for r in store.before] == ["a"]
         assert store.info.run == "r1"
+        assert (store.info.started_at, store.info.wall_s) == (RUN.started_at, 70.0)
+        assert store.info.phases_s == {"survey_s": 60.0}
+        assert store.info.notes == ["hot", "went on at 2027-01-01T00:00:00Z"]
         store.append(record("b"))
     assert [(r.case.formulation, r.status) for r in load(tmp_path / "out").records] == [("a", "ok"), ("b", "ok")]
 
