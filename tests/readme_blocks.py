@@ -27,17 +27,9 @@ def table() -> str:
 
 
 def took() -> str:
-    return _took(STORED)
-
-
-def hour() -> str:
-    return _took(STANDARD)
-
-
-def _took(folder: Path) -> str:
     from harness.store import load
 
-    info = load(folder).info
+    info = load(STORED).info
     share = info.phases_s["measuring_compiling_checking_s"] + info.phases_s["inputs_and_references_s"]
     return (
         f"{info.wall_s / 60:.1f} minutes, {100 * share / info.wall_s:.0f} % of them measuring, compiling or checking, "
@@ -89,8 +81,8 @@ def findings() -> str:
     return headlines(STANDARD)
 
 
-BLOCKS = {"table": table, "took": took, "hour": hour, "headlines": findings, "trust": trust, "help": help_}
-INLINE = ("took", "hour", "trust")  # within a sentence
+BLOCKS = {"table": table, "took": took, "headlines": findings, "trust": trust, "help": help_}
+INLINE = ("took", "trust")  # within a sentence
 
 
 def regenerated(text: str) -> str:
