@@ -314,7 +314,12 @@ def test_the_oracle_refuses_a_step_whose_coupling_carries_no_gradient(monkeypatc
     assert "change of w" in str(verdict.reason)
 
 
-@pytest.mark.parametrize("name", list(capsule_conv.WORKLOAD.formulations["forward"]))
+def _in_numpy(module):
+    """NumPy lays no filters out ahead; those forms have the step of the layout that they are of."""
+    return [name for name in module.WORKLOAD.formulations["forward"] if not name.endswith("_packed")]
+
+
+@pytest.mark.parametrize("name", _in_numpy(capsule_conv))
 def test_the_oracle_refuses_the_wrong_stride_of_a_capsule_convolution(name):
     """At height 6 strides 2 and 3 give outputs of one shape, so that only values tell them apart."""
     params = {**CONV, "height": 7, "stride": 3}
@@ -322,7 +327,7 @@ def test_the_oracle_refuses_the_wrong_stride_of_a_capsule_convolution(name):
     assert not _run(capsule_conv, name, {**params, "height": 6, "stride": 2}, "forward", {"stride": 3}).agrees
 
 
-@pytest.mark.parametrize("name", list(dense_conv.WORKLOAD.formulations["forward"]))
+@pytest.mark.parametrize("name", _in_numpy(dense_conv))
 def test_the_oracle_refuses_the_wrong_stride_of_a_convolution(name):
     params = dict(zip(dense_conv.WORKLOAD.axes, (2, 6, 3, 5, 3, 2, 0), strict=True))
     assert _run(dense_conv, name, params, "forward").agrees
