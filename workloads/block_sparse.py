@@ -161,8 +161,8 @@ WORKLOAD = Workload(
                 products.unrolled_block_products,
             ),
             "bag_bmm": products.step(
-                "unrolled embedding bags; the gradient of A by a batched product for each block: the best in torch "
-                "eager, 1.1 of what by hand adds the gradient in the product that makes it",
+                "unrolled embedding bags; the gradient of A by a batched product for each block, added within it "
+                "where the framework can: the best in torch eager",
                 products.prepare_unrolled_blocks("bag"),
                 products.unrolled_block_products,
             ),
