@@ -119,7 +119,7 @@ class JaxOps(Ops):
     def sqrt(self, x: Array) -> Array:
         return self._jnp.sqrt(x)
 
-    def where(self, condition: Array, x: Array, y: Array) -> Array:
+    def where(self, condition: Array, x: Array, y: Array | float) -> Array:
         return self._jnp.where(condition, x, y)
 
     def maximum(self, x: Array, y: Array | float) -> Array:
@@ -136,6 +136,9 @@ class JaxOps(Ops):
 
     def relu(self, x: Array) -> Array:
         return self._kernels.relu(x)
+
+    def relu_grad(self, gradient: Array, y: Array) -> Array:
+        return self._kernels.relu_grad(gradient, y)
 
     def softplus(self, x: Array) -> Array:
         return self._jax.nn.softplus(x)

@@ -20,6 +20,12 @@ def relu(x: Array) -> Array:
     return jax.nn.relu(x)
 
 
+@partial(jax.jit, inline=True)
+def relu_grad(gradient: Array, y: Array) -> Array:
+    """`gradient` where y > 0: two operations in one call."""
+    return jnp.where(y > 0, gradient, 0)
+
+
 @partial(jax.jit, static_argnums=1, inline=True)
 def softmax(x: Array, axis: int) -> Array:
     """`jax.nn.softmax` under a jit of its own."""

@@ -86,7 +86,7 @@ class NumpyOps(Ops):
     def sqrt(self, x: Array) -> Array:
         return np.sqrt(x)
 
-    def where(self, condition: Array, x: Array, y: Array) -> Array:
+    def where(self, condition: Array, x: Array, y: Array | float) -> Array:
         return np.where(condition, x, y)
 
     def maximum(self, x: Array, y: Array | float) -> Array:

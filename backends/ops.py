@@ -198,7 +198,7 @@ class Ops(ABC):
     @abstractmethod
     def sqrt(self, x: Array) -> Array: ...
     @abstractmethod
-    def where(self, condition: Array, x: Array, y: Array) -> Array: ...
+    def where(self, condition: Array, x: Array, y: Array | float) -> Array: ...
     @abstractmethod
     def maximum(self, x: Array, y: Array | float) -> Array: ...
     @abstractmethod
@@ -212,6 +212,11 @@ class Ops(ABC):
     # -- neural networks --------------------------------------------------------------------------------------------
     @abstractmethod
     def relu(self, x: Array) -> Array: ...
+
+    def relu_grad(self, gradient: Array, y: Array) -> Array:
+        """The gradient before a relu of output y, from the one behind it: `gradient` where y > 0, else zero."""
+        return self.where(y > 0, gradient, 0.0)
+
     @abstractmethod
     def softplus(self, x: Array) -> Array: ...
     @abstractmethod

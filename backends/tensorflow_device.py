@@ -100,6 +100,7 @@ def settings(tf: Any) -> dict[str, Scalar]:
         "tensorflow": tf.__version__,
         "threads": config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
         "inter_op_threads": config.threading.get_inter_op_parallelism_threads() or os.cpu_count(),
+        "synchronous": bool(config.experimental.get_synchronous_execution()),
         "onednn": _onednn(),
         "tf32": bool(config.experimental.tensor_float_32_execution_enabled()),
         "soft_device_placement": bool(config.get_soft_device_placement()),

@@ -38,6 +38,7 @@ class Sparse:
     def __init__(self, tf: Any, ints: Callable[[tuple[int, ...], str], Array]) -> None:
         self._tf = tf
         self._raw = tf.raw_ops
+        self._csr_product = tf.raw_ops.SparseMatrixMatMul  # looked up once: 1 µs of a small call
         self._eager: type[Any] = object  # of tensors outside a graph; public TensorFlow has no name for it
         self._ints = ints
 
@@ -73,7 +74,7 @@ class Sparse:
                 )
             if not isinstance(a.matrix, self._eager):  # to ask whether this is a graph takes longer
                 _describe(self._tf, a)
-            return self._raw.SparseMatrixMatMul(a=a.matrix, b=b, transpose_a=transposed)
+            return self._csr_product(a=a.matrix, b=b, transpose_a=transposed)
         except Exception as error:
             if b.shape.rank == 1:  # asked only now: to look at a shape costs a percent of a small call
                 words = "TensorFlow's sparse products take a matrix, a vector only as one of a single column"

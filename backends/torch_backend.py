@@ -131,7 +131,7 @@ class TorchOps(Ops):
     def sqrt(self, x: Array) -> Array:
         return torch.sqrt(x)
 
-    def where(self, condition: Array, x: Array, y: Array) -> Array:
+    def where(self, condition: Array, x: Array, y: Array | float) -> Array:
         return torch.where(condition, x, y)
 
     def maximum(self, x: Array, y: Array | float) -> Array:
@@ -150,6 +150,9 @@ class TorchOps(Ops):
     # -- neural networks --------------------------------------------------------------------------------------------
     def relu(self, x: Array) -> Array:
         return torch.relu(x)
+
+    def relu_grad(self, gradient: Array, y: Array) -> Array:
+        return torch.ops.aten.threshold_backward(gradient, y, 0)
 
     def softplus(self, x: Array) -> Array:
         return torch.nn.functional.softplus(x)

@@ -6,6 +6,7 @@ are named. EXECUTIONS are the settings in which each is tried, ONLY the candidat
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -772,7 +773,7 @@ def _local_cnn(way):
         windows, height = [], params["side"]
         for i, pool in enumerate(MAPS):
             area = height * height * filters[i].shape[0] // len(x[f"q{i}"])
-            columns = int(area**0.5)
+            columns = math.isqrt(area if math.isqrt(area) ** 2 == area else area // 2)  # b×b or 2b×b
             windows.append((area // columns, columns))
             height //= 2 if pool else 1
         weights = [*filters, *_put(x["w6"])]

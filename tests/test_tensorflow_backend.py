@@ -99,8 +99,10 @@ def test_environment_reaches_the_framework(preloaded):
     assert list(preloaded["cache"].rglob("*.pb"))
 
 
-def test_wait_blocks_until_the_output_is_computed(ops, tf):
+def test_wait_blocks_until_the_output_is_computed(ops, tf, monkeypatch):
     """With an asynchronous executor the call returns early; `wait` does not return before the product is there."""
+    assert ops.settings()["synchronous"], "the CPU is not told to compute before it returns, and is not waited for"
+    monkeypatch.setattr(ops, "_synchronous", False)
     from tensorflow.python.eager import context, executor
 
     a = ops.asarray(np.random.default_rng(0).standard_normal((1200, 1200)).astype(np.float32))

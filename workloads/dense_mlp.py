@@ -52,10 +52,6 @@ def _prepare_train(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
     return [ops.asarray(x["x"]), ops.asarray(x["target"]), *weights]
 
 
-def _prepare_by_hand(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    return [ops.asarray(np.zeros((), x["x"].dtype)), *_prepare_train(ops, x, params)]
-
-
 def _restore_forward(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
     return {"logits": outputs[0]}
 
@@ -91,7 +87,7 @@ def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
 def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
     batch = int(params["batch"])
 
-    def run(zero: Array, x: Array, target: Array, *weights: Array) -> tuple[Array, ...]:
+    def run(x: Array, target: Array, *weights: Array) -> tuple[Array, ...]:
         read = [x]  # what each layer reads; behind a relu, where it is positive the gradient passes
         for w in weights[:-1]:
             read.append(ops.relu(ops.matmul(read[-1], w)))
@@ -102,7 +98,7 @@ def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
         for i in reversed(range(len(weights))):
             updated.insert(0, ops.descend_along(weights[i], ops.permute_dims(read[i], (1, 0)), d, LEARNING_RATE))
             if i:
-                d = ops.where(read[i] > 0, ops.matmul(d, ops.permute_dims(weights[i], (1, 0))), zero)
+                d = ops.relu_grad(ops.matmul(d, ops.permute_dims(weights[i], (1, 0))), read[i])
         return loss, *updated
 
     return run
@@ -149,7 +145,7 @@ WORKLOAD = Workload(
             ),
             "by_hand": Formulation(
                 note="the backward products written out",
-                prepare=_prepare_by_hand,
+                prepare=_prepare_train,
                 step=_by_hand,
                 restore=_restore_train,
             ),

@@ -200,6 +200,7 @@ WORKLOAD = Workload(
                 "csr",
             ),
             "coo": scattered.native_step("COO products, the framework's own sampled product: jax 7.7", "coo", "native"),
+            "bag": scattered.native_step("embedding bags, the framework's own sampled product", "bag", "native"),
             "bag_gather": scattered.native_step(
                 "embedding bags; the gradient of A gathered: torch 0.39 fused, 4.0 eager", "bag", "gather"
             ),

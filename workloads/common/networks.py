@@ -209,11 +209,18 @@ def put_images(ops: Ops, x: HostArray, layout: Layout) -> Array:
 
 def put_weights(ops: Ops, layer: Layer, w: HostArray, layout: Layout) -> Array:
     """Weights to the device; a linear layer's rows are put in the order in which `layout` flattens its map."""
-    if layer.is_conv:
-        return ops.filters(w)
+    return ops.filters(w) if layer.is_conv else ops.asarray(np.ascontiguousarray(_rows_as(layer, w, layout)))
+
+
+def put_transposed(ops: Ops, layer: Layer, w: HostArray, layout: Layout) -> Array:
+    """The weights of a linear layer as (out, in), the columns in that order."""
+    return ops.asarray(np.ascontiguousarray(_rows_as(layer, w, layout).T))
+
+
+def _rows_as(layer: Layer, w: HostArray, layout: Layout) -> HostArray:
     if layer.flatten and layout == "nchw":
-        w = w.reshape(*layer.flatten, -1, layer.channels_out).transpose(2, 0, 1, 3).reshape(layer.shape)
-    return ops.asarray(np.ascontiguousarray(w))
+        return w.reshape(*layer.flatten, -1, layer.channels_out).transpose(2, 0, 1, 3).reshape(layer.shape)
+    return w
 
 
 def host_weights(layer: Layer, w: HostArray, layout: Layout) -> HostArray:
