@@ -74,7 +74,7 @@ COMPUTATIONS = (
         "capsule_routing",
         "forward",
         {},
-        {"torch": "folded_blocks", "jax": "folded", "tensorflow": "folded"},
+        {"torch": "folded_small_blocks", "jax": "folded", "tensorflow": "folded"},
     ),
     Computation("capsule convolution", "capsule_conv", "forward", {}, "folded_conv"),
     Computation("CNN step", "dense_cnn", "train_step", {}, "nhwc"),

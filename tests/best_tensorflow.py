@@ -363,7 +363,7 @@ def _routing_step(blocks):
     return make
 
 
-for _blocks in (1, 4, 8, 16):
+for _blocks in (1, 2, 4, 8, 16):
     CANDIDATES.setdefault(("capsule_routing", "forward"), {})[f"routing_{_blocks}"] = _routing_forward(_blocks)
     ONLY[f"routing_{_blocks}"] = TRACED
 for _blocks in (1, 8):

@@ -151,7 +151,8 @@ TORCH_DIFFERS = {
         for f in ("csr_dense_sample", "csr_transposing", "autodiff_csr", "autodiff_coo", "masked_dense")
     },  # 1
     **{
-        ("unstructured_sparse", "train_step", f): _NOTHING for f in ("bag_gather", "autodiff_bag", "gather_segment")
+        ("unstructured_sparse", "train_step", f): _NOTHING
+        for f in ("bag", "bag_gather", "autodiff_bag", "gather_segment")
     },  # 2
     ("unstructured_sparse", "train_step", "bag_dense_sample"): lambda p, x: _dense(p),  # 2; ∂A is formed dense
     **{("block_sparse", "forward", f): _EVERY_AS_DENSE for f in ("bsr", "csr", "masked_dense")},  # 1
@@ -170,7 +171,9 @@ TORCH_DIFFERS = {
             "textbook": _TEXTBOOK,  # 2
             "matmul": _MATMUL,  # 2
             "folded": _FOLDED,  # 4
+            "folded_halves": _FOLDED,  # 4
             "folded_blocks": _FOLDED,  # 4
+            "folded_small_blocks": _FOLDED,  # 4
             "folded_by_hand": _FOLDED,  # 4
         }.items()
     },

@@ -17,8 +17,8 @@ from backends.ops import Array, HostArray, Ops
 from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Params, Point, Twin, Work, Workload
 from workloads.common import digits
 from workloads.common.routing_forms import (
-    BLOCKS,
     FORMS,
+    STEP_BLOCKS,
     Form,
     folded_by_hand,
     from_blocks,
@@ -126,7 +126,7 @@ def _train(form: Form) -> Formulation:
 
 
 def _prepare_by_hand(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    us, ws = in_blocks(BLOCKS)(x["u"], x["w"])
+    us, ws = in_blocks(STEP_BLOCKS)(x["u"], x["w"])
     return [ops.asarray(np.ascontiguousarray(a)) for a in (*us, *ws, x["labels"].T[:, None, :])]
 
 
@@ -160,10 +160,10 @@ WORKLOAD = Workload(
     formulations={
         "forward": {name: _forward(form) for name, form in FORMS.items()},
         "train_step": {
-            # folded_blocks by differentiation is left out: a tie with folded or folded_by_hand in each framework
+            # blocks by differentiation are left out: a tie with folded or folded_by_hand in each framework
             **{name: _train(FORMS[name]) for name in ("textbook", "matmul", "folded")},
             "folded_by_hand": Formulation(
-                note=f"folded in {BLOCKS} blocks, its backward pass written out: û is formed in neither "
+                note=f"folded in {STEP_BLOCKS} blocks, its backward pass written out: û is formed in neither "
                 "direction; the best in PyTorch, 1.1 over it in JAX and 1.2 in TensorFlow",
                 prepare=_prepare_by_hand,
                 step=folded_by_hand,

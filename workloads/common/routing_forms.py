@@ -9,6 +9,7 @@ for each framework on one AVX-512 core, float32, the paper's shape with a batch 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,10 @@ from backends.ops import Array, HostArray, Ops
 from workloads.base import LEARNING_RATE, Params
 from workloads.common.routing_reference import ABSENT, DOWN, EPSILON, PRESENT
 
-BLOCKS = 8  # of the blocked formulation: few enough that eager calls do not dominate, and a block of (c·u) fits a cache
+STEP_BLOCKS = 8  # of the step by hand: few enough that eager calls do not dominate
+# Bytes of (c·u) in a block, near a share of a cache: TensorFlow and PyTorch differ in how much of it they reuse.
+LARGE, SMALL = 3e6, 1.5e6
+MOST_BLOCKS = 24  # past that eager calls dominate
 
 
 def sizes(params: Params) -> tuple[int, int, int, int, int, int]:
@@ -124,6 +128,15 @@ def _for_matmul(u: HostArray, w: HostArray) -> tuple[list[HostArray], list[HostA
     return [u.transpose(1, 0, 2)], [w.transpose(0, 2, 1, 3).reshape(i, d, j * D)]
 
 
+def in_blocks_of(size: float) -> Callable[[HostArray, HostArray], tuple[list[HostArray], list[HostArray]]]:
+    """As `in_blocks`, as few as keep (c·u) of a block within `size` bytes, at most MOST_BLOCKS."""
+
+    def arrange(u: HostArray, w: HostArray) -> tuple[list[HostArray], list[HostArray]]:
+        return in_blocks(min(MOST_BLOCKS, math.ceil(u.nbytes * w.shape[1] / size)))(u, w)
+
+    return arrange
+
+
 def in_blocks(count: int) -> Callable[[HostArray, HostArray], tuple[list[HostArray], list[HostArray]]]:
     """u as blocks (d, I', B) and W as blocks (J, D, d·I'), `count` of them where there are so many capsules."""
 
@@ -169,10 +182,22 @@ FORMS = {
         vectors=_folded,
         gather=from_blocks,
     ),
+    "folded_halves": Form(
+        note="folded, two blocks of capsules below: the best of JAX at a batch of 32",
+        arrange=in_blocks(2),
+        vectors=_folded,
+        gather=from_blocks,
+    ),
     "folded_blocks": Form(
-        note=f"folded, {BLOCKS} blocks of capsules below, so that (c·u) of a block stays in cache; the best forward "
-        "in all three, but 1.5 times folded where TensorFlow is eager",
-        arrange=in_blocks(BLOCKS),
+        note=f"folded in blocks of capsules below, (c·u) of each at most {LARGE / 1e6:g} MB: the best of TensorFlow's "
+        "graph; many small calls where it is eager",
+        arrange=in_blocks_of(LARGE),
+        vectors=_folded,
+        gather=from_blocks,
+    ),
+    "folded_small_blocks": Form(
+        note=f"folded in blocks of at most {SMALL / 1e6:g} MB: the best of PyTorch",
+        arrange=in_blocks_of(SMALL),
         vectors=_folded,
         gather=from_blocks,
     ),
