@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _candidates import Candidates
 from jax import lax
 from jax.experimental import sparse
 
@@ -21,20 +22,8 @@ PRESENT, ABSENT, DOWN = 0.9, 0.1, 0.5
 YNN = "xla_cpu_experimental_ynn_fusion_type"
 NHWC = ("NHWC", "HWIO", "NHWC")
 
-CANDIDATES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {}
-ONLY: dict[str, tuple[str, ...]] = {}
-
-
-def candidate(workload: str, mode: str, *executions: str) -> Callable[..., Any]:
-    """Registers the function below it under its own name; tried in `executions` only, where any are given."""
-
-    def register(f: Callable[..., Any]) -> Callable[..., Any]:
-        CANDIDATES.setdefault((workload, mode), {})[f.__name__] = f
-        if executions:
-            ONLY[f.__name__] = executions
-        return f
-
-    return register
+candidate = Candidates()
+CANDIDATES, ONLY = candidate.known, candidate.only
 
 
 def _compiler(**options: str | bool) -> Callable[..., Any]:
@@ -406,11 +395,17 @@ def _routing_step(blocks):
 
 
 for _blocks in (1, 2, 4, 8, 16):
-    CANDIDATES.setdefault(("capsule_routing", "forward"), {})[f"routing_{_blocks}"] = _routing_forward(_blocks)
-    ONLY[f"routing_{_blocks}"] = ("default", "off", "dot", "fast-math")
+    candidate.add(
+        "capsule_routing",
+        "forward",
+        f"routing_{_blocks}",
+        _routing_forward(_blocks),
+        *("default", "off", "dot", "fast-math"),
+    )
 for _blocks in (1, 8):
-    CANDIDATES.setdefault(("capsule_routing", "train_step"), {})[f"routing_step_{_blocks}"] = _routing_step(_blocks)
-    ONLY[f"routing_step_{_blocks}"] = ("default", "off", "dot")
+    candidate.add(
+        "capsule_routing", "train_step", f"routing_step_{_blocks}", _routing_step(_blocks), "default", "off", "dot"
+    )
 
 
 # -- convolutions -----------------------------------------------------------------------------------------------------
@@ -465,13 +460,20 @@ def _convolutions(images, w, params, named, kind):
 
 
 for _kind in ("conv", "columns", "rows"):
-    CANDIDATES.setdefault(("dense_conv", "forward"), {})[_kind] = lambda x, params, kind=_kind: _convolutions(
-        x["x"], x["w"], params, _y, kind
+    candidate.add(
+        "dense_conv",
+        "forward",
+        _kind,
+        lambda x, params, kind=_kind: _convolutions(x["x"], x["w"], params, _y, kind),
+        *CONV,
     )
-    CANDIDATES.setdefault(("capsule_conv", "forward"), {})[_kind] = lambda x, params, kind=_kind: _convolutions(
-        *_folded(x), params, _poses, kind
+    candidate.add(
+        "capsule_conv",
+        "forward",
+        _kind,
+        lambda x, params, kind=_kind: _convolutions(*_folded(x), params, _poses, kind),
+        *CONV,
     )
-    ONLY[_kind] = CONV
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------
@@ -606,8 +608,7 @@ for _name, _parts in {
     "cnn_pool_first_reshaped": (_conv, _pool_reshaped, True),
     "cnn_columns": (_conv_products, _pool, True),
 }.items():
-    CANDIDATES.setdefault(("dense_cnn", "forward"), {})[_name] = _cnn_forward(*_parts)
-    ONLY[_name] = CONV
+    candidate.add("dense_cnn", "forward", _name, _cnn_forward(*_parts), *CONV)
 for _name, _parts in {
     "cnn_step": (_conv, _pool, False),
     "cnn_step_pool_first": (_conv, _pool, True),
@@ -615,8 +616,7 @@ for _name, _parts in {
     "cnn_step_taps": (_conv_by_taps, _pool, True),
     "cnn_step_products": (_conv_products, _pool, True),
 }.items():
-    CANDIDATES.setdefault(("dense_cnn", "train_step"), {})[_name] = _cnn_step(*_parts)
-    ONLY[_name] = CONV
+    candidate.add("dense_cnn", "train_step", _name, _cnn_step(*_parts), *CONV)
 
 
 def _log_p(z):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from _candidates import Candidates
 from tensorflow.python.eager import context
 
 RATE = 0.1
@@ -18,20 +19,8 @@ EPSILON = 1e-7
 PRESENT, ABSENT, DOWN = 0.9, 0.1, 0.5
 raw = tf.raw_ops
 
-CANDIDATES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {}
-ONLY: dict[str, tuple[str, ...]] = {}
-
-
-def candidate(workload: str, mode: str, *executions: str) -> Callable[..., Any]:
-    """Registers the function below it under its own name; tried in `executions` only, where any are given."""
-
-    def register(f: Callable[..., Any]) -> Callable[..., Any]:
-        CANDIDATES.setdefault((workload, mode), {})[f.__name__] = f
-        if executions:
-            ONLY[f.__name__] = executions
-        return f
-
-    return register
+candidate = Candidates()
+CANDIDATES, ONLY = candidate.known, candidate.only
 
 
 def _concrete(xla: bool) -> Callable[..., Any]:
@@ -97,8 +86,7 @@ for _name, _args in {
     "product_a_transposed": (True, False),
     "product_transposed": (False, False, True),
 }.items():
-    CANDIDATES.setdefault(("dense_matmul", "forward"), {})[_name] = _product(*_args)
-    ONLY[_name] = ("eager", "graph-called", "compiled-called")
+    candidate.add("dense_matmul", "forward", _name, _product(*_args), *("eager", "graph-called", "compiled-called"))
 
 
 @candidate("dense_matmul", "forward", "eager", "compiled-called")
@@ -364,11 +352,9 @@ def _routing_step(blocks):
 
 
 for _blocks in (1, 2, 4, 8, 16):
-    CANDIDATES.setdefault(("capsule_routing", "forward"), {})[f"routing_{_blocks}"] = _routing_forward(_blocks)
-    ONLY[f"routing_{_blocks}"] = TRACED
+    candidate.add("capsule_routing", "forward", f"routing_{_blocks}", _routing_forward(_blocks), *TRACED)
 for _blocks in (1, 8):
-    CANDIDATES.setdefault(("capsule_routing", "train_step"), {})[f"routing_step_{_blocks}"] = _routing_step(_blocks)
-    ONLY[f"routing_step_{_blocks}"] = TRACED
+    candidate.add("capsule_routing", "train_step", f"routing_step_{_blocks}", _routing_step(_blocks), *TRACED)
 
 
 # -- convolutions -----------------------------------------------------------------------------------------------------
@@ -420,13 +406,22 @@ def _convolutions(images, w, params, named, kind):
 
 
 for _kind in ("conv", "columns", "rows"):
-    CANDIDATES.setdefault(("dense_conv", "forward"), {})[_kind] = lambda x, params, kind=_kind: _convolutions(
-        x["x"], x["w"], params, _y, kind
+    candidate.add(
+        "dense_conv",
+        "forward",
+        _kind,
+        lambda x, params, kind=_kind: _convolutions(x["x"], x["w"], params, _y, kind),
+        "eager",
+        *TRACED,
     )
-    CANDIDATES.setdefault(("capsule_conv", "forward"), {})[_kind] = lambda x, params, kind=_kind: _convolutions(
-        *_folded(x), params, _poses, kind
+    candidate.add(
+        "capsule_conv",
+        "forward",
+        _kind,
+        lambda x, params, kind=_kind: _convolutions(*_folded(x), params, _poses, kind),
+        "eager",
+        *TRACED,
     )
-    ONLY[_kind] = ("eager", *TRACED)
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------
@@ -503,9 +498,8 @@ for _suffix, _parts in {
     "_reshaped_first": (_pool_reshaped, True),
     "_pairs_first": (_pool_pairs, True),
 }.items():
-    CANDIDATES.setdefault(("dense_cnn", "forward"), {})[f"cnn{_suffix}"] = _cnn_forward(*_parts)
-    CANDIDATES.setdefault(("dense_cnn", "train_step"), {})[f"cnn_step{_suffix}"] = _cnn_step(*_parts)
-    ONLY[f"cnn{_suffix}"] = ONLY[f"cnn_step{_suffix}"] = TRACED
+    candidate.add("dense_cnn", "forward", f"cnn{_suffix}", _cnn_forward(*_parts), *TRACED)
+    candidate.add("dense_cnn", "train_step", f"cnn_step{_suffix}", _cnn_step(*_parts), *TRACED)
 
 
 @candidate("dense_mlp", "train_step", "eager", *TRACED)
