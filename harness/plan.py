@@ -26,6 +26,8 @@ from workloads.base import Mode, Params, Point, Value, Workload
 PRESETS = ("smoke", "quick", "standard", "full")
 SWEEP_FACTOR = 1.6  # a formulation this many times slower than the best of the survey is not taken on a sweep
 SWEEP_MOST = 2
+LONG_S = 0.1  # where the best call of a survey takes as long as this,
+LONG_SWEEP_FACTOR = 1.15  # this factor holds: a case of the sweep is a minute there
 SURVEY_FACTOR = 1.5  # cases this close to the best of their point in the survey, where each ran alone, have a heat
 SURVEY_MOST = 3
 FINAL_FACTOR = 1.06  # of those, cases this close to the best beside them in the same heats stay for the next
@@ -275,8 +277,9 @@ def _add(planned: dict[str, Planned], one: Planned) -> None:
 def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[list[Planned], list[Planned]]:
     """The cases of the points that were not surveyed, split into (those to run, those that the survey rules out).
 
-    Of each formulation its faster execution goes on, if within SWEEP_FACTOR of the best of its family; at most
-    SWEEP_MOST of them. A family in which nothing ran is swept whole: nothing was learnt there.
+    Of each formulation its faster execution goes on, if within SWEEP_FACTOR of the best of its family, or within
+    LONG_SWEEP_FACTOR where that takes LONG_S; at most SWEEP_MOST of them. A family in which nothing ran is swept whole:
+    nothing was learnt there.
     """
     best: dict[tuple[object, ...], dict[str, tuple[float, str]]] = defaultdict(dict)
     for one in planned:
@@ -293,7 +296,8 @@ def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[li
         known = best.get(one.family)
         if known:
             times = sorted(time for time, _ in known.values())
-            limit = min(SWEEP_FACTOR * times[0], times[:SWEEP_MOST][-1])
+            factor = LONG_SWEEP_FACTOR if times[0] >= LONG_S else SWEEP_FACTOR
+            limit = min(factor * times[0], times[:SWEEP_MOST][-1])
             time, execution = known.get(one.case.formulation, (float("inf"), ""))
             (run if time <= limit and execution == one.case.execution else out).append(one)
         else:

@@ -117,7 +117,8 @@ class Runner:
                 if left_out:
                     self.notes.append(
                         f"{len(left_out)} cases of the sweeps were not run: at the survey point their formulation was "
-                        f"over {plan.SWEEP_FACTOR:g} times slower than the best, or its other execution faster"
+                        f"over {plan.SWEEP_FACTOR:g} times slower than the best (calls of {plan.LONG_S:g} s or more: "
+                        f"{plan.LONG_SWEEP_FACTOR:g}), or its other execution faster"
                     )
                 self._step("sweep", swept)
                 self._race()

@@ -105,16 +105,21 @@ def test_a_wrong_request_is_refused_with_what_and_where(changes, words):
         _plan(**changes)
 
 
-def test_the_sweep_takes_what_came_close_and_names_the_rest():
+@pytest.mark.parametrize(
+    ("seconds", "factor"), [(0.5 * plan.LONG_S, plan.SWEEP_FACTOR), (plan.LONG_S, plan.LONG_SWEEP_FACTOR)]
+)
+def test_the_sweep_takes_what_came_close_and_names_the_rest(seconds, factor):
+    """Closer where calls are long."""
     planned = _plan()
     survey = {(p.case.workload, p.case.formulation): p for p in planned if p.survey}
-    records = {
-        survey["idea", "a"].case.key: _record(survey["idea", "a"], 1.0),
-        survey["idea", "b"].case.key: _record(survey["idea", "b"], 1.0 * plan.SWEEP_FACTOR + 0.1),
-    }
-    run, out = plan.sweep(planned, records)
-    assert [p.case.formulation for p in run] == ["a"]
-    assert [p.case.formulation for p in out] == ["b"]
+
+    def swept(ratio):
+        times = {"a": seconds, "b": ratio * seconds}
+        records = {survey["idea", n].case.key: _record(survey["idea", n], t) for n, t in times.items()}
+        return [[p.case.formulation for p in part] for part in plan.sweep(planned, records)]
+
+    assert swept(factor - 0.05) == [["a", "b"], []]
+    assert swept(factor + 0.05) == [["a"], ["b"]]
 
 
 def test_a_family_in_which_nothing_ran_is_swept_whole():
