@@ -177,7 +177,8 @@ def local_update(x, params, execution):
             updated_q.append(q - RATE * dq)
         return *losses, *updated_w, *updated_q
 
-    return Twin(run, _put(x["x"], x["target"], *(x[f"{name}{i}"] for name in "wq" for i in range(count))))
+    args = _put(x["x"], x["target"], *(x[f"{name}{i}"] for name in "wq" for i in range(count)))
+    return Twin(run, args, lambda out: [*out[: 2 * count], *(q.T for q in out[2 * count :])])
 
 
 def forward_forward(x, params, execution):

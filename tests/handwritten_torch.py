@@ -218,7 +218,7 @@ def local_update(x, params, execution):
     parameters = _put(*(x[f"{name}{i}"].T for name in "wq" for i in range(count)))
     if execution != "compiled":
         parameters = [p.requires_grad_() for p in parameters]
-    arranged = lambda out: [*out[:count], *(w.T for w in out[count:])]  # noqa: E731
+    arranged = lambda out: [*out[:count], *(w.T for w in out[count : 2 * count]), *out[2 * count :]]  # noqa: E731
     return Twin(run, [*_put(x["x"], x["target"]), *parameters], arranged)
 
 
