@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 Make: TypeAlias = Callable[..., Any]
+MAPS = (0, 1, 0, 1, 1, 1)  # VGG8b: 1 where a max-pool stands behind the convolution
+
+
+def local_windows(x, params) -> list[tuple[int, int]]:
+    """Rows and columns of the average-pool before each local classifier of VGG8b: b×b, or 2b×b."""
+    windows, height = [], params["side"]
+    for i, pool in enumerate(MAPS):
+        area = height * height * x[f"w{i}"].shape[3] // len(x[f"q{i}"])
+        columns = math.isqrt(area if math.isqrt(area) ** 2 == area else area // 2)
+        windows.append((area // columns, columns))
+        height //= 2 if pool else 1
+    return windows
 
 
 class Candidates:

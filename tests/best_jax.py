@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _candidates import Candidates
+from _candidates import MAPS, Candidates, local_windows
 from jax import lax
 from jax.experimental import sparse
 
@@ -477,7 +477,6 @@ for _kind in ("conv", "columns", "rows"):
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------
-MAPS = (0, 1, 0, 1, 1, 1)  # VGG8b: 1 where a max-pool stands behind the convolution
 
 
 def _same_columns(x, k=3):
@@ -668,6 +667,47 @@ def mlp_transposed(x, params):
 
     named = lambda o: {"loss": o[0], **{f"w{i}": w.T for i, w in enumerate(o[1:])}}  # noqa: E731
     return run, _put(x["x"].T, x["target"].T, *(x[f"w{i}"].T for i in range(count))), named
+
+
+def _local_cnn(pool):
+    """Layer by layer; a classifier reads the average-pooled map."""
+
+    def make(x, params):
+        if params["network"] == "mlp":
+            raise NotImplementedError("the CNN only")
+        count = sum(name.startswith("q") for name in x)
+        windows = local_windows(x, params)
+
+        def layer(parameters, h, target, i):
+            w, q = parameters
+            if i == len(MAPS):
+                seen = y = jax.nn.relu(h.reshape(len(h), -1) @ w)
+            else:
+                y = jax.nn.relu(_conv(h, w))
+                n, side, _, c = y.shape
+                a, b = windows[i]
+                seen = jnp.mean(y.reshape(n, side // a, a, side // b, b, c), (2, 4)).reshape(n, -1)
+            return -jnp.mean(jnp.sum(target * _log_p(seen @ q), axis=1)), y
+
+        def step(h, target, *parameters):
+            losses, updated = [], [[], []]
+            for i, pair in enumerate(zip(parameters[:count], parameters[count:], strict=True)):
+                (loss, y), grads = jax.value_and_grad(layer, has_aux=True)(pair, h, target, i)
+                losses.append(loss)
+                for out, p, g in zip(updated, pair, grads, strict=True):
+                    out.append(p - RATE * g)
+                h = pool(y) if i < len(MAPS) and MAPS[i] else y
+            return *losses, *updated[0], *updated[1]
+
+        names = [*(f"loss{i}" for i in range(count)), *(f"{p}{i}" for p in "wq" for i in range(count))]
+        args = _put(x["x"], x["target"], *(x[f"{p}{i}"] for p in "wq" for i in range(count)))
+        return step, args, lambda o: dict(zip(names, o, strict=True))
+
+    return make
+
+
+for _name, _pooling in {"local_cnn": _pool, "local_cnn_reshaped": _pool_reshaped}.items():
+    candidate.add("local_update", "train_step", _name, _local_cnn(_pooling), *CONV)
 
 
 ONLY["twin"] = ("eager", "default", "jit", "off", "dot")

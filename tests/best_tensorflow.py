@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from _candidates import Candidates
+from _candidates import MAPS, Candidates, local_windows
 from tensorflow.python.eager import context
 
 RATE = 0.1
@@ -425,7 +425,6 @@ for _kind in ("conv", "columns", "rows"):
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------
-MAPS = (0, 1, 0, 1, 1, 1)  # VGG8b: 1 where a max-pool stands behind the convolution
 
 
 def _pool(x):
@@ -545,3 +544,46 @@ def local_by_hand(x, params):
     names = [*(f"loss{i}" for i in range(count)), *(f"{p}{i}" for p in "wq" for i in range(count))]
     args = _put(x["x"], x["target"], *(x[f"{p}{i}"] for p in "wq" for i in range(count)))
     return run, args, lambda o: dict(zip(names, o, strict=True))
+
+
+def _local_cnn(pool):
+    """Layer by layer, a tape each; a classifier reads the average-pooled map."""
+
+    def make(x, params):
+        if params["network"] == "mlp":
+            raise NotImplementedError("the CNN only")
+        count = sum(name.startswith("q") for name in x)
+        windows = local_windows(x, params)
+
+        def layer(w, q, h, target, i):
+            if i == len(MAPS):
+                seen = y = tf.nn.relu(raw.MatMul(a=tf.reshape(h, (h.shape[0], -1)), b=w))
+            else:
+                y = tf.nn.relu(_conv(h, w))
+                seen = y if windows[i] == (1, 1) else tf.nn.avg_pool2d(y, windows[i], windows[i], "VALID")
+                seen = tf.reshape(seen, (y.shape[0], -1))
+            z = raw.MatMul(a=seen, b=q)
+            return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, z)), y
+
+        def step(h, target, *parameters):
+            losses, updated_w, updated_q = [], [], []
+            for i, (w, q) in enumerate(zip(parameters[:count], parameters[count:], strict=True)):
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch((w, q))
+                    loss, y = layer(w, q, h, target, i)
+                d_w, d_q = tape.gradient(loss, (w, q))
+                losses.append(loss)
+                updated_w.append(w - RATE * d_w)
+                updated_q.append(q - RATE * d_q)
+                h = pool(y) if i < len(MAPS) and MAPS[i] else y
+            return *losses, *updated_w, *updated_q
+
+        names = [*(f"loss{i}" for i in range(count)), *(f"{p}{i}" for p in "wq" for i in range(count))]
+        args = _put(x["x"], x["target"], *(x[f"{p}{i}"] for p in "wq" for i in range(count)))
+        return step, args, lambda o: dict(zip(names, o, strict=True))
+
+    return make
+
+
+for _suffix, _pooling in {"": _pool, "_slices": _pool_slices}.items():
+    candidate.add("local_update", "train_step", f"local_cnn{_suffix}", _local_cnn(_pooling), *TRACED)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
+from _candidates import MAPS, local_windows
 from _torch_by_hand import BOTH, LAST, RATE, candidate, put
 from torch.nn import functional as F  # noqa: N812
 
@@ -14,7 +13,6 @@ PRESENT, ABSENT, DOWN = 0.9, 0.1, 0.5
 THETA, TINY = 2.0, 1e-4
 
 # -- networks ---------------------------------------------------------------------------------------------------------
-MAPS = (0, 1, 0, 1, 1, 1)  # VGG8b: 1 where a max-pool stands behind the convolution
 
 
 def _cnn_operands(x, params, last=True):
@@ -216,12 +214,7 @@ def _local_cnn(way):
         count = _count(x, "q")
         filters = [f.to(memory_format=LAST) for f in put(*(x[f"w{i}"].transpose(3, 2, 0, 1) for i in range(6)))]
         images = put(x["x"].transpose(0, 3, 1, 2))[0].to(memory_format=LAST)
-        windows, height = [], params["side"]
-        for i, pool in enumerate(MAPS):
-            area = height * height * filters[i].shape[0] // len(x[f"q{i}"])
-            columns = math.isqrt(area if math.isqrt(area) ** 2 == area else area // 2)  # b×b or 2b×b
-            windows.append((area // columns, columns))
-            height //= 2 if pool else 1
+        windows = local_windows(x, params)
         weights = [*filters, *put(x["w6"])]
         classifiers = put(*(x[f"q{i}"] for i in range(count)))
 
