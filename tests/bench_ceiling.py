@@ -102,7 +102,7 @@ def best(case: Case, framework: str) -> tuple[Side, str, float]:
     inputs = rounded(workload.inputs(case.params, 0), "float32")
     found: list[tuple[float, str, Side]] = []
     for name, formulation in workload.formulations["forward"].items():
-        for execution in BACKENDS[framework].executions:
+        for execution in formulation.executions or BACKENDS[framework].executions:
             try:
                 operands = formulation.prepare(ops, inputs, case.params)
                 call = ops.compile(formulation.step(ops, case.params), execution, operands).call
