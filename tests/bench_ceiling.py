@@ -102,6 +102,8 @@ def best(case: Case, framework: str) -> tuple[Side, str, float]:
     inputs = rounded(workload.inputs(case.params, 0), "float32")
     found: list[tuple[float, str, Side]] = []
     for name, formulation in workload.formulations["forward"].items():
+        if not formulation.applies(case.params):
+            continue
         for execution in formulation.executions or BACKENDS[framework].executions:
             try:
                 operands = formulation.prepare(ops, inputs, case.params)
