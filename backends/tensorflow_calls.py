@@ -79,8 +79,8 @@ def direct_call(
     A ConcreteFunction binds and checks its signature in Python at every call, 90 to 140 µs, more than a small case.
     What it ends in is the execution of an operation of the function's name, which is private: where a version of
     TensorFlow has moved it, or where the flat signature is not what is expected, a graph is called by the operation
-    that TensorFlow has for calling functions, and XLA's, which is slower by that, as it is. The operation costs a small
-    graph no more, but runs a large one otherwise: capsule routing takes 1.2 times as long by it.
+    that TensorFlow has for calling functions, and XLA's, which is slower by that, as it is. The operation runs large
+    graphs slower, such as capsule routing.
     """
     inputs = len(concrete.inputs) - len(concrete.captured_inputs)
     picks = [(i, j) for i, arg in enumerate(args) for j in _tensors(tf, arg)]

@@ -38,7 +38,7 @@ class Sparse:
     def __init__(self, tf: Any, ints: Callable[[tuple[int, ...], str], Array]) -> None:
         self._tf = tf
         self._raw = tf.raw_ops
-        self._csr_product = tf.raw_ops.SparseMatrixMatMul  # looked up once: 1 µs of a small call
+        self._csr_product = tf.raw_ops.SparseMatrixMatMul  # looked up once
         self._eager: type[Any] = object  # of tensors outside a graph; public TensorFlow has no name for it
         self._ints = ints
 

@@ -123,7 +123,7 @@ def _put(ops: Ops, x: Inputs, params: Params, layout: Layout) -> tuple[Array, li
 def _put_step(ops: Ops, x: Inputs, params: Params, layout: Layout) -> Sequence[Array]:
     """x, target, w0…, and the classifiers as (classes, values).
 
-    With the few classes in front their products read long rows: three of PyTorch's take 0.19 ms so, not 0.44 (MLP).
+    With the few classes in front their products read long rows, which PyTorch's take less time for.
     """
     images, w = _put(ops, x, params, layout)
     linears = _linears(params)

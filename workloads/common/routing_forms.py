@@ -20,9 +20,9 @@ from workloads.base import LEARNING_RATE, Params
 from workloads.common.routing_reference import ABSENT, DOWN, EPSILON, PRESENT
 
 STEP_BLOCKS = 8  # of the step by hand: few enough that eager calls do not dominate
-# Bytes of (c·u) in a block, near a share of a cache: TensorFlow and PyTorch differ in how much of it they reuse.
+# Bytes of (c·u) in a block, near a share of a cache.
 LARGE, SMALL = 3e6, 1.5e6
-MOST_BLOCKS = 24  # past that eager calls dominate
+MOST_BLOCKS = 24  # an eager call for each part of each: more were not tried
 
 
 def sizes(params: Params) -> tuple[int, int, int, int, int, int]:
@@ -189,14 +189,14 @@ FORMS = {
         gather=from_blocks,
     ),
     "folded_blocks": Form(
-        note=f"folded in blocks of capsules below, (c·u) of each at most {LARGE / 1e6:g} MB: the best of TensorFlow's "
-        "graph; many small calls where it is eager",
+        note=f"folded in blocks of capsules below, (c·u) of each at most {LARGE / 1e6:g} MB; many small "
+        "calls where TensorFlow is eager",
         arrange=in_blocks_of(LARGE),
         vectors=_folded,
         gather=from_blocks,
     ),
     "folded_small_blocks": Form(
-        note=f"folded in blocks of at most {SMALL / 1e6:g} MB: the best of PyTorch",
+        note=f"folded in blocks of at most {SMALL / 1e6:g} MB: the best of PyTorch and of TensorFlow's graph",
         arrange=in_blocks_of(SMALL),
         vectors=_folded,
         gather=from_blocks,
