@@ -341,3 +341,17 @@ def test_the_oracle_refuses_poses_multiplied_from_the_other_side():
     found = capsule_conv.reference(upcast(swapped), CONV, "forward")["v"].swapaxes(-1, -2)
     expected = capsule_conv.reference(upcast(inputs), CONV, "forward")
     assert not judge({"v": found}, expected, inputs, _tolerance(capsule_conv, "forward")).agrees
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "count"), [(32, routing_forms.LARGE, 4), (32, routing_forms.SMALL, 8), (128, 1e5, 24)]
+)
+def test_blocks_are_as_few_as_keep_within_their_size(batch, size, count):
+    """Of the paper's capsules: (c·u) of each is within the size, where MOST_BLOCKS are enough for it."""
+    u, w = np.zeros((batch, 1152, 8), np.float32), np.zeros((1152, 10, 8, 16), np.float32)
+    us, ws = routing_forms.in_blocks_of(size)(u, w)
+    assert len(us) == len(ws) == count
+    assert sum(part.shape[1] for part in us) == 1152
+    if count < routing_forms.MOST_BLOCKS:
+        assert max(part.nbytes for part in us) * 10 <= size
+        assert u.nbytes * 10 / (count - 1) > size

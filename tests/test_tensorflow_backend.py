@@ -121,8 +121,9 @@ def test_wait_blocks_until_the_output_is_computed(ops, tf, monkeypatch):
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
-def test_cpu_calls_have_computed_when_they_return(ops, execution):
-    """A timed call on the CPU leaves nothing for `wait` to wait for."""
+def test_cpu_calls_have_computed_when_they_return(ops, execution, monkeypatch):
+    """A timed call on the CPU leaves nothing to wait for, seen with the wait that a GPU gets."""
+    monkeypatch.setattr(ops, "_synchronous", False)
     a = ops.asarray(np.ones((1200, 1200), np.float32))
     call = ops.compile(lambda a: (ops.matmul(a, ops.matmul(a, a)),), execution, (a,)).call
     ops.wait(call(a))
@@ -397,3 +398,19 @@ def test_every_operand_is_known_to_the_allocator_wherever_its_array_lies(tmp_pat
     done = subprocess.run([sys.executable, "-c", OPERANDS], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) >= 1, "share of their bytes that the allocator knows of"
+
+
+@pytest.mark.parametrize(("compiled", "expected"), [(False, "StatefulPartitionedCall"), (True, "ConcreteFunction")])
+def test_a_version_without_the_quick_call_is_called_in_public(ops, tf, monkeypatch, compiled, expected):
+    from tensorflow.python.eager import execute
+
+    from backends.tensorflow_calls import direct_call
+
+    a = ops.asarray(np.ones((8, 8), np.float32))
+    concrete = tf.function(lambda a: (a + 1,), autograph=False, jit_compile=compiled).get_concrete_function(a)
+    assert direct_call(tf, concrete, (a,), compiled)[1] == "execute"
+    monkeypatch.delattr(execute, "execute")
+    call, how = direct_call(tf, concrete, (a,), compiled)
+    assert how == expected
+    monkeypatch.undo()
+    assert np.array_equal(ops.to_numpy(call(a)[0]), np.full((8, 8), 2))
