@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -20,6 +20,8 @@ COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
 YNN = "xla_cpu_experimental_ynn_fusion_type"
 TRIAL_ROUNDS = (3, 12)  # of a block of each variant: at least, and at most while TRIAL_BUDGET_S lasts
 TRIAL_BUDGET_S = 0.4
+UNCLEAR = 3  # times the rounds and the budget where fewer than CLEAR of the rounds agree
+CLEAR = 0.75
 BLOCK_S = 0.02
 LONG_S = 0.5  # of calls as long as this one of each variant is enough: they differ little from one to the next
 SMALL_FLOP = 1e7  # a fraction of a millisecond: what a setting changes there is less than what it costs to try
@@ -136,9 +138,9 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
     """Name of the variant with the shortest call, and what to record.
 
     Blocks of calls follow each other in rounds, every other round backwards; a variant is held against the default by
-    the median over the rounds. What is kept here is kept in every process of the case, so it must not hang on a slow
-    spell of the machine; nor on the threads of one variant's library that spin while the other is called, so the
-    shortest call of a block counts.
+    the median over the rounds, of which there are more where they disagree. What is kept here is kept in every process
+    of the case, so it must not hang on a slow spell of the machine; nor on the threads of one variant's library that
+    spin while the other is called, so the shortest call of a block counts.
     """
     if len(variants) == 1:
         return next(iter(variants)), {}
@@ -149,15 +151,26 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
     calls = max(1, min(10, int(BLOCK_S / taste)))
     rounds = [] if taste < LONG_S else [tastes]
     least, most = TRIAL_ROUNDS if taste < LONG_S else (1, 1)
-    deadline = time.perf_counter() + TRIAL_BUDGET_S
-    while len(rounds) < most and (len(rounds) < least or time.perf_counter() < deadline):
-        names = list(variants)[:: -1 if len(rounds) % 2 else 1]
-        rounds.append({name: _block(variants[name], args, calls) for name in names})
-    ratios = {name: median(seconds[name] / seconds["default"] for seconds in rounds) for name in variants}
-    fastest = min(ratios, key=ratios.__getitem__)
-    best = fastest if ratios[fastest] < MARGIN else "default"
+    began = time.perf_counter()
+    for longer in (1, UNCLEAR):
+        while len(rounds) < longer * most and (
+            len(rounds) < least or time.perf_counter() - began < longer * TRIAL_BUDGET_S
+        ):
+            names = list(variants)[:: -1 if len(rounds) % 2 else 1]
+            rounds.append({name: _block(variants[name], args, calls) for name in names})
+        best, agreeing = _kept(rounds)
+        if agreeing >= CLEAR or taste >= LONG_S:
+            break
     words = ", ".join(f"{name} {median(seconds[name] for seconds in rounds):.2e} s" for name in variants)
     return best, {"tried": f"{words} in {len(rounds)} rounds"}
+
+
+def _kept(rounds: Sequence[Mapping[str, float]]) -> tuple[str, float]:
+    """The name of the variant to keep, and the share of rounds that, each for itself, say the same of it."""
+    ratios = {name: [seconds[name] / seconds["default"] for seconds in rounds] for name in rounds[0]}
+    rival = min(ratios.keys() - {"default"}, key=lambda name: (median(ratios[name]), name))
+    faster = sum(ratio < MARGIN for ratio in ratios[rival]) / len(rounds)
+    return (rival, faster) if median(ratios[rival]) < MARGIN else ("default", 1 - faster)
 
 
 def _block(executable: Any, args: Sequence[Array | Matrix], calls: int) -> float:

@@ -1,5 +1,6 @@
 """What the conformance test cannot see of the JAX adapter: waiting, refusals, sparse kernels, recompilation."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -354,6 +355,19 @@ def test_a_long_setting_is_tried_once(ops, monkeypatch):
     assert "in 1 rounds" in said["tried"]
     jax_compile._fastest({"default": takes("default", 0.003), "off": takes("off", 0.001)}, [])
     assert len(calls) > 6
+
+
+@pytest.mark.parametrize(("others", "rounds"), [([0.8, 1.2], 36), ([0.8], 12), ([1.2], 12)])
+def test_a_trial_whose_rounds_disagree_goes_on(monkeypatch, others, rounds):
+    pytest.importorskip("jax")
+    from backends import jax_compile
+
+    assert jax_compile._kept([{"default": 1.0, "off": 0.8}] * 9 + [{"default": 1.0, "off": 1.1}] * 3) == ("off", 0.75)
+    assert jax_compile._kept([{"default": 1.0, "off": 1.1, "dot": 0.99}] * 4) == ("default", 1.0)
+    blocks = itertools.cycle(others)
+    monkeypatch.setattr(jax_compile, "_block", lambda name, *_: 0.001 * (1.0 if name == "default" else next(blocks)))
+    _, said = jax_compile._fastest({"default": "default", "off": "off"}, [])
+    assert f"in {rounds} rounds" in said["tried"]
 
 
 def test_the_fastest_setting_is_kept_and_recorded(ops):
