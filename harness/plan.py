@@ -30,6 +30,8 @@ LONG_S = 0.1  # where the best call of a survey takes as long as this,
 LONG_SWEEP_FACTOR = 1.15  # this factor holds: a case of the sweep is a minute there
 SURVEY_FACTOR = 1.5  # cases this close to the best of their point in the survey, where each ran alone, have a heat
 SURVEY_MOST = 3
+LONG_HEAT_FACTOR = 1.2  # or this close where calls take LONG_CALL_S: such a lane is half a minute
+LONG_CALL_S = 1.0
 FINAL_FACTOR = 1.06  # of those, cases this close to the best beside them in the same heats stay for the next
 FINAL_MOST = 2
 
@@ -316,9 +318,9 @@ def finalists(planned: Sequence[Planned], records: Mapping[str, Record]) -> list
     """The cases that may be the best path of their point.
 
     Where heats were run, at most FINAL_MOST within FINAL_FACTOR of the best, by the ratio in the heats that they
-    shared; before, at most SURVEY_MOST within SURVEY_FACTOR by times that were taken one after the other, which on a
-    busy machine is far less sure. Only of headline points and their twins: what has one process keeps it, and shows no
-    interval.
+    shared; before, at most SURVEY_MOST within SURVEY_FACTOR (LONG_HEAT_FACTOR where calls are long) by times that were
+    taken one after the other, which on a busy machine is far less sure. Only of headline points and their twins: what
+    has one process keeps it, and shows no interval.
     """
     points: dict[tuple[object, ...], list[tuple[float, Planned]]] = defaultdict(list)
     for one in planned:
@@ -327,11 +329,12 @@ def finalists(planned: Sequence[Planned], records: Mapping[str, Record]) -> list
             points[one.point].append((time, one))
     out: list[Planned] = []
     for entries in points.values():
-        best = min(entries, key=lambda entry: entry[0])[1]
+        fastest_s, best = min(entries, key=lambda entry: entry[0])
         ratios = [(_over(records[one.case.key], records[best.case.key], time), one) for time, one in entries]
         ratios.sort(key=lambda entry: entry[0])
         raced = any(trial.round > 0 for trial in _trials(records[best.case.key]))
-        most, factor = (FINAL_MOST, FINAL_FACTOR) if raced else (SURVEY_MOST, SURVEY_FACTOR)
+        close = LONG_HEAT_FACTOR if fastest_s >= LONG_CALL_S else SURVEY_FACTOR
+        most, factor = (FINAL_MOST, FINAL_FACTOR) if raced else (SURVEY_MOST, close)
         out += [one for ratio, one in ratios[:most] if ratio <= factor * ratios[0][0]]
     return out
 

@@ -129,13 +129,22 @@ def test_a_family_in_which_nothing_ran_is_swept_whole():
     assert (len(run), len(out)) == (2, 0)
 
 
-def test_finalists_are_those_that_may_be_the_best_of_their_point():
+@pytest.mark.parametrize(
+    ("seconds", "factor"),
+    [(0.5 * plan.LONG_CALL_S, plan.SURVEY_FACTOR), (plan.LONG_CALL_S, plan.LONG_HEAT_FACTOR)],
+)
+def test_finalists_are_those_that_may_be_the_best_of_their_point(seconds, factor):
+    """Closer where calls are long."""
     planned = _plan()
     first = {p.case.formulation: p for p in planned if p.case.workload == "idea" and p.survey}
-    close = {first["a"].case.key: _record(first["a"], 1.0), first["b"].case.key: _record(first["b"], 1.4)}
-    far = {**close, first["b"].case.key: _record(first["b"], 1.6)}
-    assert [p.case.formulation for p in plan.finalists(planned, close)] == ["a", "b"]
-    assert [p.case.formulation for p in plan.finalists(planned, far)] == ["a"]
+
+    def stay(ratio):
+        times = {"a": seconds, "b": ratio * seconds}
+        records = {first[n].case.key: _record(first[n], t) for n, t in times.items()}
+        return [p.case.formulation for p in plan.finalists(planned, records)]
+
+    assert stay(factor - 0.05) == ["a", "b"]
+    assert stay(factor + 0.05) == ["a"]
 
 
 def test_after_a_heat_the_ratio_in_it_decides_who_stays():

@@ -7,6 +7,7 @@ import pytest
 from _interleaved import BACKENDS, adapter
 
 from backends.ops import CSR, SPARSE_FORMATS, Unsupported
+from workloads import dense_matmul
 
 REFUSED = {"torch": {"bag", "bsr"}, "jax": {"csr"}, "tensorflow": set()}
 
@@ -35,3 +36,11 @@ def test_the_transpose_times_a_dense_matrix_or_a_refusal(framework, format):
         return
     found = ops.to_numpy(ops.sparse_matmul_transposed(a, ops.asarray(b)))
     np.testing.assert_allclose(found, csr.dense().T @ b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 700), (300, 517), (512, 256)])
+def test_a_matrix_turned_tile_by_tile_is_its_transpose(shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    turned = dense_matmul._turned(x)
+    assert turned.flags.c_contiguous
+    np.testing.assert_array_equal(turned, x.T)
