@@ -9,7 +9,6 @@ from torch.nn import functional as F  # noqa: N812
 
 EPSILON = 1e-7
 PRESENT, ABSENT, DOWN = 0.9, 0.1, 0.5
-THETA, TINY = 2.0, 1e-4
 
 
 # -- capsules ---------------------------------------------------------------------------------------------------------

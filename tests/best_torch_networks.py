@@ -8,10 +8,6 @@ from _candidates import MAPS, local_windows
 from _torch_by_hand import BOTH, LAST, RATE, candidate, put
 from torch.nn import functional as F  # noqa: N812
 
-EPSILON = 1e-7
-PRESENT, ABSENT, DOWN = 0.9, 0.1, 0.5
-THETA, TINY = 2.0, 1e-4
-
 # -- networks ---------------------------------------------------------------------------------------------------------
 
 
