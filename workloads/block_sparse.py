@@ -128,6 +128,12 @@ WORKLOAD = Workload(
                 products.prepare_ell,
                 products.ell_product,
             ),
+            "row_product": sparse.forward_step(
+                f"up to {products.MOST_ROWS} block rows: a product for each, neither padded nor summed",
+                products.prepare_rows,
+                products.row_product,
+                products.few_rows,
+            ),
             "masked_dense": sparse.forward_step(
                 "A stored with its zeros, the dense product: 1.0 everywhere",
                 lambda ops, x, params: [ops.asarray(products.with_zeros(x, params)), ops.asarray(x["b"])],

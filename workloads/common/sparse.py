@@ -251,13 +251,18 @@ def autodiff_step(
     )
 
 
-def forward_step(note: str, prepare: Prepare, product: Callable[..., Array]) -> Formulation:
+def forward_step(
+    note: str, prepare: Prepare, product: Callable[..., Array], applies: Callable[[Params], bool] = lambda params: True
+) -> Formulation:
     """A product from its operands; `product(ops, params, *operands)` gives Y (m, n)."""
 
     def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
         return lambda *operands: (product(ops, params, *operands),)
 
-    return Formulation(note=note, prepare=prepare, step=step, restore=lambda outputs, x, params: {"y": outputs[0]})
+    def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+        return {"y": outputs[0]}
+
+    return Formulation(note=note, prepare=prepare, step=step, restore=restore, applies=applies)
 
 
 def native_step(note: str, prepare: Prepare) -> Formulation:
