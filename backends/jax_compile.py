@@ -23,6 +23,7 @@ TRIAL_BUDGET_S = 0.4
 UNCLEAR = 3  # times the rounds and the budget where fewer than CLEAR of the rounds agree
 CLEAR = 0.75
 BLOCK_S = 0.02
+SETTLED_S = 0.1  # of calls as long as this the second is a round already
 LONG_S = 0.5  # of calls as long as this one of each variant is enough: they differ little from one to the next
 SMALL_FLOP = 1e7  # a fraction of a millisecond: what a setting changes there is less than what it costs to try
 MARGIN = 0.97  # another variant is kept only where it is clearly faster than XLA's default
@@ -149,7 +150,7 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
         tastes = {name: _block(executable, args, 1) for name, executable in variants.items()}
     taste = min(tastes.values())
     calls = max(1, min(10, int(BLOCK_S / taste)))
-    rounds = [] if taste < LONG_S else [tastes]
+    rounds = [tastes] if taste >= min(SETTLED_S, LONG_S) else []
     least, most = TRIAL_ROUNDS if taste < LONG_S else (1, 1)
     began = time.perf_counter()
     for longer in (1, UNCLEAR):

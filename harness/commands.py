@@ -22,7 +22,7 @@ from harness.job import DevicesJob, PowerModel
 from harness.plan import Ask, Planned
 from harness.progress import Watch
 from harness.record import FAILED, SCHEMA
-from harness.run import ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS, Options, Runner
+from harness.run import ENDS_S, ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS, Options, Runner
 from harness.spawn import Server
 from harness.store import RunInfo, Store, load
 from workloads.base import Point, Value, Workload
@@ -178,6 +178,7 @@ def _how(options: Mapping[str, Any], ask: Ask, rounds: int, precision: float | N
         rounds=rounds,
         long_rounds=FEWEST_ROUNDS if ours else rounds,
         enough_s=ENOUGH_S.get(ask.preset) if ours else None,
+        ends_s=ENDS_S.get(ask.preset) if ours else None,
         timeout_s=options["timeout"],
         threads=threads,
         sampling=WINDOWS[ask.preset],
@@ -243,6 +244,7 @@ def _info(ask: Ask, how: Options, backends: Mapping[str, Backend]) -> RunInfo:
             "timeout_s": how.timeout_s,
             "budget_s": how.budget_s,
             "enough_s": how.enough_s,
+            "ends_s": how.ends_s,
             "long_rounds": how.long_rounds,
             "memory_limit_bytes": how.memory_bytes,
             **{f"power_{k}": v for k, v in msgspec.to_builtins(how.power).items()},

@@ -38,7 +38,8 @@ ROUNDS = {"smoke": 0, "quick": 3, "standard": 5, "full": 5}
 FEWEST_ROUNDS = 3  # of every heat before a budget goes where intervals are widest
 MOST_ROUNDS = 60  # of one heat: an interval that is not narrow by then will not become so
 LONG_HEAT_S = 40.0  # a heat as long as this has FEWEST_ROUNDS: what differs between processes is small beside its calls
-ENOUGH_S = {"standard": 3300.0}  # no second heat begins later than this, so that the preset ends within an hour
+ENOUGH_S = {"standard": 3300.0}  # no second heat begins later than this, so that the preset ends within an hour;
+ENDS_S = {"standard": 3540.0}  # and on a machine that is slower still no first one that would end later than this
 SURVEY_SHARE = 0.2  # of the window: the survey only has to find what is worth the rounds
 SURVEY_LONG_S = 0.1  # and of calls as long as this two samples show it
 SWEEP_SHARE = 0.25  # what has one process only
@@ -49,8 +50,9 @@ DATA_TIMEOUT_S = 1800.0
 class Options:
     """How to carry a plan out.
 
-    `rounds` heats for each best path, of which long ones have `long_rounds`; after `enough_s` each has at least one.
-    With `precision`, more of them where intervals are wider, while `budget_s` lasts.
+    `rounds` heats for each best path, of which long ones have `long_rounds`; after `enough_s` each has one, the short
+    ones first, if it is over by `ends_s`. With `precision`, more of them where intervals are wider, while `budget_s`
+    lasts.
     """
 
     rounds: int
@@ -63,6 +65,7 @@ class Options:
     seed: int
     budget_s: float | None = None
     enough_s: float | None = None
+    ends_s: float | None = None
     precision: float | None = None
     memory_bytes: int | None = None
 
@@ -280,9 +283,13 @@ class Runner:
         """Every heat once, in shuffled order, long ones in the first rounds only; False when the time ended in it."""
         self._watch.begin(name, len(heats))
         long = round_ > self._options.long_rounds
-        for number, heat in enumerate(plan.shuffled(heats, self._options.seed, round_)):
-            took = self._heat_s.get(heat.number, 0.0)
-            enough = self._options.enough_s if round_ > 1 else None
+        order = plan.shuffled(heats, self._options.seed, round_)
+        enough = self._options.enough_s
+        if round_ == 1:
+            enough = self._options.ends_s
+            order = order if enough is None else sorted(order, key=self._expected_s)
+        for number, heat in enumerate(order):
+            took = self._expected_s(heat)
             if self._spent(took) or (enough is not None and self._clock.elapsed + took > enough):
                 ended = "the budget" if self._spent(took) else f"the time of this preset ({enough:.0f} s)"
                 self.notes.append(f"{ended} ended in {name}: {len(heats) - number} of {len(heats)} heats missing")
@@ -293,6 +300,16 @@ class Runner:
                 self._run_heat(heat, round_, number)
             self._watch.done()
         return True
+
+    def _expected_s(self, heat: Heat) -> float:
+        """Seconds that a heat took, or what its lanes took alone, without compiling, and their windows."""
+        known = self._heat_s.get(heat.number)
+        if known is not None:
+            return known
+        records = (self._records.get((lane.one.case.key, False)) for lane in heat.lanes)
+        times = [record.time for record in records if record is not None and record.time is not None]
+        alone = sum(time.trials[0].wall_s - time.trials[0].first_call_s for time in times)
+        return alone + len(heat.lanes) * self._options.sampling.window_s
 
     def _narrow(self, heats: Sequence[Heat], precision: float) -> None:
         """More heats where the intervals are widest, until all are narrow enough or the budget ends."""

@@ -29,9 +29,9 @@ def ok(case, **settings):
     return msgspec.structs.replace(record(processes=[1.0]), case=case, settings=settings)
 
 
-def raced(tmp_path, took, rounds=5, long_rounds=3, budget_s=None, enough_s=None):
+def raced(tmp_path, took, rounds=5, long_rounds=3, budget_s=None, **times):
     """[(round, heat)] as they were run, and the notes; heat i takes took[i] seconds of a clock that is ours."""
-    runner = a_runner(tmp_path, rounds=rounds, long_rounds=long_rounds, budget_s=budget_s, enough_s=enough_s)
+    runner = a_runner(tmp_path, rounds=rounds, long_rounds=long_rounds, budget_s=budget_s, **times)
     heats = [Heat(number, ()) for number in range(len(took))]
     ran = []
 
@@ -67,6 +67,26 @@ def test_no_second_heat_begins_after_the_time_of_the_preset(tmp_path):
 def test_every_heat_has_one_round_however_late_it_is(tmp_path):
     ran, _ = raced(tmp_path, [10.0, 10.0, 10.0], enough_s=5)
     assert sorted(ran) == [(1, 0), (1, 1), (1, 2)]
+
+
+def test_a_first_heat_that_would_end_after_the_hour_is_left_out_and_the_short_ones_go_first(tmp_path, monkeypatch):
+    took = [30.0, 10.0, 20.0, 12.0]
+    monkeypatch.setattr(Runner, "_expected_s", lambda runner, heat: took[heat.number])
+    ran, notes = raced(tmp_path, took, enough_s=5, ends_s=45)
+    assert ran == [(1, 1), (1, 3), (1, 2)]
+    assert notes == ["the time of this preset (45 s) ended in round 1 of 5: 1 of 4 heats missing"]
+    ran, _ = raced(tmp_path, took, enough_s=5, ends_s=75)
+    assert len(ran) == 4
+
+
+def test_a_heat_is_expected_to_take_what_its_lanes_took_without_compiling(tmp_path):
+    lanes = [Lane(p) for p in plan.cases(plan.Ask(workloads=("forward_forward",)), workloads()[0], backends()[0])[:2]]
+    known = [msgspec.structs.replace(record(processes=[1.0]), case=lane.one.case) for lane in lanes]
+    runner = a_runner(tmp_path, [lane.one for lane in lanes], known)
+    alone = [r.time.trials[0].wall_s - r.time.trials[0].first_call_s for r in known]
+    assert runner._expected_s(Heat(0, tuple(lanes))) == sum(alone) + 2 * Sampling().window_s
+    runner._heat_s[0] = 3.0
+    assert runner._expected_s(Heat(0, tuple(lanes))) == 3.0
 
 
 @pytest.mark.parametrize("enough_s", [None, 45])
