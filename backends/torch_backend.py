@@ -368,7 +368,6 @@ def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         # processes beside the measurement.
         "TORCHINDUCTOR_COMPILE_THREADS": str(threads) if device.kind == "cpu" else "1",
         "TORCH_WARM_POOL": "0",
-        "SYMPY_CACHE_SIZE": "None",  # Inductor's algebra outgrows SymPy's 1000 entries and is done over and over
         "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # an extension may start its runtime when torch is imported
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # ask the driver whether there is a GPU without starting CUDA
     }
