@@ -73,6 +73,7 @@ class Planned:
     repeated: bool  # at a headline point or a twin of one: its best paths are measured again in the rounds
     survey: bool
     group: str
+    over_zeros: bool = False
 
     @property
     def point(self) -> tuple[object, ...]:
@@ -228,6 +229,7 @@ def _expand(
                     repeated=point.headline,
                     survey=point.survey,
                     group=point.group,
+                    over_zeros=workload.formulations[point.mode][name].over_zeros,
                 )
     for twin in twins:
         principal = twin is twins[0]
@@ -270,6 +272,7 @@ def _add(planned: dict[str, Planned], one: Planned) -> None:
         repeated=known.repeated or one.repeated,
         survey=known.survey or one.survey,
         group=first.group,
+        over_zeros=first.over_zeros,
     )
 
 
@@ -280,10 +283,12 @@ def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[li
     """The cases of the points that were not surveyed, split into (those to run, those that the survey rules out).
 
     Of each formulation its faster execution goes on, if within SWEEP_FACTOR of the best of its family, or within
-    LONG_SWEEP_FACTOR where that takes LONG_S; at most SWEEP_MOST of them. A family in which nothing ran is swept whole:
-    nothing was learnt there.
+    LONG_SWEEP_FACTOR where that takes LONG_S; at most SWEEP_MOST of them. Those that skip the zeros of a matrix are
+    held against each other only: what multiplies with them may win at the density of the survey and nowhere else. A
+    family in which nothing ran is swept whole: nothing was learnt there.
     """
     best: dict[tuple[object, ...], dict[str, tuple[float, str]]] = defaultdict(dict)
+    dense = {(one.family, one.case.formulation) for one in planned if one.over_zeros}
     for one in planned:
         time = _seconds(records.get(one.case.key)) if one.survey else None
         if time is not None:
@@ -297,7 +302,11 @@ def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[li
             continue
         known = best.get(one.family)
         if known:
-            times = sorted(time for time, _ in known.values())
+            own = (one.family, one.case.formulation) in dense
+            times = sorted(time for name, (time, _) in known.items() if own or (one.family, name) not in dense)
+            if not times:
+                out.append(one)
+                continue
             factor = LONG_SWEEP_FACTOR if times[0] >= LONG_S else SWEEP_FACTOR
             limit = min(factor * times[0], times[:SWEEP_MOST][-1])
             time, execution = known.get(one.case.formulation, (float("inf"), ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -120,6 +121,19 @@ def test_the_sweep_takes_what_came_close_and_names_the_rest(seconds, factor):
 
     assert swept(factor - 0.05) == [["a", "b"], []]
     assert swept(factor + 0.05) == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize(("sparse", "zeros", "swept"), [(2.0, 1.0, "ab"), (1.0, 1.5, "ab"), (1.0, 1.7, "a")])
+def test_what_skips_zeros_is_swept_though_the_product_with_them_won_the_survey(sparse, zeros, swept):
+    forms = {"a": FORM, "b": replace(FORM, over_zeros=True)}
+    planned = plan.cases(
+        Ask(backends=("numpy",)), {**ALL, "idea": replace(IDEA, formulations={"forward": forms})}, NUMPY
+    )
+    times = {"a": 1e-3 * sparse, "b": 1e-3 * zeros}
+    survey = [p for p in planned if p.survey and p.case.workload == "idea"]
+    run, out = plan.sweep(planned, {p.case.key: _record(p, times[p.case.formulation]) for p in survey})
+    assert "".join(p.case.formulation for p in run) == swept
+    assert len(run) + len(out) == 2
 
 
 def test_a_family_in_which_nothing_ran_is_swept_whole():

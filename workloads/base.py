@@ -87,6 +87,7 @@ class Formulation:
     restore: Callable[[Sequence[HostArray], Inputs, Params], Mapping[str, HostArray]]
     executions: tuple[Execution, ...] | None = None
     applies: Callable[[Params], bool] = lambda params: True  # False where it would be another formulation over again
+    over_zeros: bool = False  # multiplies with the zeros too: how it stands to the others changes with the density
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,10 +134,12 @@ WORKLOAD = Workload(
                 products.row_product,
                 products.few_rows,
             ),
-            "masked_dense": sparse.forward_step(
-                "A stored with its zeros, the dense product: 1.0 everywhere",
-                lambda ops, x, params: [ops.asarray(products.with_zeros(x, params)), ops.asarray(x["b"])],
-                lambda ops, params, a, b: ops.matmul(a, b),
+            "masked_dense": sparse.over_zeros(
+                sparse.forward_step(
+                    "A stored with its zeros, the dense product: 1.0 everywhere",
+                    lambda ops, x, params: [ops.asarray(products.with_zeros(x, params)), ops.asarray(x["b"])],
+                    lambda ops, params, a, b: ops.matmul(a, b),
+                )
             ),
         },
         "train_step": {
@@ -196,12 +198,16 @@ WORKLOAD = Workload(
                 products.ell_products,
                 products.restore_ell,
             ),
-            "masked_dense": sparse.train_step(
-                "A stored with its zeros, dense products, a mask on the gradient: 1.1 everywhere",
-                products.with_zeros,
-                products.prepare_mask,
-                sparse.dense_products,
-                lambda a, x, params: patterns.take_blocks(a, products.block_pattern(x, params), int(params["block"])),
+            "masked_dense": sparse.over_zeros(
+                sparse.train_step(
+                    "A stored with its zeros, dense products, a mask on the gradient: 1.1 everywhere",
+                    products.with_zeros,
+                    products.prepare_mask,
+                    sparse.dense_products,
+                    lambda a, x, params: patterns.take_blocks(
+                        a, products.block_pattern(x, params), int(params["block"])
+                    ),
+                )
             ),
         },
     },

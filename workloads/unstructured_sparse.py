@@ -175,10 +175,12 @@ WORKLOAD = Workload(
                 scattered.prepare_segments,
                 lambda ops, params, *operands: scattered.segment_product(ops, int(params["m"]), *operands),
             ),
-            "masked_dense": sparse.forward_step(
-                "A stored with its zeros, the dense product: 1.0 everywhere",
-                lambda ops, x, params: [ops.asarray(scattered.with_zeros(x, params)), ops.asarray(x["b"])],
-                lambda ops, params, a, b: ops.matmul(a, b),
+            "masked_dense": sparse.over_zeros(
+                sparse.forward_step(
+                    "A stored with its zeros, the dense product: 1.0 everywhere",
+                    lambda ops, x, params: [ops.asarray(scattered.with_zeros(x, params)), ops.asarray(x["b"])],
+                    lambda ops, params, a, b: ops.matmul(a, b),
+                )
             ),
         },
         "train_step": {
@@ -220,12 +222,14 @@ WORKLOAD = Workload(
                 scattered.prepare_segment_step,
                 scattered.segment_products,
             ),
-            "masked_dense": sparse.train_step(
-                "A stored with its zeros, dense products, a mask on the gradient: 1.1 everywhere",
-                scattered.with_zeros,
-                scattered.prepare_mask,
-                sparse.dense_products,
-                lambda a, x, params: patterns.take(a, scattered.pattern_of(x, params)),
+            "masked_dense": sparse.over_zeros(
+                sparse.train_step(
+                    "A stored with its zeros, dense products, a mask on the gradient: 1.1 everywhere",
+                    scattered.with_zeros,
+                    scattered.prepare_mask,
+                    sparse.dense_products,
+                    lambda a, x, params: patterns.take(a, scattered.pattern_of(x, params)),
+                )
             ),
         },
     },

@@ -8,6 +8,7 @@ A −= lr·∂A. It takes the stored values and gives them back updated: whateve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -263,6 +264,11 @@ def forward_step(
         return {"y": outputs[0]}
 
     return Formulation(note=note, prepare=prepare, step=step, restore=restore, applies=applies)
+
+
+def over_zeros(formulation: Formulation) -> Formulation:
+    """The same, marked as one that multiplies with the zeros too."""
+    return replace(formulation, over_zeros=True)
 
 
 def native_step(note: str, prepare: Prepare) -> Formulation:
