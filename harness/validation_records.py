@@ -44,7 +44,7 @@ def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
     if isinstance(work, str):
         yield refusal("case", named, work, "publish cases of workloads that the harness has, or add the workload to it")
         return
-    yield from _case(case, named, known)
+    yield from _case(record, named, known)
     expected, twins = work
     found = (record.work.useful_flop, record.work.least_bytes, record.work.live_bytes)
     if found != (expected.useful_flop, expected.least_bytes, expected.live_bytes):
@@ -87,14 +87,15 @@ def _axes(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(params.items()))
 
 
-def _case(case: Case, where: str, known: Known) -> Iterator[Refusal]:
+def _case(record: Record, where: str, known: Known) -> Iterator[Refusal]:
+    case = record.case
     formulation = known.workloads[case.workload].formulations[case.mode].get(case.formulation)
     if formulation is None:
         said = f"{case.workload} has no formulation {case.formulation!r} for {case.mode}"
         yield refusal("case", where, said, "publish cases of formulations that the harness has")
-    elif formulation.executions is not None and case.execution not in formulation.executions:
+    elif record.status != "unsupported" and case.execution not in (formulation.executions or EXECUTIONS):
         said = f"{case.formulation} has no execution {case.execution}"
-        yield refusal("case", where, said, f"its executions are {', '.join(formulation.executions)}")
+        yield refusal("case", where, said, f"its executions are {', '.join(formulation.executions or EXECUTIONS)}")
     try:
         Device.parse(case.device)
     except ValueError as error:

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import validation_read, validation_run
+from harness import validation_read, validation_records, validation_run
 from harness.cli import run_cli
 from harness.record import Record
 from harness.store import load
 from harness.validate import MOST_REFUSALS, validate
+from workloads.discovery import workloads
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED = ROOT / "results" / "quick-cpu"
@@ -290,6 +291,20 @@ def test_a_difference_that_is_declared_is_not_refused(tmp_path):
     records = copy.deepcopy(SOUND)
     records[IDEA]["settings"] |= {"threads": 1, "threads_note": "its pool cannot be resized"}
     assert validate(_written(tmp_path / "r", records)).refusals == []
+
+
+@pytest.mark.parametrize(("record", "codes"), [(SOUND[UNSUPPORTED], []), (SOUND[IDEA], ["case"])])
+def test_an_execution_that_a_formulation_has_not_may_be_refused_by_a_run_but_not_measured(record, codes):
+    params = workloads()[0]["dense_conv"].presets["smoke"][0].params
+    case = {**record["case"], "workload": "dense_conv", "mode": "forward", "params": dict(params)}
+    case |= {"formulation": "nhwc_packed", "backend": "torch", "execution": "compiled"}
+    one = msgspec.convert({**record, "case": case}, Record)
+    found = validation_records.check(one, "records.jsonl line 1", validation_records.Known())
+    assert [refusal.code for refusal in found if refusal.code == "case"] == codes
+
+
+def test_the_stored_run_of_standard_may_be_published():
+    assert validate(ROOT / "results" / "standard-cpu").refusals == []
 
 
 def test_a_case_may_have_a_line_for_each_of_its_processes(tmp_path):
