@@ -164,7 +164,7 @@ WORKLOAD = Workload(
             **{name: _train(FORMS[name]) for name in ("textbook", "matmul", "folded")},
             "folded_by_hand": Formulation(
                 note=f"folded in {STEP_BLOCKS} blocks, its backward pass written out: û is formed in neither "
-                "direction; the best in PyTorch, 1.1 over it in JAX and 1.2 in TensorFlow",
+                "direction; the best in PyTorch and TensorFlow, a tie in JAX",
                 prepare=_prepare_by_hand,
                 step=folded_by_hand,
                 restore=lambda outputs, x, params: {"loss": outputs[0], "w": from_blocks(outputs[1:], params)},
