@@ -1,4 +1,9 @@
-"""The ordinary convolution: the dense path that a capsule convolution is equal to once its poses are folded away."""
+"""The ordinary convolution: the dense path that a capsule convolution is equal to once its poses are folded away.
+
+The layers of VGG8b reach the machine's rate of dense products in at least one framework (results/perf-cpu/ceiling.txt);
+the first does not, whose three channels are 27 products for each value written, and the twin of the capsule convolution
+reaches 0.8 of it in all three.
+"""
 
 from __future__ import annotations
 
