@@ -81,10 +81,12 @@ def test_a_first_heat_that_would_end_after_the_hour_is_left_out_and_the_short_on
 
 def test_a_heat_is_expected_to_take_what_its_lanes_took_without_compiling(tmp_path):
     lanes = [Lane(p) for p in plan.cases(plan.Ask(workloads=("forward_forward",)), workloads()[0], backends()[0])[:2]]
-    known = [msgspec.structs.replace(record(processes=[1.0]), case=lane.one.case) for lane in lanes]
+    time = record(processes=[1.0]).time
+    trial = msgspec.structs.replace(time.trials[0], wall_s=7.0, first_call_s=5.0)
+    time = msgspec.structs.replace(time, trials=[trial])
+    known = [msgspec.structs.replace(record(processes=[1.0]), case=lane.one.case, time=time) for lane in lanes]
     runner = a_runner(tmp_path, [lane.one for lane in lanes], known)
-    alone = [r.time.trials[0].wall_s - r.time.trials[0].first_call_s for r in known]
-    assert runner._expected_s(Heat(0, tuple(lanes))) == sum(alone) + 2 * Sampling().window_s
+    assert runner._expected_s(Heat(0, tuple(lanes))) == 2 * (7.0 - 5.0) + 2 * Sampling().window_s
     runner._heat_s[0] = 3.0
     assert runner._expected_s(Heat(0, tuple(lanes))) == 3.0
 
