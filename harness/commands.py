@@ -19,10 +19,11 @@ from backends.ops import Backend, Device
 from harness import machine, plan
 from harness.errors import UserError
 from harness.job import DevicesJob, PowerModel
+from harness.options import ENDS_S, ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS, Options
 from harness.plan import Ask, Planned
 from harness.progress import Watch
 from harness.record import FAILED, SCHEMA
-from harness.run import ENDS_S, ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS, Options, Runner
+from harness.run import Runner
 from harness.spawn import Server
 from harness.store import RunInfo, Store, load
 from workloads.base import Point, Value, Workload

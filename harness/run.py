@@ -2,72 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
 from backends.ops import Backend, Device, Scalar
-from harness import machine_state, plan
-from harness.energy import Baseline, baseline
+from harness import machine_state, racing
 from harness.heats import Heat, Lane, Place, width
 from harness.heats import heats as make_heats
-from harness.job import CaseJob, DataJob, PowerModel, Sampling
+from harness.job import CaseJob, Sampling
+from harness.options import Options
 from harness.plan import Planned
+from harness.pool import Pool
 from harness.progress import Watch
 from harness.record import KEPT, Record
-from harness.recording import record, refused
+from harness.recording import record
 from harness.side_by_side import side_by_side
-from harness.spawn import Answer, Server, ServerError
+from harness.spawn import Answer
 from harness.store import Store, merge
 
-WINDOWS = {
-    "smoke": Sampling(window_s=0.02, min_samples=4, turns=2),
-    "quick": Sampling(window_s=0.24, turns=20),
-    "standard": Sampling(window_s=0.6, turns=60),
-    "full": Sampling(window_s=1.0, turns=100),
-}
-ROUNDS = {"smoke": 0, "quick": 3, "standard": 5, "full": 5}
-FEWEST_ROUNDS = 3  # of every heat before a budget goes where intervals are widest
 MOST_ROUNDS = 60  # of one heat: an interval that is not narrow by then will not become so
 LONG_HEAT_S = 40.0  # a heat as long as this has FEWEST_ROUNDS: what differs between processes is small beside its calls
-ENOUGH_S = {"standard": 3300.0}  # no second heat begins later than this, so that the preset ends within an hour;
-ENDS_S = {"standard": 3540.0}  # and on a machine that is slower still no first one that would end later than this
 SURVEY_SHARE = 0.2  # of the window: the survey only has to find what is worth the rounds
 SURVEY_LONG_S = 0.1  # and of calls as long as this two samples show it
 SWEEP_SHARE = 0.25  # what has one process only
-DATA_TIMEOUT_S = 1800.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How to carry a plan out.
-
-    `rounds` heats for each best path, of which long ones have `long_rounds`; after `enough_s` each has one, the short
-    ones first, if it is over by `ends_s`. With `precision`, more of them where intervals are wider, while `budget_s`
-    lasts.
-    """
-
-    rounds: int
-    long_rounds: int
-    timeout_s: float
-    threads: int
-    sampling: Sampling
-    power: PowerModel
-    cache: Path
-    seed: int
-    budget_s: float | None = None
-    enough_s: float | None = None
-    ends_s: float | None = None
-    precision: float | None = None
-    memory_bytes: int | None = None
 
 
 @dataclass(slots=True)
@@ -89,17 +52,12 @@ class Runner:
         self, planned: Sequence[Planned], backends: Mapping[str, Backend], options: Options, store: Store, watch: Watch
     ) -> None:
         self._planned = list(planned)
-        self._backends = backends
         self._options = options
         self._store = store
         self._watch = watch
         self._clock = _Clock()
         self._records: dict[Place, Record] = {(r.case.key, r.control): r for r in store.before}
-        self._servers: dict[tuple[str, str], Server] = {}
-        self._dead: dict[tuple[str, str], str] = {}
-        self._baselines: dict[str, Baseline] = {}
-        self._data: dict[str, Path | str] = {}
-        self._scratch = store.folder / ".scratch"
+        self._pool = Pool(self._planned, backends, options, store.folder / ".scratch", watch, self._clock.phases)
         self._cut: set[int] = set()  # heats that had no more than `long_rounds`
         self._chosen: dict[tuple[object, ...], str] = {}  # what of a compiler's was kept, of a formulation in a family
         self._heat_s: dict[int, float] = {}  # what each heat took when it last ran
@@ -108,25 +66,20 @@ class Runner:
     def execute(self) -> dict[Place, Record]:
         """Run survey, sweep and rounds. KeyboardInterrupt passes through; everything measured is in the store."""
         try:
-            with ExitStack() as stack:
-                self._rest()
-                self._open_servers(stack)
-                self._make_data()  # while the frameworks are imported
-                self._await_servers()
+            with self._pool, ExitStack() as stack:
                 stack.callback(self._judge_machine, machine_state.read())  # before the servers close
                 self._step("survey", [p for p in self._planned if p.survey])
                 self._chosen = self._kept_in_survey()
-                swept, left_out = plan.sweep(self._planned, self._cases())
+                swept, left_out = racing.sweep(self._planned, self._cases())
                 if left_out:
                     self.notes.append(
                         f"{len(left_out)} cases of the sweeps were not run: at the survey point their formulation was "
-                        f"over {plan.SWEEP_FACTOR:g} times slower than the best (calls of {plan.LONG_S:g} s or more: "
-                        f"{plan.LONG_SWEEP_FACTOR:g}), or its other execution faster"
+                        f"over {racing.SWEEP_FACTOR:g} times slower than the best (calls of {racing.LONG_S:g} s or "
+                        f"more: {racing.LONG_SWEEP_FACTOR:g}), or its other execution faster"
                     )
                 self._step("sweep", swept)
                 self._race()
         finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
             self._finish()
         return self._records
 
@@ -145,76 +98,12 @@ class Runner:
         found = machine_state.warnings(before, machine_state.read(), self._options.threads)
         self.notes += [f"the machine spoilt the run: {warning.sentence}" for warning in found]
 
-    # -- servers and data -------------------------------------------------------------------------------------------
-
-    def _rest(self) -> None:
-        """Measure what a device takes at rest, before anything of ours runs; at once where nothing can be read."""
-        for device in dict.fromkeys(p.case.device for p in self._planned):
-            self._baselines[device] = baseline(Device.parse(device), self._options.power)
-
-    def _server(self, stack: ExitStack, backend: Backend, device: str) -> Server:
-        options = self._options
-        server = Server(
-            backend, Device.parse(device), options.threads, options.cache, memory_bytes=options.memory_bytes
-        )
-        return stack.enter_context(server)
-
-    def _open_servers(self, stack: ExitStack) -> None:
-        wanted = dict.fromkeys((p.case.backend, p.case.device) for p in self._planned)
-        for name, device in wanted:
-            self._servers[name, device] = self._server(stack, self._backends[name], device)
-        self._numpy = self._servers.get(("numpy", "cpu")) or self._server(stack, self._backends["numpy"], "cpu")
-
-    def _await_servers(self) -> None:
-        began = time.monotonic()
-        for key, server in self._servers.items():
-            self._watch.say(f"importing {server.backend.title}")
-            try:
-                server.start()
-            except ServerError as error:
-                self._dead[key] = str(error)
-                self._watch.say(str(error))
-        self._clock.phases["import_s"] = time.monotonic() - began
-
-    def _make_data(self) -> None:
-        """Inputs and float64 references, once for all backends: a process a workload, so that a cache serves it."""
-        began = time.monotonic()
-        todo: dict[tuple[str, str, int], dict[str, Planned]] = defaultdict(dict)
-        for one in self._planned:
-            c = one.case
-            todo[c.workload, c.dtype, c.seed].setdefault(_data_key(one), one)
-        self._watch.begin("inputs and references", len(todo))
-        for (workload, dtype, seed), points in todo.items():
-            self._watch.now(workload)
-            self._data_job(workload, dtype, seed, points)
-            self._watch.done()
-        self._clock.phases["inputs_and_references_s"] = time.monotonic() - began
-
-    def _data_job(self, workload: str, dtype: str, seed: int, points: Mapping[str, Planned]) -> None:
-        folders = {key: self._scratch / key for key in points}
-        job = DataJob(
-            workload=workload,
-            points=[(p.case.params, p.case.mode) for p in points.values()],
-            dtype=dtype,
-            seed=seed,
-            folders=[str(f) for f in folders.values()],
-            threads=self._options.threads,
-        )
-        measured = self._numpy.run(job, DATA_TIMEOUT_S).measured
-        if measured.status == "ok":
-            self._data.update(folders)
-        elif len(points) == 1:
-            self._data.update(dict.fromkeys(points, f"no inputs or reference: {measured.reason}"))
-        else:  # one bad point must not take the others with it
-            for key, one in points.items():
-                self._data_job(workload, dtype, seed, {key: one})
-
     # -- cases --------------------------------------------------------------------------------------------------------
 
     def _step(self, name: str, planned: Sequence[Planned]) -> None:
         """Survey or sweep: every case alone, in shuffled order; before them what is only compiled, side by side."""
         began = time.monotonic()
-        order = plan.shuffled(planned, self._options.seed, 0)
+        order = racing.shuffled(planned, self._options.seed, 0)
         self._watch.begin(name, len(order))
         order = self._compile(name, order)
         for number, one in enumerate(order):
@@ -242,7 +131,7 @@ class Runner:
 
         def abandon() -> None:
             for key in queues:
-                self._servers[key].close()
+                self._pool.close(*key)
 
         def ask(one: Planned) -> Answer:
             return self._ask([Lane(one)], self._short(one))[0]
@@ -262,28 +151,28 @@ class Runner:
     def _race(self) -> None:
         """The rounds: the best of every point in heats with their twins; what falls behind in one leaves the next."""
         began = time.monotonic()
-        rounds, racing = self._options.rounds, plan.finalists(self._planned, self._cases())
+        rounds, left = self._options.rounds, racing.finalists(self._planned, self._cases())
         for round_ in range(1, rounds + 1):
-            heats = self._heats(racing)
+            heats = self._heats(left)
             if not self._round(f"round {round_} of {rounds}", heats, round_):
                 break
-            racing = plan.finalists(racing, self._cases())
+            left = racing.finalists(left, self._cases())
         else:
             if self._options.precision is not None and rounds:
-                self._narrow(self._heats(racing), self._options.precision)
+                self._narrow(self._heats(left), self._options.precision)
         if self._cut:
             cut = f"{len(self._cut)} heats that took over {LONG_HEAT_S:.0f} s"
             self.notes.append(f"{cut} had {self._options.long_rounds} rounds of {rounds}")
         self._clock.phases["rounds_s"] += time.monotonic() - began
 
-    def _heats(self, racing: Sequence[Planned]) -> list[Heat]:
-        return make_heats(racing, self._records, self._options.seed, self._options.memory_bytes)
+    def _heats(self, planned: Sequence[Planned]) -> list[Heat]:
+        return make_heats(planned, self._records, self._options.seed, self._options.memory_bytes)
 
     def _round(self, name: str, heats: Sequence[Heat], round_: int) -> bool:
         """Every heat once, in shuffled order, long ones in the first rounds only; False when the time ended in it."""
         self._watch.begin(name, len(heats))
         long = round_ > self._options.long_rounds
-        order = plan.shuffled(heats, self._options.seed, round_)
+        order = racing.shuffled(heats, self._options.seed, round_)
         enough = self._options.enough_s
         if round_ == 1:
             enough = self._options.ends_s
@@ -380,27 +269,7 @@ class Runner:
         self._clock.phases["failed_cases_s"] += 0.0 if trial else answer.wall_s
 
     def _ask(self, lanes: Sequence[Lane], sampling: Sampling, seed: int = 0) -> list[Answer]:
-        """An answer for each lane; lanes that can run share a heat, where the device is one that can be shared."""
-        key = (lanes[0].one.case.backend, lanes[0].one.case.device)
-        jobs: list[CaseJob] = []
-        answers: list[Answer | None] = []
-        for lane in lanes:
-            data = self._data.get(_data_key(lane.one), "no inputs were made")
-            ready = key not in self._dead and not isinstance(data, str)
-            answers.append(None if ready else refused(self._dead.get(key, str(data))))
-            if ready:
-                jobs.append(self._job(lane, str(data), sampling))
-        try:
-            server, timeout_s = self._servers[key], self._options.timeout_s
-            if key[1] == "cpu":
-                ran = server.heat(jobs, timeout_s, seed) if jobs else []
-            else:  # one process at a time on an accelerator: its lanes follow each other closely instead
-                ran = [server.run(job, timeout_s) for job in jobs]
-        except ServerError as error:
-            self._dead[key] = str(error)
-            ran = [refused(str(error))] * len(jobs)
-        rest = iter(ran)
-        return [next(rest) if answer is None else answer for answer in answers]
+        return self._pool.ask(lanes, lambda lane, data: self._job(lane, data, sampling), seed)
 
     def _job(self, lane: Lane, data: str, sampling: Sampling) -> CaseJob:
         options = self._options
@@ -418,7 +287,7 @@ class Runner:
             watch=lane.place not in self._records,
             keep=keep if isinstance(keep, str) else None,
             memory=known.memory if known and on_host else None,
-            baseline=self._baselines.get(lane.one.case.device),
+            baseline=self._pool.baselines.get(lane.one.case.device),
         )
 
     def _short(self, one: Planned) -> Sampling:
@@ -451,9 +320,3 @@ class Runner:
 def _compiled(one: Planned) -> tuple[object, ...]:
     """What a survey point has in common with the points that are swept after it, of one formulation and execution."""
     return (*one.family, one.case.formulation, one.case.execution)
-
-
-def _data_key(one: Planned) -> str:
-    c = one.case
-    text = msgspec.json.encode([c.workload, c.params, c.mode, c.dtype, c.seed], order="deterministic")
-    return hashlib.sha256(text).hexdigest()[:16]

@@ -26,7 +26,7 @@ import pytest
 from harness.frame import frame, rows_of
 from harness.intervals import median_intervals
 from harness.metrics import best_paths
-from harness.run import ROUNDS, WINDOWS
+from harness.options import ROUNDS, WINDOWS
 from harness.statistics import paired_ratios
 from harness.store import load
 from harness.table import summarise

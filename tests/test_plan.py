@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from backends.discovery import backends
-from harness import plan
+from harness import plan, racing
 from harness.plan import Ask, PlanError
 from harness.record import SCHEMA, Record
 from tests._records import timing
@@ -107,7 +107,7 @@ def test_a_wrong_request_is_refused_with_what_and_where(changes, words):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "factor"), [(0.5 * plan.LONG_S, plan.SWEEP_FACTOR), (plan.LONG_S, plan.LONG_SWEEP_FACTOR)]
+    ("seconds", "factor"), [(0.5 * racing.LONG_S, racing.SWEEP_FACTOR), (racing.LONG_S, racing.LONG_SWEEP_FACTOR)]
 )
 def test_the_sweep_takes_what_came_close_and_names_the_rest(seconds, factor):
     """Closer where calls are long."""
@@ -117,7 +117,7 @@ def test_the_sweep_takes_what_came_close_and_names_the_rest(seconds, factor):
     def swept(ratio):
         times = {"a": seconds, "b": ratio * seconds}
         records = {survey["idea", n].case.key: _record(survey["idea", n], t) for n, t in times.items()}
-        return [[p.case.formulation for p in part] for part in plan.sweep(planned, records)]
+        return [[p.case.formulation for p in part] for part in racing.sweep(planned, records)]
 
     assert swept(factor - 0.05) == [["a", "b"], []]
     assert swept(factor + 0.05) == [["a"], ["b"]]
@@ -131,7 +131,7 @@ def test_what_skips_zeros_is_swept_though_the_product_with_them_won_the_survey(s
     )
     times = {"a": 1e-3 * sparse, "b": 1e-3 * zeros}
     survey = [p for p in planned if p.survey and p.case.workload == "idea"]
-    run, out = plan.sweep(planned, {p.case.key: _record(p, times[p.case.formulation]) for p in survey})
+    run, out = racing.sweep(planned, {p.case.key: _record(p, times[p.case.formulation]) for p in survey})
     assert "".join(p.case.formulation for p in run) == swept
     assert len(run) + len(out) == 2
 
@@ -139,13 +139,13 @@ def test_what_skips_zeros_is_swept_though_the_product_with_them_won_the_survey(s
 def test_a_family_in_which_nothing_ran_is_swept_whole():
     planned = _plan()
     records = {p.case.key: _record(p, 1.0, status="timeout") for p in planned if p.survey}
-    run, out = plan.sweep(planned, records)
+    run, out = racing.sweep(planned, records)
     assert (len(run), len(out)) == (2, 0)
 
 
 @pytest.mark.parametrize(
     ("seconds", "factor"),
-    [(0.5 * plan.LONG_CALL_S, plan.SURVEY_FACTOR), (plan.LONG_CALL_S, plan.LONG_HEAT_FACTOR)],
+    [(0.5 * racing.LONG_CALL_S, racing.SURVEY_FACTOR), (racing.LONG_CALL_S, racing.LONG_HEAT_FACTOR)],
 )
 def test_finalists_are_those_that_may_be_the_best_of_their_point(seconds, factor):
     """Closer where calls are long."""
@@ -155,7 +155,7 @@ def test_finalists_are_those_that_may_be_the_best_of_their_point(seconds, factor
     def stay(ratio):
         times = {"a": seconds, "b": ratio * seconds}
         records = {first[n].case.key: _record(first[n], t) for n, t in times.items()}
-        return [p.case.formulation for p in plan.finalists(planned, records)]
+        return [p.case.formulation for p in racing.finalists(planned, records)]
 
     assert stay(factor - 0.05) == ["a", "b"]
     assert stay(factor + 0.05) == ["a"]
@@ -168,7 +168,7 @@ def test_after_a_heat_the_ratio_in_it_decides_who_stays():
 
     def stay(a, b):
         records = {first[n].case.key: _record(first[n], t, rounds=range(len(t))) for n, t in (("a", a), ("b", b))}
-        return [p.case.formulation for p in plan.finalists(planned, records)]
+        return [p.case.formulation for p in racing.finalists(planned, records)]
 
     assert stay((2.0, 1.0, 2.0), (1.0, 1.05, 2.1)) == ["a", "b"]
     assert stay((2.0, 1.0, 2.0), (1.0, 1.1, 2.2)) == ["a"]
@@ -179,12 +179,12 @@ def test_after_a_heat_the_ratio_in_it_decides_who_stays():
 
 def test_a_failure_is_no_finalist():
     planned = _plan()
-    assert plan.finalists(planned, {p.case.key: _record(p, 1.0, status="wrong") for p in planned}) == []
+    assert racing.finalists(planned, {p.case.key: _record(p, 1.0, status="wrong") for p in planned}) == []
 
 
 def test_the_order_is_random_and_the_same_for_the_same_seed():
     planned = _plan(axes={"n": tuple(range(1, 30))})
-    keys = [[p.case.key for p in plan.shuffled(planned, seed, r)] for seed, r in ((0, 1), (0, 1), (0, 2))]
+    keys = [[p.case.key for p in racing.shuffled(planned, seed, r)] for seed, r in ((0, 1), (0, 1), (0, 2))]
     assert keys[0] == keys[1] != keys[2]
     assert sorted(keys[0]) == sorted(keys[2]) == sorted(p.case.key for p in planned)
 

@@ -13,8 +13,9 @@ from backends.discovery import backends
 from harness import plan
 from harness.heats import Heat, Lane
 from harness.job import PowerModel, Sampling
+from harness.options import Options
 from harness.record import KEPT
-from harness.run import LONG_HEAT_S, Options, Runner
+from harness.run import LONG_HEAT_S, Runner
 from workloads.discovery import workloads
 
 
