@@ -1,7 +1,33 @@
 """A block-sparse weight matrix times a dense one: A (M×K, a share δ of its b×b blocks) · B (K×N), and its SGD step.
 
-Blocks are kept by their Frobenius norm in a layer trained on the digits, or uniformly. Figures in the notes are as in
-`unstructured_sparse`: CPU time over the dense twin's best, here at 1024² × 128, density 0.1, blocks of 16.
+Blocks are kept by their Frobenius norm in a layer trained on the digits, or uniformly.
+
+What a formulation takes over the best of its framework, each in its best execution (results/standard-cpu):
+
+forward, m=5120 k=5120 n=64 density=0.25 block=32
+                               torch         jax  tensorflow
+    bsr                          3.0           -           -
+    csr                          2.5         1.9         1.5
+    bag                         best           -           -
+    gather_bmm                   1.5         2.3         1.1
+    ell_bmm                      1.9         2.5        best
+    masked_dense                 2.1        best         1.3
+
+train_step, m=2560 k=2560 n=64 density=0.25 block=32
+                               torch         jax  tensorflow
+    bsr                            -           -           -
+    bsr_bmm                      1.4           -           -
+    csr_dense_sample             2.9         1.1         3.3
+    bag_dense_sample             1.4           -           -
+    csr_bmm                      2.3         1.1         3.1
+    bag_bmm                      1.1           -           -
+    autodiff_bsr                   -           -           -
+    autodiff_bmm                best        best         1.4
+    gather_bmm                   1.1         1.0        best
+    ell_bmm                      1.7         3.9         2.4
+    masked_dense                 1.6         1.3         1.7
+
+Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
 
 from __future__ import annotations
@@ -110,21 +136,18 @@ WORKLOAD = Workload(
     reference=reference,
     formulations={
         "forward": {
-            "bsr": sparse.native_step("the framework's own block product: torch 0.47", products.native("bsr")),
-            "csr": sparse.native_step(
-                "the blocks unrolled, the framework's own CSR product: torch 0.46, jax 0.75, tensorflow 0.40",
-                products.native("csr"),
-            ),
+            "bsr": sparse.native_step("the framework's own block product", products.native("bsr")),
+            "csr": sparse.native_step("the blocks unrolled, the framework's own CSR product", products.native("csr")),
             "bag": sparse.native_step(
-                "the blocks unrolled, a weighted embedding bag for each row of A: torch 0.32", products.native("bag")
+                "the blocks unrolled, a weighted embedding bag for each row of A", products.native("bag")
             ),
             "gather_bmm": sparse.forward_step(
-                "a batched product of every block with its rows of B, summed: torch 0.69, jax 0.76, tensorflow 0.65",
+                "a batched product of every block with its rows of B, summed",
                 products.prepare_bmm,
                 products.forward_bmm,
             ),
             "ell_bmm": sparse.forward_step(
-                "block rows padded to the longest, one product for each block row: torch 2.8, jax 3.1, tensorflow 2.5",
+                "block rows padded to the longest, one product for each block row",
                 products.prepare_ell,
                 products.ell_product,
             ),
@@ -136,7 +159,7 @@ WORKLOAD = Workload(
             ),
             "masked_dense": sparse.over_zeros(
                 sparse.forward_step(
-                    "A stored with its zeros, the dense product: 1.0 everywhere",
+                    "A stored with its zeros, the dense product",
                     lambda ops, x, params: [ops.asarray(products.with_zeros(x, params)), ops.asarray(x["b"])],
                     lambda ops, params, a, b: ops.matmul(a, b),
                 )
@@ -147,18 +170,18 @@ WORKLOAD = Workload(
                 "block products, the framework's own sampled product", products.prepare_bsr, products.bsr_products(True)
             ),
             "bsr_bmm": products.step(
-                "block products; the gradient of A by a batched product for each block: torch 0.62",
+                "block products; the gradient of A by a batched product for each block",
                 products.prepare_bsr,
                 products.bsr_products(False),
             ),
             "csr_dense_sample": products.step(
-                "unrolled CSR; the gradient of A dense, then taken: torch 0.66, jax 0.61, tensorflow 1.0",
+                "unrolled CSR; the gradient of A dense, then taken",
                 products.prepare_unrolled("csr"),
                 products.unrolled_products,
                 True,
             ),
             "bag_dense_sample": products.step(
-                "unrolled embedding bags; the gradient of A dense, then taken: torch 0.56",
+                "unrolled embedding bags; the gradient of A dense, then taken",
                 products.prepare_unrolled("bag"),
                 products.unrolled_products,
                 True,
@@ -170,7 +193,7 @@ WORKLOAD = Workload(
             ),
             "bag_bmm": products.step(
                 "unrolled embedding bags; the gradient of A by a batched product for each block, added within it "
-                "where the framework can: the best in torch eager",
+                "where the framework can",
                 products.prepare_unrolled_blocks("bag"),
                 products.unrolled_block_products,
             ),
@@ -187,12 +210,12 @@ WORKLOAD = Workload(
                 products.bmm_product,
             ),
             "gather_bmm": products.step(
-                "batched products of gathered blocks throughout: torch 0.65, jax 0.47, tensorflow 0.40",
+                "batched products of gathered blocks throughout",
                 products.prepare_bmm_step,
                 products.bmm_products,
             ),
             "ell_bmm": sparse.train_step(
-                "padded block rows and columns, a mask on the padding's gradient: torch 2.2, jax 2.2, tensorflow 1.8",
+                "padded block rows and columns, a mask on the padding's gradient",
                 products.ell_values,
                 products.prepare_ell_step,
                 products.ell_products,
@@ -200,7 +223,7 @@ WORKLOAD = Workload(
             ),
             "masked_dense": sparse.over_zeros(
                 sparse.train_step(
-                    "A stored with its zeros, dense products, a mask on the gradient: 1.1 everywhere",
+                    "A stored with its zeros, dense products, a mask on the gradient",
                     products.with_zeros,
                     products.prepare_mask,
                     sparse.dense_products,

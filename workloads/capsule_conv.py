@@ -4,8 +4,20 @@ Shapes: poses P (N, H, H, Ci, 4, 4), W (k, k, Ci, Co, 4, 4), V (N, OH, OH, Co, 4
 order of magnitude slower than a convolution of the same work. It is equal to one: with the pose's row folded into the
 batch and (ci, column) into channels, V is conv2d of 4N images, 4Ci → 4Co.
 
-The ratios in the notes are CPU time over the best formulation in PyTorch, JAX and TensorFlow, each in its best
-execution, interleaved in one process for each framework on one AVX-512 core, float32, the shape of `quick`.
+What a formulation takes over the best of its framework, each in its best execution (results/standard-cpu):
+
+forward, batch=64 height=15 in_capsules=32 out_capsules=32 kernel=3 stride=2 padding=0
+                               torch         jax  tensorflow
+    folded_layout                1.1        best        best
+    folded_packed               best           -           -
+    folded_layout_nchw           1.6         1.2         1.2
+    folded_conv                  1.6         1.1         1.1
+    im2col                       2.2         3.3         1.4
+    loop                         2.6         1.5         1.6
+    einsum                       2.2         2.2         1.9
+    patches                      192          30          29
+
+Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
 
 from __future__ import annotations
@@ -252,34 +264,30 @@ WORKLOAD = Workload(
             "folded_layout": _folded_layout(
                 "nhwc",
                 "the convolution that it is equal to, on poses that the layers around keep folded as (4N, H, H, 4Ci): "
-                "nothing is transposed in the timed region; the best, and a tie with the twin, which is the same call",
+                "nothing is transposed in the timed region; the twin is the same call",
             ),
             "folded_packed": replace(
                 _folded_layout("nhwc", "folded_layout, its filters laid out ahead for these very images"),
                 prepare=lambda ops, x, params: packed(ops, folded_poses(x["poses"]), folded_weights(x["w"]), params),
                 executions=("eager",),
             ),
-            "folded_layout_nchw": _folded_layout(
-                "nchw", "folded_layout with poses kept as (4N, 4Ci, H, H); 1.2, 1.2 and a tie"
-            ),
+            "folded_layout_nchw": _folded_layout("nchw", "folded_layout with poses kept as (4N, 4Ci, H, H)"),
             "folded_conv": Formulation(
-                note="the same convolution on poses in the paper's layout, transposed there and back; 1.2, 1.2, a tie",
+                note="the same convolution on poses in the paper's layout, transposed there and back",
                 prepare=lambda ops, x, params: [ops.asarray(x["poses"]), ops.filters(folded_weights(x["w"]))],
                 step=_folded_conv,
                 restore=_restore_laid_out,
             ),
             "im2col": _by_hand(
-                "k² strided slices side by side, then one product (N·OH·OW·4, k²·Ci·4)·(k²·Ci·4, Co·4); 1.5, 1.7, 1.8",
+                "k² strided slices side by side, then one product (N·OH·OW·4, k²·Ci·4)·(k²·Ci·4, Co·4)",
                 _im2col,
                 lambda w: folded_weights(w).reshape(-1, w.shape[3] * POSE),
             ),
-            "loop": _by_hand("k² products of one strided slice each, added up; 1.6, 1.6, 1.8", _loop, _taps),
-            "einsum": _by_hand(
-                "patches stacked, then one einsum; 1.5, 2.1, 1.8", _einsum, lambda w: w.reshape(-1, *w.shape[2:])
-            ),
+            "loop": _by_hand("k² products of one strided slice each, added up", _loop, _taps),
+            "einsum": _by_hand("patches stacked, then one einsum", _einsum, lambda w: w.reshape(-1, *w.shape[2:])),
             "patches": _by_hand(
                 "patches stacked, then a batched product of 4×4 matrices and a sum: the form that Barham and Isard "
-                "found in the frameworks; its products before the sum need k²·Ci times the memory of V; 103, 35, 15",
+                "found in the frameworks; its products before the sum need k²·Ci times the memory of V",
                 _patches,
                 lambda w: w.reshape(-1, *w.shape[3:]),
             ),

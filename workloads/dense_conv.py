@@ -3,6 +3,17 @@
 The layers of VGG8b reach the machine's rate of dense products in at least one framework (results/perf-cpu/ceiling.txt);
 the first does not, whose three channels are 27 products for each value written, and the twin of the capsule convolution
 reaches 0.8 of it in all three.
+
+What a formulation takes over the best of its framework, each in its best execution (results/standard-cpu):
+
+forward, batch=256 height=15 in_channels=128 out_channels=128 kernel=3 stride=2 padding=0
+                               torch         jax  tensorflow
+    nhwc                        best        best        best
+    nchw                         1.9         1.2         1.3
+    nhwc_packed                  1.0           -           -
+    im2col                       1.8         2.4         1.5
+
+Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
 
 from __future__ import annotations

@@ -2,9 +2,48 @@
 
 The pattern is that of a layer trained on the digits and pruned by magnitude, a uniform one, or any `.smtx` file.
 
-Figures in the notes are CPU time over that of the dense twin's best path (below 1 is faster), at 1024² × 128, density
-0.1, float32, one thread of an AVX2 EPYC, all formulations interleaved in one process for each framework; torch 2.13,
-jax 0.10.2, tensorflow 2.21; the better of eager and compiled. Differences under a tenth are noise.
+What a formulation takes over the best of its framework, each in its best execution (results/standard-cpu):
+
+forward, m=7680 k=2560 n=1 density=0.1
+                               torch         jax  tensorflow
+    csr                          1.1         7.3        best
+    csr_vector                  best         7.3           -
+    csc                          157           -           -
+    coo                           98         3.5         4.6
+    bag                          4.1           -           -
+    bsr                           21           -           -
+    ell                          9.5         1.6         3.1
+    gather_segment               9.5         2.6         4.9
+    masked_dense                 7.4        best         2.4
+
+forward, m=7680 k=2560 n=128 density=0.1
+                               torch         jax  tensorflow
+    csr                          2.3        best        best
+    csc                           12           -           -
+    coo                          7.1          16          26
+    bag                         best           -           -
+    bsr                          9.6           -           -
+    ell                           32          41          19
+    gather_segment                29          19          12
+    masked_dense                 3.5         1.4         2.4
+
+train_step, m=1920 k=1280 n=128 density=0.1
+                               torch         jax  tensorflow
+    csr                          1.6         7.7           -
+    csr_gather                   5.2          17         3.6
+    csr_dense_sample             2.1        best         1.2
+    csr_transposing              3.4           -        best
+    coo                            -          16           -
+    bag                          1.1           -           -
+    bag_gather                   1.0           -           -
+    bag_dense_sample            best           -           -
+    autodiff_csr                 6.1          11         3.9
+    autodiff_coo                 6.5          15          13
+    autodiff_bag                 3.3           -           -
+    gather_segment                16          26         6.9
+    masked_dense                 2.3         2.5         1.3
+
+Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
 
 from __future__ import annotations
@@ -137,7 +176,7 @@ WORKLOAD = Workload(
     formulations={
         "forward": {
             "csr": sparse.native_step(
-                "the framework's own CSR product: torch 0.55, jax 0.72, tensorflow 0.42; at one column 0.62, 4.5, 0.93",
+                "the framework's own CSR product",
                 scattered.native("csr"),
             ),
             "csr_vector": replace(
@@ -147,16 +186,12 @@ WORKLOAD = Workload(
                 restore=lambda outputs, x, params: {"y": outputs[0][:, None]},
                 applies=lambda params: int(params["n"]) == 1,
             ),
-            "csc": sparse.native_step(
-                "the framework's own CSC product: torch 4.0; at one column 21", scattered.native("csc")
-            ),
+            "csc": sparse.native_step("the framework's own CSC product", scattered.native("csc")),
             "coo": sparse.native_step(
-                "the framework's own COO product: torch 2.2, jax 6.1, tensorflow 9.1; at one column 10, 1.7 and 1.1",
+                "the framework's own COO product",
                 scattered.native("coo"),
             ),
-            "bag": sparse.native_step(
-                "a weighted embedding bag for each row of A: torch 0.33; at one column 0.75", scattered.native("bag")
-            ),
+            "bag": sparse.native_step("a weighted embedding bag for each row of A", scattered.native("bag")),
             "bsr": replace(
                 sparse.native_step(
                     "the framework's own block product, 4×4 blocks around the non-zeros: at density 0.1 nearly nine "
@@ -166,48 +201,44 @@ WORKLOAD = Workload(
                 applies=lambda params: not (int(params["m"]) % scattered.BLOCK or int(params["k"]) % scattered.BLOCK),
             ),
             "ell": sparse.forward_step(
-                "rows padded to the longest, batched product of taken rows: jax 41, tensorflow 14; at one column 1.4",
+                "rows padded to the longest, batched product of taken rows",
                 scattered.prepare_ell,
                 scattered.ell_product,
             ),
             "gather_segment": sparse.forward_step(
-                "a row of B for each non-zero, scaled, summed by row of A: torch 1.1 fused, jax 6.0, tensorflow 6.2",
+                "a row of B for each non-zero, scaled, summed by row of A",
                 scattered.prepare_segments,
                 lambda ops, params, *operands: scattered.segment_product(ops, int(params["m"]), *operands),
             ),
             "masked_dense": sparse.over_zeros(
                 sparse.forward_step(
-                    "A stored with its zeros, the dense product: 1.0 everywhere",
+                    "A stored with its zeros, the dense product",
                     lambda ops, x, params: [ops.asarray(scattered.with_zeros(x, params)), ops.asarray(x["b"])],
                     lambda ops, params, a, b: ops.matmul(a, b),
                 )
             ),
         },
         "train_step": {
-            "csr": scattered.native_step(
-                "CSR products, the framework's own sampled product: torch 0.57, jax 2.1", "csr", "native"
-            ),
+            "csr": scattered.native_step("CSR products, the framework's own sampled product", "csr", "native"),
             "csr_gather": scattered.native_step(
-                "CSR products; a row of ∂Y and of B gathered for each non-zero: torch 4.1, jax 4.3, tensorflow 4.0",
+                "CSR products; a row of ∂Y and of B gathered for each non-zero",
                 "csr",
                 "gather",
             ),
             "csr_dense_sample": scattered.native_step(
-                "CSR products; the gradient of A dense, then taken: torch 0.71, jax 0.64, tensorflow 1.0",
+                "CSR products; the gradient of A dense, then taken",
                 "csr",
                 "dense",
             ),
             "csr_transposing": scattered.transposing_step(
-                "csr_dense_sample, but ∂B is a product with the one matrix transposed: 0.93 of it in tensorflow graph",
+                "csr_dense_sample, but ∂B is a product with the one matrix transposed",
                 "csr",
             ),
-            "coo": scattered.native_step("COO products, the framework's own sampled product: jax 7.7", "coo", "native"),
+            "coo": scattered.native_step("COO products, the framework's own sampled product", "coo", "native"),
             "bag": scattered.native_step("embedding bags, the framework's own sampled product", "bag", "native"),
-            "bag_gather": scattered.native_step(
-                "embedding bags; the gradient of A gathered: torch 0.39 fused, 4.0 eager", "bag", "gather"
-            ),
+            "bag_gather": scattered.native_step("embedding bags; the gradient of A gathered", "bag", "gather"),
             "bag_dense_sample": scattered.native_step(
-                "embedding bags; the gradient of A dense, then taken: torch 0.56", "bag", "dense"
+                "embedding bags; the gradient of A dense, then taken", "bag", "dense"
             ),
             "autodiff_csr": scattered.autodiff_step(
                 "CSR product, the framework's own differentiation; PyTorch's forms the gradient of A dense", "csr"
@@ -217,14 +248,14 @@ WORKLOAD = Workload(
             ),
             "autodiff_bag": scattered.autodiff_step("embedding bags, the framework's own differentiation", "bag"),
             "gather_segment": sparse.train_step(
-                "gathered rows and segment sums in every product: torch 0.77 fused, jax 11, tensorflow 6.8",
+                "gathered rows and segment sums in every product",
                 lambda x, params: x["a"],
                 scattered.prepare_segment_step,
                 scattered.segment_products,
             ),
             "masked_dense": sparse.over_zeros(
                 sparse.train_step(
-                    "A stored with its zeros, dense products, a mask on the gradient: 1.1 everywhere",
+                    "A stored with its zeros, dense products, a mask on the gradient",
                     scattered.with_zeros,
                     scattered.prepare_mask,
                     sparse.dense_products,

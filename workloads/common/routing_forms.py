@@ -160,44 +160,39 @@ def _from_matmul(arrays: Sequence[HostArray], params: Params) -> HostArray:
     return arrays[0].reshape(i, d, j, D).transpose(0, 2, 1, 3)
 
 
-# Ratios are of the stored `standard` (a batch of 128), each form in its best execution: PyTorch, JAX, TensorFlow.
 FORMS = {
     "textbook": Form(
-        note="û by one einsum, then multiply and sum, as the paper writes it; over the best in PyTorch, JAX and "
-        "TensorFlow 3.9, 4.8 and 3.3 forward, 2.9, 7.0 and 4.4 in a step",
+        note="û by one einsum, then multiply and sum, as the paper writes it",
         arrange=_as_is,
         vectors=_textbook,
         gather=lambda arrays, params: arrays[0],
     ),
     "matmul": Form(
-        note="û by a product for each capsule below, kept as (B, J, I, D); every pass is a batched product; over "
-        "the best 5.4, 4.9 and 2.0 forward, 2.2, 1.4 and 2.3 in a step",
+        note="û by a product for each capsule below, kept as (B, J, I, D); every pass is a batched product",
         arrange=_for_matmul,
         vectors=_matmul,
         gather=_from_matmul,
     ),
     "folded": Form(
-        note="û never formed, the batch innermost: u (d, I, B), W (J, D, d·I); over the best 2.2, 1.1 and 1.4 forward, "
-        "1.7, the best and 1.5 in a step",
+        note="û never formed, the batch innermost: u (d, I, B), W (J, D, d·I)",
         arrange=in_blocks(1),
         vectors=_folded,
         gather=from_blocks,
     ),
     "folded_halves": Form(
-        note="folded, two blocks of capsules below: over the best 1.6, the best and 1.3",
+        note="folded, two blocks of capsules below",
         arrange=in_blocks(2),
         vectors=_folded,
         gather=from_blocks,
     ),
     "folded_blocks": Form(
-        note=f"folded in blocks of capsules below, (c·u) of each at most {LARGE / 1e6:g} MB: over the best 1.2, "
-        "1.1 and 1.1",
+        note=f"folded in blocks of capsules below, (c·u) of each at most {LARGE / 1e6:g} MB",
         arrange=in_blocks_of(LARGE),
         vectors=_folded,
         gather=from_blocks,
     ),
     "folded_small_blocks": Form(
-        note=f"folded in blocks of at most {SMALL / 1e6:g} MB: the best, over it 1.2 in JAX, the best",
+        note=f"folded in blocks of at most {SMALL / 1e6:g} MB",
         arrange=in_blocks_of(SMALL),
         vectors=_folded,
         gather=from_blocks,
