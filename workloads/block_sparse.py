@@ -6,26 +6,26 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, m=5120 k=5120 n=64 density=0.25 block=32
                                torch         jax  tensorflow
-    bsr                          3.0           -           -
-    csr                          2.5         1.9         1.5
+    bsr                          2.1           -           -
+    csr                          1.8         1.9         1.8
     bag                         best           -           -
-    gather_bmm                   1.5         2.3         1.1
-    ell_bmm                      1.9         2.5        best
-    masked_dense                 2.1        best         1.3
+    gather_bmm                   1.3         1.9         1.1
+    ell_bmm                      1.6         2.3         1.0
+    masked_dense                 2.4        best        best
 
 train_step, m=2560 k=2560 n=64 density=0.25 block=32
                                torch         jax  tensorflow
     bsr                            -           -           -
-    bsr_bmm                      1.4           -           -
-    csr_dense_sample             2.9         1.1         3.3
-    bag_dense_sample             1.4           -           -
-    csr_bmm                      2.3         1.1         3.1
-    bag_bmm                      1.1           -           -
+    bsr_bmm                      1.6           -           -
+    csr_dense_sample             2.2         1.2         3.1
+    bag_dense_sample             1.5           -           -
+    csr_bmm                      1.7         1.4         3.0
+    bag_bmm                      1.3           -           -
     autodiff_bsr                   -           -           -
-    autodiff_bmm                best        best         1.4
-    gather_bmm                   1.1         1.0        best
-    ell_bmm                      1.7         3.9         2.4
-    masked_dense                 1.6         1.3         1.7
+    autodiff_bmm                 1.2        best        best
+    gather_bmm                  best         1.3         1.1
+    ell_bmm                      2.6         4.4         1.8
+    masked_dense                 2.0         1.3         1.5
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

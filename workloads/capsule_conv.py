@@ -8,14 +8,14 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, batch=64 height=15 in_capsules=32 out_capsules=32 kernel=3 stride=2 padding=0
                                torch         jax  tensorflow
-    folded_layout                1.1        best        best
+    folded_layout                1.0        best        best
     folded_packed               best           -           -
-    folded_layout_nchw           1.6         1.2         1.2
-    folded_conv                  1.6         1.1         1.1
-    im2col                       2.2         3.3         1.4
-    loop                         2.6         1.5         1.6
-    einsum                       2.2         2.2         1.9
-    patches                      192          30          29
+    folded_layout_nchw           1.2         1.4         1.4
+    folded_conv                  1.4         1.4         1.2
+    im2col                       2.9         2.3         2.5
+    loop                         3.3         2.0         2.8
+    einsum                       3.1         3.7         2.1
+    patches                      221          54          33
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

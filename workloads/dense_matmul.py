@@ -9,70 +9,70 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, m=160 k=9216 n=128 grads=weights
                                torch         jax  tensorflow
-    nn                           1.0         1.0        best
-    nt                          best        best         1.0
-    tn                           1.0         1.2         1.0
+    nn                           1.0        best        best
+    nt                          best         1.1         1.1
+    tn                           1.0         1.2         1.1
 
 forward, m=4096 k=4096 n=4096
                                torch         jax  tensorflow
-    nn                          best         1.1        best
-    nt                           1.4        best         1.0
-    tn                           1.2         1.7         1.1
+    nn                           1.3        best        best
+    nt                          best         1.1         1.0
+    tn                           1.0         1.0         1.0
 
 forward, m=5120 k=5120 n=64
                                torch         jax  tensorflow
     nn                          best        best        best
-    nt                           1.3         1.0         1.2
-    tn                           1.1         2.6         1.5
+    nt                           1.0         1.0         1.0
+    tn                           1.2         2.6         1.4
 
 forward, m=7680 k=2560 n=1
                                torch         jax  tensorflow
-    nn                           1.0         1.0        best
-    nt                           1.1         1.0         1.0
-    tn                           1.1         9.6         1.1
-    row                          1.1         1.3         1.1
-    vector                      best        best         1.0
+    nn                           2.3         1.1         1.1
+    nt                           2.4         1.3        best
+    tn                           1.8         7.0         1.2
+    row                          2.3        best         1.0
+    vector                      best         1.4         1.1
 
 forward, m=7680 k=2560 n=128
                                torch         jax  tensorflow
-    nn                           1.1        best         1.0
-    nt                           1.1         1.0        best
-    tn                          best         1.8         1.3
+    nn                           1.0        best        best
+    nt                          best         1.0         1.1
+    tn                           1.0         1.5         1.1
 
 train_step, m=160 k=9216 n=128 grads=weights
                                torch         jax  tensorflow
-    by_hand                     best        best         1.1
-    autodiff                     1.1         1.0        best
+    by_hand                     best         1.0         1.0
+    autodiff                     1.1        best        best
 
 train_step, m=1920 k=1280 n=128
                                torch         jax  tensorflow
-    by_hand                      1.1        best        best
-    autodiff                    best         1.5         1.2
+    by_hand                     best        best         1.0
+    autodiff                     1.1         1.0        best
 
 train_step, m=2560 k=2560 n=64
                                torch         jax  tensorflow
-    by_hand                     best         1.0        best
-    autodiff                     1.2        best         1.0
+    by_hand                     best        best        best
+    autodiff                     1.0         1.1         1.2
 
 train_step, m=5120 k=1280 n=64
                                torch         jax  tensorflow
-    by_hand                      1.4         1.0        best
-    autodiff                    best        best         1.0
+    by_hand                     best        best        best
+    autodiff                     1.1         1.3         1.0
 
 train_step, m=5120 k=5120 n=64
                                torch         jax  tensorflow
-    by_hand                     best         1.4         1.1
-    autodiff                     1.0        best        best
+    by_hand                     best        best         1.0
+    autodiff                     1.1         1.6        best
 
 train_step, m=7680 k=256 n=128
                                torch         jax  tensorflow
-    by_hand                      1.0        best         1.1
-    autodiff                    best         1.5        best
+    by_hand                     best        best         1.0
+    autodiff                     1.0         1.0        best
 
 train_step, m=7680 k=2560 n=128
                                torch         jax  tensorflow
     by_hand                     best        best        best
-    autodiff                     1.0         1.5         1.0
+    autodiff                     1.0         1.0         1.0
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

@@ -6,42 +6,42 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, m=7680 k=2560 n=1 density=0.1
                                torch         jax  tensorflow
-    csr                          1.1         7.3        best
-    csr_vector                  best         7.3           -
-    csc                          157           -           -
-    coo                           98         3.5         4.6
-    bag                          4.1           -           -
-    bsr                           21           -           -
-    ell                          9.5         1.6         3.1
-    gather_segment               9.5         2.6         4.9
-    masked_dense                 7.4        best         2.4
+    csr                          1.0         8.9        best
+    csr_vector                  best         9.1           -
+    csc                          189           -           -
+    coo                          141         4.3         5.9
+    bag                          3.1           -           -
+    bsr                           20           -           -
+    ell                          3.9         1.5         2.0
+    gather_segment               7.3         3.8         5.0
+    masked_dense                  13        best         1.7
 
 forward, m=7680 k=2560 n=128 density=0.1
                                torch         jax  tensorflow
-    csr                          2.3        best        best
-    csc                           12           -           -
-    coo                          7.1          16          26
+    csr                          3.2        best        best
+    csc                           22           -           -
+    coo                           16          29          50
     bag                         best           -           -
-    bsr                          9.6           -           -
-    ell                           32          41          19
-    gather_segment                29          19          12
-    masked_dense                 3.5         1.4         2.4
+    bsr                           16           -           -
+    ell                           42          97          38
+    gather_segment                52          36          25
+    masked_dense                 8.2         1.4         2.9
 
 train_step, m=1920 k=1280 n=128 density=0.1
                                torch         jax  tensorflow
-    csr                          1.6         7.7           -
-    csr_gather                   5.2          17         3.6
-    csr_dense_sample             2.1        best         1.2
-    csr_transposing              3.4           -        best
-    coo                            -          16           -
-    bag                          1.1           -           -
-    bag_gather                   1.0           -           -
-    bag_dense_sample            best           -           -
-    autodiff_csr                 6.1          11         3.9
-    autodiff_coo                 6.5          15          13
-    autodiff_bag                 3.3           -           -
-    gather_segment                16          26         6.9
-    masked_dense                 2.3         2.5         1.3
+    csr                          2.5          10           -
+    csr_gather                    17          18         4.0
+    csr_dense_sample             4.5        best        best
+    csr_transposing              6.4           -         1.0
+    coo                            -          19           -
+    bag                          1.4           -           -
+    bag_gather                  best           -           -
+    bag_dense_sample             3.0           -           -
+    autodiff_csr                  12          12         4.3
+    autodiff_coo                  12          22          14
+    autodiff_bag                 6.2           -           -
+    gather_segment                29          31         6.8
+    masked_dense                 7.4         1.5         1.0
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
