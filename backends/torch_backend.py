@@ -52,6 +52,12 @@ class TorchOps(Ops):
         direct = {name: getattr(torch, name) for name in ("matmul", "relu", "exp", "log", "sqrt", "where")}
         for name, function in {**direct, "sparse_matmul": self._sparse.matmul}.items():
             setattr(self, name, function)
+        self._products: Any = None  # oneDNN's, where they are the faster
+        if device.kind == "cpu":
+            products = importlib.import_module("backends.torch_products")
+            if products.faster():
+                self._products = products
+                setattr(self, "matmul", products.matmul)  # noqa: B010 - as above
         # Every framework computes fp32 products in fp32; TF32 is a setting that a run would have to ask all for.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
@@ -250,6 +256,10 @@ class TorchOps(Ops):
     def descend_along(self, w: Array, left: Array, right: Array, rate: float) -> Array:
         if torch.compiler.is_compiling() or w.ndim not in (2, 3):
             return super().descend_along(w, left, right, rate)
+        if self._products is not None:
+            updated = self._products.descend_along(w, left, right, rate)
+            if updated is not None:
+                return updated
         return (torch.addmm if w.ndim == 2 else torch.baddbmm)(w, left, right, alpha=-rate)
 
     # -- running ----------------------------------------------------------------------------------------------------
@@ -264,7 +274,8 @@ class TorchOps(Ops):
             return Compiled(call=fn, fallbacks=self._eager_fallbacks(fn))
         if execution != "compiled":
             raise Unsupported(f"PyTorch has no execution named {execution}; it has eager and compiled")
-        made: Compiled = importlib.import_module("backends.torch_compile").compiled(fn, self.device.kind, args, keep)
+        compiler = importlib.import_module("backends.torch_compile")
+        made: Compiled = compiler.compiled(fn, self.device.kind, args, keep, self._products)
         return made
 
     def _eager_fallbacks(self, fn: Callable[..., Any]) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
@@ -284,6 +295,7 @@ class TorchOps(Ops):
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "mkl": torch.backends.mkl.is_available(),
             "onednn": mkldnn.is_available() and mkldnn.enabled,
+            "float32_matmul_library": "onednn" if self._products is not None else None,
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "tf32": cuda.matmul.allow_tf32 or cudnn.allow_tf32,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -398,7 +410,7 @@ BACKEND = Backend(
     module="torch",
     distributions=("torch",),
     install='python -m pip install "hwlottery[torch]"',
-    preload=("torch", "backends.torch_preload", "backends.torch_sparse"),
+    preload=("torch", "backends.torch_preload", "backends.torch_sparse", "backends.torch_products"),
     ahead=("torch", "torch._dynamo", "backends.torch_sparse", *aot.PRELOAD, "backends.aot_torch"),
     executions=("eager", "compiled"),
     environ=_environ,

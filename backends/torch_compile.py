@@ -46,9 +46,15 @@ _REFUSALS = (
 
 
 def compiled(
-    fn: Callable[..., tuple[Array, ...]], kind: str = "cpu", args: Sequence[Any] = (), keep: str | None = None
+    fn: Callable[..., tuple[Array, ...]],
+    kind: str = "cpu",
+    args: Sequence[Any] = (),
+    keep: str | None = None,
+    products: Any = None,
 ) -> Compiled:
     """`fn` by Inductor, as one graph of static shapes; traced and compiled in its first call.
+
+    `products` is `backends.torch_products` where oneDNN's dense products are to stand in place of MKL's.
 
     The first call raises Unsupported, in PyTorch's words, where there is no such graph. Forgets every function
     compiled before: what is measured must not depend on what ran earlier, and there must be room below the limit of
@@ -64,7 +70,7 @@ def compiled(
     """
     torch._dynamo.reset()
     graphs = int(counters["stats"]["unique_graphs"])
-    plain = Variant(fn, {})
+    plain = Variant(fn, {} if products is None else {"post_grad_custom_pre_pass": products.Rewrite()})
     kept, facts, compile_s, name = plain, plain.flags, None, None
     if kind == "cuda":
         captured = Variant(fn, {"triton.cudagraphs": True})

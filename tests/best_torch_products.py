@@ -54,6 +54,27 @@ def linear_packed(x, params):
 
 
 @candidate("dense_matmul", "forward", "eager")
+def linear_onednn(x, params):
+    """oneDNN's, of weights as they are."""
+    run = torch.ops.mkldnn._linear_pointwise
+    return lambda a, b: (run(b, a, None, "none", [], ""),), put(x["a"], x["b"].T), lambda o: {"y": o[0].T}
+
+
+@candidate("dense_matmul", "forward", "eager")
+def product_onednn(x, params):
+    """oneDNN's, B its weights."""
+    run = torch.ops.mkldnn._linear_pointwise
+    return lambda a, b: (run(a, b.T, None, "none", [], ""),), put(x["a"], x["b"]), first
+
+
+@candidate("dense_matmul", "forward", "eager")
+def product_onednn_b_transposed(x, params):
+    """oneDNN's, B its weights, as it stores them."""
+    run = torch.ops.mkldnn._linear_pointwise
+    return lambda a, b: (run(a, b, None, "none", [], ""),), put(x["a"], x["b"].T), first
+
+
+@candidate("dense_matmul", "forward", "eager")
 def vector(x, params):
     if params["n"] != 1:
         raise NotImplementedError("one column only")
