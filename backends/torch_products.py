@@ -24,6 +24,7 @@ from torch._inductor.custom_graph_pass import CustomGraphPass
 from backends.ops import Array
 
 LEAST_FLOP = 4e6  # a product of 128³: below, calling oneDNN costs more than its product saves
+LEAST_COLUMN_FLOP = 1e6  # and of a single column, whose time is that of reading the matrix
 CPUINFO = Path("/proc/cpuinfo")
 
 _library = torch.library.Library("hwlottery", "DEF")
@@ -84,13 +85,11 @@ def _vendor() -> str:
 
 def suits(a: Array, b: Array) -> bool:
     """Whether oneDNN's product takes these: float32, a matrix on the right, and large enough to pay for the call."""
-    return (
-        b.dim() == 2
-        and a.dim() >= 2
-        and a.dtype is torch.float32
-        and b.dtype is torch.float32
-        and 2 * a.numel() * b.shape[1] >= LEAST_FLOP
-    )
+    if b.dim() != 2 or a.dim() < 2 or a.dtype is not torch.float32 or b.dtype is not torch.float32:
+        return False
+    columns: int = b.shape[1]
+    least = LEAST_COLUMN_FLOP if columns == 1 else LEAST_FLOP
+    return bool(2 * a.numel() * columns >= least)
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -119,4 +118,4 @@ class Rewrite(CustomGraphPass):  # type: ignore[misc]
 
     def uuid(self) -> Any:
         """Part of the key of Inductor's cache."""
-        return f"hwlottery product 1, {LEAST_FLOP}"
+        return f"hwlottery product 1, {LEAST_FLOP}, {LEAST_COLUMN_FLOP}"

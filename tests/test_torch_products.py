@@ -92,6 +92,14 @@ def test_a_product_however_its_operands_lie(ops, called, turned):
     assert called == [((200, 150), (150, 130))]
 
 
+def test_a_column_is_multiplied_so_from_a_smaller_matrix_on(ops, called):
+    """Its time is that of reading the matrix."""
+    a, b = _pair((800, 700), (700, 1))
+    _close(ops.matmul(a, b), a.double().numpy() @ b.double().numpy())
+    ops.matmul(a[:, :300], b[:300])
+    assert called == [((800, 700), (700, 1))]
+
+
 def test_more_axes_on_the_left(ops, called):
     a, b = _pair((4, 50, 150), (150, 130))
     found = ops.matmul(a, b)
