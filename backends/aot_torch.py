@@ -37,6 +37,7 @@ class TorchAotOps(Ahead, TorchOps):
     """Operands are tensors of the host; dense ones enter the program as shapes, torchax knows no sparse layout."""
 
     route = "torchax → jax.jit"
+    own_products = False  # torchax knows PyTorch's operators
 
     def __init__(self, device: Device) -> None:
         TorchOps.__init__(self, Device("cpu"))

@@ -11,7 +11,7 @@ import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,8 @@ torch: Any = None
 class TorchOps(Ops):
     """Arrays are torch.Tensor; sparse operands are those of `torch_sparse`."""
 
+    own_products: ClassVar[bool] = True  # whether `torch_products` may stand in PyTorch's own place
+
     def __init__(self, device: Device) -> None:
         global torch
         torch = importlib.import_module("torch")
@@ -53,7 +55,7 @@ class TorchOps(Ops):
         for name, function in {**direct, "sparse_matmul": self._sparse.matmul}.items():
             setattr(self, name, function)
         self._products: Any = None  # oneDNN's, where they are the faster
-        if device.kind == "cpu":
+        if device.kind == "cpu" and self.own_products:
             products = importlib.import_module("backends.torch_products")
             if products.faster():
                 self._products = products

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from harness import heats as rooms
-from harness.heat import _running, still
+from harness.heat import STILL_S, _running, still
 from harness.heats import Heat, Lane, heats, width
 from harness.job import Sampling
 from harness.plan import Planned
@@ -147,20 +147,21 @@ def test_lanes_take_the_turns_that_were_asked_and_each_has_its_own_answer(heat):
 
 def test_a_lane_has_the_turn_only_when_the_threads_of_the_one_before_sleep():
     """A pool that spins on after its last call would take a core from the next."""
-    spin = "import time; t = time.time() + {}\nwhile time.time() < t: pass\ntime.sleep(9)"
-    for seconds, least, most in ((0.1, 0.01, 0.02), (0.0, 0.0, 0.02)):
-        process = subprocess.Popen([sys.executable, "-c", spin.format(seconds)])
-        stats = list(Path(f"/proc/{process.pid}/task").glob("*/stat"))
-        try:
-            while not seconds and _running(stats):
-                time.sleep(0.01)
-            began = time.perf_counter()
-            still(process.pid)
-            assert least <= time.perf_counter() - began < most + 1.0
-            assert bool(_running(stats)) == bool(seconds), "it waits for a while, and not for ever"
-        finally:
-            process.kill()
-            process.wait()
+    spin = "print(flush=True)\nwhile True: pass"
+    rest = "import time; print(flush=True); time.sleep(60)"
+    for program, least in ((spin, STILL_S), (rest, 0.0)):
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+            try:
+                process.stdout.readline()  # before, it may well sleep: until its files are read
+                stats = list(Path(f"/proc/{process.pid}/task").glob("*/stat"))
+                while program is rest and _running(stats):
+                    time.sleep(0.01)
+                began = time.perf_counter()
+                still(process.pid)
+                assert least <= time.perf_counter() - began < least + 1.0, "it waits for a while, and not for ever"
+                assert bool(_running(stats)) == (program is spin)
+            finally:
+                process.kill()
     assert _running(stats) == [], "a process that has ended is at rest"
     still(process.pid)
 

@@ -46,7 +46,7 @@ def _by_torch(step, operands):
 
     with Sizes():
         out = step(*operands)
-    return out[1].shape, max(made)
+    return [o.shape for o in out[1:-1]], max(made)
 
 
 def _by_jax(step, operands):
@@ -61,7 +61,7 @@ def _by_jax(step, operands):
                     yield from sizes(inner)
 
     closed = jax.make_jaxpr(step)(*operands)
-    return closed.out_avals[1].shape, max(sizes(closed.jaxpr))
+    return [o.shape for o in closed.out_avals[1:-1]], max(sizes(closed.jaxpr))
 
 
 def _by_tensorflow(step, operands):
@@ -76,7 +76,7 @@ def _by_tensorflow(step, operands):
         for x in op.outputs
         if x.shape.rank is not None
     ]
-    return tuple(concrete.outputs[1].shape), max(made)
+    return [tuple(o.shape) for o in concrete.outputs[1:-1]], max(made)
 
 
 _LARGEST = {"torch": _by_torch, "jax": _by_jax, "tensorflow": _by_tensorflow}
@@ -100,5 +100,5 @@ def test_a_step_makes_no_array_of_the_size_of_the_dense_gradient(framework, work
         assert largest >= DENSE
     else:
         assert largest < DENSE / 4
-        assert math.prod(updated) < DENSE / 8
-        assert math.prod(updated) >= x["a"].size
+        stored = sum(math.prod(shape) for shape in updated)  # between the loss and the gradient of B
+        assert x["a"].size <= stored < DENSE / 8

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _interleaved import BACKENDS, adapter, agree
 
 from backends.discovery import backends
-from backends.ops import Device
-from harness.oracle import judge
+from backends.ops import Device, Unsupported
+from harness.oracle import judge, rounded, upcast
 from workloads.base import LEARNING_RATE
 from workloads.common import patterns, sparse
 from workloads.common.smtx import SmtxError
@@ -211,6 +212,7 @@ def _outputs(workload, params, mode, name):
         (UNSTRUCTURED, SMALL, "train_step", "csr_gather"),
         (BLOCK, SMALL_BLOCKS, "forward", "gather_bmm"),
         (BLOCK, SMALL_BLOCKS, "forward", "ell_bmm"),
+        (BLOCK, SMALL_BLOCKS, "forward", "equal_rows_bmm"),
         (BLOCK, SMALL_BLOCKS, "train_step", "gather_bmm"),
         (BLOCK, SMALL_BLOCKS, "train_step", "ell_bmm"),
     ],
@@ -352,3 +354,23 @@ def test_a_wrong_triad_is_refused():
     params = {"elements": 8192, "kernel": "triad"}
     x = STREAM.inputs(params, 0)
     assert not judge({"out": x["x"] + 3.001 * x["y"]}, STREAM.reference(x, params, "forward"), x, 1e-5).agrees
+
+
+@pytest.mark.parametrize("mode", ["forward", "train_step"])
+@pytest.mark.parametrize("framework", BACKENDS)
+def test_block_rows_may_be_empty(framework, mode):
+    """Five blocks in eight block rows: what is grouped, padded or summed by row has rows of nothing."""
+    params = BLOCK.check({"m": 64, "k": 48, "n": 3, "density": 0.1, "pattern": "uniform", "block": 8})
+    x, ops = rounded(BLOCK.inputs(params, 0), "float32"), adapter(framework)
+    assert (np.diff(x["a_indptr"]) == 0).sum() >= 3
+    expected, ran = BLOCK.reference(upcast(x), params, mode), []
+    for name, formulation in BLOCK.formulations[mode].items():
+        try:
+            operands = formulation.prepare(ops, x, params)
+            outputs = formulation.step(ops, params)(*operands)
+        except Unsupported:
+            continue
+        found = formulation.restore([ops.to_numpy(o) for o in outputs], x, params)
+        agree(found, expected, upcast(x), BLOCK.tolerances["float32", mode])
+        ran.append(name)
+    assert {"masked_dense"} < set(ran)

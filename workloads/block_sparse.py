@@ -11,6 +11,7 @@ forward, m=5120 k=5120 n=64 density=0.25 block=32
     bag                         best           -           -
     gather_bmm                   1.3         1.9         1.1
     ell_bmm                      1.6         2.3         1.0
+    equal_rows_bmm               new         new         new
     masked_dense                 2.4        best        best
 
 train_step, m=2560 k=2560 n=64 density=0.25 block=32
@@ -23,6 +24,7 @@ train_step, m=2560 k=2560 n=64 density=0.25 block=32
     bag_bmm                      1.3           -           -
     autodiff_bsr                   -           -           -
     autodiff_bmm                 1.2        best        best
+    autodiff_equal_rows          new         new         new
     gather_bmm                  best         1.3         1.1
     ell_bmm                      2.6         4.4         1.8
     masked_dense                 2.0         1.3         1.5
@@ -151,6 +153,11 @@ WORKLOAD = Workload(
                 products.prepare_ell,
                 products.ell_product,
             ),
+            "equal_rows_bmm": sparse.forward_step(
+                "block rows by their length, a batched product for each length: neither padded nor summed",
+                products.prepare_equal_rows,
+                products.equal_rows_product,
+            ),
             "row_product": sparse.forward_step(
                 f"up to {products.MOST_ROWS} block rows: a product for each, neither padded nor summed",
                 products.prepare_rows,
@@ -208,6 +215,9 @@ WORKLOAD = Workload(
                 lambda x, params: x["a"],
                 products.prepare_places,
                 products.bmm_product,
+            ),
+            "autodiff_equal_rows": products.equal_rows_step(
+                "block rows by their length, a batched product for each, the framework's own differentiation"
             ),
             "gather_bmm": products.step(
                 "batched products of gathered blocks throughout",

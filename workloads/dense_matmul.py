@@ -12,18 +12,21 @@ forward, m=160 k=9216 n=128 grads=weights
     nn                           1.0        best        best
     nt                          best         1.1         1.1
     tn                           1.0         1.2         1.1
+    transposed                   new         new         new
 
 forward, m=4096 k=4096 n=4096
                                torch         jax  tensorflow
     nn                           1.3        best        best
     nt                          best         1.1         1.0
     tn                           1.0         1.0         1.0
+    transposed                   new         new         new
 
 forward, m=5120 k=5120 n=64
                                torch         jax  tensorflow
     nn                          best        best        best
     nt                           1.0         1.0         1.0
     tn                           1.2         2.6         1.4
+    transposed                   new         new         new
 
 forward, m=7680 k=2560 n=1
                                torch         jax  tensorflow
@@ -38,6 +41,7 @@ forward, m=7680 k=2560 n=128
     nn                           1.0        best        best
     nt                          best         1.0         1.1
     tn                           1.0         1.5         1.1
+    transposed                   new         new         new
 
 train_step, m=160 k=9216 n=128 grads=weights
                                torch         jax  tensorflow
@@ -138,7 +142,7 @@ def _turned(x: HostArray) -> HostArray:
     return out
 
 
-# How A and B lie in memory: as given, or transposed. The best of the two is the twin's best path.
+# How A and B lie in memory: as given, or transposed. The best of all is the twin's best path.
 def _operands(transpose_a: bool, transpose_b: bool) -> Callable[[Ops, Inputs, Params], Sequence[Array]]:
     def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
         a = _turned(x["a"]) if transpose_a else x["a"]
@@ -245,6 +249,13 @@ WORKLOAD = Workload(
             "nn": _forward("A and B row-major", False, False),
             "nt": _forward("B stored transposed: each output is a dot product of two rows", False, True),
             "tn": _forward("A stored transposed", True, False),
+            "transposed": Formulation(
+                note="Yᵀ = Bᵀ·Aᵀ, each stored transposed",
+                prepare=_operands(True, True),
+                step=lambda ops, params: lambda a, b: (ops.matmul(b, a),),
+                restore=lambda outputs, x, params: {"y": outputs[0].T},
+                applies=lambda params: int(params["n"]) > 1,
+            ),
             "row": Formulation(
                 note="Yᵀ = Bᵀ·Aᵀ of one column, as a linear layer has it",
                 prepare=_operands(False, True),

@@ -6,7 +6,7 @@ Everywhere `a` is (blocks, b, b) with a pattern in units of blocks, m rows, k co
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -134,6 +134,45 @@ def ell_product(ops: Ops, params: Params, values: Array, columns: Array, b: Arra
     return by_columns(ops, b, rows * wide, product)
 
 
+def _lengths(x: Inputs) -> list[tuple[HostArray, HostArray]]:
+    """For each length of block rows: the rows (r,), and where their blocks stand (r, length); 0 is a length too."""
+    starts = x["a_indptr"]
+    lengths = np.diff(starts)
+    groups = ((int(length), np.flatnonzero(lengths == length)) for length in np.unique(lengths))
+    return [(rows, starts[rows][:, None] + np.arange(length)) for length, rows in groups]
+
+
+def prepare_equal_rows(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    """B and what `_equal_rows` makes."""
+    return [ops.asarray(x["b"]), *_equal_rows(ops, x, params)]
+
+
+def _equal_rows(ops: Ops, x: Inputs, params: Params) -> list[Array]:
+    """Where each block row of Y stands among the groups; of each group the values; of each group the block columns.
+
+    A group has the r block rows of one length, values (r, b, length·b) and columns (r·length,).
+    """
+    block, groups = int(params["block"]), _lengths(x)
+    order = np.argsort(np.concatenate([rows for rows, _ in groups])).astype(np.int32)
+    tiles = (x["a"][slots].transpose(0, 2, 1, 3) for _, slots in groups)  # (r, b, length, b)
+    values = (t.reshape(len(t), block, t.shape[2] * block) for t in tiles)
+    columns = (x["a_indices"][slots].ravel() for _, slots in groups)
+    return [ops.asarray(np.ascontiguousarray(v)) for v in (order, *values, *columns)]
+
+
+def equal_rows_product(ops: Ops, params: Params, b: Array, order: Array, *groups: Array) -> Array:
+    """Y from block rows by their length: a batched product for each length, neither padded nor summed."""
+    half = len(groups) // 2
+    pairs = tuple(zip(groups[:half], groups[half:], strict=True))
+    block = int(params["block"])
+
+    def product(part: Array) -> Array:
+        parts = [ops.matmul(v, _picked(ops, v.shape[0], block, columns, part)) for v, columns in pairs]
+        return ops.reshape(ops.take(ops.concat(parts, 0), order), (order.shape[0] * block, part.shape[1]))
+
+    return by_columns(ops, b, sum(v.shape[0] * v.shape[2] for v, _ in pairs), product)
+
+
 # -- train step --------------------------------------------------------------------------------------------------------
 
 
@@ -203,6 +242,38 @@ def prepare_places(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
 def bmm_product(ops: Ops, params: Params, values: Array, b: Array, rows: Array, columns: Array) -> Array:
     """Y from blocks and their places."""
     return _bmm(ops, int(params["m"]) // int(params["block"]), values, rows, columns, b)
+
+
+def equal_rows_step(note: str) -> Formulation:
+    """`equal_rows_product` and its derivative by the framework; the parameter is stored by group."""
+
+    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+        return [ops.asarray(x["b"]), ops.asarray(x["target"]), *_equal_rows(ops, x, params)]
+
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        n = int(params["n"])
+
+        def loss(b: Array, target: Array, *others: Array) -> Array:
+            error = equal_rows_product(ops, params, b, *others) - target
+            return ops.sum(error * error) * (0.5 / n)
+
+        def run(*operands: Array) -> tuple[Array, ...]:
+            values = range(3, 3 + (len(operands) - 3) // 2)  # behind B, the target and the order
+            value, (grad_b, *grads) = ops.value_and_grad(loss, (0, *values))(*operands)
+            new = (ops.descend(operands[i], grad, LEARNING_RATE) for i, grad in zip(values, grads, strict=True))
+            return value, *new, grad_b
+
+        return run
+
+    def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+        loss, *values, grad_b = outputs
+        block = int(params["block"])
+        a = np.empty_like(x["a"], dtype=loss.dtype)
+        for (_, slots), stored in zip(_lengths(x), values, strict=True):
+            a[slots] = stored.reshape(len(slots), block, slots.shape[1], block).transpose(0, 2, 1, 3)
+        return {"loss": loss, "a": a, "grad_b": grad_b}
+
+    return Formulation(note=note, prepare=prepare, step=step, restore=restore)
 
 
 def prepare_unrolled(format: str) -> sparse.Prepare:
