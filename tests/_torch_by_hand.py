@@ -21,3 +21,23 @@ def put(*xs):
 def first(outputs):
     """The one output of a product."""
     return {"y": outputs[0]}
+
+
+def mkl(a, b):
+    """A dense product as PyTorch calls it, by MKL on a CPU."""
+    return torch.mm(a, b)
+
+
+def onednn(a, b):
+    """A dense product by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+
+
+def less_product(w, left, right, scale, product):
+    """w − scale·(left·right), in one call of MKL's."""
+    if product is mkl:
+        return torch.addmm(w, left, right, alpha=-scale)
+    return torch.sub(w, product(left, right), alpha=scale)
+
+
+PRODUCTS = {"": mkl, "_onednn": onednn}  # by the ending of a candidate's name

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from _candidates import MAPS, local_windows
-from _torch_by_hand import BOTH, LAST, RATE, candidate, put
+from _torch_by_hand import BOTH, LAST, PRODUCTS, RATE, candidate, less_product, put
 from torch.nn import functional as F  # noqa: N812
+
+THETA, TINY = 2.0, 1e-4  # forward-forward: the threshold, and what is added to a length
 
 # -- networks ---------------------------------------------------------------------------------------------------------
 
@@ -127,78 +129,108 @@ def _count(x, prefix):
     return sum(name.startswith(prefix) and name[1:].isdigit() for name in x)
 
 
-@candidate("dense_mlp", "train_step", "eager")
-def mlp_addmm(x, params):
-    """Backward written out; each update is one product that adds to the weights. Weights (out, in)."""
-    names = [f"w{i}" for i in range(_count(x, "w"))]
+def _mlp(product, rows):
+    """Backward written out; an update is one product that adds to the weights. Weights (out, in), or (in, out)."""
 
-    def run(h, target, *weights):
-        read = [h]
-        for w in weights[:-1]:
-            read.append(torch.relu_(torch.mm(read[-1], w.T)))
-        z = torch.mm(read[-1], weights[-1].T)
-        log_p = torch.log_softmax(z, 1)
-        loss = (target * log_p).sum() * (-1.0 / len(h))
-        d = (log_p.exp_() - target).mul_(1.0 / len(h))
-        updated = []
-        for i in reversed(range(len(weights))):
-            updated.append(torch.addmm(weights[i], d.T, read[i], alpha=-RATE))
-            if i:
-                d = torch.ops.aten.threshold_backward(torch.mm(d, weights[i]), read[i], 0)
-        return loss, *reversed(updated)
+    def make(x, params):
+        names = [f"w{i}" for i in range(_count(x, "w"))]
 
-    named = lambda o: {"loss": o[0], **{name: w.T for name, w in zip(names, o[1:], strict=True)}}  # noqa: E731
-    return run, [*put(x["x"], x["target"]), *_mlp_put(x, names)], named
-
-
-@candidate("dense_mlp", "train_step", "eager")
-def mlp_addmm_rows(x, params):
-    """The same with weights (in, out)."""
-    names = [f"w{i}" for i in range(_count(x, "w"))]
-
-    def run(h, target, *weights):
-        read = [h]
-        for w in weights[:-1]:
-            read.append(torch.relu_(torch.mm(read[-1], w)))
-        log_p = torch.log_softmax(torch.mm(read[-1], weights[-1]), 1)
-        loss = (target * log_p).sum() * (-1.0 / len(h))
-        d = (log_p.exp_() - target).mul_(1.0 / len(h))
-        updated = []
-        for i in reversed(range(len(weights))):
-            updated.append(torch.addmm(weights[i], read[i].T, d, alpha=-RATE))
-            if i:
-                d = torch.ops.aten.threshold_backward(torch.mm(d, weights[i].T), read[i], 0)
-        return loss, *reversed(updated)
-
-    named = lambda o: {"loss": o[0], **dict(zip(names, o[1:], strict=True))}  # noqa: E731
-    return run, put(x["x"], x["target"], *(x[name] for name in names)), named
-
-
-@candidate("local_update", "train_step", "eager")
-def local_addmm(x, params):
-    if params["network"] != "mlp":
-        raise NotImplementedError("the MLP only")
-    count = _count(x, "q")
-    names = [f"{p}{i}" for p in "wq" for i in range(count)]
-
-    def run(h, target, *parameters):
-        losses, updated_w, updated_q = [], [], []
-        for w, q in zip(parameters[:count], parameters[count:], strict=True):
-            y = torch.relu_(torch.mm(h, w.T))
-            log_p = torch.log_softmax(torch.mm(y, q.T), 1)
-            losses.append((target * log_p).sum() * (-1.0 / len(h)))
+        def run(h, target, *weights):
+            read = [h]
+            for w in weights[:-1]:
+                read.append(torch.relu_(product(read[-1], w if rows else w.T)))
+            log_p = torch.log_softmax(product(read[-1], weights[-1] if rows else weights[-1].T), 1)
+            loss = (target * log_p).sum() * (-1.0 / len(h))
             d = (log_p.exp_() - target).mul_(1.0 / len(h))
-            updated_q.append(torch.addmm(q, d.T, y, alpha=-RATE))
-            d = torch.ops.aten.threshold_backward(torch.mm(d, q), y, 0)
-            updated_w.append(torch.addmm(w, d.T, h, alpha=-RATE))
-            h = y
-        return *losses, *updated_w, *updated_q
+            updated = []
+            for i in reversed(range(len(weights))):
+                w = weights[i]
+                updated.append(less_product(w, *((read[i].T, d) if rows else (d.T, read[i])), RATE, product))
+                if i:
+                    d = torch.ops.aten.threshold_backward(product(d, w.T if rows else w), read[i], 0)
+            return loss, *reversed(updated)
 
-    def named(o):
-        losses = {f"loss{i}": v for i, v in enumerate(o[:count])}
-        return losses | {name: w.T for name, w in zip(names, o[count:], strict=True)}
+        weights = put(*(x[name] if rows else x[name].T for name in names))
+        named = lambda o: {"loss": o[0], **{n: w if rows else w.T for n, w in zip(names, o[1:], strict=True)}}  # noqa: E731
+        return run, [*put(x["x"], x["target"]), *weights], named
 
-    return run, [*put(x["x"], x["target"]), *_mlp_put(x, names)], named
+    return make
+
+
+def _local_mlp(product):
+    """Layer by layer, each backward written out. Weights (out, in)."""
+
+    def make(x, params):
+        if params["network"] != "mlp":
+            raise NotImplementedError("the MLP only")
+        count = _count(x, "q")
+        names = [f"{p}{i}" for p in "wq" for i in range(count)]
+
+        def run(h, target, *parameters):
+            losses, updated_w, updated_q = [], [], []
+            for w, q in zip(parameters[:count], parameters[count:], strict=True):
+                y = torch.relu_(product(h, w.T))
+                log_p = torch.log_softmax(product(y, q.T), 1)
+                losses.append((target * log_p).sum() * (-1.0 / len(h)))
+                d = (log_p.exp_() - target).mul_(1.0 / len(h))
+                updated_q.append(less_product(q, d.T, y, RATE, product))
+                d = torch.ops.aten.threshold_backward(product(d, q), y, 0)
+                updated_w.append(less_product(w, d.T, h, RATE, product))
+                h = y
+            return *losses, *updated_w, *updated_q
+
+        def named(o):
+            losses = {f"loss{i}": v for i, v in enumerate(o[:count])}
+            return losses | {name: w.T for name, w in zip(names, o[count:], strict=True)}
+
+        return run, [*put(x["x"], x["target"]), *_mlp_put(x, names)], named
+
+    return make
+
+
+def _forward_forward(product, rows):
+    """Gradients written out. Weights (in, out), or (out, in)."""
+
+    def make(x, params):
+        count = params["layers"]
+        both = np.concatenate([x["positive"], x["negative"]])
+        sign = np.repeat([1.0, -1.0], len(x["positive"])).astype(both.dtype)
+
+        def run(h, sign, *weights):
+            losses, updated = [], []
+            for w in weights:
+                y = torch.relu_(product(h, w if rows else w.T))
+                goodness = (y * y).sum(1)
+                short = sign * (THETA - goodness)
+                losses.append(F.softplus(short).mean())
+                factor = sign * torch.sigmoid(short) * (2 * RATE / len(sign))
+                d = y * factor.unsqueeze(1)
+                updated.append(less_product(w, *((h.T, d) if rows else (d.T, h)), -1, product))
+                h = y / (goodness.sqrt_().unsqueeze(1) + TINY)
+            return *losses, *updated
+
+        def named(o):
+            losses = {f"loss{i}": v for i, v in enumerate(o[:count])}
+            return losses | {f"w{i}": w if rows else w.T for i, w in enumerate(o[count:])}
+
+        weights = put(*(x[f"w{i}"] if rows else x[f"w{i}"].T for i in range(count)))
+        return run, [*put(both, sign), *weights], named
+
+    return make
+
+
+for _ending, _by in PRODUCTS.items():
+    candidate.add("dense_mlp", "train_step", f"mlp_addmm{_ending}", _mlp(_by, False), *BOTH)
+    candidate.add("dense_mlp", "train_step", f"mlp_addmm_rows{_ending}", _mlp(_by, True), *BOTH)
+    candidate.add("local_update", "train_step", f"local_addmm{_ending}", _local_mlp(_by), *BOTH)
+    for _rows in (False, True):
+        candidate.add(
+            "forward_forward",
+            "train_step",
+            f"forward_forward{'_rows' * _rows}{_ending}",
+            _forward_forward(_by, _rows),
+            *BOTH,
+        )
 
 
 def _local_cnn(way):

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import torch
-from _torch_by_hand import BOTH, RATE, candidate, first, put
+from _torch_by_hand import BOTH, PRODUCTS, RATE, candidate, first, less_product, onednn, put
 from torch.nn import functional as F  # noqa: N812
 
 
@@ -56,22 +56,19 @@ def linear_packed(x, params):
 @candidate("dense_matmul", "forward", "eager")
 def linear_onednn(x, params):
     """oneDNN's, of weights as they are."""
-    run = torch.ops.mkldnn._linear_pointwise
-    return lambda a, b: (run(b, a, None, "none", [], ""),), put(x["a"], x["b"].T), lambda o: {"y": o[0].T}
+    return lambda a, b: (onednn(b, a.T),), put(x["a"], x["b"].T), lambda o: {"y": o[0].T}
 
 
 @candidate("dense_matmul", "forward", "eager")
 def product_onednn(x, params):
     """oneDNN's, B its weights."""
-    run = torch.ops.mkldnn._linear_pointwise
-    return lambda a, b: (run(a, b.T, None, "none", [], ""),), put(x["a"], x["b"]), first
+    return lambda a, b: (onednn(a, b),), put(x["a"], x["b"]), first
 
 
 @candidate("dense_matmul", "forward", "eager")
 def product_onednn_b_transposed(x, params):
     """oneDNN's, B its weights, as it stores them."""
-    run = torch.ops.mkldnn._linear_pointwise
-    return lambda a, b: (run(a, b, None, "none", [], ""),), put(x["a"], x["b"].T), first
+    return lambda a, b: (onednn(a, b.T),), put(x["a"], x["b"].T), first
 
 
 @candidate("dense_matmul", "forward", "eager")
@@ -88,31 +85,41 @@ def multiply_and_sum(x, params):
     return lambda a, b: ((a * b).sum(1),), put(x["a"], x["b"].T), lambda o: {"y": o[0][:, None]}
 
 
-@candidate("dense_matmul", "train_step", *BOTH)
-def product_step(x, params):
-    n, both = params["n"], params["grads"] == "both"
+def _product_step(product):
+    def make(x, params):
+        n, both = params["n"], params["grads"] == "both"
 
-    def run(a, b, target):
-        error = torch.mm(a, b) - target
-        dy = error / n
-        out = (error * error).sum() * (0.5 / n), a - RATE * torch.mm(dy, b.T)
-        return (*out, torch.mm(a.T, dy)) if both else out
+        def run(a, b, target):
+            error = product(a, b) - target
+            dy = error / n
+            out = (error * error).sum() * (0.5 / n), a - RATE * product(dy, b.T)
+            return (*out, product(a.T, dy)) if both else out
 
-    return run, put(x["a"], x["b"], x["target"]), lambda o: dict(zip(("loss", "a", "grad_b"), o, strict=False))
+        return run, put(x["a"], x["b"], x["target"]), lambda o: dict(zip(("loss", "a", "grad_b"), o, strict=False))
+
+    return make
 
 
-@candidate("dense_matmul", "train_step", "eager")
-def product_step_addmm(x, params):
-    """Products that subtract as they go: the target from Y, the gradient from A."""
-    n, both = params["n"], params["grads"] == "both"
+def _product_step_in_place(product):
+    """What can be is added within a product or in place."""
 
-    def run(a, b, target):
-        error = torch.addmm(target, a, b, beta=-1)
-        flat = error.view(-1)
-        out = torch.dot(flat, flat) * (0.5 / n), torch.addmm(a, error, b.T, alpha=-RATE / n)
-        return (*out, torch.mm(a.T, error).div_(n)) if both else out
+    def make(x, params):
+        n, both = params["n"], params["grads"] == "both"
 
-    return run, put(x["a"], x["b"], x["target"]), lambda o: dict(zip(("loss", "a", "grad_b"), o, strict=False))
+        def run(a, b, target):
+            error = less_product(target, a, b, 1, product)  # T − Y
+            flat = error.view(-1)
+            out = torch.dot(flat, flat) * (0.5 / n), less_product(a, error, b.T, -RATE / n, product)
+            return (*out, product(a.T, error).div_(-n)) if both else out
+
+        return run, put(x["a"], x["b"], x["target"]), lambda o: dict(zip(("loss", "a", "grad_b"), o, strict=False))
+
+    return make
+
+
+for _ending, _by in PRODUCTS.items():
+    candidate.add("dense_matmul", "train_step", f"product_step{_ending}", _product_step(_by), *BOTH)
+    candidate.add("dense_matmul", "train_step", f"product_step_addmm{_ending}", _product_step_in_place(_by), "eager")
 
 
 # -- sparse products --------------------------------------------------------------------------------------------------

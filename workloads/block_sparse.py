@@ -158,12 +158,6 @@ WORKLOAD = Workload(
                 products.prepare_equal_rows,
                 products.equal_rows_product,
             ),
-            "row_product": sparse.forward_step(
-                f"up to {products.MOST_ROWS} block rows: a product for each, neither padded nor summed",
-                products.prepare_rows,
-                products.row_product,
-                products.few_rows,
-            ),
             "masked_dense": sparse.over_zeros(
                 sparse.forward_step(
                     "A stored with its zeros, the dense product",

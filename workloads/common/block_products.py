@@ -5,7 +5,6 @@ Everywhere `a` is (blocks, b, b) with a pattern in units of blocks, m rows, k co
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -79,29 +78,6 @@ def prepare_bmm(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
 def forward_bmm(ops: Ops, params: Params, *operands: Array) -> Array:
     """Y from the operands of `prepare_bmm`."""
     return _bmm(ops, int(params["m"]) // int(params["block"]), *operands)
-
-
-MOST_ROWS = 64  # block rows that `row_product` writes out one by one
-
-
-def few_rows(params: Params) -> bool:
-    """Whether a program may have a product for each block row."""
-    return int(params["m"]) <= MOST_ROWS * int(params["block"])
-
-
-def prepare_rows(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    """The block column of each block, B, and each block row as one (b, its length) matrix."""
-    block, starts = int(params["block"]), x["a_indptr"]
-    rows = (x["a"][a:b].transpose(1, 0, 2).reshape(block, (b - a) * block) for a, b in itertools.pairwise(starts))
-    return [ops.asarray(np.ascontiguousarray(v)) for v in (x["a_indices"], x["b"], *rows)]
-
-
-def row_product(ops: Ops, params: Params, columns: Array, b: Array, *rows: Array) -> Array:
-    """Y from block rows: a product for each of them, neither padded nor summed."""
-    picked = _picked(ops, 1, int(params["block"]), columns, b)[0]
-    ends = itertools.accumulate(row.shape[1] for row in rows)
-    parts = [ops.matmul(row, picked[end - row.shape[1] : end]) for row, end in zip(rows, ends, strict=True)]
-    return ops.concat(parts, 0)
 
 
 def ell_values(x: Inputs, params: Params) -> HostArray:
