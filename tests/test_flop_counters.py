@@ -134,7 +134,7 @@ _EVERY_AS_DENSE = lambda params, x: _dense(params)  # noqa: E731
 # 3. Padding is multiplied, and counted.  4. Recomputation is done, and counted.
 TORCH_DIFFERS = {
     ("stream", "forward", "flat"): lambda params, x: 2 * x["x"].size * (params["kernel"] == "dot"),  # 2: triad
-    ("stream", "forward", "rows"): _NOTHING,  # 2
+    **{("stream", "forward", f): _NOTHING for f in ("vector", "rows")},  # 2
     **{("unstructured_sparse", "forward", f): _SPARSE_AS_DENSE for f in ("csr", "coo", "bsr")},  # 1, and 2 at n=1
     **{("unstructured_sparse", "forward", f): _EVERY_AS_DENSE for f in ("csc", "masked_dense")},  # 1
     **{("unstructured_sparse", "forward", f): _NOTHING for f in ("bag", "csr_vector")},  # 2

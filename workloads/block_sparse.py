@@ -6,28 +6,28 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, m=5120 k=5120 n=64 density=0.25 block=32
                                torch         jax  tensorflow
-    bsr                          2.1           -           -
-    csr                          1.8         1.9         1.8
-    bag                         best           -           -
-    gather_bmm                   1.3         1.9         1.1
-    ell_bmm                      1.6         2.3         1.0
-    equal_rows_bmm               new         new         new
-    masked_dense                 2.4        best        best
+    bsr                          2.5           -           -
+    csr                          1.8         2.8         1.6
+    bag                          1.1           -           -
+    gather_bmm                   1.6         2.6         1.5
+    ell_bmm                      2.0         3.4         1.5
+    equal_rows_bmm               1.0        best        best
+    masked_dense                best         1.5         1.3
 
 train_step, m=2560 k=2560 n=64 density=0.25 block=32
                                torch         jax  tensorflow
     bsr                            -           -           -
-    bsr_bmm                      1.6           -           -
-    csr_dense_sample             2.2         1.2         3.1
-    bag_dense_sample             1.5           -           -
-    csr_bmm                      1.7         1.4         3.0
-    bag_bmm                      1.3           -           -
+    bsr_bmm                      1.8           -           -
+    csr_dense_sample             2.0         2.1         3.4
+    bag_dense_sample             1.1           -           -
+    csr_bmm                      1.9         2.2         2.8
+    bag_bmm                      1.2           -           -
     autodiff_bsr                   -           -           -
-    autodiff_bmm                 1.2        best        best
-    autodiff_equal_rows          new         new         new
-    gather_bmm                  best         1.3         1.1
-    ell_bmm                      2.6         4.4         1.8
-    masked_dense                 2.0         1.3         1.5
+    autodiff_bmm                best         2.2        best
+    autodiff_equal_rows          1.1        best         1.1
+    gather_bmm                   1.2         1.9         1.2
+    ell_bmm                      2.8         6.9         2.1
+    masked_dense                 1.7         2.2         1.6
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

@@ -10,12 +10,12 @@ forward, batch=64 height=15 in_capsules=32 out_capsules=32 kernel=3 stride=2 pad
                                torch         jax  tensorflow
     folded_layout                1.0        best        best
     folded_packed               best           -           -
-    folded_layout_nchw           1.2         1.4         1.4
-    folded_conv                  1.4         1.4         1.2
-    im2col                       2.9         2.3         2.5
-    loop                         3.3         2.0         2.8
-    einsum                       3.1         3.7         2.1
-    patches                      221          54          33
+    folded_layout_nchw           1.2         1.3         1.4
+    folded_conv                  1.3         1.3         1.2
+    im2col                       2.2         2.2         2.6
+    loop                         2.5         1.8         2.7
+    einsum                       3.2         3.6         2.1
+    patches                      226          48          48
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

@@ -9,18 +9,18 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, batch=128 in_capsules=1152 out_capsules=10 in_dim=8 out_dim=16 rounds=3
                                torch         jax  tensorflow
-    textbook                     2.7         6.6         3.4
-    matmul                       2.8         5.5         2.1
-    folded                       1.4         1.0         1.4
+    textbook                     2.8         6.9         3.6
+    matmul                       3.2         6.1         2.4
+    folded                       1.6         1.1         1.4
     folded_halves                1.3        best         1.5
-    folded_blocks               best         1.2        best
-    folded_small_blocks          1.0         1.1         1.4
+    folded_blocks               best         1.0         1.1
+    folded_small_blocks          1.2         1.3        best
 
 train_step, batch=128 in_capsules=1152 out_capsules=10 in_dim=8 out_dim=16 rounds=3
                                torch         jax  tensorflow
-    textbook                     1.6         4.6         4.0
-    matmul                       1.5         1.4         1.7
-    folded                       1.2        best         1.2
+    textbook                     2.4         4.7         3.5
+    matmul                       1.8         1.5         1.5
+    folded                       1.4        best         1.1
     folded_by_hand              best         1.1        best
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.

@@ -7,18 +7,18 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, network=vgg8b batch=128 side=32 channels=3 width=1.0
                                torch         jax  tensorflow
-    nhwc                         1.0        best        best
-    nchw                        best         1.0         1.3
+    nhwc                         1.1        best        best
+    nchw                        best         1.1         1.2
 
 forward, network=vgg8b batch=32 side=32 channels=3 width=0.5
                                torch         jax  tensorflow
-    nhwc                        best         1.1        best
-    nchw                         1.3        best         1.1
+    nhwc                         1.0         1.0        best
+    nchw                        best        best         1.1
 
 train_step, network=vgg8b batch=32 side=32 channels=3 width=0.5
                                torch         jax  tensorflow
     nhwc                        best        best        best
-    nchw                         1.1         1.3         1.2
+    nchw                         1.1         1.2         1.2
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

@@ -8,10 +8,10 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, batch=256 height=15 in_channels=128 out_channels=128 kernel=3 stride=2 padding=0
                                torch         jax  tensorflow
-    nhwc                        best        best        best
-    nchw                         1.2         1.3         1.3
-    nhwc_packed                  1.0           -           -
-    im2col                       2.3         1.8         1.5
+    nhwc                         1.0        best        best
+    nchw                         1.2         1.4         1.3
+    nhwc_packed                 best           -           -
+    im2col                       1.4         1.8         1.7
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

@@ -9,39 +9,39 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, m=160 k=9216 n=128 grads=weights
                                torch         jax  tensorflow
-    nn                           1.0        best        best
-    nt                          best         1.1         1.1
-    tn                           1.0         1.2         1.1
-    transposed                   new         new         new
+    nn                           1.0         1.0         1.0
+    nt                           1.1         1.1         1.2
+    tn                           1.9         1.2         1.1
+    transposed                  best        best        best
 
 forward, m=4096 k=4096 n=4096
                                torch         jax  tensorflow
-    nn                           1.3        best        best
-    nt                          best         1.1         1.0
-    tn                           1.0         1.0         1.0
-    transposed                   new         new         new
+    nn                           1.1         1.0        best
+    nt                          best        best         1.0
+    tn                           1.1         1.1         1.0
+    transposed                   1.1         1.1         1.0
 
 forward, m=5120 k=5120 n=64
                                torch         jax  tensorflow
-    nn                          best        best        best
-    nt                           1.0         1.0         1.0
-    tn                           1.2         2.6         1.4
-    transposed                   new         new         new
+    nn                          best         1.0        best
+    nt                           1.0        best         1.0
+    tn                           3.7         2.8         1.4
+    transposed                   1.5         1.3         1.0
 
 forward, m=7680 k=2560 n=1
                                torch         jax  tensorflow
-    nn                           2.3         1.1         1.1
-    nt                           2.4         1.3        best
-    tn                           1.8         7.0         1.2
-    row                          2.3        best         1.0
+    nn                           1.4         1.2         1.1
+    nt                           1.3        best         1.2
+    tn                            12         6.6         1.4
+    row                          1.2         1.4        best
     vector                      best         1.4         1.1
 
 forward, m=7680 k=2560 n=128
                                torch         jax  tensorflow
-    nn                           1.0        best        best
+    nn                           1.0        best         1.0
     nt                          best         1.0         1.1
-    tn                           1.0         1.5         1.1
-    transposed                   new         new         new
+    tn                           2.4         1.5         1.1
+    transposed                   1.2         1.1        best
 
 train_step, m=160 k=9216 n=128 grads=weights
                                torch         jax  tensorflow
@@ -50,33 +50,33 @@ train_step, m=160 k=9216 n=128 grads=weights
 
 train_step, m=1920 k=1280 n=128
                                torch         jax  tensorflow
-    by_hand                     best        best         1.0
-    autodiff                     1.1         1.0        best
+    by_hand                      1.1         1.0         1.0
+    autodiff                    best        best        best
 
 train_step, m=2560 k=2560 n=64
                                torch         jax  tensorflow
-    by_hand                     best        best        best
-    autodiff                     1.0         1.1         1.2
+    by_hand                      1.0         1.0        best
+    autodiff                    best        best         1.1
 
 train_step, m=5120 k=1280 n=64
                                torch         jax  tensorflow
-    by_hand                     best        best        best
-    autodiff                     1.1         1.3         1.0
+    by_hand                      1.0         1.0        best
+    autodiff                    best        best         1.7
 
 train_step, m=5120 k=5120 n=64
                                torch         jax  tensorflow
-    by_hand                     best        best         1.0
-    autodiff                     1.1         1.6        best
+    by_hand                      1.0        best         3.7
+    autodiff                    best         1.0        best
 
 train_step, m=7680 k=256 n=128
                                torch         jax  tensorflow
-    by_hand                     best        best         1.0
-    autodiff                     1.0         1.0        best
+    by_hand                     best         1.1        best
+    autodiff                     1.0        best         1.0
 
 train_step, m=7680 k=2560 n=128
                                torch         jax  tensorflow
-    by_hand                     best        best        best
-    autodiff                     1.0         1.0         1.0
+    by_hand                     best        best         1.0
+    autodiff                     1.0         1.0        best
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

@@ -7,7 +7,7 @@ What a formulation takes over the best of its framework, each in its best execut
 
 train_step, batch=128 features=784 hidden=1024 layers=3
                                torch         jax  tensorflow
-    autodiff                     1.1        best        best
+    autodiff                     1.0        best        best
     by_hand                     best         1.0         1.0
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.

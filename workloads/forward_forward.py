@@ -13,8 +13,8 @@ What a formulation takes over the best of its framework, each in its best execut
 
 train_step, batch=128 features=784 hidden=1024 layers=3
                                torch         jax  tensorflow
-    autodiff                    best        best         1.0
-    by_hand                      1.0         1.1        best
+    autodiff                     1.1        best         1.0
+    by_hand                     best         1.0        best
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

@@ -14,17 +14,17 @@ What a formulation takes over the best of its framework, each in its best execut
 
 train_step, network=mlp batch=128 side=28 channels=1 width=1.0
                                torch         jax  tensorflow
-    autodiff                     1.0         1.0         1.0
-    joint                        1.1        best         1.1
-    by_hand                     best         1.0        best
+    autodiff                    best         1.0         1.0
+    joint                        1.2        best        best
+    by_hand                      1.0         1.0         1.0
 
 train_step, network=vgg8b batch=32 side=32 channels=3 width=0.5
                                torch         jax  tensorflow
-    autodiff                     1.0        best         1.2
-    autodiff_nchw                1.2         1.2         1.4
-    joint                       best         1.0        best
-    joint_nchw                   1.1         1.2         1.2
-    by_hand                      2.4         1.8         1.2
+    autodiff                    best        best        best
+    autodiff_nchw                1.2         1.2         1.1
+    joint                        1.0         1.0         1.2
+    joint_nchw                   1.2         1.3         1.1
+    by_hand                      2.0         2.0         1.2
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

@@ -116,6 +116,13 @@ WORKLOAD = Workload(
     formulations={
         "forward": {
             "flat": _formulation("triad over vectors; dot as a matrix-vector product", True),
+            "vector": Formulation(
+                note="dot as a product with a vector, for frameworks that have a kernel of its own for it",
+                prepare=_prepare(False),
+                step=lambda ops, params: lambda x, y: (ops.matmul(x, y),),
+                restore=_restore,
+                applies=lambda params: params["kernel"] == "dot",
+            ),
             "rows": _formulation("triad over rows; dot as a product and a sum, for compilers that fuse the two", False),
         },
     },

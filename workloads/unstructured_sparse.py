@@ -6,42 +6,42 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, m=7680 k=2560 n=1 density=0.1
                                torch         jax  tensorflow
-    csr                          1.0         8.9        best
-    csr_vector                  best         9.1           -
-    csc                          189           -           -
-    coo                          141         4.3         5.9
+    csr                          1.0         9.2        best
+    csr_vector                  best         9.2           -
+    csc                          178           -           -
+    coo                          152         4.6         5.9
     bag                          3.1           -           -
     bsr                           20           -           -
-    ell                          3.9         1.5         2.0
-    gather_segment               7.3         3.8         5.0
-    masked_dense                  13        best         1.7
+    ell                          3.9         1.5         1.7
+    gather_segment               6.8         3.9         5.2
+    masked_dense                 5.6        best         1.8
 
 forward, m=7680 k=2560 n=128 density=0.1
                                torch         jax  tensorflow
-    csr                          3.2        best        best
-    csc                           22           -           -
-    coo                           16          29          50
+    csr                          2.9        best        best
+    csc                           19           -           -
+    coo                           16          28          49
     bag                         best           -           -
     bsr                           16           -           -
-    ell                           42          97          38
-    gather_segment                52          36          25
-    masked_dense                 8.2         1.4         2.9
+    ell                           42          99          40
+    gather_segment                51          37          25
+    masked_dense                 3.7         1.4         2.8
 
 train_step, m=1920 k=1280 n=128 density=0.1
                                torch         jax  tensorflow
-    csr                          2.5          10           -
-    csr_gather                    17          18         4.0
-    csr_dense_sample             4.5        best        best
-    csr_transposing              6.4           -         1.0
-    coo                            -          19           -
-    bag                          1.4           -           -
+    csr                          2.4          11           -
+    csr_gather                    16          20         4.2
+    csr_dense_sample             3.4        best         1.1
+    csr_transposing              5.7           -         1.0
+    coo                            -          22           -
+    bag                          1.2           -           -
     bag_gather                  best           -           -
-    bag_dense_sample             3.0           -           -
-    autodiff_csr                  12          12         4.3
-    autodiff_coo                  12          22          14
-    autodiff_bag                 6.2           -           -
-    gather_segment                29          31         6.8
-    masked_dense                 7.4         1.5         1.0
+    bag_dense_sample             1.8           -           -
+    autodiff_csr                  11          21         4.5
+    autodiff_coo                  12          20          15
+    autodiff_bag                 6.8           -           -
+    gather_segment                36          30         6.6
+    masked_dense                 4.2         1.6        best
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
