@@ -98,7 +98,7 @@ def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Ba
         workload = workloads[name]
         for point in ask.points.get(name) or _points(workload, ask):
             only = ask.formulations if workload.role == "idea" else ()
-            for one in _expand(workload, point, ask, runners, backends, workloads, only, own=True):
+            for one in _expand(workload, point, ask, runners, backends, workloads, only):
                 _add(planned, one)
     if ask.preset == "smoke":
         planned = _once(planned.values())
@@ -169,11 +169,9 @@ def _expand(
     backends: Mapping[str, Backend],
     workloads: Mapping[str, Workload],
     only: Sequence[str],
-    own: bool = False,
 ) -> Iterable[Planned]:
     """The cases of one point and of its twins.
 
-    A ceiling, measured at a point of its own, takes each backend's first execution: the best of all backends counts.
     Secondary twins are for the headline points, and there they take what came close for the principal one.
     """
     try:
@@ -188,8 +186,7 @@ def _expand(
         if (dtype, point.mode) not in workload.tolerances:
             raise nearest("dtype", dtype, sorted({d for d, _ in workload.tolerances}))
         for runner in runners:
-            executions = _executions(backends[runner], device)
-            for execution in executions[:1] if own and workload.role == "ceiling" else executions:
+            for execution in _executions(backends[runner], device):
                 if ask.executions and execution not in ask.executions:
                     continue
                 yield Planned(

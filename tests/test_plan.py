@@ -77,6 +77,13 @@ def test_a_plan_holds_ideas_their_twins_and_the_ceilings():
     assert found == {("idea", 1, True), ("idea", 2, False), ("dense", 7, True), ("ceiling", 9, True)}
 
 
+def test_a_ceiling_is_measured_in_every_execution():
+    """One that is only eager is no ceiling: a compiled product with a vector read faster than PyTorch's own."""
+    backend = replace(NUMPY["numpy"], executions=("eager", "compiled"))
+    found = plan.cases(Ask(backends=("numpy",)), ALL, {"numpy": backend})
+    assert {p.case.execution for p in found if p.case.workload == "ceiling"} == {"eager", "compiled"}
+
+
 def test_a_twin_of_several_points_is_planned_once():
     dense = [p for p in _plan() if p.case.workload == "dense"]
     assert len(dense) == 1

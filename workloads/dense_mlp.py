@@ -93,24 +93,47 @@ def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
     return run
 
 
-def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-    batch = int(params["batch"])
+def _by_hand(transposed: bool) -> Formulation:
+    """Backward written out, with weights (fan in, fan out) or, `transposed`, (fan out, fan in)."""
 
-    def run(x: Array, target: Array, *weights: Array) -> tuple[Array, ...]:
-        read = [x]  # what each layer reads; behind a relu, where it is positive the gradient passes
-        for w in weights[:-1]:
-            read.append(ops.relu(ops.matmul(read[-1], w)))
-        log_probability = ops.log_softmax(ops.matmul(read[-1], weights[-1]), 1)
-        loss = ops.sum(target * log_probability) * (-1.0 / batch)
-        d = (ops.exp(log_probability) - target) * (1.0 / batch)
-        updated: list[Array] = []
-        for i in reversed(range(len(weights))):
-            updated.insert(0, ops.descend_along(weights[i], ops.permute_dims(read[i], (1, 0)), d, LEARNING_RATE))
-            if i:
-                d = ops.relu_grad(ops.matmul(d, ops.permute_dims(weights[i], (1, 0))), read[i])
-        return loss, *updated
+    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+        if not transposed:
+            return _prepare_train(ops, x, params)
+        layers = _layers(params)
+        names = networks.named("w", len(layers))
+        weights = (networks.put_transposed(ops, i, x[name], "nhwc") for i, name in zip(layers, names, strict=True))
+        return [ops.asarray(x["x"]), ops.asarray(x["target"]), *weights]
 
-    return run
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        batch = int(params["batch"])
+
+        def turned(x: Array) -> Array:
+            return ops.permute_dims(x, (1, 0))
+
+        def run(x: Array, target: Array, *weights: Array) -> tuple[Array, ...]:
+            read = [x]  # what each layer reads; behind a relu, where it is positive the gradient passes
+            for w in weights[:-1]:
+                read.append(ops.relu(ops.matmul(read[-1], turned(w) if transposed else w)))
+            last = weights[-1]
+            log_probability = ops.log_softmax(ops.matmul(read[-1], turned(last) if transposed else last), 1)
+            loss = ops.sum(target * log_probability) * (-1.0 / batch)
+            d = (ops.exp(log_probability) - target) * (1.0 / batch)
+            updated: list[Array] = []
+            for i in reversed(range(len(weights))):
+                w, h = weights[i], read[i]
+                left, right = (turned(d), h) if transposed else (turned(h), d)
+                updated.insert(0, ops.descend_along(w, left, right, LEARNING_RATE))
+                if i:
+                    d = ops.relu_grad(ops.matmul(d, w if transposed else turned(w)), h)
+            return loss, *updated
+
+        return run
+
+    def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+        return _restore_train([outputs[0], *(w.T if transposed else w for w in outputs[1:])], x, params)
+
+    stored = ", weights stored (fan out, fan in)" * transposed
+    return Formulation(note="the backward products written out" + stored, prepare=prepare, step=step, restore=restore)
 
 
 def _point(mode: Mode, batch: int, features: int, hidden: int, layers: int) -> Point:
@@ -152,12 +175,8 @@ WORKLOAD = Workload(
                 step=_by_autodiff,
                 restore=_restore_train,
             ),
-            "by_hand": Formulation(
-                note="the backward products written out",
-                prepare=_prepare_train,
-                step=_by_hand,
-                restore=_restore_train,
-            ),
+            "by_hand": _by_hand(transposed=False),
+            "by_hand_transposed": _by_hand(transposed=True),
         },
     },
     work=work,

@@ -305,6 +305,47 @@ def _by_hand(ops: Ops, params: Params, layout: Layout) -> Callable[..., tuple[Ar
     return run
 
 
+def _by_hand_transposed() -> Formulation:
+    """An MLP's local gradients written out, weights (fan out, fan in) as the classifiers always are."""
+
+    def put(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+        images, target, *parameters = _put_step(ops, x, params, "nhwc")
+        layers = _hidden(params)
+        names = networks.named("w", len(layers))
+        weights = (networks.put_transposed(ops, i, x[name], "nhwc") for i, name in zip(layers, names, strict=True))
+        return [images, target, *weights, *parameters[len(layers) :]]
+
+    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+        batch, count = int(params["batch"]), len(_hidden(params))
+
+        def turned(x: Array) -> Array:
+            return ops.permute_dims(x, (1, 0))
+
+        def run(x: Array, target: Array, *parameters: Array) -> tuple[Array, ...]:
+            losses, updated_w, updated_q = [], [], []
+            for w, q in zip(parameters[:count], parameters[count:], strict=True):
+                h = ops.relu(ops.matmul(x, turned(w)))
+                log_probability = ops.log_softmax(ops.matmul(h, turned(q)), 1)
+                losses.append(ops.sum(target * log_probability) * (-1.0 / batch))
+                dz = (ops.exp(log_probability) - target) * (1.0 / batch)
+                d = ops.relu_grad(ops.matmul(dz, q), h)
+                updated_w.append(ops.descend_along(w, turned(d), x, LEARNING_RATE))
+                updated_q.append(ops.descend_along(q, turned(dz), h, LEARNING_RATE))
+                x = h
+            return *losses, *updated_w, *updated_q
+
+        return run
+
+    plain = _train("an MLP's local gradients written out, weights stored (fan out, fan in)", "nhwc", _by_hand)
+
+    def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+        count = len(_hidden(params))
+        weights = [w.T for w in outputs[count : 2 * count]]
+        return plain.restore([*outputs[:count], *weights, *outputs[2 * count :]], x, params)
+
+    return replace(plain, prepare=put, step=step, restore=restore, applies=lambda params: params["network"] in MLPS)
+
+
 def _point(mode: Mode, network: str, batch: int, width: float = 1, side: int = 32, headline: bool = True) -> Point:
     channels = 1 if network in MLPS else 3
     params: Params = {"network": network, "batch": batch, "side": side, "channels": channels, "width": width}
@@ -370,6 +411,7 @@ WORKLOAD = Workload(
                 "nhwc",
                 _by_hand,
             ),
+            "by_hand_transposed": _by_hand_transposed(),
         },
     },
     work=work,
