@@ -7,12 +7,12 @@ What a formulation takes over the best of its framework, each in its best execut
 forward, m=5120 k=5120 n=64 density=0.25 block=32
                                torch         jax  tensorflow
     bsr                          2.5           -           -
-    csr                          1.8         2.8         1.6
+    csr                          1.9         2.8         1.8
     bag                          1.1           -           -
-    gather_bmm                   1.6         2.6         1.5
-    ell_bmm                      2.0         3.4         1.5
-    equal_rows_bmm               1.0        best        best
-    masked_dense                best         1.5         1.3
+    gather_bmm                   1.6         2.6         1.6
+    ell_bmm                      2.1         3.4         1.6
+    equal_rows_bmm              best        best        best
+    masked_dense                 1.0         1.5         1.4
 
 train_step, m=2560 k=2560 n=64 density=0.25 block=32
                                torch         jax  tensorflow

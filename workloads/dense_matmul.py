@@ -2,8 +2,9 @@
 
 A train step is Y = A·B, loss ½·‖Y − T‖²/N, gradients of A (and of B when `grads` is "both"), A −= lr·∂A.
 
-Large products reach the machine's rate in at least one framework (results/perf-cpu/ceiling.txt). Those of 128 columns
-reach 0.7 to 0.8 of it in all three: a value of A is read and packed for 128 products only.
+Products reach the machine's rate in at least one framework, of 128 columns too (results/perf-cpu/ceiling.txt). One of
+160 rows does not: 0.84; at the machine's bandwidth reading A alone is a tenth of its time. JAX has 0.6 to 0.98: its
+products are Eigen's or YNNPACK's, those of the two others oneDNN's (in PyTorch where MKL would not use AVX-512).
 
 What a formulation takes over the best of its framework, each in its best execution (results/standard-cpu):
 
@@ -18,23 +19,23 @@ forward, m=4096 k=4096 n=4096
                                torch         jax  tensorflow
     nn                           1.1         1.0        best
     nt                          best        best         1.0
-    tn                           1.1         1.1         1.0
-    transposed                   1.1         1.1         1.0
+    tn                           1.1         1.0         1.0
+    transposed                   1.1         1.0         1.0
 
 forward, m=5120 k=5120 n=64
                                torch         jax  tensorflow
     nn                          best         1.0        best
     nt                           1.0        best         1.0
-    tn                           3.7         2.8         1.4
+    tn                           3.6         2.8         1.4
     transposed                   1.5         1.3         1.0
 
 forward, m=7680 k=2560 n=1
                                torch         jax  tensorflow
-    nn                           1.4         1.2         1.1
-    nt                           1.3        best         1.2
-    tn                            12         6.6         1.4
-    row                          1.2         1.4        best
-    vector                      best         1.4         1.1
+    nn                           1.4         1.0         1.3
+    nt                           1.3        best         1.4
+    tn                            12         4.8         1.7
+    row                          1.2         1.0        best
+    vector                      best         1.0         1.3
 
 forward, m=7680 k=2560 n=128
                                torch         jax  tensorflow

@@ -9,6 +9,7 @@ train_step, batch=128 features=784 hidden=1024 layers=3
                                torch         jax  tensorflow
     autodiff                     1.0        best        best
     by_hand                     best         1.0         1.0
+    by_hand_transposed           new         new         new
 
 Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """

@@ -14,9 +14,10 @@ What a formulation takes over the best of its framework, each in its best execut
 
 train_step, network=mlp batch=128 side=28 channels=1 width=1.0
                                torch         jax  tensorflow
-    autodiff                    best         1.0         1.0
-    joint                        1.2        best        best
-    by_hand                      1.0         1.0         1.0
+    autodiff                    best         1.0         1.1
+    joint                        1.2        best         1.0
+    by_hand                      1.0         1.0        best
+    by_hand_transposed           new         new         new
 
 train_step, network=vgg8b batch=32 side=32 channels=3 width=0.5
                                torch         jax  tensorflow

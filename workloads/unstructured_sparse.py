@@ -6,21 +6,21 @@ What a formulation takes over the best of its framework, each in its best execut
 
 forward, m=7680 k=2560 n=1 density=0.1
                                torch         jax  tensorflow
-    csr                          1.0         9.2        best
-    csr_vector                  best         9.2           -
+    csr                          1.0         9.0        best
+    csr_vector                  best         9.0           -
     csc                          178           -           -
-    coo                          152         4.6         5.9
+    coo                          152         4.5         5.9
     bag                          3.1           -           -
     bsr                           20           -           -
     ell                          3.9         1.5         1.7
-    gather_segment               6.8         3.9         5.2
+    gather_segment               6.8         3.8         5.2
     masked_dense                 5.6        best         1.8
 
 forward, m=7680 k=2560 n=128 density=0.1
                                torch         jax  tensorflow
     csr                          2.9        best        best
     csc                           19           -           -
-    coo                           16          28          49
+    coo                           16          29          49
     bag                         best           -           -
     bsr                           16           -           -
     ell                           42          99          40
