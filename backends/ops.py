@@ -150,6 +150,10 @@ class Ops(ABC):
     def asarray(self, x: HostArray) -> Array:
         """Copy a host array to the device, same shape and dtype (bfloat16 comes as `ml_dtypes.bfloat16`)."""
 
+    def positions(self, x: HostArray) -> Array:
+        """Copy positions for `take` to the device as int32, or as the integers by which the framework reads faster."""
+        return self.asarray(x.astype(np.int32))
+
     @abstractmethod
     def filters(self, w: HostArray) -> Array:
         """Copy convolution filters (kh, kw, ci, co) to the device, shape kept, memory arranged as it likes best."""

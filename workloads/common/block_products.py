@@ -291,8 +291,8 @@ def prepare_unrolled_blocks(format: str) -> sparse.Prepare:
         (csr, places), pattern = unrolled(x, params), block_pattern(x, params)
         flipped, order = csr.transposed()
         matrices = [ops.sparse(m, format) for m in (csr, flipped)]
-        host = (places.astype(np.int32), places[order].astype(np.int32), pattern.rows, pattern.indices)
-        return [*matrices, *(ops.asarray(v) for v in host)]
+        host = (places, places[order], pattern.rows, pattern.indices)
+        return [*matrices, *(ops.positions(v) for v in host)]
 
     return rest
 
