@@ -82,7 +82,7 @@ def _formulation(note: str, flat: bool) -> Formulation:
 def _points(sizes: Sequence[int], survey: int) -> tuple[Point, ...]:
     """Sizes are bytes in float32; every formulation runs at the one named `survey`, the best of it at the others.
 
-    Reading alone (`dot`) is the faster kernel on every level, so triad runs once, to show it.
+    Reading alone (`dot`) is the faster kernel within caches, so triad runs once, beyond most of them.
     """
     return tuple(
         Point({"elements": size // 4, "kernel": kernel}, survey=size == survey, headline=False, group=kernel)
