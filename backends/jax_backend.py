@@ -69,8 +69,11 @@ class JaxOps(Ops):
     def asarray(self, x: HostArray) -> Array:
         if self._jax.dtypes.canonicalize_dtype(x.dtype) != x.dtype:
             self._jax.config.update("jax_enable_x64", True)
-        # Not jax.device_put: on a CPU it shares an aligned host buffer, whatever its may_alias says.
-        array = self._jnp.array(x, copy=True, device=self._device)
+        if self.device.kind == "cpu":
+            # Not jax.device_put: on a CPU it shares an aligned host buffer, whatever its may_alias says.
+            array = self._jnp.array(x, copy=True, device=self._device)
+        else:
+            array = self._jax.device_put(x, self._device)  # one copy; jnp.array compiles two programs and holds two
         return array.block_until_ready()
 
     def filters(self, w: HostArray) -> Array:

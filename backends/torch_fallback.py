@@ -78,7 +78,8 @@ def synchronising(call: Callable[..., Any], operands: Sequence[Array | Matrix]) 
             call(*operands)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    words = {str(w.message).splitlines()[0] for w in caught if "synchroniz" in str(w.message)}
+    # Arming the mode warns, too, that it is a prototype: only "called a synchronizing …" names an operation.
+    words = {str(w.message).splitlines()[0] for w in caught if "called a synchronizing" in str(w.message)}
     return [Fallback("host", text) for text in sorted(words)]
 
 

@@ -21,7 +21,7 @@ class Sentence(click.ClickException):
     exit_code = EXIT_USAGE
 
 
-class Names(click.ParamType[tuple[str, ...]]):
+class Names(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
     """One name or several with commas between."""
 
     name = "name[,name]"
@@ -36,7 +36,7 @@ class Names(click.ParamType[tuple[str, ...]]):
         return names
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.ParamType):  # type: ignore[type-arg]
     """Seconds, minutes or hours: 90s, 5m, 1h."""
 
     name = "duration"
