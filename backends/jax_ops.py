@@ -1,31 +1,29 @@
-"""JAX as a backend: arrays are jax.Array, sparse operands jax.experimental.sparse.BCSR and BCOO.
-
-Nothing here imports JAX before `devices` or `open`. Two choices are worth knowing:
+"""JAX's operators: arrays are jax.Array, sparse operands jax.experimental.sparse.BCSR and BCOO.
 
 float64. JAX makes 64-bit arrays 32-bit unless `jax_enable_x64` is set, which also changes what int32 sums, iotas and
 `while` counters become. So it stays off, as users have it, and goes on for the whole process with the first 64-bit
 array that is put on the device (`settings` tells). Python scalars stay weakly typed either way.
 
-Threads. XLA's CPU client sizes its pools by `PJRT_NPROC`, else by the CPU affinity of the process; OMP_NUM_THREADS has
-no say. `settings` counts the threads of the pool that really runs the operations.
+Imports JAX: only an opened backend imports this file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from backends import aot
+from backends import jax_compile, jax_device, jax_fallback, jax_kernels, jax_sparse
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
     Array,
-    Backend,
     Compiled,
     Device,
     Execution,
@@ -38,23 +36,18 @@ from backends.ops import (
     Unsupported,
 )
 
-PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "tpu": "tpu"}  # jax.Device.platform to Device.kind
 CONVOLUTION = {"nhwc": ("NHWC", "HWIO", "NHWC"), "nchw": ("NCHW", "HWIO", "NCHW")}
 
 
 class JaxOps(Ops):
     """JAX on one device. Operations are jax.numpy's where its cached dispatch is the faster one, else jax.lax's."""
 
+    framework = "JAX"
+
     def __init__(self, device: Device) -> None:
-        import jax
-        import jax.numpy as jnp
-        from jax import lax
-
-        from backends import jax_compile, jax_kernels, jax_sparse
-
         self.device = device
-        self._device = _find(device)
-        self._peaks = _Peaks()
+        self._device = jax_device.find(device)
+        self._peaks = jax_device.Peaks()
         self._flush: Array | None = None  # what is read to empty the caches of a GPU
         self._jax, self._jnp, self._lax = jax, jnp, lax
         self._read = jax.jit(jnp.sum)
@@ -134,6 +127,16 @@ class JaxOps(Ops):
     def matmul(self, a: Array, b: Array) -> Array:
         return self._jnp.matmul(a, b)
 
+    def sort(self, x: Array, axis: int = -1, descending: bool = False) -> Array:
+        return self._jnp.sort(x, axis=axis, descending=descending)
+
+    def argmax(self, x: Array, axis: int) -> Array:
+        return self._jnp.argmax(x, axis)
+
+    def topk(self, x: Array, k: int) -> tuple[Array, Array]:
+        values, positions = self._lax.top_k(x, k)
+        return values, positions
+
     def einsum(self, equation: str, *xs: Array) -> Array:
         return self._jnp.einsum(equation, *xs)
 
@@ -210,16 +213,12 @@ class JaxOps(Ops):
         return self._watched(compiled, compiled.fallbacks)
 
     def _eager(self, fn: Callable[..., Any], operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
-        from backends import jax_fallback
-
         return jax_fallback.of_eager(fn, operands, self.device.kind)
 
     def _watched(self, compiled: Compiled, program: Callable[[Sequence[Any]], Sequence[Fallback]]) -> Compiled:
         """`compiled` with an account of its program and, off the host, of where its results are."""
 
         def fallbacks(operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
-            from backends import jax_fallback
-
             if self.device.kind == "cpu":
                 return program(operands)
             return [*program(operands), *jax_fallback.of_outputs(compiled.call(*operands), self._device.platform)]
@@ -236,7 +235,7 @@ class JaxOps(Ops):
             "platform": self._device.platform,
             "platform_version": " ".join(self._device.client.platform_version.split()),
             "device_kind": self._device.device_kind,
-            "threads": _pool_threads(),
+            "threads": jax_device.pool_threads(),
             "x64": config.jax_enable_x64,
             "matmul_precision": config.jax_default_matmul_precision,
             "tf32": config.jax_default_matmul_precision not in ("highest", "float32"),
@@ -270,92 +269,3 @@ class JaxOps(Ops):
     def _peak(self) -> int | None:
         statistics = self._device.memory_stats()  # None on cpu, whose allocator is the host's
         return None if statistics is None else statistics.get("peak_bytes_in_use")
-
-
-@dataclass(slots=True)
-class _Peaks:
-    """The allocator's peak, bytes, before the first call of a callable compiled ahead, and at the start of a window."""
-
-    first: int | None = None
-    window: int | None = None
-
-
-def _find(device: Device) -> Any:
-    import jax
-
-    if device.kind not in PLATFORMS.values():
-        raise Unsupported(f"JAX runs on {', '.join(sorted(set(PLATFORMS.values())))} here, not on {device}")
-    try:
-        found = jax.local_devices(backend=device.kind)
-    except (RuntimeError, AssertionError) as refusal:
-        # An absent platform that JAX_PLATFORMS names is a bare AssertionError, without a word.
-        words = " ".join(str(refusal).split()) or "JAX could not start that platform and does not say why"
-        raise Unsupported(f"JAX has no {device.kind} device here: {words}") from refusal
-    if device.index >= len(found):
-        raise Unsupported(f"JAX has no device {device} here: it found {len(found)} of kind {device.kind}")
-    return found[device.index]
-
-
-def _pool_threads() -> int | None:
-    """Threads of the pool on which XLA's CPU client runs operations, counted by name; None where /proc is absent."""
-    try:
-        names = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    except OSError:
-        return None
-    return sum(name == "tf_XLAEigen" for name in names) or None
-
-
-def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
-    variables = {
-        "JAX_PLATFORMS": device.kind,  # one platform: never a quiet fall back to another
-        "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "PJRT_NPROC": str(threads),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the allocator's peak is then the case's, not three quarters of it
-    }
-    if device.kind == "tpu-aot":
-        return {"TF_CPP_MIN_LOG_LEVEL": "2", "PJRT_NPROC": str(threads), **aot.environ()}
-    if device.kind != "tpu":
-        variables["TPU_SKIP_MDS_QUERY"] = "1"  # importing JAX on a TPU machine asks the metadata server otherwise
-    return variables
-
-
-def _devices() -> Sequence[Device]:
-    import jax
-
-    found: dict[str, int] = {}
-    try:
-        seen = jax.local_devices()
-    except AssertionError:  # a platform that JAX_PLATFORMS names and this JAX has not
-        seen = []
-    for device in seen:
-        kind = PLATFORMS.get(device.platform)
-        if kind is not None:
-            found[kind] = found.get(kind, 0) + 1
-    found["cpu"] = 1  # the host is one device, however many JAX is told to split it into
-    return [Device(kind, index) for kind in sorted(found) for index in range(found[kind])]
-
-
-def _open(device: Device) -> Ops:
-    if device.kind == "tpu-aot":
-        from backends.aot_jax import JaxAotOps
-
-        return JaxAotOps(device)
-    return JaxOps(device)
-
-
-BACKEND = Backend(
-    name="jax",
-    title="JAX",
-    module="jax",
-    distributions=("jax", "jaxlib"),
-    install='python -m pip install "hwlottery[jax]"',
-    preload=("jax", "jax.numpy", "jax.experimental.sparse"),
-    ahead=(*aot.PRELOAD, "jax.experimental.sparse"),
-    executions=("compiled", "eager"),
-    environ=_environ,
-    devices=_devices,
-    open=_open,
-)

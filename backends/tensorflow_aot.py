@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 
 from backends.aot import Ahead, Chip, Program, precision, route, versions
 from backends.ops import Array, Device, Matrix, Scalar
-from backends.tensorflow_backend import TensorflowOps
 from backends.tensorflow_calls import refusal
+from backends.tensorflow_ops import TensorflowOps
 
 
 class TensorflowAotOps(Ahead, TensorflowOps):

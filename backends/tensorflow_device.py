@@ -77,8 +77,8 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={cache / 'tensorflow-xla'}",
         "TF_USE_LEGACY_KERAS": "1",
-        **({"CUDA_VISIBLE_DEVICES": ""} if device.kind in ("cpu", "tpu-aot") else {}),
-        **(aot.environ() if device.kind == "tpu-aot" else {}),
+        **({"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" or device.ahead_of_time else {}),
+        **(aot.environ() if device.ahead_of_time else {}),
     }
 
 

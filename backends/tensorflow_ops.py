@@ -1,4 +1,4 @@
-"""TensorFlow as a backend: eager, `tf.function` (graph) and XLA (compiled), on cpu, cuda and tpu.
+"""TensorFlow's operators: eager, `tf.function` (graph) and XLA (compiled), on cpu, cuda and tpu.
 
 Methods are the raw operations (`tf.raw_ops`, public) where the wrapper above them costs more than the work of a small
 case, half to two thirds of a call. What differs from the other frameworks:
@@ -24,16 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from backends import aot, tensorflow_fallback
+from backends import tensorflow_fallback, tensorflow_gradients
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
     Array,
-    Backend,
     Compiled,
     Device,
     Execution,
-    Fallback,
     HostArray,
     Layout,
     Matrix,
@@ -42,12 +40,15 @@ from backends.ops import (
     Unsupported,
 )
 from backends.tensorflow_calls import direct_call, refusal, translated
-from backends.tensorflow_device import devices, environ, select, settings
+from backends.tensorflow_device import select, settings
+from backends.tensorflow_padding import explicit, padding_name, spatial
 from backends.tensorflow_sparse import Sparse
 
 
 class TensorflowOps(Ops):
     """Arrays are tf.Tensor; sparse operands are the named tuples of `tensorflow_sparse`."""
+
+    framework = "TensorFlow"
 
     def __init__(self, device: Device) -> None:
         import tensorflow as tf  # here, so that listing the backends imports no framework
@@ -175,6 +176,16 @@ class TensorflowOps(Ops):
             return self._raw.Squeeze(input=self._raw.MatMul(a=a, b=self._tf.expand_dims(b, 1)), axis=[1])
         return self._tf.matmul(a, b)
 
+    def sort(self, x: Array, axis: int = -1, descending: bool = False) -> Array:
+        return self._tf.sort(x, axis, "DESCENDING" if descending else "ASCENDING")
+
+    def argmax(self, x: Array, axis: int) -> Array:
+        return self._raw.ArgMax(input=x, dimension=axis)
+
+    def topk(self, x: Array, k: int) -> tuple[Array, Array]:
+        values, positions = self._raw.TopKV2(input=x, k=k)
+        return values, positions
+
     def einsum(self, equation: str, *xs: Array) -> Array:
         if len(xs) <= 2 and "->" in equation:  # more operands: tf.einsum looks for a good order
             return self._raw.Einsum(inputs=xs, equation=equation.replace(" ", ""))
@@ -201,20 +212,20 @@ class TensorflowOps(Ops):
         return self._tf.nn.log_softmax(x, axis)
 
     def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
-        name = _padding(x, w, stride, padding, layout)
+        name = padding_name(x, w, stride, padding, layout)
         return self._raw.Conv2D(
             input=x,
             filter=w,
-            strides=_spatial(stride, layout),
+            strides=spatial(stride, layout),
             padding=name,
-            explicit_paddings=_explicit(padding, layout) if name == "EXPLICIT" else [],
+            explicit_paddings=explicit(padding, layout) if name == "EXPLICIT" else [],
             data_format=layout.upper(),
         )
 
     def max_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
         if self._xla and self.device.kind == "cpu":
             return self._maximum_of_slices(x, size, layout)
-        window = _spatial(size, layout)
+        window = spatial(size, layout)
         return self._raw.MaxPool(input=x, ksize=window, strides=window, padding="VALID", data_format=layout.upper())
 
     def _maximum_of_slices(self, x: Array, size: int, layout: Layout) -> Array:
@@ -228,7 +239,7 @@ class TensorflowOps(Ops):
         return out
 
     def avg_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
-        window = _spatial(size, layout)
+        window = spatial(size, layout)
         return self._raw.AvgPool(value=x, ksize=window, strides=window, padding="VALID", data_format=layout.upper())
 
     # -- sparse -----------------------------------------------------------------------------------------------------
@@ -260,19 +271,7 @@ class TensorflowOps(Ops):
     def value_and_grad(
         self, fn: Callable[..., Any], argnums: Sequence[int], has_aux: bool = False
     ) -> Callable[..., tuple[Any, tuple[Array, ...]]]:
-        tape_of, dense = self._tf.GradientTape, self._tf.convert_to_tensor
-        zero = self._tf.UnconnectedGradients.ZERO  # an argument the loss does not depend on: zeros, as in JAX
-        numbers = tuple(argnums)
-
-        def run(*args: Any) -> tuple[Any, tuple[Array, ...]]:
-            sources = [args[i] for i in numbers]
-            with tape_of(watch_accessed_variables=False) as tape:
-                tape.watch(sources)
-                value = fn(*args)
-            grads = tape.gradient(value[0] if has_aux else value, sources, unconnected_gradients=zero)
-            return value, tuple([dense(g) for g in grads])  # a gather's gradient comes as IndexedSlices
-
-        return run
+        return tensorflow_gradients.value_and_grad(self._tf, fn, argnums, has_aux)
 
     def stop_gradient(self, x: Array) -> Array:
         return self._raw.StopGradient(input=x)
@@ -293,7 +292,8 @@ class TensorflowOps(Ops):
         """
         if execution == "eager":
             call = translated(self._tf, fn)
-            return Compiled(call=call, flags={"call": "eager"}, fallbacks=self._watch(fn, "executed"))
+            watch = tensorflow_fallback.watch_eager(self._tf, fn, self.device.kind)
+            return Compiled(call=call, flags={"call": "eager"}, fallbacks=watch)
         compiled = execution == "compiled"
         function = self._tf.function(fn, autograph=False, jit_compile=compiled)
         start = time.perf_counter()
@@ -314,27 +314,8 @@ class TensorflowOps(Ops):
             compile_s=compile_s,
             flags={"call": how},
             traces=lambda: int(function.experimental_get_tracing_count()) - 1,
-            fallbacks=self._watch_function(fn, concrete, compiled),
+            fallbacks=tensorflow_fallback.watch_function(self._tf, fn, concrete, compiled, self.device.kind),
         )
-
-    def _watch(self, fn: Callable[..., Any], how: str) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
-        def watch(operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
-            operations = getattr(tensorflow_fallback, how)(self._tf, fn, operands)
-            return tensorflow_fallback.of_operations(operations, self.device.kind)
-
-        return watch
-
-    def _watch_function(
-        self, fn: Callable[..., Any], concrete: Any, compiled: bool
-    ) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
-        if self.device.kind != "cpu" and not compiled:
-            return self._watch(fn, "placed")
-
-        def read(_: Sequence[Array | Matrix]) -> Sequence[Fallback]:
-            written = tensorflow_fallback.of_operations(tensorflow_fallback.written(concrete), "cpu")
-            return [*written, *tensorflow_fallback.of_function(concrete)] if compiled else written
-
-        return read
 
     def _timed(self, call: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]) -> float:
         start = time.perf_counter()
@@ -363,48 +344,3 @@ class TensorflowOps(Ops):
             return None
         flush = 0 if self._flush is None else FLUSH_BYTES
         return peak - flush
-
-
-def _spatial(n: int, layout: Layout) -> list[int]:
-    return [1, n, n, 1] if layout == "nhwc" else [1, 1, n, n]
-
-
-def _explicit(n: int, layout: Layout) -> list[int]:
-    return [0, 0, n, n, n, n, 0, 0] if layout == "nhwc" else [0, 0, 0, 0, n, n, n, n]
-
-
-def _padding(x: Array, w: Array, stride: int, padding: int, layout: Layout) -> str:
-    """TensorFlow's own name for this padding where it has one: on the CPU a gradient with EXPLICIT takes twice as long.
-
-    SAME pads as much in all as makes ceil(length / stride) outputs, half of it, rounded down, in front.
-    """
-    if not padding:
-        return "VALID"
-    for axis in (0, 1):
-        length = x.shape[axis + (1 if layout == "nhwc" else 2)]
-        if (-(-length // stride) - 1) * stride + w.shape[axis] - length != 2 * padding:
-            return "EXPLICIT"
-    return "SAME"
-
-
-def _open(device: Device) -> Ops:
-    if device.kind == "tpu-aot":
-        from backends.aot_tensorflow import TensorflowAotOps
-
-        return TensorflowAotOps(device)
-    return TensorflowOps(device)
-
-
-BACKEND = Backend(
-    name="tensorflow",
-    title="TensorFlow",
-    module="tensorflow",
-    distributions=("tensorflow",),
-    install='python -m pip install "hwlottery[tensorflow]"',
-    preload=("tensorflow",),
-    ahead=("tensorflow", *aot.PRELOAD),
-    executions=("eager", "graph", "compiled"),
-    environ=environ,
-    devices=devices,
-    open=_open,
-)

@@ -1,26 +1,25 @@
-"""PyTorch: eager and torch.compile, on the CPU and on CUDA.
+"""PyTorch's operators: eager and torch.compile, on the CPU and on CUDA.
 
 Arrays are plain tensors of the logical shape. Maps are kept channels-last by the layout "nhwc": its (n, h, w, c) is
 the memory that PyTorch calls channels_last, so both views are free. Sparse operands and `compile` have files of their
-own, which import PyTorch at their top; this one imports it when a device is opened.
+own. Imports PyTorch: only an opened backend imports this file.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
-from backends import aot, torch_accelerator
+from backends import torch_accelerator, torch_gradients, torch_sparse
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
     Array,
-    Backend,
     Compiled,
     Device,
     Execution,
@@ -33,26 +32,20 @@ from backends.ops import (
     Unsupported,
 )
 
-# PyTorch, once a device has been opened. A global costs less than an attribute: 45 ns a call, of 1.7 µs for the
-# smallest product.
-torch: Any = None
-
 
 class TorchOps(Ops):
     """Arrays are torch.Tensor; sparse operands are those of `torch_sparse`."""
 
+    framework = "PyTorch"
     own_products: ClassVar[bool] = True  # whether `torch_products` may stand in PyTorch's own place
 
     def __init__(self, device: Device) -> None:
-        global torch
-        torch = importlib.import_module("torch")
         self.device = device
         self._torch_device = _opened(device)
         self._flush: Array | None = None  # what is read to empty the caches of a GPU
-        self._sparse = importlib.import_module("backends.torch_sparse")
         # The small operators without a frame of ours: it is 3 % of a product of 32×32. As methods they say the same.
         direct = {name: getattr(torch, name) for name in ("matmul", "relu", "exp", "log", "sqrt", "where")}
-        for name, function in {**direct, "sparse_matmul": self._sparse.matmul}.items():
+        for name, function in {**direct, "sparse_matmul": torch_sparse.matmul}.items():
             setattr(self, name, function)
         self._products: Any = None  # oneDNN's, where they are the faster
         if device.kind == "cpu" and self.own_products:
@@ -151,10 +144,26 @@ class TorchOps(Ops):
 
     def take(self, x: Array, indices: Array, axis: int = 0) -> Array:
         # Its gradient adds into rows, which int32 indices slow down up to 6 times; reading rows is as fast with both.
-        return torch.index_select(x, axis, indices.long() if x.requires_grad else indices)
+        if x.requires_grad:
+            indices = indices.long()
+        if indices.ndim == 1:
+            return torch.index_select(x, axis, indices)
+        axis %= x.ndim
+        taken = torch.index_select(x, axis, indices.reshape(-1))
+        return taken.reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1 :])
 
     def matmul(self, a: Array, b: Array) -> Array:
         return torch.matmul(a, b)
+
+    def sort(self, x: Array, axis: int = -1, descending: bool = False) -> Array:
+        return torch.sort(x, axis, descending)[0]
+
+    def argmax(self, x: Array, axis: int) -> Array:
+        return torch.argmax(x, axis)
+
+    def topk(self, x: Array, k: int) -> tuple[Array, Array]:
+        values, positions = torch.topk(x, k)
+        return values, positions
 
     def einsum(self, equation: str, *xs: Array) -> Array:
         return torch.einsum(equation, *xs)
@@ -197,57 +206,31 @@ class TorchOps(Ops):
 
     # -- sparse -----------------------------------------------------------------------------------------------------
     def sparse(self, csr: CSR, format: str, block: int = 1) -> Matrix:
-        return self._sparse.convert(self.asarray, csr, format, block)
+        return torch_sparse.convert(self.asarray, csr, format, block)
 
     def sparse_matmul(self, a: Matrix, b: Array) -> Array:
-        return self._sparse.matmul(a, b)
+        return torch_sparse.matmul(a, b)
 
     def sparse_matmul_transposed(self, a: Matrix, b: Array) -> Array:
-        return self._sparse.matmul_transposed(a, b)
+        return torch_sparse.matmul_transposed(a, b)
 
     def sparse_values(self, a: Matrix) -> Array:
-        return self._sparse.values(a)
+        return torch_sparse.values(a)
 
     def sparse_with_values(self, a: Matrix, values: Array) -> Matrix:
-        return self._sparse.with_values(a, values)
+        return torch_sparse.with_values(a, values)
 
     def sampled_matmul(self, a: Matrix, x: Array, y: Array) -> Array:
-        return self._sparse.sampled_matmul(a, x, y)
+        return torch_sparse.sampled_matmul(a, x, y)
 
     def segment_sum(self, x: Array, segment_ids: Array, num_segments: int) -> Array:
-        return self._sparse.segment_sum(x, segment_ids, num_segments)
+        return torch_sparse.segment_sum(x, segment_ids, num_segments)
 
     # -- gradients --------------------------------------------------------------------------------------------------
     def value_and_grad(
         self, fn: Callable[..., Any], argnums: Sequence[int], has_aux: bool = False
     ) -> Callable[..., tuple[Any, tuple[Array, ...]]]:
-        wanted = tuple(argnums)
-
-        def run(*args: Any) -> tuple[Any, tuple[Array, ...]]:
-            # The tracer follows torch.func into one graph, and autograd.grad not.
-            if torch.compiler.is_dynamo_compiling():
-                gradients, value = torch.func.grad_and_value(fn, wanted, has_aux)(*args)
-                return value, gradients
-            operands = list(args)
-            leaves = [args[i].detach().requires_grad_() for i in wanted]
-            for i, leaf in zip(wanted, leaves, strict=True):
-                operands[i] = leaf
-            if torch.is_grad_enabled():  # switching it on where it is on costs 4 µs
-                result = fn(*operands)
-            else:
-                with torch.enable_grad():
-                    result = fn(*operands)
-            try:
-                gradients = torch.autograd.grad(result[0] if has_aux else result, leaves, allow_unused=True)
-            except RuntimeError as error:
-                raise self._sparse.refusal(error) from error
-            if any(g is None for g in gradients):  # as `materialize_grads` does, which costs 5 µs to ask for
-                gradients = tuple(
-                    torch.zeros_like(x) if g is None else g for g, x in zip(gradients, leaves, strict=True)
-                )
-            return _detached(result), gradients
-
-        return run
+        return torch_gradients.value_and_grad(fn, argnums, has_aux)
 
     def stop_gradient(self, x: Array) -> Array:
         return x.detach()
@@ -354,17 +337,6 @@ def _nhwc(x: Array) -> Array:
     return torch.permute(x, (0, 2, 3, 1))
 
 
-def _detached(tree: Any) -> Any:
-    """The same tuples, lists and dictionaries with every tensor cut off from its history."""
-    if isinstance(tree, torch.Tensor):
-        return tree.detach()
-    if isinstance(tree, dict):
-        return {name: _detached(x) for name, x in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*map(_detached, tree))
-    return type(tree)(map(_detached, tree)) if isinstance(tree, tuple | list) else tree
-
-
 def _opened(device: Device) -> Any:
     """The torch.device, once it holds a tensor; Unsupported with PyTorch's words where it cannot."""
     if device.kind == "tpu":
@@ -375,51 +347,3 @@ def _opened(device: Device) -> Any:
     except (AssertionError, RuntimeError) as error:  # "not compiled with CUDA" is an AssertionError
         raise Unsupported(f"PyTorch has no {device} here: {str(error).splitlines()[0]}") from error
     return target
-
-
-def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
-    ahead = aot.environ() if device.kind == "tpu-aot" else {}
-    return ahead | {
-        "TORCHINDUCTOR_CACHE_DIR": str(cache / "torch"),
-        "TRITON_CACHE_DIR": str(cache / "torch" / "triton"),
-        # On the CPU the C++ compiler runs beside itself from threads that then sleep; on CUDA there would be a pool of
-        # processes beside the measurement.
-        "TORCHINDUCTOR_COMPILE_THREADS": str(threads) if device.kind == "cpu" else "1",
-        "TORCH_WARM_POOL": "0",
-        "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # an extension may start its runtime when torch is imported
-        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # ask the driver whether there is a GPU without starting CUDA
-    }
-
-
-def _devices() -> Sequence[Device]:
-    torch = importlib.import_module("torch")
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    tpus = torch_accelerator.count(torch)
-    return (
-        Device("cpu"),
-        *(Device("cuda", i) for i in range(gpus)),
-        *(Device("tpu", i) for i in range(tpus)),
-    )
-
-
-def _open(device: Device) -> Ops:
-    if device.kind == "tpu-aot":
-        from backends.aot_torch import TorchAotOps
-
-        return TorchAotOps(device)
-    return TorchOps(device)
-
-
-BACKEND = Backend(
-    name="torch",
-    title="PyTorch",
-    module="torch",
-    distributions=("torch",),
-    install='python -m pip install "hwlottery[torch]"',
-    preload=("torch", "backends.torch_preload", "backends.torch_sparse", "backends.torch_products"),
-    ahead=("torch", "torch._dynamo", "backends.torch_sparse", *aot.PRELOAD, "backends.aot_torch"),
-    executions=("eager", "compiled"),
-    environ=_environ,
-    devices=_devices,
-    open=_open,
-)
