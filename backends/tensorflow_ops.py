@@ -18,13 +18,12 @@ to look for the legacy package, which is not there. The lines for GPU and TPU ha
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from backends import tensorflow_fallback, tensorflow_gradients
+from backends import tensorflow_compile, tensorflow_device, tensorflow_gradients
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
@@ -39,8 +38,7 @@ from backends.ops import (
     Scalar,
     Unsupported,
 )
-from backends.tensorflow_calls import direct_call, refusal, translated
-from backends.tensorflow_device import select, settings
+from backends.tensorflow_calls import refusal
 from backends.tensorflow_padding import explicit, padding_name, spatial
 from backends.tensorflow_sparse import Sparse
 
@@ -61,7 +59,7 @@ class TensorflowOps(Ops):
             tf.config.experimental.set_synchronous_execution(True)
         self._xla = False  # true while `compile` traces for XLA
         self._constants: dict[tuple[str, tuple[int, ...]], Array] = {}
-        self._name = select(tf, device)
+        self._name = tensorflow_device.select(tf, device)
         tf.config.experimental.enable_tensor_float_32_execution(False)
         self._sparse = Sparse(tf, self._ints)
         self.sparse_matmul = self._sparse.matmul  # type: ignore[method-assign]  # without a frame of ours
@@ -98,25 +96,8 @@ class TensorflowOps(Ops):
         return host
 
     def wait(self, outputs: Sequence[Array | Matrix]) -> None:
-        """On the CPU nothing, as TensorFlow was told to compute before it returns.
-
-        Else exporting a tensor by DLPack blocks until its producer has run, and copies nothing. On a GPU the producer
-        has run when it is enqueued, so that the device is waited for after that. Matrices are waited for by their
-        parts. Exporting an opaque one would end the process; its shape is known when its producer has run.
-        """
-        if self._synchronous:
-            return
-        export = self._tf.experimental.dlpack.to_dlpack
-        for output in outputs:
-            if not isinstance(output, tuple):
-                export(output)
-                continue
-            for part in output:
-                if isinstance(part, self._tf.Tensor):
-                    _ = part.shape if part.dtype == self._tf.variant else export(part)
-        if self.device.kind != "cpu":
-            with self._tf.device(self._name):
-                self._raw.SyncDevice()
+        if not self._synchronous:  # else TensorFlow was told to compute before it returns
+            tensorflow_device.wait(self._tf, outputs, self.device.kind, self._name)
 
     # -- array API standard -----------------------------------------------------------------------------------------
     def astype(self, x: Array, dtype: str) -> Array:
@@ -291,39 +272,25 @@ class TensorflowOps(Ops):
         only runs. Grappler (graph) has no such step: it works inside the worker's first call, `compile_s` is None.
         """
         if execution == "eager":
-            call = translated(self._tf, fn)
-            watch = tensorflow_fallback.watch_eager(self._tf, fn, self.device.kind)
-            return Compiled(call=call, flags={"call": "eager"}, fallbacks=watch)
-        compiled = execution == "compiled"
-        function = self._tf.function(fn, autograph=False, jit_compile=compiled)
-        start = time.perf_counter()
-        self._xla = compiled
+            return tensorflow_compile.eager(self._tf, fn, self.device.kind)
+        xla = execution == "compiled"
+        with self._tracing(xla):
+            traced = tensorflow_compile.Traced.of(self._tf, fn, args, xla)
+        return traced.compiled(fn, args, self.device.kind, self.wait)
+
+    @contextlib.contextmanager
+    def _tracing(self, xla: bool) -> Iterator[None]:
+        """While it lasts, what XLA takes another way is traced as XLA takes it; refusals become Unsupported."""
+        self._xla = xla
         try:
-            concrete = function.get_concrete_function(*args)
+            yield
         except Exception as error:
             raise refusal(self._tf, error) or error from error
         finally:
             self._xla = False
-        trace_s = time.perf_counter() - start
-        direct, how = direct_call(self._tf, concrete, args, compiled)
-        call = translated(self._tf, direct)
-        compile_s = max(0.0, self._timed(call, args) - self._timed(call, args)) if compiled else None
-        return Compiled(
-            call=call,
-            trace_s=trace_s,
-            compile_s=compile_s,
-            flags={"call": how},
-            traces=lambda: int(function.experimental_get_tracing_count()) - 1,
-            fallbacks=tensorflow_fallback.watch_function(self._tf, fn, concrete, compiled, self.device.kind),
-        )
-
-    def _timed(self, call: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix]) -> float:
-        start = time.perf_counter()
-        self.wait(call(*args))
-        return time.perf_counter() - start
 
     def settings(self) -> dict[str, Scalar]:
-        return settings(self._tf)
+        return tensorflow_device.settings(self._tf)
 
     def flush_cache(self) -> bool:
         if self.device.kind != "cuda":

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from backends import torch_accelerator, torch_gradients, torch_sparse
+from backends import torch_accelerator, torch_device, torch_gradients, torch_sparse
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
@@ -41,7 +41,7 @@ class TorchOps(Ops):
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._torch_device = _opened(device)
+        self._torch_device = torch_device.opened(device)
         self._flush: Array | None = None  # what is read to empty the caches of a GPU
         # The small operators without a frame of ours: it is 3 % of a product of 32×32. As methods they say the same.
         direct = {name: getattr(torch, name) for name in ("matmul", "relu", "exp", "log", "sqrt", "where")}
@@ -260,44 +260,23 @@ class TorchOps(Ops):
         keep: str | None = None,
     ) -> Compiled:
         if execution == "eager":
-            return Compiled(call=fn, fallbacks=self._eager_fallbacks(fn))
+            return Compiled(call=fn, fallbacks=self._watched(fn))
         if execution != "compiled":
             raise Unsupported(f"PyTorch has no execution named {execution}; it has eager and compiled")
         compiler = importlib.import_module("backends.torch_compile")
         made: Compiled = compiler.compiled(fn, self.device.kind, args, keep, self._products)
         return made
 
-    def _eager_fallbacks(self, fn: Callable[..., Any]) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
+    def _watched(self, fn: Callable[..., Any]) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
         def watch(operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
             seen = importlib.import_module("backends.torch_fallback")
-            found: list[Fallback] = seen.of_call(fn, operands, self.device.kind)
-            return found if self.device.kind == "cpu" else [*found, *seen.elsewhere(fn, operands, self.device.kind)]
+            found: list[Fallback] = seen.of_eager(fn, operands, self.device.kind)
+            return found
 
         return watch
 
     def settings(self) -> dict[str, Scalar]:
-        mkldnn, cuda, cudnn = torch.backends.mkldnn, torch.backends.cuda, torch.backends.cudnn
-        common = {
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "interop_threads": torch.get_num_interop_threads(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "mkl": torch.backends.mkl.is_available(),
-            "onednn": mkldnn.is_available() and mkldnn.enabled,
-            "float32_matmul_library": "onednn" if self._products is not None else None,
-            "float32_matmul_precision": torch.get_float32_matmul_precision(),
-            "tf32": cuda.matmul.allow_tf32 or cudnn.allow_tf32,
-            "deterministic": torch.are_deterministic_algorithms_enabled(),
-        }
-        if self.device.kind != "cuda":
-            return common
-        return common | {
-            "cuda": torch.version.cuda,
-            "cudnn": cudnn.version(),
-            "cudnn_benchmark": cudnn.benchmark,
-            "bf16_reduced_precision_reduction": cuda.matmul.allow_bf16_reduced_precision_reduction,
-            "fp16_reduced_precision_reduction": cuda.matmul.allow_fp16_reduced_precision_reduction,
-        }
+        return torch_device.settings(self.device.kind, self._products is not None)
 
     def flush_cache(self) -> bool:
         if self.device.kind != "cuda":
@@ -315,18 +294,11 @@ class TorchOps(Ops):
         return seconds
 
     def reset_peak_bytes(self) -> None:
-        if self.device.kind == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._torch_device)
-        elif self.device.kind == "tpu":
-            torch_accelerator.reset_peak_bytes(torch, self._torch_device)
+        torch_device.reset_peak_bytes(self.device.kind, self._torch_device)
 
     def device_peak_bytes(self) -> int | None:
-        if self.device.kind == "tpu":
-            return torch_accelerator.peak_bytes(torch, self._torch_device)
-        if self.device.kind != "cuda":
-            return None
-        flush = 0 if self._flush is None else FLUSH_BYTES
-        return int(torch.cuda.max_memory_allocated(self._torch_device)) - flush
+        peak = torch_device.peak_bytes(self.device.kind, self._torch_device)
+        return None if peak is None else peak - (0 if self._flush is None else FLUSH_BYTES)
 
 
 def _nchw(x: Array) -> Array:
@@ -335,15 +307,3 @@ def _nchw(x: Array) -> Array:
 
 def _nhwc(x: Array) -> Array:
     return torch.permute(x, (0, 2, 3, 1))
-
-
-def _opened(device: Device) -> Any:
-    """The torch.device, once it holds a tensor; Unsupported with PyTorch's words where it cannot."""
-    if device.kind == "tpu":
-        return torch_accelerator.opened(torch, device)
-    try:
-        target = torch.device(device.kind, device.index) if device.kind == "cuda" else torch.device("cpu")
-        torch.zeros(1, device=target)
-    except (AssertionError, RuntimeError) as error:  # "not compiled with CUDA" is an AssertionError
-        raise Unsupported(f"PyTorch has no {device} here: {str(error).splitlines()[0]}") from error
-    return target
