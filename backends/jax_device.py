@@ -39,7 +39,7 @@ def devices() -> Sequence[Device]:
 
     found: dict[str, int] = {}
     try:
-        seen = jax.localdevices()
+        seen = jax.local_devices()
     except AssertionError:  # a platform that JAX_PLATFORMS names and this JAX has not
         seen = []
     for device in seen:
