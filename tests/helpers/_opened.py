@@ -10,7 +10,7 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Backend, Device, Ops
-from harness.commands import cache_folder
+from harness.cli.run import cache_folder
 
 BACKENDS, _ = backends()
 REQUIRED = [name for name in os.environ.get("HWLOTTERY_REQUIRE", "").split(",") if name]
