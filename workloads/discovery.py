@@ -7,29 +7,29 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from backends.discovery import Broken, Found, by_name, folders, installed, load_module, plugin_files
+from backends.discovery import Broken, PlugIn, by_name, folders, installed, load_module, plugin_files
 from workloads.base import Workload
 
 _OURS = frozenset({"base", "discovery"})  # what workloads share lives in workloads/common/
 
 
-def _of_kind(value: object, where: str, path: Path) -> Found[Workload] | Broken:
+def _of_kind(value: object, where: str, path: Path) -> PlugIn[Workload] | Broken:
     workload = getattr(value, "WORKLOAD", None) if isinstance(value, ModuleType) else value
     if isinstance(workload, Workload):
-        return Found(workload, where, path)
+        return PlugIn(workload, where, path)
     found = "nothing" if workload is None else type(workload).__name__
     helper = "; a helper's file begins with _" if workload is None else ""
     return Broken(path, f"{where} must end with WORKLOAD = Workload(…), found {found}{helper}")
 
 
-def _plugins(where: tuple[Path, ...]) -> Iterator[Found[Workload] | Broken]:
+def _plugins(where: tuple[Path, ...]) -> Iterator[PlugIn[Workload] | Broken]:
     for path in plugin_files(where, "*.py", _OURS):
         try:
             yield _of_kind(load_module(path), str(path), path)
         except Exception as error:  # somebody's file: whatever it raises is its author's to read
             yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
     for one in installed("hwlottery.workloads"):
-        yield one if isinstance(one, Broken) else _of_kind(one.plugin, one.where, one.path)
+        yield one if isinstance(one, Broken) else _of_kind(one.value, one.where, one.path)
 
 
 @cache
