@@ -16,7 +16,7 @@ import msgspec
 from harness.boards import Board, BoardKey, Held, Span, boards, is_calibration, ranked, span, why_unranked
 from harness.entries import Estimated, Machine, Refused, Submission
 from harness.frame import point_name
-from workloads.base import Workload
+from workloads.base import Definition
 
 
 class Overall(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +145,7 @@ def _current(machines: Mapping[str, Sequence[Submission]]) -> list[Held]:
 # -- over all ideas ----------------------------------------------------------------------------------------------------
 
 
-def counted(workloads: Iterable[Workload]) -> dict[str, dict[str, frozenset[tuple[str, str]]]]:
+def counted(workloads: Iterable[Definition]) -> dict[str, dict[str, frozenset[tuple[str, str]]]]:
     """For every preset the ideas that count over all, and their headline (point, mode)s, of this release.
 
     Taken from the workloads and not from the submissions, so that nobody's submission decides what counts. `smoke` is

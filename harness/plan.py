@@ -15,7 +15,7 @@ from itertools import product
 from backends.ops import EXECUTIONS, Backend, Device, Execution
 from harness.errors import UserError
 from harness.record import Case, TwinRef, WorkFacts
-from workloads.base import Mode, Params, Point, Value, Workload
+from workloads.base import Mode, Params, Point, Value, Definition
 
 PRESETS = ("smoke", "quick", "standard", "full")
 
@@ -54,7 +54,7 @@ class Planned:
     repeated: bool  # at a headline point or a twin of one: its best paths are measured again in the rounds
     survey: bool
     group: str
-    over_zeros: bool = False
+    multiplies_zeros: bool = False
 
     @property
     def point(self) -> tuple[object, ...]:
@@ -77,7 +77,7 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> PlanError:
     return PlanError(f"there is no {kind} {name!r}; {hint}")
 
 
-def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Backend]) -> list[Planned]:
+def cases(ask: Ask, workloads: Mapping[str, Definition], backends: Mapping[str, Backend]) -> list[Planned]:
     """Every case of the request, ideas with their twins and the machine's ceilings; PlanError if a name is unknown."""
     chosen = _chosen("workload", ask.workloads, [n for n, w in workloads.items() if w.role != "twin"], workloads)
     formulations = {f for w in workloads.values() for by in w.formulations.values() for f in by}
@@ -107,7 +107,7 @@ def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Ba
     return list(planned.values())
 
 
-def _telling(workload: Workload, points: Sequence[Point]) -> list[Point]:
+def _telling(workload: Definition, points: Sequence[Point]) -> list[Point]:
     """The points at which some formulation runs for the first time."""
     seen: set[tuple[Mode, str]] = set()
     out = []
@@ -145,7 +145,7 @@ def _chosen(kind: str, asked: Sequence[str], default: Sequence[str], known: Iter
     return list(dict.fromkeys(asked)) or list(default)
 
 
-def _points(workload: Workload, ask: Ask) -> list[Point]:
+def _points(workload: Definition, ask: Ask) -> list[Point]:
     """The preset's points, their axes overridden: every combination of the values given, each measured in full."""
     points = list(workload.presets.get(ask.preset, ()))
     if ask.preset == "smoke":
@@ -162,12 +162,12 @@ def _points(workload: Workload, ask: Ask) -> list[Point]:
 
 
 def _expand(
-    workload: Workload,
+    workload: Definition,
     point: Point,
     ask: Ask,
     runners: Sequence[str],
     backends: Mapping[str, Backend],
-    workloads: Mapping[str, Workload],
+    workloads: Mapping[str, Definition],
     only: Sequence[str],
 ) -> Iterable[Planned]:
     """The cases of one point and of its twins.
@@ -207,7 +207,7 @@ def _expand(
                     repeated=point.headline,
                     survey=point.survey,
                     group=point.group,
-                    over_zeros=workload.formulations[point.mode][name].over_zeros,
+                    multiplies_zeros=workload.formulations[point.mode][name].multiplies_zeros,
                 )
     for twin in twins:
         principal = twin is twins[0]
@@ -226,7 +226,7 @@ def _executions(backend: Backend, device: str) -> Sequence[Execution]:
     return ("compiled",) if Device.parse(device).kind == "tpu-aot" else backend.executions
 
 
-def _work(workload: Workload, params: Params, mode: Mode, dtype: str) -> WorkFacts:
+def _work(workload: Definition, params: Params, mode: Mode, dtype: str) -> WorkFacts:
     itemsize = {"float64": 8, "float32": 4}.get(dtype, 2)
     try:
         work = workload.work(params, mode, itemsize)
@@ -250,7 +250,7 @@ def _add(planned: dict[str, Planned], one: Planned) -> None:
         repeated=known.repeated or one.repeated,
         survey=known.survey or one.survey,
         group=first.group,
-        over_zeros=first.over_zeros,
+        multiplies_zeros=first.multiplies_zeros,
     )
 
 

@@ -39,7 +39,7 @@ def sweep(planned: Sequence[Planned], records: Mapping[str, Record]) -> tuple[li
     family in which nothing ran is swept whole: nothing was learnt there.
     """
     best: dict[tuple[object, ...], dict[str, tuple[float, str]]] = defaultdict(dict)
-    dense = {(one.family, one.case.formulation) for one in planned if one.over_zeros}
+    dense = {(one.family, one.case.formulation) for one in planned if one.multiplies_zeros}
     for one in planned:
         time = _seconds(records.get(one.case.key)) if one.survey else None
         if time is not None:

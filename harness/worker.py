@@ -25,7 +25,7 @@ from harness.measure import sample, settle
 from harness.memory import HostPeak
 from harness.oracle import epsilon, judge, rounded, upcast
 from harness.record import KEPT, Memory, Trial, Verdict
-from workloads.base import Workload
+from workloads.base import Definition
 from workloads.discovery import workloads
 
 PRELOAD = ("scipy.stats", "ml_dtypes")  # what checking and the clock's statistics need, imported once in the server
@@ -57,7 +57,7 @@ def _devices() -> Measured:
     return Measured(status="ok", answer=[str(device) for device in backends()[0][name].devices()])
 
 
-def _workload(name: str) -> Workload:
+def _workload(name: str) -> Definition:
     found, broken = workloads()
     if name not in found:
         raise ValueError("; ".join(b.reason for b in broken) or f"no workload {name!r}")

@@ -10,32 +10,32 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from backends.ops import CSR, Array, HostArray, Matrix, Ops
-from workloads.base import LEARNING_RATE, Formulation, Inputs, Params
+from workloads.base import LEARNING_RATE, Formulation, Inputs, Parameters
 from workloads.common import patterns, sparse
 from workloads.common.patterns import Pattern
 from workloads.common.sparse import Products, by_columns, summed_over_columns, transpose
 
 
-def block_pattern(x: Inputs, params: Params) -> Pattern:
+def block_pattern(x: Inputs, p: Parameters) -> Pattern:
     """The pattern of the inputs, in units of blocks."""
-    m, k, _ = sparse.shape(params)
-    return Pattern(x["a_indices"], x["a_indptr"], patterns.blocks(m, k, int(params["block"])))
+    m, k, _ = sparse.shape(p)
+    return Pattern(x["a_indices"], x["a_indptr"], patterns.blocks(m, k, p.block))
 
 
-def with_zeros(x: Inputs, params: Params) -> HostArray:
+def with_zeros(x: Inputs, p: Parameters) -> HostArray:
     """A with its zeros, (m, k), in the dtype of the values."""
-    m, k, _ = sparse.shape(params)
-    block, pattern = int(params["block"]), block_pattern(x, params)
+    m, k, _ = sparse.shape(p)
+    block, pattern = p.block, block_pattern(x, p)
     dense = np.zeros((m, k), x["a"].dtype)
     tiles = dense.reshape(m // block, block, k // block, block)
     tiles[pattern.rows, :, pattern.indices, :] = x["a"]
     return dense
 
 
-def unrolled(x: Inputs, params: Params) -> tuple[CSR, HostArray]:
+def unrolled(x: Inputs, p: Parameters) -> tuple[CSR, HostArray]:
     """The same matrix as scalar CSR, and the permutation (nnz,) with `csr.values == a.ravel()[permutation]`."""
-    m, k, _ = sparse.shape(params)
-    block, pattern = int(params["block"]), block_pattern(x, params)
+    m, k, _ = sparse.shape(p)
+    block, pattern = p.block, block_pattern(x, p)
     within = np.arange(block, dtype=np.int64)
     rows = pattern.rows[:, None, None] * np.int64(block) + within[:, None]
     columns = pattern.indices[:, None, None] * np.int64(block) + within
@@ -51,8 +51,8 @@ def unrolled(x: Inputs, params: Params) -> tuple[CSR, HostArray]:
 def native(format: str) -> sparse.Prepare:
     """Operands of the framework's own product in a format."""
 
-    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
-        return [ops.sparse(unrolled(x, params)[0], format, int(params["block"])), ops.asarray(x["b"])]
+    def prepare(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
+        return [ops.sparse(unrolled(x, p)[0], format, p.block), ops.asarray(x["b"])]
 
     return prepare
 
@@ -69,28 +69,28 @@ def _bmm(ops: Ops, rows: int, values: Array, segments: Array, columns: Array, b:
     return by_columns(ops, b, count * block, product)
 
 
-def prepare_bmm(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_bmm(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """Blocks, the block row and block column of each, and B."""
-    pattern = block_pattern(x, params)
+    pattern = block_pattern(x, p)
     return [ops.asarray(v) for v in (x["a"], pattern.rows, pattern.indices, x["b"])]
 
 
-def forward_bmm(ops: Ops, params: Params, *operands: Array) -> Array:
+def forward_bmm(ops: Ops, p: Parameters, *operands: Array) -> Array:
     """Y from the operands of `prepare_bmm`."""
-    return _bmm(ops, int(params["m"]) // int(params["block"]), *operands)
+    return _bmm(ops, p.m // p.block, *operands)
 
 
-def ell_values(x: Inputs, params: Params) -> HostArray:
+def ell_values(x: Inputs, p: Parameters) -> HostArray:
     """Block rows padded to the longest and laid side by side: (m/b, b, longest·b)."""
-    ell, block = sparse.padded(block_pattern(x, params)), int(params["block"])
+    ell, block = sparse.padded(block_pattern(x, p)), p.block
     tiles = np.where(ell.filled[..., None, None], x["a"][ell.slots], np.zeros((), x["a"].dtype))
     return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3)).reshape(len(tiles), block, -1)
 
 
-def prepare_ell(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_ell(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """Padded block rows, the block columns of each laid out flat, and B."""
-    ell = sparse.padded(block_pattern(x, params))
-    return [ops.asarray(v) for v in (ell_values(x, params), ell.columns.ravel(), x["b"])]
+    ell = sparse.padded(block_pattern(x, p))
+    return [ops.asarray(v) for v in (ell_values(x, p), ell.columns.ravel(), x["b"])]
 
 
 def _picked(ops: Ops, rows: int, block: int, columns: Array, b: Array) -> Array:
@@ -99,7 +99,7 @@ def _picked(ops: Ops, rows: int, block: int, columns: Array, b: Array) -> Array:
     return ops.reshape(ops.take(tiles, columns), (rows, columns.shape[0] // rows * block, b.shape[1]))
 
 
-def ell_product(ops: Ops, params: Params, values: Array, columns: Array, b: Array) -> Array:
+def ell_product(ops: Ops, p: Parameters, values: Array, columns: Array, b: Array) -> Array:
     """Y from padded block rows: one batched product of (b, longest·b) by (longest·b, n) matrices."""
     rows, block, wide = values.shape
 
@@ -118,17 +118,17 @@ def _lengths(x: Inputs) -> list[tuple[HostArray, HostArray]]:
     return [(rows, starts[rows][:, None] + np.arange(length)) for length, rows in groups]
 
 
-def prepare_equal_rows(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_equal_rows(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """B and what `_equal_rows` makes."""
-    return [ops.asarray(x["b"]), *_equal_rows(ops, x, params)]
+    return [ops.asarray(x["b"]), *_equal_rows(ops, x, p)]
 
 
-def _equal_rows(ops: Ops, x: Inputs, params: Params) -> list[Array]:
+def _equal_rows(ops: Ops, x: Inputs, p: Parameters) -> list[Array]:
     """Where each block row of Y stands among the groups; of each group the values; of each group the block columns.
 
     A group has the r block rows of one length, values (r, b, length·b) and columns (r·length,).
     """
-    block, groups = int(params["block"]), _lengths(x)
+    block, groups = p.block, _lengths(x)
     order = np.argsort(np.concatenate([rows for rows, _ in groups])).astype(np.int32)
     tiles = (x["a"][slots].transpose(0, 2, 1, 3) for _, slots in groups)  # (r, b, length, b)
     values = (t.reshape(len(t), block, t.shape[2] * block) for t in tiles)
@@ -136,11 +136,11 @@ def _equal_rows(ops: Ops, x: Inputs, params: Params) -> list[Array]:
     return [ops.asarray(np.ascontiguousarray(v)) for v in (order, *values, *columns)]
 
 
-def equal_rows_product(ops: Ops, params: Params, b: Array, order: Array, *groups: Array) -> Array:
+def equal_rows_product(ops: Ops, p: Parameters, b: Array, order: Array, *groups: Array) -> Array:
     """Y from block rows by their length: a batched product for each length, neither padded nor summed."""
     half = len(groups) // 2
     pairs = tuple(zip(groups[:half], groups[half:], strict=True))
-    block = int(params["block"])
+    block = p.block
 
     def product(part: Array) -> Array:
         parts = [ops.matmul(v, _picked(ops, v.shape[0], block, columns, part)) for v, columns in pairs]
@@ -166,15 +166,15 @@ def _outer(ops: Ops, block: int, rows: Array, columns: Array) -> Callable[[Array
                 ops.take(ops.reshape(x, (x.shape[0] // block, block, x.shape[1])), at)
                 for x, at in zip(slices, (rows, columns), strict=True)
             )
-            values = ops.descend_along(values, left, ops.permute_dims(right, (0, 2, 1)), LEARNING_RATE)
+            values = ops.sgd_step_along(values, left, ops.permute_dims(right, (0, 2, 1)), LEARNING_RATE)
         return values
 
     return update
 
 
-def prepare_bsr(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+def prepare_bsr(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
     """A and its transpose as block matrices, the order of blocks between the two, rows and columns."""
-    pattern, block, csr = block_pattern(x, params), int(params["block"]), unrolled(x, params)[0]
+    pattern, block, csr = block_pattern(x, p), p.block, unrolled(x, p)[0]
     _, order = pattern.transposed()
     matrices = [ops.sparse(m, "bsr", block) for m in (csr, csr.transposed()[0])]
     return [*matrices, *(ops.asarray(v) for v in (order, pattern.rows, pattern.indices))]
@@ -184,66 +184,66 @@ def bsr_products(native: bool) -> Callable[..., Products]:
     """Block products; the sampled product native, or batched over the blocks."""
 
     def products(
-        ops: Ops, params: Params, a: Matrix, flipped: Matrix, order: Array, rows: Array, columns: Array
+        ops: Ops, p: Parameters, a: Matrix, flipped: Matrix, order: Array, rows: Array, columns: Array
     ) -> Products:
         def backward(values: Array, dy: Array) -> Array:
             return ops.sparse_matmul(ops.sparse_with_values(flipped, _blocks_back(ops, values, order)), dy)
 
-        own = sparse.descending(ops, lambda dy, b: ops.sampled_matmul(a, dy, b))
+        own = sparse.sgd_update(ops, lambda dy, b: ops.sampled_matmul(a, dy, b))
         return Products(
             lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
-            own if native else _outer(ops, int(params["block"]), rows, columns),
+            own if native else _outer(ops, p.block, rows, columns),
             backward,
         )
 
     return products
 
 
-def prepare_matrix(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+def prepare_matrix(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
     """A as a block matrix."""
-    return [ops.sparse(unrolled(x, params)[0], "bsr", int(params["block"]))]
+    return [ops.sparse(unrolled(x, p)[0], "bsr", p.block)]
 
 
-def matrix_product(ops: Ops, params: Params, values: Array, b: Array, a: Matrix) -> Array:
+def matrix_product(ops: Ops, p: Parameters, values: Array, b: Array, a: Matrix) -> Array:
     """Y from other blocks in the pattern of a block matrix."""
     return ops.sparse_matmul(ops.sparse_with_values(a, values), b)
 
 
-def prepare_places(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_places(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """The block row and block column of each block."""
-    pattern = block_pattern(x, params)
+    pattern = block_pattern(x, p)
     return [ops.asarray(v) for v in (pattern.rows, pattern.indices)]
 
 
-def bmm_product(ops: Ops, params: Params, values: Array, b: Array, rows: Array, columns: Array) -> Array:
+def bmm_product(ops: Ops, p: Parameters, values: Array, b: Array, rows: Array, columns: Array) -> Array:
     """Y from blocks and their places."""
-    return _bmm(ops, int(params["m"]) // int(params["block"]), values, rows, columns, b)
+    return _bmm(ops, p.m // p.block, values, rows, columns, b)
 
 
 def equal_rows_step(note: str) -> Formulation:
     """`equal_rows_product` and its derivative by the framework; the parameter is stored by group."""
 
-    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-        return [ops.asarray(x["b"]), ops.asarray(x["target"]), *_equal_rows(ops, x, params)]
+    def prepare(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
+        return [ops.asarray(x["b"]), ops.asarray(x["target"]), *_equal_rows(ops, x, p)]
 
-    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-        n = int(params["n"])
+    def step(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+        n = p.n
 
         def loss(b: Array, target: Array, *others: Array) -> Array:
-            error = equal_rows_product(ops, params, b, *others) - target
+            error = equal_rows_product(ops, p, b, *others) - target
             return ops.sum(error * error) * (0.5 / n)
 
         def run(*operands: Array) -> tuple[Array, ...]:
             values = range(3, 3 + (len(operands) - 3) // 2)  # behind B, the target and the order
             value, (grad_b, *grads) = ops.value_and_grad(loss, (0, *values))(*operands)
-            new = (ops.descend(operands[i], grad, LEARNING_RATE) for i, grad in zip(values, grads, strict=True))
+            new = (ops.sgd_step(operands[i], grad, LEARNING_RATE) for i, grad in zip(values, grads, strict=True))
             return value, *new, grad_b
 
         return run
 
-    def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+    def restore(outputs: Sequence[HostArray], x: Inputs, p: Parameters) -> Mapping[str, HostArray]:
         loss, *values, grad_b = outputs
-        block = int(params["block"])
+        block = p.block
         a = np.empty_like(x["a"], dtype=loss.dtype)
         for (_, slots), stored in zip(_lengths(x), values, strict=True):
             a[slots] = stored.reshape(len(slots), block, slots.shape[1], block).transpose(0, 2, 1, 3)
@@ -255,8 +255,8 @@ def equal_rows_step(note: str) -> Formulation:
 def prepare_unrolled(format: str) -> sparse.Prepare:
     """A and its transpose in a scalar format, the order between the two, and the positions of the values."""
 
-    def rest(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
-        csr = unrolled(x, params)[0]
+    def rest(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
+        csr = unrolled(x, p)[0]
         flipped, order = csr.transposed()
         flat = csr.rows * np.int64(csr.shape[1]) + csr.indices
         if csr.shape[0] * csr.shape[1] > 2**31 - 1:
@@ -267,7 +267,7 @@ def prepare_unrolled(format: str) -> sparse.Prepare:
     return rest
 
 
-def unrolled_products(ops: Ops, params: Params, a: Matrix, flipped: Matrix, order: Array, flat: Array) -> Products:
+def unrolled_products(ops: Ops, p: Parameters, a: Matrix, flipped: Matrix, order: Array, flat: Array) -> Products:
     """Products of the unrolled matrix; its gradient dense, then taken at the values."""
 
     def sampled(dy: Array, b: Array) -> Array:
@@ -279,7 +279,7 @@ def unrolled_products(ops: Ops, params: Params, a: Matrix, flipped: Matrix, orde
 
     return Products(
         lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
-        sparse.descending(ops, sampled),
+        sparse.sgd_update(ops, sampled),
         backward,
     )
 
@@ -287,8 +287,8 @@ def unrolled_products(ops: Ops, params: Params, a: Matrix, flipped: Matrix, orde
 def prepare_unrolled_blocks(format: str) -> sparse.Prepare:
     """A and its transpose in a scalar format, where their values stand in the blocks, and where the blocks stand."""
 
-    def rest(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
-        (csr, places), pattern = unrolled(x, params), block_pattern(x, params)
+    def rest(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
+        (csr, places), pattern = unrolled(x, p), block_pattern(x, p)
         flipped, order = csr.transposed()
         matrices = [ops.sparse(m, format) for m in (csr, flipped)]
         host = (places, places[order], pattern.rows, pattern.indices)
@@ -298,7 +298,7 @@ def prepare_unrolled_blocks(format: str) -> sparse.Prepare:
 
 
 def unrolled_block_products(
-    ops: Ops, params: Params, a: Matrix, flipped: Matrix, places: Array, back: Array, rows: Array, columns: Array
+    ops: Ops, p: Parameters, a: Matrix, flipped: Matrix, places: Array, back: Array, rows: Array, columns: Array
 ) -> Products:
     """Products of the unrolled matrix, its values taken out of the blocks; the gradient batched over the blocks."""
 
@@ -308,32 +308,32 @@ def unrolled_block_products(
 
     return Products(
         lambda values, b: times(a, places, values, b),
-        _outer(ops, int(params["block"]), rows, columns),
+        _outer(ops, p.block, rows, columns),
         lambda values, dy: times(flipped, back, values, dy),
     )
 
 
-def restore_unrolled(a: HostArray, x: Inputs, params: Params) -> HostArray:
+def restore_unrolled(a: HostArray, x: Inputs, p: Parameters) -> HostArray:
     """Unrolled values back into blocks."""
     out = np.empty_like(a)
-    out[unrolled(x, params)[1]] = a
+    out[unrolled(x, p)[1]] = a
     return out.reshape(x["a"].shape)
 
 
-def prepare_bmm_step(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_bmm_step(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """Block rows and columns, the transpose's, and the order between the two."""
-    pattern = block_pattern(x, params)
+    pattern = block_pattern(x, p)
     flipped, order = pattern.transposed()
     host = (pattern.rows, pattern.indices, flipped.rows, flipped.indices, order)
     return [ops.asarray(v) for v in host]
 
 
 def bmm_products(
-    ops: Ops, params: Params, rows: Array, columns: Array, flipped_rows: Array, flipped_columns: Array, order: Array
+    ops: Ops, p: Parameters, rows: Array, columns: Array, flipped_rows: Array, flipped_columns: Array, order: Array
 ) -> Products:
     """Batched products of gathered blocks."""
-    m, k, _ = sparse.shape(params)
-    block = int(params["block"])
+    m, k, _ = sparse.shape(p)
+    block = p.block
     return Products(
         lambda values, b: _bmm(ops, m // block, values, rows, columns, b),
         _outer(ops, block, rows, columns),
@@ -341,9 +341,9 @@ def bmm_products(
     )
 
 
-def prepare_ell_step(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_ell_step(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """Columns and mask of the padded rows; the same of the transpose's, and where its blocks stand in the first."""
-    pattern, block = block_pattern(x, params), int(params["block"])
+    pattern, block = block_pattern(x, p), p.block
     flipped, order = pattern.transposed()
     ell, back = sparse.padded(pattern), sparse.padded(flipped)
     places = np.flatnonzero(ell.filled).astype(np.int32)[order][back.slots]
@@ -354,11 +354,11 @@ def prepare_ell_step(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
 
 
 def ell_products(
-    ops: Ops, params: Params, columns: Array, mask: Array, back_columns: Array, back_mask: Array, places: Array
+    ops: Ops, p: Parameters, columns: Array, mask: Array, back_columns: Array, back_mask: Array, places: Array
 ) -> Products:
     """Products of padded block rows; a mask keeps the padding's value zero."""
-    m, k, _ = sparse.shape(params)
-    block = int(params["block"])
+    m, k, _ = sparse.shape(p)
+    block = p.block
     rows, back_rows = m // block, k // block
     longest, back_longest = columns.shape[0] // rows, back_columns.shape[0] // back_rows
 
@@ -374,24 +374,24 @@ def ell_products(
         tiles = ops.permute_dims(ops.reshape(values, (rows, block, longest, block)), (0, 2, 3, 1))
         tiles = ops.take(ops.reshape(tiles, (rows * longest, block, block)), places) * back_mask
         tiles = ops.permute_dims(ops.reshape(tiles, (back_rows, back_longest, block, block)), (0, 2, 1, 3))
-        return ell_product(ops, params, ops.reshape(tiles, (back_rows, block, back_longest * block)), back_columns, dy)
+        return ell_product(ops, p, ops.reshape(tiles, (back_rows, block, back_longest * block)), back_columns, dy)
 
     return Products(
-        lambda values, b: ell_product(ops, params, values, columns, b), sparse.descending(ops, sampled), backward
+        lambda values, b: ell_product(ops, p, values, columns, b), sparse.sgd_update(ops, sampled), backward
     )
 
 
-def restore_ell(a: HostArray, x: Inputs, params: Params) -> HostArray:
+def restore_ell(a: HostArray, x: Inputs, p: Parameters) -> HostArray:
     """Padded block rows back into blocks."""
-    ell, block = sparse.padded(block_pattern(x, params)), int(params["block"])
+    ell, block = sparse.padded(block_pattern(x, p)), p.block
     tiles = a.reshape(len(a), block, -1, block).transpose(0, 2, 1, 3)
     blocks: HostArray = tiles[ell.filled]
     return blocks
 
 
-def prepare_mask(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_mask(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """A mask of the shape of A."""
-    return [ops.asarray(with_zeros({**x, "a": np.ones_like(x["a"])}, params))]
+    return [ops.asarray(with_zeros({**x, "a": np.ones_like(x["a"])}, p))]
 
 
 def step(note: str, rest: sparse.Prepare, products: Callable[..., Products], scalar: bool = False) -> Formulation:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.ops import Array, HostArray, Ops
-from workloads.base import LEARNING_RATE, Params
+from workloads.base import LEARNING_RATE, Parameters
 from workloads.common.routing_reference import ABSENT, DOWN, EPSILON, PRESENT
 
 STEP_BLOCKS = 8  # of the step by hand: few enough that eager calls do not dominate
@@ -25,11 +25,10 @@ LARGE, SMALL = 3e6, 1.5e6
 MOST_BLOCKS = 24  # an eager call for each part of each: more were not tried
 
 
-def sizes(params: Params) -> tuple[int, int, int, int, int, int]:
+def sizes(p: Parameters) -> tuple[int, int, int, int, int, int]:
     """B, I, J, d, D and R."""
-    names = ("batch", "in_capsules", "out_capsules", "in_dim", "out_dim", "rounds")
-    b, i, j, d, D, rounds = (int(params[n]) for n in names)
-    return b, i, j, d, D, rounds
+
+    return p.batch, p.in_capsules, p.out_capsules, p.in_dim, p.out_dim, p.rounds
 
 
 def squash(ops: Ops, s: Array, axis: int) -> Array:
@@ -49,19 +48,19 @@ def margin_loss(ops: Ops, v: Array, labels: Array) -> Array:
 class Form:
     """A formulation of the forward pass; its train step follows by the framework's own differentiation.
 
-    arrange(u, w) gives the host arrays of u and those of W; vectors(ops, params) takes both lists to v (B, J, D);
-    gather(arrays, params) puts the arrays of W back as (I, J, d, D).
+    arrange(u, w) gives the host arrays of u and those of W; vectors(ops, p) takes both lists to v (B, J, D);
+    gather(arrays, p) puts the arrays of W back as (I, J, d, D).
     """
 
     note: str
     arrange: Callable[[HostArray, HostArray], tuple[list[HostArray], list[HostArray]]]
-    vectors: Callable[[Ops, Params], Callable[[Sequence[Array], Sequence[Array]], Array]]
-    gather: Callable[[Sequence[HostArray], Params], HostArray]
+    vectors: Callable[[Ops, Parameters], Callable[[Sequence[Array], Sequence[Array]], Array]]
+    gather: Callable[[Sequence[HostArray], Parameters], HostArray]
 
 
 # -- û is formed ----------------------------------------------------------------------------------------------------
-def _textbook(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
-    _, _, j, _, _, rounds = sizes(params)
+def _textbook(ops: Ops, p: Parameters) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
+    _, _, j, _, _, rounds = sizes(p)
 
     def vectors(us: Sequence[Array], ws: Sequence[Array]) -> Array:
         predicted = ops.einsum("bid,ijde->bije", us[0], ws[0])
@@ -75,8 +74,8 @@ def _textbook(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[A
     return vectors
 
 
-def _matmul(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
-    b, i, j, _, D, rounds = sizes(params)
+def _matmul(ops: Ops, p: Parameters) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
+    b, i, j, _, D, rounds = sizes(p)
 
     def vectors(us: Sequence[Array], ws: Sequence[Array]) -> Array:
         # u (I, B, d) · W (I, d, J·D), then one (I, D) matrix for each sample and capsule above
@@ -92,8 +91,8 @@ def _matmul(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[Arr
 
 
 # -- û is never formed: the coupling is folded into u, the agreement into a product with W ----------------------------
-def _folded(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
-    b, _, j, d, D, rounds = sizes(params)
+def _folded(ops: Ops, p: Parameters) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
+    b, _, j, d, D, rounds = sizes(p)
 
     def vectors(us: Sequence[Array], ws: Sequence[Array]) -> Array:
         # every block: u (d, I', B), W (J, D, d·I'); all that a block needs of the others is the sum s
@@ -149,14 +148,14 @@ def in_blocks(count: int) -> Callable[[HostArray, HostArray], tuple[list[HostArr
     return arrange
 
 
-def from_blocks(arrays: Sequence[HostArray], params: Params) -> HostArray:
+def from_blocks(arrays: Sequence[HostArray], p: Parameters) -> HostArray:
     """Blocks (J, D, d·I') back to (I, J, d, D)."""
-    _, _, j, d, D, _ = sizes(params)
+    _, _, j, d, D, _ = sizes(p)
     return np.concatenate([a.reshape(j, D, d, -1).transpose(3, 0, 2, 1) for a in arrays])
 
 
-def _from_matmul(arrays: Sequence[HostArray], params: Params) -> HostArray:
-    _, i, j, d, D, _ = sizes(params)
+def _from_matmul(arrays: Sequence[HostArray], p: Parameters) -> HostArray:
+    _, i, j, d, D, _ = sizes(p)
     return arrays[0].reshape(i, d, j, D).transpose(0, 2, 1, 3)
 
 
@@ -165,7 +164,7 @@ FORMS = {
         note="û by one einsum, then multiply and sum, as the paper writes it",
         arrange=_as_is,
         vectors=_textbook,
-        gather=lambda arrays, params: arrays[0],
+        gather=lambda arrays, p: arrays[0],
     ),
     "matmul": Form(
         note="û by a product for each capsule below, kept as (B, J, I, D); every pass is a batched product",
@@ -200,9 +199,9 @@ FORMS = {
 }
 
 
-def folded_by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+def folded_by_hand(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
     """A train step of the folded form with its backward pass written out, of blocks and labels (J, 1, B)."""
-    b, _, j, d, D, rounds = sizes(params)
+    b, _, j, d, D, rounds = sizes(p)
 
     def added(a: Array | None, b: Array) -> Array:
         return b if a is None else a + b
@@ -264,7 +263,7 @@ def folded_by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]
         for u, w, gradient in zip(us, ws, gradients, strict=True):
             n = d * u.shape[1]
             part = ops.matmul(gradient_s, ops.permute_dims(ops.reshape(u, (n, b)), (1, 0)))
-            updated.append(ops.descend(w, added(gradient, ops.reshape(part, (j, D, n))), LEARNING_RATE))
+            updated.append(ops.sgd_step(w, added(gradient, ops.reshape(part, (j, D, n))), LEARNING_RATE))
         return loss, *updated
 
     return run
