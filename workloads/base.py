@@ -170,10 +170,22 @@ class Definition:
     work: Callable[[Any, Mode, int], Work]
     twins: Callable[[Any, Mode], Sequence[Twin]]
     tolerances: Mapping[tuple[str, Mode], float] = field(default_factory=_tolerances)
+    written: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)  # see `author`
 
     def __post_init__(self) -> None:
         for name, position in (("inputs", 0), ("reference", 1), ("work", 0), ("twins", 0)):
             object.__setattr__(self, name, typed(getattr(self, name), position))
+
+    def author(self, fact: str, mode: Mode) -> Callable[..., Any]:
+        """The function that its author wrote for `inputs`, `reference`, `work`, `useful_flop`, `twins`, …
+
+        In the long form it is the field itself.
+        """
+        for name in (f"{fact} {mode}", fact, f"work {mode}", "work"):
+            if name in self.written:
+                return self.written[name]
+        function: Callable[..., Any] = getattr(self, fact, self.work)
+        return function
 
     def check(self, params: Mapping[str, Any]) -> Params:
         """Complete and check axes given by a user; ValueError names the axis, what was found and what is expected."""

@@ -11,8 +11,7 @@ import numpy as np
 
 from backends.ops import HostArray
 from workloads.base import Axis, Definition, Inputs, Mode, Parameters, Params, Point, Twin, Work
-from workloads.common import block_products as products
-from workloads.common import patterns, sparse
+from workloads.common import block_products, block_steps, patterns, sparse
 
 
 def inputs(p: Parameters, seed: int) -> Inputs:
@@ -33,9 +32,9 @@ def inputs(p: Parameters, seed: int) -> Inputs:
 
 def reference(x: Inputs, p: Parameters, mode: Mode) -> Mapping[str, HostArray]:
     """By dense products of A with its zeros; gradients are taken in the blocks."""
-    pattern, block = products.block_pattern(x, p), p.block
+    pattern, block = block_products.block_pattern(x, p), p.block
     return sparse.reference(
-        products.with_zeros(x, p), lambda full: patterns.take_blocks(full, pattern, block), x, mode
+        block_products.with_zeros(x, p), lambda full: patterns.take_blocks(full, pattern, block), x, mode
     )
 
 
@@ -109,100 +108,104 @@ WORKLOAD = Definition(
     reference=reference,
     formulations={
         "forward": {
-            "bsr": sparse.native_step("the framework's own block product", products.native("bsr")),
-            "csr": sparse.native_step("the blocks unrolled, the framework's own CSR product", products.native("csr")),
+            "bsr": sparse.native_step("the framework's own block product", block_products.native("bsr")),
+            "csr": sparse.native_step(
+                "the blocks unrolled, the framework's own CSR product", block_products.native("csr")
+            ),
             "bag": sparse.native_step(
-                "the blocks unrolled, a weighted embedding bag for each row of A", products.native("bag")
+                "the blocks unrolled, a weighted embedding bag for each row of A", block_products.native("bag")
             ),
             "gather_bmm": sparse.forward_step(
                 "a batched product of every block with its rows of B, summed",
-                products.prepare_bmm,
-                products.forward_bmm,
+                block_products.prepare_bmm,
+                block_products.forward_bmm,
             ),
             "ell_bmm": sparse.forward_step(
                 "block rows padded to the longest, one product for each block row",
-                products.prepare_ell,
-                products.ell_product,
+                block_products.prepare_ell,
+                block_products.ell_product,
             ),
             "equal_rows_bmm": sparse.forward_step(
                 "block rows by their length, a batched product for each length: neither padded nor summed",
-                products.prepare_equal_rows,
-                products.equal_rows_product,
+                block_products.prepare_equal_rows,
+                block_products.equal_rows_product,
             ),
             "masked_dense": sparse.marked_multiplies_zeros(
                 sparse.forward_step(
                     "A stored with its zeros, the dense product",
-                    lambda ops, x, p: [ops.asarray(products.with_zeros(x, p)), ops.asarray(x["b"])],
+                    lambda ops, x, p: [ops.asarray(block_products.with_zeros(x, p)), ops.asarray(x["b"])],
                     lambda ops, p, a, b: ops.matmul(a, b),
                 )
             ),
         },
         "train_step": {
-            "bsr": products.step(
-                "block products, the framework's own sampled product", products.prepare_bsr, products.bsr_products(True)
+            "bsr": block_steps.step(
+                "block products, the framework's own sampled product",
+                block_steps.prepare_bsr,
+                block_steps.bsr_products(True),
             ),
-            "bsr_bmm": products.step(
+            "bsr_bmm": block_steps.step(
                 "block products; the gradient of A by a batched product for each block",
-                products.prepare_bsr,
-                products.bsr_products(False),
+                block_steps.prepare_bsr,
+                block_steps.bsr_products(False),
             ),
-            "csr_dense_sample": products.step(
+            "csr_dense_sample": block_steps.step(
                 "unrolled CSR; the gradient of A dense, then taken",
-                products.prepare_unrolled("csr"),
-                products.unrolled_products,
+                block_steps.prepare_unrolled("csr"),
+                block_steps.unrolled_products,
                 True,
             ),
-            "bag_dense_sample": products.step(
+            "bag_dense_sample": block_steps.step(
                 "unrolled embedding bags; the gradient of A dense, then taken",
-                products.prepare_unrolled("bag"),
-                products.unrolled_products,
+                block_steps.prepare_unrolled("bag"),
+                block_steps.unrolled_products,
                 True,
             ),
-            "csr_bmm": products.step(
+            "csr_bmm": block_steps.step(
                 "unrolled CSR; the gradient of A by a batched product for each block",
-                products.prepare_unrolled_blocks("csr"),
-                products.unrolled_block_products,
+                block_steps.prepare_unrolled_blocks("csr"),
+                block_steps.unrolled_block_products,
             ),
-            "bag_bmm": products.step(
+            "bag_bmm": block_steps.step(
                 "unrolled embedding bags; the gradient of A by a batched product for each block, added within it "
                 "where the framework can",
-                products.prepare_unrolled_blocks("bag"),
-                products.unrolled_block_products,
+                block_steps.prepare_unrolled_blocks("bag"),
+                block_steps.unrolled_block_products,
             ),
             "autodiff_bsr": sparse.autodiff_step(
                 "block product, the framework's own differentiation: PyTorch has none for it",
                 lambda x, p: x["a"],
-                products.prepare_matrix,
-                products.matrix_product,
+                block_steps.prepare_matrix,
+                block_steps.matrix_product,
             ),
             "autodiff_bmm": sparse.autodiff_step(
                 "batched products of gathered blocks, the framework's own differentiation",
                 lambda x, p: x["a"],
-                products.prepare_places,
-                products.bmm_product,
+                block_steps.prepare_places,
+                block_steps.bmm_product,
             ),
-            "autodiff_equal_rows": products.equal_rows_step(
+            "autodiff_equal_rows": block_steps.equal_rows_step(
                 "block rows by their length, a batched product for each, the framework's own differentiation"
             ),
-            "gather_bmm": products.step(
+            "gather_bmm": block_steps.step(
                 "batched products of gathered blocks throughout",
-                products.prepare_bmm_step,
-                products.bmm_products,
+                block_steps.prepare_bmm_step,
+                block_steps.bmm_products,
             ),
             "ell_bmm": sparse.train_step(
                 "padded block rows and columns, a mask on the padding's gradient",
-                products.ell_values,
-                products.prepare_ell_step,
-                products.ell_products,
-                products.restore_ell,
+                block_products.ell_values,
+                block_steps.prepare_ell_step,
+                block_steps.ell_products,
+                block_steps.restore_ell,
             ),
             "masked_dense": sparse.marked_multiplies_zeros(
                 sparse.train_step(
                     "A stored with its zeros, dense products, a mask on the gradient",
-                    products.with_zeros,
-                    products.prepare_mask,
+                    block_products.with_zeros,
+                    block_steps.prepare_mask,
                     sparse.dense_products,
-                    lambda a, x, p: patterns.take_blocks(a, products.block_pattern(x, p), p.block),
+                    lambda a, x, p: patterns.take_blocks(a, block_products.block_pattern(x, p), p.block),
                 )
             ),
         },

@@ -14,25 +14,13 @@ from typing import Any
 import numpy as np
 
 from backends.ops import Array, HostArray, Ops
-from workloads.base import (
-    LEARNING_RATE,
-    Axis,
-    Definition,
-    Formulation,
-    Inputs,
-    Mode,
-    Parameters,
-    Params,
-    Point,
-    Twin,
-    Work,
-)
+from workloads import Axis, Parameters, Workload
+from workloads.base import LEARNING_RATE, Formulation, Inputs, Mode, Work
 from workloads.common import digits
+from workloads.common.routing_by_hand import STEP_BLOCKS, folded_by_hand
 from workloads.common.routing_forms import (
     FORMS,
-    STEP_BLOCKS,
     Form,
-    folded_by_hand,
     from_blocks,
     in_blocks,
     margin_loss,
@@ -40,7 +28,27 @@ from workloads.common.routing_forms import (
 )
 from workloads.common.routing_reference import reference_routing, squash
 
+# Sabour et al. 2017, section 4: 1152 primary capsules of 8, ten digit capsules of 16, three rounds
+w = Workload(
+    "capsule_routing",
+    title="dynamic routing between capsules",
+    source="Sabour, Frosst and Hinton 2017, arXiv:1710.09829, procedure 1 and eqs. 1-4",
+    axes={
+        "batch": Axis(help="images", low=1, high=1e6, default=128),
+        "in_capsules": Axis(help="capsules below, I", low=1, high=1e6, default=1152),
+        "out_capsules": Axis(help="capsules above, J", low=2, high=1e5, default=10),
+        "in_dim": Axis(help="length of a capsule below, d", low=1, high=4096, default=8),
+        "out_dim": Axis(help="length of a capsule above, D", low=1, high=4096, default=16),
+        "rounds": Axis(help="rounds of routing, R", low=1, high=16, default=3),
+    },
+)
+w.preset("smoke", batch=2, in_capsules=12, out_capsules=3, in_dim=4, out_dim=5)
+w.preset("quick", mode="forward", batch=32)
+w.preset("standard")
+w.preset("full", batch=1024)
 
+
+@w.inputs
 def inputs(p: Parameters, seed: int) -> Inputs:
     """u (B, I, d) from digits, squashed to lengths below 1; W, scaled so that s is of order 1; labels (B, J)."""
     b, i, j, d, D, _ = sizes(p)
@@ -53,16 +61,16 @@ def inputs(p: Parameters, seed: int) -> Inputs:
     }
 
 
-def reference(x: Inputs, p: Parameters, mode: Mode) -> Mapping[str, HostArray]:
+@w.reference
+def reference(u: HostArray, w: HostArray, labels: HostArray, p: Parameters, mode: Mode) -> Mapping[str, HostArray]:
     """v, or (loss, updated W): the procedure by the paper, its gradient by hand, in NumPy."""
-    v, loss, gradient = reference_routing(
-        x["u"], x["w"], x["labels"] if mode == "train_step" else None, sizes(p)[5]
-    )
+    v, loss, gradient = reference_routing(u, w, labels if mode == "train_step" else None, p.rounds)
     if gradient is None:
         return {"v": v}
-    return {"loss": np.asarray(loss), "w": x["w"] - LEARNING_RATE * gradient}
+    return {"loss": np.asarray(loss), "w": w - LEARNING_RATE * gradient}
 
 
+@w.work
 def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     """2BIJDd for û and 2BIJD for each of the 2R−1 passes over it; u and W read once, v written once.
 
@@ -82,10 +90,14 @@ def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     return Work(3 * (transform + passes) - transform, itemsize * moved, itemsize * (u + 2 * w + v * (rounds + 1)))
 
 
-def twins(p: Parameters, mode: Mode) -> Sequence[Twin]:
-    """Fully connected I·d → J·D over the same batch, weights as A: the layer that the capsules replace."""
-    b, i, j, d, D, _ = sizes(p)
-    return [Twin("fully_connected", "dense_matmul", {"m": j * D, "k": i * d, "n": b, "grads": "weights"}, mode)]
+w.twin(  # fully connected I·d → J·D over the same batch, weights as A: the layer that the capsules replace
+    "dense_matmul",
+    kind="fully_connected",
+    m=lambda p: p.out_capsules * p.out_dim,
+    k=lambda p: p.in_capsules * p.in_dim,
+    n="batch",
+    grads="weights",
+)
 
 
 def _forward(form: Form) -> Formulation:
@@ -144,47 +156,18 @@ def _prepare_by_hand(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     return [ops.asarray(np.ascontiguousarray(a)) for a in (*us, *ws, x["labels"].T[:, None, :])]
 
 
-def _shape(batch: int) -> Params:
-    # Sabour et al. 2017, section 4: 1152 primary capsules of 8, ten digit capsules of 16, three rounds
-    return {"batch": batch, "in_capsules": 1152, "out_capsules": 10, "in_dim": 8, "out_dim": 16, "rounds": 3}
-
-
-_SMOKE: Params = {"batch": 2, "in_capsules": 12, "out_capsules": 3, "in_dim": 4, "out_dim": 5, "rounds": 3}
-
-WORKLOAD = Definition(
-    name="capsule_routing",
-    title="dynamic routing between capsules",
-    source="Sabour, Frosst and Hinton 2017, arXiv:1710.09829, procedure 1 and eqs. 1-4",
-    axes={
-        "batch": Axis(help="images", low=1, high=1e6),
-        "in_capsules": Axis(help="capsules below, I", low=1, high=1e6),
-        "out_capsules": Axis(help="capsules above, J", low=2, high=1e5),
-        "in_dim": Axis(help="length of a capsule below, d", low=1, high=4096),
-        "out_dim": Axis(help="length of a capsule above, D", low=1, high=4096),
-        "rounds": Axis(help="rounds of routing, R", low=1, high=16),
-    },
-    presets={
-        "smoke": (Point(_SMOKE), Point(_SMOKE, "train_step")),
-        "quick": (Point(_shape(32)),),
-        "standard": (Point(_shape(128)), Point(_shape(128), "train_step")),
-        "full": (Point(_shape(1024)), Point(_shape(1024), "train_step")),
-    },
-    inputs=inputs,
-    reference=reference,
-    formulations={
-        "forward": {name: _forward(form) for name, form in FORMS.items()},
-        "train_step": {
-            # blocks by differentiation are left out: a tie with folded or folded_by_hand in each framework
-            **{name: _train(FORMS[name]) for name in ("textbook", "matmul", "folded")},
-            "folded_by_hand": Formulation(
-                note=f"folded in {STEP_BLOCKS} blocks, its backward pass written out: û is formed in neither "
-                "direction; the best in PyTorch and TensorFlow, a tie in JAX",
-                prepare=_prepare_by_hand,
-                step=folded_by_hand,
-                restore=lambda outputs, x, p: {"loss": outputs[0], "w": from_blocks(outputs[1:], p)},
-            ),
-        },
-    },
-    work=work,
-    twins=twins,
+w.add("forward", **{name: _forward(form) for name, form in FORMS.items()})
+# blocks by differentiation are left out: a tie with folded or folded_by_hand in each framework
+w.add("train_step", **{name: _train(FORMS[name]) for name in ("textbook", "matmul", "folded")})
+w.add(
+    "train_step",
+    folded_by_hand=Formulation(
+        note=f"folded in {STEP_BLOCKS} blocks, its backward pass written out: û is formed in neither "
+        "direction; the best in PyTorch and TensorFlow, a tie in JAX",
+        prepare=_prepare_by_hand,
+        step=folded_by_hand,
+        restore=lambda outputs, x, p: {"loss": outputs[0], "w": from_blocks(outputs[1:], p)},
+    ),
 )
+
+WORKLOAD = w.definition()

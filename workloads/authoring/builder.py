@@ -26,9 +26,9 @@ from typing import Any, TypeAlias, TypeVar, overload
 import numpy as np
 
 from backends.ops import Array, Execution, HostArray, Matrix
+from workloads.authoring.axes import axis_of
 from workloads.authoring.formulation import Outputs, short_formulation
 from workloads.authoring.functions import Named, WorkloadError, where
-from workloads.authoring.parameters import RESERVED
 from workloads.authoring.points import LARGE, Place, presets, swept
 from workloads.base import (
     MODES,
@@ -49,9 +49,6 @@ from workloads.base import (
 Function = TypeVar("Function", bound=Callable[..., Any])
 Formulas: TypeAlias = Callable[[Parameters, Mode, int], Work]
 TwinOf: TypeAlias = Callable[[Parameters, Mode], Sequence[Twin]]
-TAKEN = RESERVED | frozenset(
-    {"ops", "p", "mode", "rng", "seed", "survey", "headline", "group", "kind"}
-)  # no names of axes
 
 
 class Workload:
@@ -77,7 +74,7 @@ class Workload:
         self._facts: dict[str, Any] = {"name": name, "title": title, "source": source, "role": role}
         if tolerances is not None:
             self._facts["tolerances"] = tolerances
-        self._axes = {axis: _axis(name, axis, given) for axis, given in axes.items()}
+        self._axes = {axis: axis_of(name, axis, given) for axis, given in axes.items()}
         self._smoke = dict(smoke or {})
         self._places: dict[str, list[Place]] = {}
         self._inputs: Named | None = None
@@ -85,10 +82,11 @@ class Workload:
         self._formulations: dict[Mode, dict[str, Formulation]] = {}
         self._work: dict[Mode | None, Formulas] = {}
         self._twins: list[TwinOf] = []
+        self._formulas: dict[str, Callable[..., Any]] = {}  # of `work`, by the fact that each gives
 
     # -- the mathematics ----------------------------------------------------------------------------------------------
     def inputs(self, function: Function) -> Function:
-        """Host arrays by name, from `p` and `rng` or `seed`: float64 for what the case's dtype rounds, int32 indices."""
+        """Host arrays by name, from `p` and `rng` or `seed`: float64 where the case's dtype rounds, int32 indices."""
         self._inputs = Named.of(function, f"inputs of {self.name}")
         return function
 
@@ -121,9 +119,9 @@ class Workload:
         """One way to write it: f(ops, [p,] operands…), named as the function is; it returns {"output": array, …}.
 
         Operands are inputs, put on the device as they are, unless prepare(ops, p, inputs…) gives others. Outputs have
-        the reference's names and shapes, unless restore(outputs…, inputs…) rearranges them on the host. With `outputs`,
-        names or a function of `p`, f returns a tuple instead of a dict, whose making takes 0.2 µs of every eager call.
-        `executions`, `applies(p)` and `multiplies_zeros` are as in `Formulation`; the last decides what survives a sweep.
+        the reference's names and shapes, unless restore(outputs…, inputs…) rearranges them on the host. With `outputs`
+        (names, or a function of `p`) f returns a tuple, not a dict, whose making takes 0.2 µs of every eager call.
+        `executions`, `applies(p)` and `multiplies_zeros` are as in `Formulation`; the last decides what outlives a sweep.
         """
 
         def keep(function: Function) -> Function:
@@ -178,13 +176,15 @@ class Workload:
         They are useful FLOP, least bytes and the least bytes alive at once (by default the least bytes), whole numbers.
         Or one function(p, mode, e) that returns a `Work`.
         """
+        own = "" if mode is None else f" {mode}"
         if function is not None:
-            self._work[mode] = function
+            self._work[mode] = self._formulas[f"work{own}"] = function
             return function
         if flop is None or bytes is None:
             raise WorkloadError(f"the work of {self.name} needs flop= and bytes=, or one function that returns a Work")
         least, live = bytes, live_bytes or bytes
         self._work[mode] = lambda p, mode, e: Work(flop(p), least(p, e), live(p, e))
+        self._formulas |= {f"useful_flop{own}": flop, f"least_bytes{own}": least, f"live_bytes{own}": live}
         return None
 
     def twin(
@@ -282,11 +282,23 @@ class Workload:
             formulations={mode: self._formulations[mode] for mode in modes},
             work=lambda p, mode, e: _of(self._work, mode)(p, mode, e),
             twins=lambda p, mode: [twin for of in self._twins for twin in of(p, mode)],
+            written=self._written(),
         )
         for points in made.presets.values():
             for point in points:
                 made.check(point.params)
         return made
+
+    def _written(self) -> dict[str, Callable[..., Any]]:
+        """The author's own functions, for messages to say where they stand; those of one mode under `fact mode`."""
+        found: dict[str, Callable[..., Any]] = {**self._formulas}
+        for mode, reference in self._references.items():
+            found["reference" if mode is None else f"reference {mode}"] = reference.function
+        if self._inputs is not None:
+            found["inputs"] = self._inputs.function
+        if self._twins:
+            found["twins"] = self._twins[0]
+        return found
 
     def _made_inputs(self, p: Parameters, seed: int) -> Inputs:
         assert self._inputs is not None  # `definition` has asked
@@ -308,15 +320,3 @@ Kept = TypeVar("Kept")
 
 def _of(known: Mapping[Mode | None, Kept], mode: Mode) -> Kept:
     return known[mode] if mode in known else known[None]
-
-
-def _axis(workload: str, name: str, given: Value | Axis) -> Axis:
-    if not name.isidentifier() or name in TAKEN:
-        raise WorkloadError(
-            f"{workload} cannot call an axis {name!r}: {', '.join(sorted(TAKEN))} are names of other things"
-        )
-    if isinstance(given, Axis):
-        return given
-    if isinstance(given, bool) or not isinstance(given, int | float | str):
-        raise WorkloadError(f"axis {name} of {workload} must be a number, a word or an Axis, found {given!r}")
-    return Axis(default=given, low=min(given, 1) if isinstance(given, int) else None)

@@ -83,8 +83,8 @@ def _prepared(
         for name in operands:
             if name not in inputs:
                 raise WorkloadError(
-                    f"{where(function)}: {what} asks for {name!r}, and the inputs are {', '.join(inputs)}; give prepare= "
-                    "for an operand that is none of them"
+                    f"{where(function)}: {what} asks for {name!r}, and the inputs are {', '.join(inputs)}; give "
+                    "prepare= for an operand that is none of them"
                 )
         return [ops.asarray(inputs[name]) for name in operands]
 

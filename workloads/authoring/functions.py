@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -16,47 +18,52 @@ class WorkloadError(ValueError):
     """A workload is not as it must be; one sentence with the place and what to do."""
 
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+_ROOT = _PACKAGE.parent
+# Frames in these are not an author's: what calls his functions, the frameworks, Python itself.
+_MACHINERY = (
+    *(_PACKAGE / name for name in ("authoring", "base.py", "conformance.py", "facts.py")),
+    *(_ROOT / name for name in ("backends", "harness")),
+    Path(sys.prefix),
+    Path(sys.base_prefix) / "lib",
+)
+
+
 def _code(function: Callable[..., Any]) -> CodeType | None:
-    bare = inspect.unwrap(function)
-    while isinstance(getattr(bare, "func", None), Callable):
-        bare = inspect.unwrap(bare.func)  # type: ignore[attr-defined]
-    return getattr(bare, "__code__", None)
+    bare: Any = inspect.unwrap(function)
+    while isinstance(bare, partial):
+        bare = inspect.unwrap(bare.func)
+    code: CodeType | None = getattr(bare, "__code__", None)
+    return code
+
+
+def _shown(path: str, line: int) -> str:
+    """`FILE:LINE`, relative to the working directory where it lies below it."""
+    file, here = Path(path), Path.cwd()
+    return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{line}"
 
 
 def where(function: Callable[..., Any]) -> str:
-    """`FILE:LINE` of a function as it was written, or its name where it has no source."""
+    """`FILE:LINE` of a function as its author wrote it, or its name where it has no source."""
     code = _code(function)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
+    return _shown(code.co_filename, code.co_firstlineno) if code else repr(function)
 
 
 def raised_at(error: BaseException, function: Callable[..., Any]) -> str:
-    """`FILE:LINE` of the innermost line of the author's file at which an error arose in `function`.
-
-    The author's file is that of `function`; without a frame in it, the innermost frame there is.
-    """
-    code = _code(function)
-    places = []
+    """`FILE:LINE` of the innermost line of an author's file at which `error` arose; of `function` if there is none."""
+    place = where(function)
     step = error.__traceback__
     while step is not None:
-        places.append((step.tb_frame.f_code.co_filename, step.tb_lineno))
+        file = Path(step.tb_frame.f_code.co_filename)
+        if file.is_file() and not any(file.is_relative_to(folder) for folder in _MACHINERY):
+            place = _shown(str(file), step.tb_lineno)
         step = step.tb_next
-    own = [place for place in places if code is not None and place[0] == code.co_filename]
-    if not own:
-        return where(function)
-    return f"{own[-1][0]}:{own[-1][1]}"
-
-
-def short(place: str, against: Path | None = None) -> str:
-    """`FILE:LINE` with the file relative to the working directory where it lies below it."""
-    path, _, line = place.rpartition(":")
-    base = against or Path.cwd()
-    file = Path(path)
-    return f"{file.relative_to(base) if path and file.is_relative_to(base) else file}:{line}"
+    return place
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An author's function that is called by the names of its parameters, so that it asks for what it needs and no more.
+    """An author's function that is called by the names of its parameters: it asks for what it needs and no more.
 
     `names` are its parameters, `needed` those without a default, `rest` whether it takes `**others` as well.
     """

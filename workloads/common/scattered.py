@@ -154,9 +154,7 @@ _SAMPLED: Mapping[str, tuple[_Sampled, Callable[[Pattern], Sequence[HostArray]]]
 def native_step(note: str, format: str, sampling: str) -> Formulation:
     """A train step of the framework's own products in `format`; `sampling` is native, gather or dense."""
     sampled, operands = _SAMPLED[sampling]
-    return sparse.train_step(
-        note, lambda x, p: x["a"], _prepare_native(format, operands), _native_products(sampled)
-    )
+    return sparse.train_step(note, lambda x, p: x["a"], _prepare_native(format, operands), _native_products(sampled))
 
 
 def transposing_step(note: str, format: str) -> Formulation:

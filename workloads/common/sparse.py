@@ -24,7 +24,7 @@ AXES: Mapping[str, Axis] = {
     "m": Axis(help="rows of A", low=1, high=1e6),
     "k": Axis(help="columns of A, rows of B", low=1, high=1e6),
     "n": Axis(help="columns of B", low=1, high=1e6),
-    "density": Axis(help="share of A that is stored", kind=float, low=1e-12, high=1),
+    "density": Axis(help="share of A that is stored", kind=float, low=1e-12, high=1, break_even=True),
 }
 
 
