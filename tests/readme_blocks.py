@@ -16,8 +16,8 @@ STANDARD = ROOT / "results" / "standard-cpu"
 
 
 def table() -> str:
-    from harness.report import render
-    from harness.store import load
+    from harness.cli.formats import render
+    from harness.records.store import load
 
     first, *others = render(load(STORED).records, "markdown").strip().split("\n## ")
     notes = others[-1].splitlines()[2:]
@@ -27,7 +27,7 @@ def table() -> str:
 
 
 def took() -> str:
-    from harness.store import load
+    from harness.records.store import load
 
     info = load(STORED).info
     share = info.phases_s["measuring_compiling_checking_s"] + info.phases_s["inputs_and_references_s"]
@@ -59,7 +59,7 @@ def trust() -> str:
 def help_() -> str:
     import click
 
-    from harness.cli import cli
+    from harness.cli.main import cli
 
     out = []
     for name, command in cli.commands.items():

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.frame import frame, rows_of
-from harness.metrics import best_paths, comparisons
-from harness.store import load
+from harness.figures.best_paths import best_paths
+from harness.figures.frame import frame, rows_of
+from harness.figures.twins import comparisons
+from harness.records.store import load
 
 FORWARD = "forward"
 

@@ -51,11 +51,12 @@ def where(function: Callable[..., Any]) -> str:
 
 def raised_at(error: BaseException, function: Callable[..., Any]) -> str:
     """`FILE:LINE` of the innermost line of an author's file at which `error` arose; of `function` if there is none."""
-    place = where(function)
+    place, code = where(function), _code(function)
     step = error.__traceback__
     while step is not None:
         file = Path(step.tb_frame.f_code.co_filename)
-        if file.is_file() and not any(file.is_relative_to(folder) for folder in _MACHINERY):
+        own = code is not None and str(file) == code.co_filename  # even where it is installed beside the frameworks
+        if own or (file.is_file() and not any(file.is_relative_to(folder) for folder in _MACHINERY)):
             place = _shown(str(file), step.tb_lineno)
         step = step.tb_next
     return place

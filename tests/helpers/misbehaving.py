@@ -1,0 +1,145 @@
+"""A workload whose formulations misbehave in every way that the spec names. Copied into a folder by the tests."""
+
+import ctypes
+import os
+import sys
+import time
+
+import numpy as np
+
+from workloads.base import Axis, Definition, Formulation, Point, Work
+
+
+def _prepare(ops, x, params):
+    return [ops.asarray(x["x"])]
+
+
+def _good(ops, params):
+    return lambda x: (x + 1,)
+
+
+def _segfault(ops, params):
+    def run(x):
+        ctypes.string_at(0)
+
+    return run
+
+
+def _greedy(ops, params):
+    def run(x):
+        held = []
+        while True:
+            held.append(np.empty((1 << 24,)))
+
+    return run
+
+
+def _sleeper(ops, params):
+    def run(x):
+        if os.fork() == 0:  # a child of the case must not outlive it either
+            time.sleep(600)
+        time.sleep(600)
+
+    return run
+
+
+def _liar(ops, params):
+    return lambda x: (x + 1.01,)
+
+
+def _raiser(ops, params):
+    def run(x):
+        raise ValueError("this computation is ill-posed\nand goes on about it")
+
+    return run
+
+
+def _leaver(ops, params):
+    def run(x):
+        print("leaving now", file=sys.stderr, flush=True)
+        os._exit(7)
+
+    return run
+
+
+def _talker(ops, params):
+    def run(x):
+        print("x" * (1 << 20), flush=True)  # far more than a pipe holds
+        return (x + 1,)
+
+    return run
+
+
+def _refuser(ops, params):
+    from backends.ops import Unsupported
+
+    raise Unsupported("this framework has no operation named frobnicate")
+
+
+def _hoarder(ops, params):
+    size = 64 << 20
+
+    def run(x):
+        held = np.ones(size, np.uint8)
+        return (x + 1 + 0 * held[0],)
+
+    return run
+
+
+def _busy(ops, params):
+    def run(x):
+        until = time.process_time() + 0.05
+        while time.process_time() < until:
+            pass
+        return (x + 1,)
+
+    return run
+
+
+def _late_leaver(ops, params):
+    calls = []
+
+    def run(x):
+        calls.append(0)
+        if len(calls) == 8:  # within the window: the first calls check and estimate
+            os._exit(7)
+        return (x + 1,)
+
+    return run
+
+
+def _late_sleeper(ops, params):
+    calls = []
+
+    def run(x):
+        calls.append(0)
+        if len(calls) == 8:
+            time.sleep(600)
+        return (x + 1,)
+
+    return run
+
+
+def _restore(outputs, x, params):
+    return {"y": outputs[0]}
+
+
+WORKLOAD = Definition(
+    name="misbehaving",
+    title="everything that can go wrong",
+    source="tests",
+    axes={"n": Axis(help="length", low=1)},
+    presets={"smoke": (Point({"n": 16}),)},
+    inputs=lambda params, seed: {"x": np.arange(float(params["n"]))},
+    reference=lambda x, params, mode: {"y": x["x"] + 1},
+    formulations={
+        "forward": {
+            name[1:]: Formulation(note=name, prepare=_prepare, step=step, restore=_restore)
+            for name, step in list(globals().items())
+            if name in ("_good", "_segfault", "_greedy", "_sleeper", "_liar", "_raiser", "_leaver", "_talker")
+            or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper")
+        }
+    },
+    work=lambda params, mode, itemsize: Work(1, 1, 1),
+    twins=lambda params, mode: (),
+)
