@@ -126,8 +126,9 @@ def _telling(workload: Definition, points: Sequence[Point]) -> list[Point]:
     seen: set[tuple[Mode, str]] = set()
     out = []
     for point in points:
-        new = {(point.mode, n) for n, f in workload.formulations[point.mode].items() if f.applies(point.params)} - seen
-        if new:
+        forms = workload.formulations.get(point.mode)  # None is refused with the facts
+        new = {(point.mode, n) for n, f in (forms or {}).items() if f.applies(point.params)} - seen
+        if new or forms is None:
             out.append(point)
             seen |= new
     return out
