@@ -49,9 +49,9 @@ def trust() -> str:
     holds, pairs, _ = found(r"holds 1 in (\d+) of (\d+) pairs \((\d+) %\)")
     slower, faster, trials = found(r"all +slower (\d+), tie \d+, faster (\d+) of (\d+)")
     return (
-        f"three heats hold a case within {far['hwlottery']} % of itself at the 95th percentile, where "
+        f"three groups hold a case within {far['hwlottery']} % of itself at the 95th percentile, where "
         f"torch.utils.benchmark is within {far['torch.utils']} % and pytest-benchmark within {far['pytest-b']} %; the "
-        f"95 % interval held 1 in {holds} of {pairs} pairs; 5 % more work was called slower by ten heats in {slower} "
+        f"95 % interval held 1 in {holds} of {pairs} pairs; 5 % more work was called slower by ten groups in {slower} "
         f"of {trials} trials and faster in {faster}"
     )
 

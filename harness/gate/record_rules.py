@@ -13,6 +13,7 @@ from harness.gate.refusal import Refusal, plain, refusal
 from harness.records.record import Case, Energy, Record, Timing, Trial, TwinRef
 from workloads.base import Definition, Work
 from workloads.discovery import workloads
+from workloads.facts import ITEMSIZES
 
 RESOLUTION_S = 1e-7  # two readings of perf_counter with a call between them are further apart
 WINDOW_SHARE = 0.5  # of the window on the host is inside the samples at least: the rest is the loop around them
@@ -78,7 +79,7 @@ def _facts(workload: Definition | None, case: Case) -> Facts | str:
         if (case.dtype, case.mode) not in workload.tolerances:
             return f"{workload.name} has no tolerance for {plain(case.dtype)} {case.mode}"
         twins = frozenset((t.kind, t.workload, t.mode, _axes(t.params)) for t in workload.twins(params, case.mode))
-        return workload.work(params, case.mode, {"float64": 8, "float32": 4}.get(case.dtype, 2)), twins
+        return workload.work(params, case.mode, ITEMSIZES.get(case.dtype, 2)), twins
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         return plain(str(error)) or f"{workload.name} does not take these axes"
 
