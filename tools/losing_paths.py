@@ -29,7 +29,8 @@ Cases = Mapping[tuple[str, str], Sequence[Any]]  # the records of (formulation, 
 
 def page(workloads: Mapping[str, Any], records: Sequence[Any]) -> str:
     """The whole page: a section for each workload that has a point at which its formulations can be compared."""
-    sections = [section(workload, records) for _, workload in sorted(workloads.items())]
+    chosen = [workload for name, workload in sorted(workloads.items()) if name != "stream"]  # sizes, not formulations
+    sections = [section(workload, records) for workload in chosen]
     return "\n".join([HEAD, *(text for text in sections if text)])
 
 
@@ -62,11 +63,8 @@ def _table(mode: str, point: str, cases: Cases, tried: Sequence[str]) -> str | N
         return None
     times = {place: min((t for r in rs if (t := centre(r)) is not None), default=None) for place, rs in cases.items()}
     best = {f: min((t for (_, g), t in times.items() if g == f and t is not None), default=None) for f in FRAMEWORKS}
-    lines = [
-        f"`{mode}`, {point}\n",
-        f"| formulation | {' | '.join(FRAMEWORKS)} |",
-        "| --- |" + " ---: |" * len(FRAMEWORKS),
-    ]
+    head = f"| formulation | {' | '.join(FRAMEWORKS)} |"
+    lines = [f"`{mode}`, {point}\n", head, "| --- |" + " ---: |" * len(FRAMEWORKS)]
     for name in tried:
         cells = [_cell(times[name, f], best[f], cases[name, f]) for f in FRAMEWORKS]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
