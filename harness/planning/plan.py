@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, Backend, Device, Execution
 from harness.errors import PlanError, nearest
 from harness.records.record import Case, TwinRef, WorkFacts
 from workloads.base import Definition, Mode, Params, Point, Value
-from workloads.facts import ITEMSIZES, faults, twins_of, work_of
+from workloads.facts import faults, twins_of, work_of
 
 PRESETS = ("smoke", "quick", "standard", "full")
 
@@ -237,12 +238,12 @@ def _expand(
 
 def _executions(backend: Backend, device: str) -> Sequence[Execution]:
     """What a backend has on a device: where programs are compiled and not run, compiling is all there is."""
-    return ("compiled",) if Device.parse(device).kind == "tpu-aot" else backend.executions
+    return ("compiled",) if Device.parse(device).ahead_of_time else backend.executions
 
 
 def _work(workload: Definition, params: Params, mode: Mode, dtype: str) -> WorkFacts:
     try:
-        work = work_of(workload, params, mode, ITEMSIZES[dtype])
+        work = work_of(workload, params, mode, itemsize(dtype))
     except ValueError as error:  # axes that are good each and do not go together
         raise PlanError(str(error)) from None
     return WorkFacts(useful_flop=work.useful_flop, least_bytes=work.least_bytes, live_bytes=work.live_bytes)
