@@ -30,7 +30,9 @@ from harness.records.record import KEPT, Memory, Trial, Verdict
 from harness.worker import compile_cache, compile_only, outcome
 from harness.worker.case_data import load_arrays, load_inputs, make_data
 from harness.worker.messages import CaseJob, DataJob, Job, Measured
-from workloads.base import Workload
+from workloads.authoring.functions import WorkloadError, line_of
+from workloads.base import Definition
+from workloads.conformance import wrong_dtypes
 from workloads.discovery import workloads
 
 PRELOAD = ("scipy.stats", "ml_dtypes")  # what checking and the clock's statistics need, imported once in the server
@@ -54,7 +56,17 @@ def answer(job: Job, phase_file: Path, turn: Turn | None = None) -> Measured:
     except BaseException as error:
         traceback.print_exc()  # to the process's log; the record carries one line
         status, kind, reason = outcome.of_exception(error)
+        reason += _place(job, error)
     return Measured(status=status, reason=reason, failure_class=kind)
+
+
+def _place(job: Job, error: BaseException) -> str:
+    """Where in the author's file an exception arose; nothing where the sentence says it, or it arose elsewhere."""
+    if not isinstance(job, CaseJob) or isinstance(error, WorkloadError):
+        return ""
+    by_name = _workload(job.case.workload).formulations[job.case.mode]
+    line = line_of(error, by_name[job.case.formulation].step) if job.case.formulation in by_name else None
+    return f" ({line})" if line else ""
 
 
 def _devices() -> Measured:
@@ -62,7 +74,7 @@ def _devices() -> Measured:
     return Measured(status="ok", answer=[str(device) for device in backends()[0][name].devices()])
 
 
-def _workload(name: str) -> Workload:
+def _workload(name: str) -> Definition:
     found, broken = workloads()
     if name not in found:
         raise ValueError("; ".join(b.reason for b in broken) or f"no workload {name!r}")
@@ -110,7 +122,11 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     first_call_s = (t2 - t1) + (t1 - t0 if ahead is None else ahead)
 
     phase("checking against the reference")
-    restored = formulation.restore([ops.to_numpy(o) for o in outputs], inputs, case.params)
+    host = [ops.to_numpy(output) for output in outputs]
+    restored = formulation.restore(host, inputs, case.params)
+    widened = wrong_dtypes(host, list(restored), case.dtype)
+    if widened is not None:
+        return Measured(status="error", reason=widened, failure_class="type")
     tolerance = workload.tolerances[case.dtype, case.mode]
     reference = load_arrays(Path(job.data) / "reference")
     verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
@@ -122,7 +138,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
         return Measured(
             status="wrong", reason=verdict.reason, failure_class="precision", verdict=verdict, settings=settings
         )
-    del outputs, restored, reference, inputs
+    del outputs, host, restored, reference, inputs
 
     phase("waiting for its turn")
     prepared_s = time.perf_counter() - began
