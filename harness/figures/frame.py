@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.records.points import point_name
 from harness.records.record import Record
+from harness.records.text import first_line
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import alone_s, processes
 
@@ -79,11 +80,6 @@ _NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_s", "_bytes", 
     "intensity",
 }
 _COUNTS = frozenset({"seed", "processes", "samples"})
-
-
-def first_line(text: str | None) -> str | None:
-    """The first line of `text` that says anything."""
-    return next((line.strip() for line in (text or "").splitlines() if line.strip()), None)
 
 
 def rows_of(table: pd.DataFrame, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 
 from backends.discovery import backends
 from backends.ops import EXECUTIONS, Backend, Device
-from harness.gate.refusal import Refusal, plain, refusal
+from harness.gate.refusal import Refusal, refusal
 from harness.records.record import Case, Energy, Record, Timing, Trial, TwinRef
+from harness.records.text import plain
 from workloads.base import Work, Workload
 from workloads.discovery import workloads
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from harness.figures.summary import Against, Row
 from harness.leaderboard.boards import EnergyStanding, Standing, is_calibration, why_unranked
 from harness.leaderboard.standings import Overall
-from harness.leaderboard.submission import ESTIMATE_NAMES, Entry, Estimated, Submission, plain
+from harness.leaderboard.submission import ESTIMATE_NAMES, Entry, Estimated, Submission
+from harness.records.text import plain
 from harness.report.wording import (
     UNKNOWN,
     energy_cell,

@@ -17,8 +17,9 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.figures.summary import Summary, summarise
 from harness.gate.validate import validate
-from harness.leaderboard.submission import Refused, Submission, plain, submission
+from harness.leaderboard.submission import Refused, Submission, submission
 from harness.records.store import INFO, RECORDS
+from harness.records.text import plain
 
 MOST_SUBMISSIONS = 10_000
 MOST_DEPTH = 8  # folders below a DIR

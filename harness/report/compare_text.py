@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.figures.compare import Comparison, ComparisonRow
+from harness.records.text import visible
 from harness.report.markdown import markdown_table
 from harness.report.wording import UNKNOWN, quantity, significant
 from harness.stats.intervals import SINGLE
@@ -97,7 +98,7 @@ def _verdict(row: ComparisonRow) -> str:
 
 
 def _cells(row: ComparisonRow) -> list[str]:
-    case = row.case
+    case = visible(row.case)
     if row.kind == "best path" and row.path_a is not None and row.path_b is not None:
         case += f" {row.path_a}" if row.path_a == row.path_b else f" {row.path_a} → {row.path_b}"
     a, b = quantity(row.time_a_s, "s"), quantity(row.time_b_s, "s")

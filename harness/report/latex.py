@@ -8,6 +8,7 @@ import pandas as pd
 from pylatexenc.latexencode import RULE_DICT, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
 
 from harness.figures.summary import Summary
+from harness.records.text import visible
 from harness.report.sections import Section, sections
 from harness.report.wording import NO_IDEA, NOTHING, footer
 
@@ -51,4 +52,4 @@ def _encoder() -> UnicodeToLatexEncoder:
 
 def _escape(text: str) -> str:
     """Text as LaTeX that prints it; characters with no known macro become a bold question mark."""
-    return str(_encoder().unicode_to_latex(" ".join(text.splitlines())))
+    return str(_encoder().unicode_to_latex(visible(text)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.figures.summary import Summary
+from harness.records.text import visible
 from harness.report.sections import sections
 from harness.report.wording import NO_IDEA, NOTHING, footer
 
@@ -27,4 +28,4 @@ def markdown_table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    return " ".join(text.splitlines()).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+    return visible(text).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")

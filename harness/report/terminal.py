@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from harness.figures.summary import Row, Summary
+from harness.records.text import shorten, visible
 from harness.report import estimates_text
 from harness.report.wording import (
     NO_IDEA,
@@ -22,7 +23,6 @@ from harness.report.wording import (
     outcome_cell,
     point_cell,
     share_cell,
-    shorten,
     speed_up_cell,
     tax_cell,
     time_cell,
@@ -31,8 +31,6 @@ from harness.report.wording import (
 
 RAN = ("ok", "compiled for")  # as it was asked
 _INTERVAL = re.compile(r"\[[^][]{1,40}\]")
-# Results are untrusted: what moves a cursor, sets colours or turns the direction of text does not reach the terminal.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _WIDE = 160  # columns from which every figure has a column of its own and intervals stand beside their values
 
 
@@ -70,7 +68,7 @@ def terminal(summary: Summary, width: int | None = None) -> str:
     for line in footer(summary):
         whole = _INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), line)  # an interval is not cut in two
         out += [part.replace("\u00a0", " ") for part in textwrap.wrap(whole, width, subsequent_indent="  ")]
-    return "\n".join(_CONTROL.sub("\ufffd", line.rstrip()) for line in out) + "\n"
+    return "\n".join(visible(line.rstrip()) for line in out) + "\n"
 
 
 def _wide_columns(where: Where) -> list[_Column]:

@@ -13,6 +13,7 @@ from harness.figures.datasheets import Datasheet
 from harness.figures.portability import Portability, PortabilityCell
 from harness.figures.summary import Against, Row, Summary
 from harness.records.outcomes import outcome
+from harness.records.text import shorten
 from harness.stats.intervals import FEWEST
 
 UNKNOWN = "–"
@@ -256,8 +257,3 @@ def _datasheet(datasheet: Datasheet) -> str:
     said += [f"{datasheet.tdp_w:g} W"] if datasheet.tdp_w else []
     share = f", one of its {datasheet.devices} devices" if datasheet.devices > 1 else ""
     return f"{datasheet.device} is {datasheet.name}{share}; its maker says {', '.join(said)} (never used as the limit)"
-
-
-def shorten(text: str, most: int) -> str:
-    """`text` cut to at most `most` characters."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -84,7 +84,7 @@ def _payload(index: Index, kept: int | None) -> dict[str, Any]:
             del fields[name]
         fields["name"] = str(record.case)
         fields["path"] = facts["path"]
-        fields["reason"] = shorten(record.reason)
+        fields["reason"] = excerpt(record.reason)
         if record.time is not None:
             fields["time"]["samples_s"] = [thinned(samples, kept) for samples in record.time.samples_s]
             for trial in fields["time"]["trials"]:
@@ -100,7 +100,7 @@ def _payload(index: Index, kept: int | None) -> dict[str, Any]:
     }
 
 
-def shorten(reason: str | None) -> str | None:
+def excerpt(reason: str | None) -> str | None:
     """A reason cut to a length that a page can show, with how much is gone."""
     if reason is None or len(reason) <= _MOST_TEXT:
         return reason

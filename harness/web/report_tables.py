@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.figures.summary import Against, Row, Summary
+from harness.records.text import shorten
 from harness.report.wording import (
     UNKNOWN,
     Where,
@@ -15,7 +16,6 @@ from harness.report.wording import (
     outcome_cell,
     point_cell,
     share_cell,
-    shorten,
     significant,
     speed_up_cell,
     tax_cell,
