@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from harness.figures.summary import Summary
+from harness.gate.foreign_file import MOST_BYTES
 from harness.leaderboard.boards import WIDEST, Board, Standing
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
@@ -36,7 +37,6 @@ from harness.leaderboard.site_cells import (
 )
 from harness.leaderboard.standings import Leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
-from harness.leaderboard.submissions import MOST_BYTES
 from harness.records.outcomes import outcome
 from harness.records.store import INFO, RECORDS
 from harness.report.wording import READS_ESTIMATED, significant
