@@ -21,7 +21,8 @@ from harness.records.record import Record
 from harness.records.store import RunInfo
 from harness.records.text import SENTENCE, plain
 from harness.report import estimates_text
-from harness.report.wording import Where, footer, outcome_cell
+from harness.report.notes import READING, footer
+from harness.report.wording import Where, outcome_cell
 
 MOST_ENTRIES = 400  # of one submission, ideas' headline rows; `standard` on three frameworks and two devices has 200
 MOST_FINDINGS = 60
@@ -202,7 +203,7 @@ def submission(
 
 def _own(lines: Sequence[str]) -> list[str]:
     """The lines that say something of this submission; how to read a table stands on the page once."""
-    return [line for line in lines if not line.startswith(("speed-up =", "estimated:", "cases:", "runs:"))]
+    return [line for line in lines if not line.startswith(READING)]
 
 
 def _texts(values: Mapping[str, Any], most: int = SENTENCE) -> dict[str, str]:

@@ -9,8 +9,9 @@ from pylatexenc.latexencode import RULE_DICT, UnicodeToLatexConversionRule, Unic
 
 from harness.figures.summary import Summary
 from harness.records.text import visible
+from harness.report.notes import footer
 from harness.report.sections import Section, sections
-from harness.report.wording import NO_IDEA, NOTHING, footer
+from harness.report.wording import NO_IDEA, NOTHING
 
 _PREAMBLE = "% \\usepackage{booktabs}\n% \\usepackage{graphicx}"
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from harness.figures.summary import Summary
 from harness.records.text import visible
+from harness.report.notes import footer
 from harness.report.sections import sections
-from harness.report.wording import NO_IDEA, NOTHING, footer
+from harness.report.wording import NO_IDEA, NOTHING
 
 
 def markdown(summary: Summary) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from harness.figures.summary import Summary
+from harness.report.notes import footer
 from harness.report.published import Published
 from harness.report.sections import sections
 from harness.report.wording import (
@@ -23,7 +24,6 @@ from harness.report.wording import (
     READS,
     UNKNOWN,
     Where,
-    footer,
 )
 from harness.web import palette, report_tables, templates
 from harness.web.charts import charts
