@@ -25,6 +25,7 @@ from harness.report.wording import (
     share_cell,
     significant,
     speed_up_cell,
+    spread,
     tax_cell,
     time_cell,
 )
@@ -191,7 +192,9 @@ def standing_cells(standing: Standing) -> list[Cell]:
         _path(standing),
         _number(speed_up_cell(against), against.speed_up),
         _tax(against),
-        _number(quantity(entry.time_s, "s", entry.time_low_s, entry.time_high_s), entry.time_s),
+        _number(
+            quantity(entry.time_s, "s", *spread(entry.time_low_s, entry.time_high_s, entry.processes)), entry.time_s
+        ),
         _number("" if memory is None else f"{significant(memory)}×", memory),
         Cell(entry.outcome, kind="long"),
     ]

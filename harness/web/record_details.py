@@ -17,7 +17,7 @@ from harness.figures.frame import frame, rows_of
 from harness.figures.summary import Row
 from harness.records.points import point_name
 from harness.records.record import Record
-from harness.report.wording import quantity, significant
+from harness.report.wording import quantity, significant, spread
 
 _SAMPLES_KEPT = (None, 200, 60, 20, 0)  # of a process, until the budget holds
 _MOST_TEXT = 4000  # characters of a reason; the records have all
@@ -111,8 +111,9 @@ def figures(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The derived figures of one row of the frame as text, the unknown ones left out."""
     known = {name: value for name, value in facts.items() if value is not None and value == value}
     source = known.get("energy_source")
+    interval = spread(known.get("time_low_s"), known.get("time_high_s"), facts["processes"])
     out = [
-        ("time of a call", quantity(known.get("time_s"), "s", known.get("time_low_s"), known.get("time_high_s"))),
+        ("time of a call", quantity(known.get("time_s"), "s", *interval)),
         ("fastest sample", quantity(known.get("time_min_s"), "s")),
         ("processes, samples", f"{facts['processes']}, {facts['samples']}" if facts["processes"] else "–"),
         ("first call", quantity(known.get("first_call_s"), "s") + _after(known.get("compile_cache"), "cache")),

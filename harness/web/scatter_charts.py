@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.figures.ceilings import CEILING_STREAM, Ceiling
 from harness.figures.summary import Row
-from harness.report.wording import energy_cell, memory_cell, quantity, share_cell, significant
+from harness.report.wording import energy_cell, memory_cell, quantity, share_cell, significant, spread
+from harness.stats.intervals import none_if_nan
 from harness.stats.process_times import counted, process_centres
 from harness.web.record_details import thinned
 from harness.web.vega import IN_ORDER, TWIN, Chart, Drawer, Spec, Values, drawing, hued, log_axis, tooltip
@@ -96,8 +97,8 @@ def _case(drawer: Drawer, number: int) -> dict[str, Any]:
 
 
 def _interval(facts: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    low, high = facts["time_low_s"], facts["time_high_s"]
-    return (low, high) if low == low and high == high else (None, None)
+    low, high = none_if_nan(facts["time_low_s"]), none_if_nan(facts["time_high_s"])
+    return spread(low, high, facts["processes"])
 
 
 def _roofs(ceilings: Sequence[Ceiling], left: float, right: float) -> Iterator[dict[str, Any]]:

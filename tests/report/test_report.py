@@ -303,7 +303,5 @@ def test_two_processes_have_no_interval_in_any_text_and_it_says_so():
     for text in (terminal(summarise(records, all_points=True), 200), render(records, "markdown")):
         assert "[" not in str(text).partition("break-even")[0].replace("[k=8", "").replace("[…]", ""), text
         assert "2 of 2 times are of two processes and have no interval." in str(text)
-    (row,) = summarise([*records, *(idea([0.9, 1.1, 1.0], backend="jax"), dense([2.0, 2.4, 2.2], backend="jax"))]).rows[
-        :1
-    ]
-    assert "[" in time_cell(row) and row.backend == "jax"
+    three = [idea([0.9, 1.1, 1.0]), dense([2.0, 2.4, 2.2])]
+    assert "[" in time_cell(summarise(three).rows[0])
