@@ -118,7 +118,7 @@ def _tax(against: Against | None) -> Cell:
 
 
 def _rank(rank: int | None, why: str | None = None) -> Cell:
-    return Cell("" if rank is None else str(rank), rank, small=why or "", kind="number")
+    return Cell("" if rank is None else str(rank), rank, small=why or "", kind="number rank")
 
 
 def _known(text: str) -> str:
