@@ -15,7 +15,8 @@ from harness.web import palette, scatter_charts
 from harness.web.break_even_chart import break_evens
 from harness.web.rank_chart import ranks
 from harness.web.record_details import Index
-from harness.web.vega import IN_ORDER, Chart, Drawer, drawing, tooltip
+from harness.web.sample_charts import distributions
+from harness.web.vega import IN_ORDER, Chart, Drawer, Spec, drawing, tooltip
 
 _LEVELS = [f"< {palette.TAX_STEPS[0]:g}", *(f"≥ {step:g}" for step in palette.TAX_STEPS)]
 _MOST_ROWS = 40  # of a heat map, before a second one begins
@@ -31,7 +32,7 @@ def charts(published: Published, index: Index | None = None) -> list[Chart]:
         scatter_charts.costs,
         scatter_charts.compilation,
         ranks,
-        scatter_charts.distributions,
+        distributions,
     )
     return [chart for make in makers for chart in make(drawer)]
 
@@ -51,39 +52,6 @@ def heat_maps(drawer: Drawer) -> Iterator[Chart]:
             for row in rows
             if drawer.entry(row) in order
         ]
-        place = {
-            "field": "where", "type": "nominal", "title": None, "sort": None,
-            "axis": {"orient": "top", "labelAngle": 0, "domain": False, "ticks": False},
-        }  # fmt: skip
-        entry = {
-            "field": "what", "type": "nominal", "title": None, "sort": IN_ORDER,
-            "axis": {"domain": False, "ticks": False, "labelLimit": 330},
-        }  # fmt: skip
-        colour = {
-            "field": "level", "type": "ordinal",
-            "scale": {"domain": _LEVELS, "range": [f"@tax-{level}" for level in range(len(_LEVELS))]},
-            "legend": {"title": "tax: what a useful FLOP costs here", "columns": 9, "symbolType": "square"},
-        }  # fmt: skip
-        known = [{"filter": "isValid(datum.level)"}]
-        cells = {
-            "transform": known,
-            "mark": {"type": "rect", "stroke": "@card", "strokeWidth": 2, "cornerRadius": 4},
-            "encoding": {"color": colour},
-        }
-        inks = [{"test": f"datum.level == '{level}'", "value": f"@ink-{k}"} for k, level in enumerate(_LEVELS)]
-        numbers = {
-            "transform": known,
-            "mark": {"type": "text", "fontWeight": "bold"},
-            "encoding": {"text": {"field": "text"}, "color": {"condition": inks, "value": "@ink"}},
-        }
-        words = {
-            "transform": [{"filter": "!isValid(datum.level)"}],
-            "mark": {"type": "text", "color": "@soft", "fontStyle": "italic", "fontSize": 10, "limit": 120},
-            "encoding": {"text": {"field": "text"}},
-        }
-        tips = tooltip("what", "where", "path", "tax", "speed-up", "time", "outcome")
-        shared = {"x": place, "y": entry, "tooltip": tips}
-        spec = drawing(values, 26 * len(shown), [cells, numbers, words], encoding=shared)
         yield Chart(
             name="tax" if not part else f"tax-{part + 1}",
             group="Tax",
@@ -92,8 +60,48 @@ def heat_maps(drawer: Drawer) -> Iterator[Chart]:
                 "How many times dearer a useful FLOP is than in the dense twin: blue below 1, orange above. "
                 "≈ marks a tie in time."
             ),
-            spec=spec,
+            spec=drawing(values, 26 * len(shown), _heat_layers(), encoding=_HEAT_AXES),
         )
+
+
+_HEAT_AXES: Spec = {
+    "x": {
+        "field": "where", "type": "nominal", "title": None, "sort": None,
+        "axis": {"orient": "top", "labelAngle": 0, "domain": False, "ticks": False},
+    },
+    "y": {
+        "field": "what", "type": "nominal", "title": None, "sort": IN_ORDER,
+        "axis": {"domain": False, "ticks": False, "labelLimit": 330},
+    },
+    "tooltip": tooltip("what", "where", "path", "tax", "speed-up", "time", "outcome"),
+}  # fmt: skip
+
+
+def _heat_layers() -> list[Spec]:
+    """A coloured field and its number where the tax is known, words where it is not."""
+    known = [{"filter": "isValid(datum.level)"}]
+    colour = {
+        "field": "level", "type": "ordinal",
+        "scale": {"domain": _LEVELS, "range": [f"@tax-{level}" for level in range(len(_LEVELS))]},
+        "legend": {"title": "tax: what a useful FLOP costs here", "columns": 9, "symbolType": "square"},
+    }  # fmt: skip
+    cells = {
+        "transform": known,
+        "mark": {"type": "rect", "stroke": "@card", "strokeWidth": 2, "cornerRadius": 4},
+        "encoding": {"color": colour},
+    }
+    inks = [{"test": f"datum.level == '{level}'", "value": f"@ink-{k}"} for k, level in enumerate(_LEVELS)]
+    numbers = {
+        "transform": known,
+        "mark": {"type": "text", "fontWeight": "bold"},
+        "encoding": {"text": {"field": "text"}, "color": {"condition": inks, "value": "@ink"}},
+    }
+    words = {
+        "transform": [{"filter": "!isValid(datum.level)"}],
+        "mark": {"type": "text", "color": "@soft", "fontStyle": "italic", "fontSize": 10, "limit": 120},
+        "encoding": {"text": {"field": "text"}},
+    }
+    return [cells, numbers, words]
 
 
 def _heat(drawer: Drawer, row: Row, against: Against | None) -> dict[str, Any]:

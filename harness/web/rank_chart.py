@@ -36,7 +36,7 @@ def ranks(drawer: Drawer) -> Iterator[Chart]:
 
 
 def _slots(moved: Sequence[Shift]) -> dict[str, list[int]]:
-    """In every place the ideas from the top: tied ones share a rank and leave the next ones free, so each has a slot."""
+    """In every place the ideas from the top; tied ones share a rank and leave the next free, so each has a slot."""
     return {
         place: sorted(range(len(moved)), key=lambda k: (moved[k].ranks[place] or 0, -(moved[k].speed_ups[place] or 0)))
         for place in moved[0].ranks
