@@ -16,6 +16,7 @@ from harness.gate.foreign_file import MOST_BYTES
 from harness.leaderboard.boards import WIDEST, Board, Standing
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
+from harness.leaderboard.links import idea_page, machine_page, submission_page
 from harness.leaderboard.site_cells import (
     DENSE_HEADS,
     ENERGY_HEADS,
@@ -29,11 +30,8 @@ from harness.leaderboard.site_cells import (
     estimated_cells,
     history_table,
     idea_cells,
-    idea_page,
-    machine_page,
     overall_cells,
     standing_cells,
-    submission_page,
 )
 from harness.leaderboard.standings import Leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission

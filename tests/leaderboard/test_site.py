@@ -25,7 +25,7 @@ from harness.cli.main import run_cli
 from harness.errors import UserError
 from harness.leaderboard import site, submissions
 from harness.leaderboard.build import build, taken_in
-from harness.leaderboard.site_cells import idea_page
+from harness.leaderboard.links import idea_page
 from harness.leaderboard.submission import Refused, Submission
 from harness.leaderboard.submissions import find, read
 
