@@ -33,7 +33,7 @@ def load_plugins(where: list[Path], pattern: str, skip: frozenset[str], attribut
             if path.stem in skip or path.stem.startswith("_"):
                 continue
             try:
-                value = getattr(_module(path), attribute, None)
+                value = getattr(load_module(path), attribute, None)
             except Exception as error:  # somebody's file: whatever it raises is its author's to read
                 yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
                 continue
@@ -44,7 +44,8 @@ def load_plugins(where: list[Path], pattern: str, skip: frozenset[str], attribut
                 yield value
 
 
-def _module(path: Path) -> ModuleType:
+def load_module(path: Path) -> ModuleType:
+    """The module of a plug-in file, imported once; whatever it raises is its author's."""
     name = f"{path.parent.name}.{path.stem}"
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path):

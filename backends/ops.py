@@ -288,13 +288,13 @@ class Ops(ABC):
     @abstractmethod
     def stop_gradient(self, x: Array) -> Array: ...
 
-    def descend(self, w: Array, gradient: Array, rate: float) -> Array:
+    def sgd_step(self, w: Array, gradient: Array, rate: float) -> Array:
         """w − rate·gradient, the step of plain SGD, in one pass where the framework has one."""
         return w - rate * gradient
 
-    def descend_along(self, w: Array, left: Array, right: Array, rate: float) -> Array:
-        """w − rate·(left·right): `descend` along a product, within it where the framework's GEMM can add."""
-        return self.descend(w, self.matmul(left, right), rate)
+    def sgd_step_along(self, w: Array, left: Array, right: Array, rate: float) -> Array:
+        """w − rate·(left·right): `sgd_step` along a product, within it where the framework's GEMM can add."""
+        return self.sgd_step(w, self.matmul(left, right), rate)
 
     # -- running ----------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -252,18 +252,18 @@ class TorchOps(Ops):
     def stop_gradient(self, x: Array) -> Array:
         return x.detach()
 
-    def descend(self, w: Array, gradient: Array, rate: float) -> Array:
+    def sgd_step(self, w: Array, gradient: Array, rate: float) -> Array:
         # One pass, as torch.optim.SGD has it. Never torch.add(alpha=-rate) in a compiled graph: Inductor of torch 2.13
         # drops alpha where the gradient is itself a matrix product.
         if torch.compiler.is_compiling():
             return w - rate * gradient
         return torch.sub(w, gradient, alpha=rate)
 
-    def descend_along(self, w: Array, left: Array, right: Array, rate: float) -> Array:
+    def sgd_step_along(self, w: Array, left: Array, right: Array, rate: float) -> Array:
         if torch.compiler.is_compiling() or w.ndim not in (2, 3):
-            return super().descend_along(w, left, right, rate)
+            return super().sgd_step_along(w, left, right, rate)
         if self._products is not None:
-            updated = self._products.descend_along(w, left, right, rate)
+            updated = self._products.sgd_step_along(w, left, right, rate)
             if updated is not None:
                 return updated
         return (torch.addmm if w.ndim == 2 else torch.baddbmm)(w, left, right, alpha=-rate)

@@ -28,7 +28,7 @@ from harness.running.progress import Watch
 from harness.running.runner import Runner
 from harness.worker.client import Server
 from harness.worker.messages import DevicesJob
-from workloads.base import Point, Value, Workload
+from workloads.base import Definition, Point, Value
 from workloads.discovery import workloads as find_workloads
 
 
@@ -80,7 +80,7 @@ def run(options: Mapping[str, Any]) -> int:
 # -- from options to a plan -----------------------------------------------------------------------------------------
 
 
-def _ask(options: Mapping[str, Any], workloads: Mapping[str, Workload], backends: Mapping[str, Backend]) -> Ask:
+def _ask(options: Mapping[str, Any], workloads: Mapping[str, Definition], backends: Mapping[str, Backend]) -> Ask:
     points: dict[str, tuple[Point, ...]] = {}
     names = options["workload"]
     if options["smtx"]:
@@ -121,7 +121,7 @@ def _present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str
     return tuple(present)
 
 
-def _axes(pairs: Sequence[str], workloads: Mapping[str, Workload]) -> dict[str, tuple[Value, ...]]:
+def _axes(pairs: Sequence[str], workloads: Mapping[str, Definition]) -> dict[str, tuple[Value, ...]]:
     known = {axis for w in workloads.values() if w.role == "idea" for axis in w.axes}
     axes: dict[str, tuple[Value, ...]] = {}
     for pair in pairs:
@@ -143,7 +143,9 @@ def _value(text: str) -> Value:
     return text
 
 
-def _smtx_points(files: Sequence[Path], preset: str, workloads: Mapping[str, Workload]) -> dict[str, tuple[Point, ...]]:
+def _smtx_points(
+    files: Sequence[Path], preset: str, workloads: Mapping[str, Definition]
+) -> dict[str, tuple[Point, ...]]:
     from workloads.common.smtx import SmtxError
     from workloads.unstructured_sparse import from_smtx
 

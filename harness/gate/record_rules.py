@@ -11,7 +11,7 @@ from backends.discovery import backends
 from backends.ops import EXECUTIONS, Backend, Device
 from harness.gate.refusal import Refusal, plain, refusal
 from harness.records.record import Case, Energy, Record, Timing, Trial, TwinRef
-from workloads.base import Work, Workload
+from workloads.base import Definition, Work
 from workloads.discovery import workloads
 
 RESOLUTION_S = 1e-7  # two readings of perf_counter with a call between them are further apart
@@ -28,7 +28,7 @@ Facts: TypeAlias = tuple[Work, frozenset[tuple[Any, ...]]]  # the formulas' valu
 class Known:
     """What the harness has, looked up once for all records, and what the formulas said so far."""
 
-    workloads: Mapping[str, Workload] = field(default_factory=lambda: workloads()[0])
+    workloads: Mapping[str, Definition] = field(default_factory=lambda: workloads()[0])
     backends: Mapping[str, Backend] = field(default_factory=lambda: backends()[0])
     facts: dict[tuple[Any, ...], Facts | str] = field(default_factory=dict)
 
@@ -67,7 +67,7 @@ def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
             yield refusal("negative", named, "a peak of memory is negative", _MEASURE_AGAIN)
 
 
-def _facts(workload: Workload | None, case: Case) -> Facts | str:
+def _facts(workload: Definition | None, case: Case) -> Facts | str:
     """The workload's own formulas and twins at this point, or why there are none. No file is opened."""
     if workload is None:
         return f"there is no workload {plain(case.workload)!r}"

@@ -14,7 +14,7 @@ from itertools import product
 from backends.ops import EXECUTIONS, Backend, Device, Execution
 from harness.errors import PlanError, nearest
 from harness.records.record import Case, TwinRef, WorkFacts
-from workloads.base import Mode, Params, Point, Value, Workload
+from workloads.base import Definition, Mode, Params, Point, Value
 
 PRESETS = ("smoke", "quick", "standard", "full")
 
@@ -49,7 +49,7 @@ class Planned:
     repeated: bool  # at a headline point or a twin of one: its best paths are measured again in the rounds
     survey: bool
     group: str
-    over_zeros: bool = False
+    multiplies_zeros: bool = False
 
     @property
     def point(self) -> tuple[object, ...]:
@@ -64,7 +64,7 @@ class Planned:
         return (c.workload, self.group, c.mode, c.dtype, c.backend, c.device)
 
 
-def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Backend]) -> list[Planned]:
+def cases(ask: Ask, workloads: Mapping[str, Definition], backends: Mapping[str, Backend]) -> list[Planned]:
     """Every case of the request, ideas with their twins and the machine's ceilings; PlanError if a name is unknown."""
     chosen = _chosen("workload", ask.workloads, [n for n, w in workloads.items() if w.role != "twin"], workloads)
     formulations = {f for w in workloads.values() for by in w.formulations.values() for f in by}
@@ -94,7 +94,7 @@ def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Ba
     return list(plan.values())
 
 
-def _telling(workload: Workload, points: Sequence[Point]) -> list[Point]:
+def _telling(workload: Definition, points: Sequence[Point]) -> list[Point]:
     """The points at which some formulation runs for the first time."""
     seen: set[tuple[Mode, str]] = set()
     out = []
@@ -132,7 +132,7 @@ def _chosen(kind: str, asked: Sequence[str], default: Sequence[str], known: Iter
     return list(dict.fromkeys(asked)) or list(default)
 
 
-def _points(workload: Workload, ask: Ask) -> list[Point]:
+def _points(workload: Definition, ask: Ask) -> list[Point]:
     """The preset's points, their axes overridden: every combination of the values given, each measured in full."""
     points = list(workload.presets.get(ask.preset, ()))
     if ask.preset == "smoke":
@@ -149,12 +149,12 @@ def _points(workload: Workload, ask: Ask) -> list[Point]:
 
 
 def _expand(
-    workload: Workload,
+    workload: Definition,
     point: Point,
     ask: Ask,
     runners: Sequence[str],
     backends: Mapping[str, Backend],
-    workloads: Mapping[str, Workload],
+    workloads: Mapping[str, Definition],
     only: Sequence[str],
 ) -> Iterable[Planned]:
     """The cases of one point and of its twins.
@@ -194,7 +194,7 @@ def _expand(
                     repeated=point.headline,
                     survey=point.survey,
                     group=point.group,
-                    over_zeros=workload.formulations[point.mode][name].over_zeros,
+                    multiplies_zeros=workload.formulations[point.mode][name].multiplies_zeros,
                 )
     for twin in twins:
         principal = twin is twins[0]
@@ -213,7 +213,7 @@ def _executions(backend: Backend, device: str) -> Sequence[Execution]:
     return ("compiled",) if Device.parse(device).kind == "tpu-aot" else backend.executions
 
 
-def _work(workload: Workload, params: Params, mode: Mode, dtype: str) -> WorkFacts:
+def _work(workload: Definition, params: Params, mode: Mode, dtype: str) -> WorkFacts:
     itemsize = {"float64": 8, "float32": 4}.get(dtype, 2)
     try:
         work = workload.work(params, mode, itemsize)
@@ -237,7 +237,7 @@ def _add(plan: dict[str, Planned], planned: Planned) -> None:
         repeated=known.repeated or planned.repeated,
         survey=known.survey or planned.survey,
         group=first.group,
-        over_zeros=first.over_zeros,
+        multiplies_zeros=first.multiplies_zeros,
     )
 
 

@@ -28,7 +28,7 @@ from harness.records.record import KEPT, Memory, Trial, Verdict
 from harness.worker import compile_cache, compile_only, outcome
 from harness.worker.case_data import load_arrays, load_inputs, make_data
 from harness.worker.messages import CaseJob, DataJob, Job, Measured
-from workloads.base import Workload
+from workloads.base import Definition
 from workloads.discovery import workloads
 
 PRELOAD = ("scipy.stats", "ml_dtypes")  # what checking and the clock's statistics need, imported once in the server
@@ -60,7 +60,7 @@ def _devices() -> Measured:
     return Measured(status="ok", answer=[str(device) for device in backends()[0][name].devices()])
 
 
-def _workload(name: str) -> Workload:
+def _workload(name: str) -> Definition:
     found, broken = workloads()
     if name not in found:
         raise ValueError("; ".join(b.reason for b in broken) or f"no workload {name!r}")

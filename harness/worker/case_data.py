@@ -10,10 +10,10 @@ import numpy as np
 from backends.ops import HostArray
 from harness.measuring.correctness import rounded, upcast
 from harness.worker.messages import CaseJob, DataJob, Measured
-from workloads.base import Workload
+from workloads.base import Definition
 
 
-def make_data(workload: Workload, job: DataJob, phase: Callable[[str], None]) -> Measured:
+def make_data(workload: Definition, job: DataJob, phase: Callable[[str], None]) -> Measured:
     """Save the inputs, rounded to the dtype, and the reference of each point in its folder."""
     import threadpoolctl
 

@@ -174,10 +174,10 @@ def test_a_step_along_a_product(ops, called):
         for s in ((200, 130), (200, 150), (150, 130))
     )
     expected = w.double().numpy() - 0.1 * (left.double().numpy() @ right.double().numpy())
-    _close(ops.descend_along(w, left, right, 0.1), expected)
+    _close(ops.sgd_step_along(w, left, right, 0.1), expected)
     assert len(called) == 1
     small = torch.ones(4, 4)
-    _close(ops.descend_along(small, small, small, 0.5), np.full((4, 4), -1.0))
+    _close(ops.sgd_step_along(small, small, small, 0.5), np.full((4, 4), -1.0))
     assert len(called) == 1
 
 

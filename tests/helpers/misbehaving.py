@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from workloads.base import Axis, Formulation, Point, Work, Workload
+from workloads.base import Axis, Definition, Formulation, Point, Work
 
 
 def _prepare(ops, x, params):
@@ -124,7 +124,7 @@ def _restore(outputs, x, params):
     return {"y": outputs[0]}
 
 
-WORKLOAD = Workload(
+WORKLOAD = Definition(
     name="misbehaving",
     title="everything that can go wrong",
     source="tests",
