@@ -256,7 +256,7 @@ def loop(ops: Ops, p: Parameters, poses: Array, w: Array) -> tuple[Array, ...]:
     flat = (p.batch * _out(p) ** 2 * POSE, p.in_capsules * POSE)
     v = None
     for tap, seen in enumerate(shifted(ops, _rows(ops, poses, p), p.kernel, p.stride, p.padding)):
-        part = ops.matmul(ops.reshape(seen, flat), w[tap])
+        part = ops.matmul(ops.reshape(seen, flat), w[tap, ...])
         v = part if v is None else v + part
     return (_unrows(ops, v, p),)
 

@@ -1,4 +1,4 @@
-"""Every workload by name, found by its file. Imports no framework."""
+"""Every workload by name, found by its file or an entry point. Imports no framework."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from backends.discovery import Broken, folders, load_module
+from backends.discovery import Broken, Found, by_name, folders, installed, load_module, plugin_files
 from workloads.authoring.builder import Workload
 from workloads.authoring.functions import WorkloadError
 from workloads.base import Definition
@@ -36,37 +36,39 @@ def definition_of(module: ModuleType, path: Path) -> Definition:
     return chosen.definition() if isinstance(chosen, Workload) else chosen
 
 
-def _files(where: tuple[Path, ...]) -> Iterator[Path]:
-    ours = Path(__file__).parent
-    for folder in where:
-        for path in sorted(folder.glob("*.py")):
-            if not path.stem.startswith("_") and not (folder == ours and path.stem in _OURS):
-                yield path
+def _of_file(path: Path) -> Found[Definition] | Broken:
+    try:
+        return Found(definition_of(load_module(path), path), str(path), path)
+    except WorkloadError as error:
+        return Broken(path, str(error) if str(path) in str(error) else f"{path}: {error}")
+    except Exception as error:  # somebody's file: whatever it raises is its author's to read
+        return Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
+
+
+def _of_entry(value: object, where: str, path: Path) -> Found[Definition] | Broken:
+    if isinstance(value, ModuleType):
+        try:
+            return Found(definition_of(value, Path(value.__file__ or where)), where, path)
+        except WorkloadError as error:
+            return Broken(path, f"{where}: {error}")
+    if isinstance(value, Workload | Definition):
+        return Found(value.definition() if isinstance(value, Workload) else value, where, path)
+    return Broken(path, f"{where} must name a workload or its module, found {type(value).__name__}")
+
+
+def _plugins(where: tuple[Path, ...]) -> Iterator[Found[Definition] | Broken]:
+    for path in plugin_files(where, "*.py", _OURS):
+        yield _of_file(path)
+    for one in installed("hwlottery.workloads"):
+        yield one if isinstance(one, Broken) else _of_entry(one.plugin, one.where, one.path)
 
 
 @cache
 def _found(where: tuple[Path, ...]) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
-    found: dict[str, Definition] = {}
-    files: dict[str, Path] = {}
-    broken: list[Broken] = []
-    for path in _files(where):
-        try:
-            definition = definition_of(load_module(path), path)
-        except WorkloadError as error:
-            broken.append(Broken(path, str(error) if str(path) in str(error) else f"{path}: {error}"))
-        except Exception as error:  # somebody's file: whatever it raises is its author's to read
-            broken.append(Broken(path, f"{path} does not load: {type(error).__name__}: {error}"))
-        else:
-            if definition.name in found:
-                first = files[definition.name]
-                broken.append(
-                    Broken(path, f"workload {definition.name!r} of {path} is in {first} already; give it another name")
-                )
-            else:
-                found[definition.name], files[definition.name] = definition, path
+    found, broken = by_name(_plugins(where), "workload")
     return found, tuple(broken)
 
 
 def workloads() -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
-    """The workloads here and in the folders of HWLOTTERY_WORKLOADS, and the files that are broken."""
+    """The workloads here, in the folders of HWLOTTERY_WORKLOADS and of installed packages, and what is broken."""
     return _found(tuple(folders(Path(__file__).parent, "HWLOTTERY_WORKLOADS")))

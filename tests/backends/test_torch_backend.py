@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from backends.ops import CSR, EXECUTIONS, SPARSE_FORMATS, Device, Unsupported
-from backends.torch_backend import BACKEND, TorchOps
+from backends.torch_backend import BACKEND
 
 torch = pytest.importorskip("torch", reason=BACKEND.install)
+
+from backends.torch_ops import TorchOps  # noqa: E402 - it imports PyTorch, which may be absent
 
 
 @pytest.fixture(scope="module")

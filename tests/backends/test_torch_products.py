@@ -183,10 +183,10 @@ def test_a_step_along_a_product(ops, called):
 
 def test_another_device_keeps_its_own_products(monkeypatch):
     """On CUDA cuBLAS multiplies: the module is not even asked."""
-    from backends import torch_backend, torch_products
+    from backends import torch_device, torch_ops, torch_products
 
     monkeypatch.setattr(torch_products, "faster", lambda: True)
-    monkeypatch.setattr(torch_backend, "_opened", lambda device: SimpleNamespace(type=device.kind))
-    made = torch_backend.TorchOps(Device("cuda", 0))
+    monkeypatch.setattr(torch_device, "opened", lambda device: SimpleNamespace(type=device.kind))
+    made = torch_ops.TorchOps(Device("cuda", 0))
     assert made._products is None
     assert made.matmul is torch.matmul

@@ -209,4 +209,4 @@ def test_doctor_says_that_none_was_ever_run_on():
     assert "never run on a TPU" in doctor._tpu().found
     ahead = doctor._ahead()
     assert ahead.well == all(importlib.util.find_spec(m) is not None for m in ("libtpu", "jax", "torchax"))
-    assert ahead.well or "hwlottery[tpu-aot]" in ahead.fix
+    assert ahead.well or "[tpu-aot]" in ahead.fix

@@ -343,9 +343,9 @@ def test_overloads_that_pytorch_no_longer_has_are_tolerated_while_torchax_regist
     """The stand-in is a key that is never looked up; nothing of it is left behind."""
     code = (
         "import torch\n"
-        "from backends import aot_torch\n"
+        "from backends import torch_aot\n"
         "absent = []\n"
-        "with aot_torch._tolerant(absent):\n"
+        "with torch_aot._tolerant(absent):\n"
         "    held = torch.ops.aten.add.no_such_overload\n"
         "assert absent == ['aten.add.no_such_overload'], absent\n"
         "assert type(held).__name__ == '_Absent'\n"
