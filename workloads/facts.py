@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from backends.ops import EXECUTIONS
+import numpy as np
+
+from backends.ops import EXECUTIONS, HostArray
 from workloads.authoring.axes import TAKEN
 from workloads.authoring.functions import WorkloadError, raised_at, where
 from workloads.base import MODES, ROLES, Axis, Definition, Formulation, Inputs, Mode, Params, Point, Twin, Work
@@ -65,11 +67,37 @@ def inputs_of(definition: Definition, params: Params, mode: Mode, seed: int) -> 
     return inputs
 
 
+def reference_of(definition: Definition, inputs: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
+    """The reference's outputs; WorkloadError where it raises, gives none, or gives values that are not finite.
+
+    `inputs` are rounded and upcast. Where they are not finite themselves, they are what the sentence names.
+    """
+    try:
+        outputs = definition.reference(inputs, params, mode)
+    except Exception as error:
+        raise _raised(error, definition, "reference", params, mode) from error
+    if not isinstance(outputs, Mapping) or not outputs:
+        place = where(definition.author("reference", mode))
+        raise WorkloadError(
+            f"{place}: the reference of {definition.name} must return arrays by name, found {outputs!r}"
+        )
+    for fact, arrays in (("inputs", inputs), ("reference", outputs)):
+        for name, array in arrays.items():
+            bad = np.asarray(array).size - int(np.isfinite(array).sum())
+            if bad:
+                place = where(definition.author(fact, mode))
+                what = f"{bad} of {np.asarray(array).size} values of {name} are not finite"
+                raise WorkloadError(f"{place}: {fact} of {definition.name}: {what} at {_at(params)}, mode {mode}")
+    return outputs
+
+
 def _raised(error: Exception, definition: Definition, fact: str, params: Params, mode: Mode) -> WorkloadError:
     if isinstance(error, WorkloadError):
         return error  # says where already
     place = raised_at(error, definition.author(fact, mode))
-    if isinstance(error, ValueError):  # axes that are good each and do not go together: the author's own sentence
+    if (
+        isinstance(error, ValueError) and fact != "reference"
+    ):  # axes that are good each and do not go together: the author's own sentence
         return WorkloadError(f"{error} ({place})")
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return WorkloadError(f"{place}: {fact} of {definition.name} raises {what} at {_at(params)}, mode {mode}")

@@ -94,5 +94,21 @@ def judge(
     )
 
 
+def mistyped(
+    outputs: Mapping[str, HostArray], reference: Mapping[str, HostArray], dtype: str, tolerance: float
+) -> Verdict | None:
+    """A verdict against outputs that are not in the case's dtype; None where all are.
+
+    A computation that goes on in float64 is right to more digits, and is another one than was asked. Where the
+    reference gives integers or booleans, such as indices, an output may be of any such type.
+    """
+    for name in reference.keys() & outputs.keys():
+        found, whole = np.asarray(outputs[name]).dtype, reference[name].dtype.kind in "iub"
+        if found != _dtype(dtype) and not (whole and found.kind in "iub"):
+            expected = f"{dtype} or integers" if whole else f"{dtype}, the case's dtype"
+            return _disagree(tolerance, f"{name} is {found}, expected {expected}: compute in the dtype of the operands")
+    return None
+
+
 def _disagree(tolerance: float, reason: str) -> Verdict:
     return Verdict(agrees=False, max_abs_error=None, max_rel_error=None, rtol=tolerance, atol=None, reason=reason)

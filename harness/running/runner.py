@@ -304,12 +304,12 @@ class Runner:
         """What a case gets that may yet be measured again, or never will be compared with an interval."""
         whole = self._options.sampling
         if not self._options.rounds:
-            return msgspec.structs.replace(whole, turns=1)
+            return msgspec.structs.replace(whole, slices=1)
         if planned.repeated:
             return msgspec.structs.replace(
-                whole, window_s=SURVEY_SHARE * whole.window_s, min_samples=4, turns=1, long_s=SURVEY_LONG_S
+                whole, window_s=SURVEY_SHARE * whole.window_s, min_samples=4, slices=1, long_s=SURVEY_LONG_S
             )
-        return msgspec.structs.replace(whole, window_s=SWEEP_SHARE * whole.window_s, min_samples=4, turns=1)
+        return msgspec.structs.replace(whole, window_s=SWEEP_SHARE * whole.window_s, min_samples=4, slices=1)
 
     def _cases(self) -> dict[str, Record]:
         return {key: record for (key, control), record in self._records.items() if not control}

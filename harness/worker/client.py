@@ -17,6 +17,7 @@ from typing import Self
 import msgspec
 
 from backends.ops import Backend, Device
+from harness.records.text import one_line
 from harness.worker import outcome
 from harness.worker.messages import Exit, Exits, Job, Measured, MemberJob, Ready, Request
 
@@ -96,7 +97,7 @@ class Server:
             line = self._line()
             self.ready = msgspec.json.decode(line, type=Ready) if line else None
             if self.ready is None or self.ready.error is not None:
-                why = self.ready.error if self.ready else outcome.one_line(self._log.read_text()[-2000:])
+                why = self.ready.error if self.ready else one_line(self._log.read_text()[-2000:])
                 self.ready = None
                 raise ServerError(f"{self.backend.title} does not import: {why}; try: {self.backend.install}")
         return self.ready
@@ -133,7 +134,7 @@ class Server:
 
     def _last_words(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        return outcome.one_line(lines[-1]) if lines else "it left no words"
+        return one_line(lines[-1]) if lines else "it left no words"
 
     def _line(self) -> bytes:
         return self._process.stdout.readline() if self._process.stdout else b""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 
 from harness.records.record import FailureClass, Status
+from harness.records.text import ONE_LINE, one_line, shorten
+from workloads.authoring.functions import WorkloadError
 
 # Words by which allocators say that memory ran out, in an exception or in a dying process's last lines.
 _MEMORY = re.compile(
@@ -18,14 +21,6 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _TYPE = re.compile(r"dtype|data type|unsupported type|expected .* but got .*(Float|Half|Int)", re.IGNORECASE)
-_LONGEST = 300
-
-
-def one_line(text: str) -> str:
-    """The first line that says something, cut to a length that a table bears."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = lines[0] if lines else ""
-    return first if len(first) <= _LONGEST else first[: _LONGEST - 1] + "…"
 
 
 def of_refusal(words: str) -> tuple[Status, FailureClass, str]:
@@ -34,14 +29,22 @@ def of_refusal(words: str) -> tuple[Status, FailureClass, str]:
     return "unsupported", kind, one_line(words)
 
 
-def of_exception(error: BaseException) -> tuple[Status, FailureClass, str]:
-    """A computation raised."""
-    words = f"{type(error).__name__}: {error}"
+def of_exception(error: BaseException, place: str | None = None) -> tuple[Status, FailureClass, str]:
+    """A computation raised; `place` is the line of an author's file at which it did."""
+    words = str(error) if isinstance(error, WorkloadError) else f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or _MEMORY.search(words):
         return "oom", "memory", one_line(words)
     if isinstance(error, NotImplementedError):
         return of_refusal(words)
-    return "error", "type" if isinstance(error, TypeError) and "dtype" in words else "other", one_line(words)
+    kind: FailureClass = "type" if isinstance(error, TypeError) and "dtype" in words else "other"
+    return "error", kind, _placed(words, place)
+
+
+def _placed(words: str, place: str | None) -> str:
+    """One line with the place behind it, which is never cut off; nobody's home folder stands in a record."""
+    home = f"{Path.home()}/"
+    behind = "" if place is None else f" ({place})"
+    return (shorten(one_line(words, ONE_LINE), ONE_LINE - len(behind)) + behind).replace(home, "~/")
 
 
 def of_exit(code: int | None, phase: str, log: str, memory_killed: bool) -> tuple[Status, FailureClass, str]:

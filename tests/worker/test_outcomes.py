@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,6 +14,12 @@ from backends.ops import Device
 from harness.measuring.settings import Sampling
 from harness.worker.client import Server, ServerError, environment
 from harness.worker.messages import DevicesJob
+
+
+def line_of(words):
+    """The numbers of the lines of the misbehaving workload that have these words."""
+    lines = (Path(__file__).parents[1] / "helpers" / "misbehaving.py").read_text().splitlines()
+    return [number for number, line in enumerate(lines, 1) if words in line]
 
 
 @pytest.fixture
@@ -74,10 +81,11 @@ def test_lying_is_wrong_and_has_no_time(measure):
     assert "y is off by" in measured.reason
 
 
-def test_an_exception_is_an_error_with_one_line(measure):
+def test_an_exception_is_an_error_with_one_line_and_its_place(measure, place):
     measured = measure("raiser")
+    (line,) = line_of("ill-posed")
     assert measured.status == "error"
-    assert measured.reason == "ValueError: this computation is ill-posed"
+    assert measured.reason == f"ValueError: this computation is ill-posed ({place}/misbehaving.py:{line})"
 
 
 def test_leaving_is_a_crash_with_code_and_last_words(measure):

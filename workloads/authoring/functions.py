@@ -51,13 +51,21 @@ def where(function: Callable[..., Any]) -> str:
 
 def raised_at(error: BaseException, function: Callable[..., Any]) -> str:
     """`FILE:LINE` of the innermost line of an author's file at which `error` arose; of `function` if there is none."""
-    place, code = where(function), _code(function)
+    return author_line(error, function) or where(function)
+
+
+def author_line(error: BaseException, *functions: Callable[..., Any]) -> str | None:
+    """`FILE:LINE` of the innermost line of an author's file at which `error` arose; None if it arose in none.
+
+    The files of `functions` are an author's wherever they are, even installed beside the frameworks.
+    """
+    place, own = None, {code.co_filename for code in map(_code, functions) if code is not None}
     step = error.__traceback__
     while step is not None:
-        file = Path(step.tb_frame.f_code.co_filename)
-        own = code is not None and str(file) == code.co_filename  # even where it is installed beside the frameworks
-        if own or (file.is_file() and not any(file.is_relative_to(folder) for folder in _MACHINERY)):
-            place = _shown(str(file), step.tb_lineno)
+        name = step.tb_frame.f_code.co_filename
+        file = Path(name)
+        if name in own or (file.is_file() and not any(file.is_relative_to(folder) for folder in _MACHINERY)):
+            place = _shown(name, step.tb_lineno)
         step = step.tb_next
     return place
 
