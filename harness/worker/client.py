@@ -17,8 +17,9 @@ from typing import Self
 import msgspec
 
 from backends.ops import Backend, Device
+from harness.records.record import FAILED
 from harness.records.text import one_line
-from harness.worker import outcome
+from harness.worker import outcome, printed
 from harness.worker.messages import Exit, Exits, Job, Measured, MemberJob, Ready, Request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,10 +42,14 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a job, and how long the round trip to a fresh process took."""
+    """What came of a job, and how long the round trip to a fresh process took.
+
+    `log` has the words of a process that failed or printed: its traceback and output, of limited size.
+    """
 
     measured: Measured
     wall_s: float
+    log: str | None = None
 
 
 def environment(backend: Backend, device: Device, threads: int, cache: Path) -> dict[str, str]:
@@ -154,7 +159,9 @@ class Server:
 def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) -> Answer:
     result, log = Path(member.result), Path(member.log)
     if result.exists():
-        return Answer(msgspec.json.decode(result.read_bytes(), type=Measured), end.wall_s)
+        measured = msgspec.json.decode(result.read_bytes(), type=Measured)
+        kept = printed.words(log) if measured.printed or measured.status in FAILED else None
+        return Answer(measured, end.wall_s, kept)
     phase = log.with_suffix(".phase")
     where = phase.read_text() if phase.exists() else "starting"
     if end.timed_out:
@@ -163,7 +170,7 @@ def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) ->
         words = log.read_text(errors="replace")[-8192:] if log.exists() else ""
         killed = end.code == -signal.SIGKILL and oom_killed
         status, kind, reason = outcome.of_exit(end.code, where, words, killed)
-    return Answer(Measured(status=status, reason=reason, failure_class=kind), end.wall_s)
+    return Answer(Measured(status=status, reason=reason, failure_class=kind), end.wall_s, printed.words(log))
 
 
 def _oom_kills() -> int:

@@ -53,7 +53,10 @@ Job = CaseJob | DataJob | DevicesJob
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """A process's answer. For a CaseJob all of it; for others only status, reason and `answer`."""
+    """A process's answer. For a CaseJob all of it; for others only status, reason and `answer`.
+
+    `printed` is whether its Python code printed anything.
+    """
 
     status: Status
     reason: str | None = None
@@ -67,6 +70,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     estimate: Estimate | None = None
     settings: dict[str, Scalar] = {}
     answer: list[str] = []
+    printed: bool = False
 
 
 class MemberJob(msgspec.Struct, frozen=True, kw_only=True):

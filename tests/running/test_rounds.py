@@ -15,15 +15,16 @@ from harness.planning import plan
 from harness.planning.groups import InterleavedGroup, Member
 from harness.planning.options import Options
 from harness.records.record import KEPT
-from harness.running.runner import LONG_GROUP_S, Runner
+from harness.running.rounds import LONG_GROUP_S, Rounds
+from harness.running.session import Session
 from workloads.discovery import workloads
 
 
-def a_runner(tmp_path, planned=(), before=(), **options):
+def a_session(tmp_path, planned=(), before=(), **options):
     quiet = SimpleNamespace(begin=lambda *_: None, now=lambda *_: None, done=lambda: None)
     given = {"rounds": 5, "long_rounds": 3, **options}
     options = Options(timeout_s=1, threads=1, sampling=Sampling(), power=PowerModel(), cache=tmp_path, seed=0, **given)
-    return Runner(planned, {}, options, SimpleNamespace(before=list(before), folder=tmp_path), quiet)
+    return Session(planned, {}, options, SimpleNamespace(before=list(before), folder=tmp_path), quiet)
 
 
 def ok(case, **settings):
@@ -32,19 +33,20 @@ def ok(case, **settings):
 
 def raced(tmp_path, took, rounds=5, long_rounds=3, budget_s=None, **times):
     """[(round, group)] as they were run, and the notes; group i takes took[i] seconds of a clock that is ours."""
-    runner = a_runner(tmp_path, rounds=rounds, long_rounds=long_rounds, budget_s=budget_s, **times)
+    session = a_session(tmp_path, rounds=rounds, long_rounds=long_rounds, budget_s=budget_s, **times)
+    racing = Rounds(session)
     groups = [InterleavedGroup(number, ()) for number in range(len(took))]
     ran = []
 
     def run(group, round_, order):
         ran.append((round_, group.number))
-        runner._group_s[group.number] = took[group.number]
-        runner._clock.began -= took[group.number]
+        racing.group_s[group.number] = took[group.number]
+        session.clock.began -= took[group.number]
 
-    runner._groups, runner._run_group = lambda racing: groups, run
-    runner._clock.began = time.monotonic()
-    runner._race()
-    return ran, runner.notes
+    racing.groups, racing.run_group = lambda left: groups, run
+    session.clock.began = time.monotonic()
+    racing.race()
+    return ran, session.notes
 
 
 def test_long_groups_have_fewer_rounds_and_the_run_says_so(tmp_path):
@@ -72,7 +74,7 @@ def test_every_group_has_one_round_however_late_it_is(tmp_path):
 
 def test_a_first_group_that_would_end_after_the_hour_is_left_out_and_the_short_ones_go_first(tmp_path, monkeypatch):
     took = [30.0, 10.0, 20.0, 12.0]
-    monkeypatch.setattr(Runner, "_expected_s", lambda runner, group: took[group.number])
+    monkeypatch.setattr(Rounds, "expected_s", lambda rounds, group: took[group.number])
     ran, notes = raced(tmp_path, took, enough_s=5, ends_s=45)
     assert ran == [(1, 1), (1, 3), (1, 2)]
     assert notes == ["the time of this preset (45 s) ended in round 1 of 5: 1 of 4 groups missing"]
@@ -90,10 +92,10 @@ def test_a_group_is_expected_to_take_what_its_members_took_without_compiling(tmp
     known = [
         msgspec.structs.replace(record(processes=[1.0]), case=member.planned.case, time=time) for member in members
     ]
-    runner = a_runner(tmp_path, [member.planned for member in members], known)
-    assert runner._expected_s(InterleavedGroup(0, tuple(members))) == 2 * (7.0 - 5.0) + 2 * Sampling().window_s
-    runner._group_s[0] = 3.0
-    assert runner._expected_s(InterleavedGroup(0, tuple(members))) == 3.0
+    racing = Rounds(a_session(tmp_path, [member.planned for member in members], known))
+    assert racing.expected_s(InterleavedGroup(0, tuple(members))) == 2 * (7.0 - 5.0) + 2 * Sampling().window_s
+    racing.group_s[0] = 3.0
+    assert racing.expected_s(InterleavedGroup(0, tuple(members))) == 3.0
 
 
 @pytest.mark.parametrize("enough_s", [None, 45])
@@ -112,13 +114,13 @@ def test_a_sweep_is_told_what_a_compiler_kept_at_the_survey_point(tmp_path, monk
     swept = next(p for p in same if p.case.execution == "compiled")
     other = next(p for p in same if p.case.execution == "eager")
     known = ok(surveyed.case, **{KEPT: "off"})
-    runner = a_runner(tmp_path, planned, [known])
-    runner._chosen = runner._kept_in_survey()
-    jobs = {p.case.key: runner._job(Member(p), "data", Sampling()) for p in (surveyed, swept, other)}
+    session = a_session(tmp_path, planned, [known])
+    session.chosen = session.kept_in_survey()
+    jobs = {p.case.key: session.job(Member(p), "data", Sampling()) for p in (surveyed, swept, other)}
     assert jobs[surveyed.case.key].keep == "off", "its own"
     assert jobs[swept.case.key].keep == "off"
     assert jobs[other.case.key].keep is None
     own = ok(swept.case, **{KEPT: "default"})
-    runner = a_runner(tmp_path, planned, [known, own])
-    runner._chosen = runner._kept_in_survey()
-    assert runner._job(Member(swept), "data", Sampling()).keep == "default"
+    session = a_session(tmp_path, planned, [known, own])
+    session.chosen = session.kept_in_survey()
+    assert session.job(Member(swept), "data", Sampling()).keep == "default"
