@@ -36,6 +36,9 @@ _KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "USER", 
 _KEEP_PREFIXES = ("HWLOTTERY_", "CUDA_", "NVIDIA_", "TPU_", "PYTHON")
 
 
+RAISED = FAILED - {"wrong"}  # what leaves a traceback; wrong outputs leave what frameworks say anyway
+
+
 class ServerError(Exception):
     """The server of a backend could not start; the message says why, in one sentence."""
 
@@ -160,7 +163,7 @@ def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) ->
     result, log = Path(member.result), Path(member.log)
     if result.exists():
         measured = msgspec.json.decode(result.read_bytes(), type=Measured)
-        kept = printed.words(log) if measured.printed or measured.status in FAILED else None
+        kept = printed.words(log) if measured.printed or measured.status in RAISED else None
         return Answer(measured, end.wall_s, kept)
     phase = log.with_suffix(".phase")
     where = phase.read_text() if phase.exists() else "starting"
