@@ -44,10 +44,10 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[T_co]):
+class PlugIn(Generic[T_co]):
     """A plug-in, the words for where it is defined, and its file or its distribution's name."""
 
-    plugin: T_co
+    value: T_co
     where: str
     path: Path
 
@@ -102,32 +102,32 @@ def load_module(path: Path) -> ModuleType:
     return module
 
 
-def installed(group: str) -> Iterator[Found[object] | Broken]:
+def installed(group: str) -> Iterator[PlugIn[object] | Broken]:
     """What the entry points of `group` name in installed distributions: an object, or a module that holds one."""
     for point in sorted(importlib.metadata.entry_points(group=group), key=lambda p: (p.name, p.value)):
         distribution = point.dist.name if point.dist is not None else "an unnamed distribution"
         words = f"entry point {point.name} = {point.value} of {distribution}"
         try:
-            yield Found(point.load(), words, Path(distribution))
+            yield PlugIn(point.load(), words, Path(distribution))
         except Exception as error:  # somebody's package: whatever it raises is its author's to read
             yield Broken(Path(distribution), f"{words} does not load: {type(error).__name__}: {error}")
 
 
-def by_name(found: Iterable[Found[P] | Broken], what: str) -> tuple[dict[str, P], list[Broken]]:
+def by_name(found: Iterable[PlugIn[P] | Broken], what: str) -> tuple[dict[str, P], list[Broken]]:
     """Plug-ins by name, in the order in which they are found, and the broken ones; of one name the first is kept."""
-    kept: dict[str, Found[P]] = {}
+    kept: dict[str, PlugIn[P]] = {}
     broken: list[Broken] = []
     for one in found:
         if isinstance(one, Broken):
             broken.append(one)
             continue
-        first = kept.setdefault(one.plugin.name, one)
-        if first.plugin is not one.plugin:
+        first = kept.setdefault(one.value.name, one)
+        if first.value is not one.value:
             words = (
-                f"{what} {one.plugin.name!r} is defined twice, by {first.where} and by {one.where}; rename one of them"
+                f"{what} {one.value.name!r} is defined twice, by {first.where} and by {one.where}; rename one of them"
             )
             broken.append(Broken(one.path, words))
-    return {name: one.plugin for name, one in kept.items()}, broken
+    return {name: one.value for name, one in kept.items()}, broken
 
 
 def _ours(path: Path) -> bool:
@@ -149,23 +149,23 @@ def _refuse_another_of_the_name(path: Path) -> None:
             raise ImportError(f"it imports {name}, which is {given} and not {beside}; rename one of them")
 
 
-def _of_kind(value: object, where: str, path: Path) -> Found[Backend] | Broken:
+def _of_kind(value: object, where: str, path: Path) -> PlugIn[Backend] | Broken:
     backend = getattr(value, "BACKEND", None) if isinstance(value, ModuleType) else value
     if isinstance(backend, Backend):
-        return Found(backend, where, path)
+        return PlugIn(backend, where, path)
     found = "nothing" if backend is None else type(backend).__name__
     helper = "; a helper's file begins with _" if backend is None else ""
     return Broken(path, f"{where} must end with BACKEND = Backend(…), found {found}{helper}")
 
 
-def _found() -> Iterator[Found[Backend] | Broken]:
+def _found() -> Iterator[PlugIn[Backend] | Broken]:
     for path in plugin_files(folders(Path(__file__).parent, "HWLOTTERY_BACKENDS"), "*_backend.py"):
         try:
             yield _of_kind(load_module(path), str(path), path)
         except Exception as error:  # somebody's file, as above
             yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
     for one in installed("hwlottery.backends"):
-        yield one if isinstance(one, Broken) else _of_kind(one.plugin, one.where, one.path)
+        yield one if isinstance(one, Broken) else _of_kind(one.value, one.where, one.path)
 
 
 def backends() -> tuple[Mapping[str, Backend], list[Broken]]:
