@@ -63,7 +63,8 @@ class ArrayApiOps(Ops):
         return self.xp.asarray(np.ascontiguousarray(x).reshape(x.shape), copy=True, device=self.place)
 
     def to_numpy(self, x: Array) -> HostArray:
-        return np.array(np.from_dlpack(x))
+        # a reduction in NumPy gives a scalar of its own, which is no array
+        return np.asarray(x) if isinstance(x, np.generic) else np.array(np.from_dlpack(x))
 
     # -- array API standard -----------------------------------------------------------------------------------------
     def astype(self, x: Array, dtype: str) -> Array:
