@@ -48,7 +48,8 @@ class ArrayApiOps(Ops):
         self.device = device
         self.place = place
         for name in DIRECT:
-            setattr(self, name, getattr(xp, name))
+            if getattr(type(self), name) is getattr(ArrayApiOps, name):  # else a subclass has its own
+                setattr(self, name, getattr(xp, name))
 
     def dtype(self, name: str) -> Any:
         """The library's dtype of this name; Unsupported where it has none."""

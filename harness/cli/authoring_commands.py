@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from harness.cli.parameters import Duration, flat, names
+
 
 @click.group()
 def new() -> None:
@@ -39,7 +41,9 @@ def backend(name: str, output: Path) -> None:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-def check(files: tuple[Path, ...]) -> None:
+@names("--backend", "Try workloads on these frameworks only; without it, on every one that is installed.")
+@click.option("--timeout", type=Duration(), default="2m", show_default=True, help="Kill a try after this time.")
+def check(files: tuple[Path, ...], backend: tuple[tuple[str, ...], ...], timeout: float) -> None:
     """Hold workloads and backends of your own to what every one keeps; exit code 1 with a sentence for each fault.
 
     A workload: its facts and formulas, the agreement of every formulation with the reference in every execution of
@@ -48,4 +52,4 @@ def check(files: tuple[Path, ...]) -> None:
     """
     from harness.cli import check as checking
 
-    sys.exit(checking.check(tuple(file.absolute() for file in files)))
+    sys.exit(checking.check([file.absolute() for file in files], flat(backend), timeout))

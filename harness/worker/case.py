@@ -27,9 +27,9 @@ from harness.measuring.host_memory import HostPeak
 from harness.measuring.steady_state import settle
 from harness.measuring.turn import Alone, Turn
 from harness.records.record import KEPT, Memory, Trial, Verdict
-from harness.worker import compile_cache, compile_only, outcome
+from harness.worker import check, compile_cache, compile_only, outcome
 from harness.worker.case_data import load_arrays, load_inputs, make_data
-from harness.worker.messages import CaseJob, DataJob, Job, Measured
+from harness.worker.messages import CaseJob, ConformityJob, ContractJob, DataJob, FactsJob, Job, Measured
 from workloads.base import Definition
 from workloads.discovery import workloads
 
@@ -48,6 +48,8 @@ def answer(job: Job, phase_file: Path, turn: Turn | None = None) -> Measured:
                 return _case(job, phase, turn or Alone())
         if isinstance(job, DataJob):
             return make_data(_workload(job.workload), job, phase)
+        if isinstance(job, FactsJob | ConformityJob | ContractJob):
+            return check.answer(job, phase)
         return _devices()
     except Unsupported as refusal:
         status, kind, reason = outcome.of_refusal(str(refusal))
