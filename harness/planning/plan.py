@@ -85,11 +85,10 @@ def cases(ask: Ask, workloads: Mapping[str, Definition], backends: Mapping[str, 
     plan: dict[str, Planned] = {}
     for name in [*ideas, *(c for c in [*ceilings, *chosen] if c not in ideas)]:
         workload = workloads[name]
-        points = ask.points.get(name) or _points(workload, ask)
+        points = ask.points.get(name) or _points(workload, ask, workloads)
         if not points and name in ask.workloads:
             have = ", ".join(workload.presets) or "none"
             raise PlanError(f"{name} has no point in preset {ask.preset}; its presets are {have}")
-        _hold(workload, workloads, points)
         for point in points:
             only = ask.formulations if workload.role == "idea" else ()
             for planned in _expand(workload, point, ask, runners, backends, workloads, only):
@@ -127,9 +126,8 @@ def _telling(workload: Definition, points: Sequence[Point]) -> list[Point]:
     seen: set[tuple[Mode, str]] = set()
     out = []
     for point in points:
-        forms = workload.formulations.get(point.mode)  # None is refused with the facts
-        new = {(point.mode, n) for n, f in (forms or {}).items() if f.applies(point.params)} - seen
-        if new or forms is None:
+        new = {(point.mode, n) for n, f in workload.formulations[point.mode].items() if f.applies(point.params)} - seen
+        if new:
             out.append(point)
             seen |= new
     return out
@@ -161,9 +159,10 @@ def _chosen(kind: str, asked: Sequence[str], default: Sequence[str], known: Iter
     return list(dict.fromkeys(asked)) or list(default)
 
 
-def _points(workload: Definition, ask: Ask) -> list[Point]:
+def _points(workload: Definition, ask: Ask, workloads: Mapping[str, Definition]) -> list[Point]:
     """The preset's points, their axes overridden: every combination of the values given, each measured in full."""
     points = list(workload.presets.get(ask.preset, ()))
+    _hold(workload, workloads, points)
     if ask.preset == "smoke":
         points = _telling(workload, points)
     overrides = {axis: values for axis, values in ask.axes.items() if axis in workload.axes}
