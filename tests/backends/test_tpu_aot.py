@@ -17,10 +17,10 @@ from backends.discovery import backends
 from backends.ops import TPU_CHIPS, Device, Unsupported
 from harness.cli.listing import listing
 from harness.errors import UserError
-from harness.measuring import hlo_estimate
 from harness.measuring.settings import PowerModel, Sampling
 from harness.planning import plan
 from harness.records.record import Case
+from harness.worker import compile_only
 from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
 from workloads.discovery import workloads
@@ -143,8 +143,8 @@ def answered(words, **facts):
     formulation = SimpleNamespace(prepare=lambda ops, inputs, params: [], step=lambda ops, params: None)
     made = {"jax": SimpleNamespace(title="JAX", ahead=("jax",), open=lambda device: chip)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hlo_estimate, "backends", lambda: (made, []))
-        return hlo_estimate.case(one, formulation, dict, lambda words: None)
+        patch.setattr(compile_only, "backends", lambda: (made, []))
+        return compile_only.case(one, formulation, dict, lambda words: None)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_other_executions_are_refused_where_nothing_is_run():
 def test_a_backend_without_a_route_says_so():
     """NumPy has no compiler at all."""
     with pytest.raises(Unsupported, match="NumPy has no route to the TPU compiler"):
-        hlo_estimate.case(job("numpy"), SimpleNamespace(), dict, lambda words: None)
+        compile_only.case(job("numpy"), SimpleNamespace(), dict, lambda words: None)
 
 
 # -- the three routes, for real ----------------------------------------------------------------------------------------
