@@ -7,6 +7,7 @@ of an installed distribution. Files beside a plug-in can be imported by it: thei
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -43,24 +44,32 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[T_co]):
+class PlugIn(Generic[T_co]):
     """A plug-in, the words for where it is defined, and its file or its distribution's name."""
 
-    plugin: T_co
+    value: T_co
     where: str
     path: Path
 
 
 def folders(package: Path, variable: str) -> list[Path]:
-    """The package's own folder, then those listed in the environment variable (separated as in PATH)."""
+    """The package's own folder, then the folders and files listed in the environment variable, as in PATH."""
     return [package, *(Path(p) for p in os.environ.get(variable, "").split(os.pathsep) if p)]
 
 
 def plugin_files(where: Iterable[Path], pattern: str, skip: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """The files of the folders that match `pattern`. One that begins with `_` is a helper; `skip` are stems of ours."""
-    for folder in where:
-        for path in sorted(folder.glob(pattern)):
-            if not path.stem.startswith("_") and not (path.stem in skip and _ours(path)):
+    """The files of the folders that match `pattern`. One that begins with `_` is a helper; `skip` are stems of ours.
+
+    A file that is itself in `where` is one, whatever its name. Each comes once.
+    """
+    seen: set[Path] = set()
+    for place in where:
+        for path in [place] if place.is_file() else sorted(place.glob(pattern)):
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
+            helper = path.stem.startswith("_") or (path.stem in skip and _ours(path))
+            if path == place or not helper:
                 yield path
 
 
@@ -69,7 +78,9 @@ def load_module(path: Path) -> ModuleType:
 
     ImportError where it imports a file beside it and Python gave it another of that name, from another folder.
     """
-    name = f"{path.parent.name}.{path.stem}"
+    # A file of somebody else's must not take the place of ours of the same folder and name.
+    folder_name = path.parent.name if _ours(path) else f"hwlottery_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
+    name = f"{folder_name}.{path.stem}"
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
@@ -91,32 +102,32 @@ def load_module(path: Path) -> ModuleType:
     return module
 
 
-def installed(group: str) -> Iterator[Found[object] | Broken]:
+def installed(group: str) -> Iterator[PlugIn[object] | Broken]:
     """What the entry points of `group` name in installed distributions: an object, or a module that holds one."""
     for point in sorted(importlib.metadata.entry_points(group=group), key=lambda p: (p.name, p.value)):
         distribution = point.dist.name if point.dist is not None else "an unnamed distribution"
         words = f"entry point {point.name} = {point.value} of {distribution}"
         try:
-            yield Found(point.load(), words, Path(distribution))
+            yield PlugIn(point.load(), words, Path(distribution))
         except Exception as error:  # somebody's package: whatever it raises is its author's to read
             yield Broken(Path(distribution), f"{words} does not load: {type(error).__name__}: {error}")
 
 
-def by_name(found: Iterable[Found[P] | Broken], what: str) -> tuple[dict[str, P], list[Broken]]:
+def by_name(found: Iterable[PlugIn[P] | Broken], what: str) -> tuple[dict[str, P], list[Broken]]:
     """Plug-ins by name, in the order in which they are found, and the broken ones; of one name the first is kept."""
-    kept: dict[str, Found[P]] = {}
+    kept: dict[str, PlugIn[P]] = {}
     broken: list[Broken] = []
     for one in found:
         if isinstance(one, Broken):
             broken.append(one)
             continue
-        first = kept.setdefault(one.plugin.name, one)
-        if first.plugin is not one.plugin:
+        first = kept.setdefault(one.value.name, one)
+        if first.value is not one.value:
             words = (
-                f"{what} {one.plugin.name!r} is defined twice, by {first.where} and by {one.where}; rename one of them"
+                f"{what} {one.value.name!r} is defined twice, by {first.where} and by {one.where}; rename one of them"
             )
             broken.append(Broken(one.path, words))
-    return {name: one.plugin for name, one in kept.items()}, broken
+    return {name: one.value for name, one in kept.items()}, broken
 
 
 def _ours(path: Path) -> bool:
@@ -138,23 +149,23 @@ def _refuse_another_of_the_name(path: Path) -> None:
             raise ImportError(f"it imports {name}, which is {given} and not {beside}; rename one of them")
 
 
-def _of_kind(value: object, where: str, path: Path) -> Found[Backend] | Broken:
+def _of_kind(value: object, where: str, path: Path) -> PlugIn[Backend] | Broken:
     backend = getattr(value, "BACKEND", None) if isinstance(value, ModuleType) else value
     if isinstance(backend, Backend):
-        return Found(backend, where, path)
+        return PlugIn(backend, where, path)
     found = "nothing" if backend is None else type(backend).__name__
     helper = "; a helper's file begins with _" if backend is None else ""
     return Broken(path, f"{where} must end with BACKEND = Backend(…), found {found}{helper}")
 
 
-def _found() -> Iterator[Found[Backend] | Broken]:
+def _found() -> Iterator[PlugIn[Backend] | Broken]:
     for path in plugin_files(folders(Path(__file__).parent, "HWLOTTERY_BACKENDS"), "*_backend.py"):
         try:
             yield _of_kind(load_module(path), str(path), path)
         except Exception as error:  # somebody's file, as above
             yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
     for one in installed("hwlottery.backends"):
-        yield one if isinstance(one, Broken) else _of_kind(one.plugin, one.where, one.path)
+        yield one if isinstance(one, Broken) else _of_kind(one.value, one.where, one.path)
 
 
 def backends() -> tuple[Mapping[str, Backend], list[Broken]]:

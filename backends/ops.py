@@ -258,7 +258,7 @@ class Backend:
     `environ(device, threads, cache)` is the environment to set before the import; `cache` is the folder of compile
     caches. `preload` are the modules that the fork server imports: none of them may start a runtime; `ahead` are those
     it imports in their place to compile for a `tpu-aot` device, none where there is no such route. `install` is the
-    command that mends its absence. `open` raises Unsupported, with the framework's words, for a device it has not.
+    command that installs it. `open` raises Unsupported, with the framework's words, for a device it has not.
     """
 
     name: str

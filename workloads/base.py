@@ -192,11 +192,10 @@ class Definition:
         unknown = sorted(set(params) - set(self.axes))
         if unknown:
             raise ValueError(f"{self.name} has no axis {unknown[0]!r}; its axes are {', '.join(self.axes)}")
-        complete = {n: axis.default for n, axis in self.axes.items() if axis.default is not None} | dict(params)
-        missing = sorted(set(self.axes) - set(complete))
+        missing = sorted(set(self.axes) - set(params))
         if missing:
             raise ValueError(f"{self.name} needs a value for axis {missing[0]!r}")
-        return {name: _checked(self.name, name, axis, complete[name]) for name, axis in self.axes.items()}
+        return {name: _checked(self.name, name, axis, params[name]) for name, axis in self.axes.items()}
 
 
 def _checked(workload: str, name: str, axis: Axis, value: Any) -> Value:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from backends.discovery import Broken, Found, by_name, folders, installed, load_module, plugin_files
+from backends.discovery import Broken, PlugIn, by_name, folders, installed, load_module, plugin_files
 from workloads.authoring.builder import Workload
 from workloads.authoring.functions import WorkloadError
 from workloads.base import Definition
@@ -36,31 +36,31 @@ def definition_of(module: ModuleType, path: Path) -> Definition:
     return chosen.definition() if isinstance(chosen, Workload) else chosen
 
 
-def _of_file(path: Path) -> Found[Definition] | Broken:
+def _of_file(path: Path) -> PlugIn[Definition] | Broken:
     try:
-        return Found(definition_of(load_module(path), path), str(path), path)
+        return PlugIn(definition_of(load_module(path), path), str(path), path)
     except WorkloadError as error:
         return Broken(path, str(error) if str(path) in str(error) else f"{path}: {error}")
     except Exception as error:  # somebody's file: whatever it raises is its author's to read
         return Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
 
 
-def _of_entry(value: object, where: str, path: Path) -> Found[Definition] | Broken:
+def _of_entry(value: object, where: str, path: Path) -> PlugIn[Definition] | Broken:
     if isinstance(value, ModuleType):
         try:
-            return Found(definition_of(value, Path(value.__file__ or where)), where, path)
+            return PlugIn(definition_of(value, Path(value.__file__ or where)), where, path)
         except WorkloadError as error:
             return Broken(path, f"{where}: {error}")
     if isinstance(value, Workload | Definition):
-        return Found(value.definition() if isinstance(value, Workload) else value, where, path)
+        return PlugIn(value.definition() if isinstance(value, Workload) else value, where, path)
     return Broken(path, f"{where} must name a workload or its module, found {type(value).__name__}")
 
 
-def _plugins(where: tuple[Path, ...]) -> Iterator[Found[Definition] | Broken]:
+def _plugins(where: tuple[Path, ...]) -> Iterator[PlugIn[Definition] | Broken]:
     for path in plugin_files(where, "*.py", _OURS):
         yield _of_file(path)
     for one in installed("hwlottery.workloads"):
-        yield one if isinstance(one, Broken) else _of_entry(one.plugin, one.where, one.path)
+        yield one if isinstance(one, Broken) else _of_entry(one.value, one.where, one.path)
 
 
 @cache

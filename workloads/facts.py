@@ -126,9 +126,8 @@ def _of_the_whole(definition: Definition) -> Iterator[str]:
     name, place = definition.name, where(definition.author("inputs", MODES[0]))
     if definition.role not in ROLES:
         yield f"{place}: the role of {name} is {definition.role!r}; choose one of {', '.join(ROLES)}"
-    for fact in ("name", "title", "source"):
-        if not str(getattr(definition, fact)).strip():
-            yield f"{place}: the {fact} of workload {name!r} is empty; give it one"
+    if not name.strip():
+        yield f"{place}: the name of this workload is empty; give it one"
     for preset, points in definition.presets.items():
         if not points:
             yield f"{place}: preset {preset} of {name} has no point; give it one or leave it out"
@@ -182,8 +181,6 @@ def _of_formulations(definition: Definition) -> Iterator[str]:
 
 def _of_formulation(what: str, formulation: Formulation) -> Iterator[str]:
     place = where(formulation.step)
-    if not formulation.note.strip():
-        yield f"{place}: {what} has an empty note; say in a phrase what it does"
     wrong = [e for e in formulation.executions or () if e not in EXECUTIONS]
     if wrong or formulation.executions == ():
         yield f"{place}: {what} has executions {formulation.executions}; choose among {', '.join(EXECUTIONS)}"

@@ -16,6 +16,7 @@ from backends.ops import EXECUTIONS, Backend, Device, Execution
 from harness.errors import PlanError, nearest
 from harness.records.record import Case, TwinRef, WorkFacts
 from workloads.base import Definition, Mode, Params, Point, Value
+from workloads.facts import faults, twins_of, work_of
 
 PRESETS = ("smoke", "quick", "standard", "full")
 
@@ -84,15 +85,40 @@ def cases(ask: Ask, workloads: Mapping[str, Definition], backends: Mapping[str, 
     plan: dict[str, Planned] = {}
     for name in [*ideas, *(c for c in [*ceilings, *chosen] if c not in ideas)]:
         workload = workloads[name]
-        for point in ask.points.get(name) or _points(workload, ask):
+        points = ask.points.get(name) or _points(workload, ask, workloads)
+        if not points and name in ask.workloads:
+            have = ", ".join(workload.presets) or "none"
+            raise PlanError(f"{name} has no point in preset {ask.preset}; its presets are {have}")
+        for point in points:
             only = ask.formulations if workload.role == "idea" else ()
             for planned in _expand(workload, point, ask, runners, backends, workloads, only):
                 _add(plan, planned)
     if ask.preset == "smoke":
         plan = _once(plan.values())
-    if not plan:
-        raise PlanError("nothing to run: no point, formulation and execution fits what was asked; see `list`")
+    _refuse_ceilings_alone(ask, plan.values(), [n for n in chosen if n in ideas], workloads)
     return list(plan.values())
+
+
+def _hold(workload: Definition, workloads: Mapping[str, Definition], points: Sequence[Point]) -> None:
+    """PlanError with the first fault of a workload's facts at the points to be measured."""
+    found = faults(workload, workloads, points)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise PlanError(f"{found[0]}{more}")
+
+
+def _refuse_ceilings_alone(
+    ask: Ask, plan: Iterable[Planned], chosen: Sequence[str], workloads: Mapping[str, Definition]
+) -> None:
+    """PlanError where nothing of a workload that was asked for, or nothing but ceilings, would run; it says what is."""
+    ran = {planned.case.workload for planned in plan}
+    for name in ask.workloads:
+        if name not in ran:
+            have = "; ".join(f"{mode}: {', '.join(by)}" for mode, by in workloads[name].formulations.items())
+            wish = ", ".join([*ask.formulations, *ask.executions]) or ask.preset
+            raise PlanError(f"{name} has nothing that fits {wish}; its formulations are {have}")
+    if not ran or (chosen and not ran & set(chosen)):
+        raise PlanError("nothing to run: no point, formulation and execution fits what was asked; see `list`")
 
 
 def _telling(workload: Definition, points: Sequence[Point]) -> list[Point]:
@@ -133,9 +159,10 @@ def _chosen(kind: str, asked: Sequence[str], default: Sequence[str], known: Iter
     return list(dict.fromkeys(asked)) or list(default)
 
 
-def _points(workload: Definition, ask: Ask) -> list[Point]:
+def _points(workload: Definition, ask: Ask, workloads: Mapping[str, Definition]) -> list[Point]:
     """The preset's points, their axes overridden: every combination of the values given, each measured in full."""
     points = list(workload.presets.get(ask.preset, ()))
+    _hold(workload, workloads, points)
     if ask.preset == "smoke":
         points = _telling(workload, points)
     overrides = {axis: values for axis, values in ask.axes.items() if axis in workload.axes}
@@ -164,7 +191,7 @@ def _expand(
     """
     try:
         params = workload.check(point.params)
-        twins = workload.twins(params, point.mode) if workload.role == "idea" else ()
+        twins = twins_of(workload, params, point.mode) if workload.role == "idea" else ()
     except ValueError as error:
         raise PlanError(str(error)) from None
     refs = tuple(TwinRef(kind=t.kind, workload=t.workload, params=dict(t.params), mode=t.mode) for t in twins)
@@ -216,7 +243,7 @@ def _executions(backend: Backend, device: str) -> Sequence[Execution]:
 
 def _work(workload: Definition, params: Params, mode: Mode, dtype: str) -> WorkFacts:
     try:
-        work = workload.work(params, mode, itemsize(dtype))
+        work = work_of(workload, params, mode, itemsize(dtype))
     except ValueError as error:  # axes that are good each and do not go together
         raise PlanError(str(error)) from None
     return WorkFacts(useful_flop=work.useful_flop, least_bytes=work.least_bytes, live_bytes=work.live_bytes)

@@ -28,9 +28,9 @@ from harness.measuring.turn import Alone, Turn
 from harness.records import timestamps
 from harness.records.record import Memory, Trial, Verdict
 from harness.records.text import one_line
-from harness.worker import compile_cache, compile_only, outcome
+from harness.worker import check, compile_cache, compile_only, outcome
 from harness.worker.case_data import load_inputs, make_data
-from harness.worker.messages import CaseJob, DataJob, Job, Measured
+from harness.worker.messages import CaseJob, ConformityJob, ContractJob, DataJob, FactsJob, Job, Measured
 from harness.worker.preparation import Phase, Ready, prepare
 from workloads.authoring.functions import author_line
 from workloads.base import Definition
@@ -51,6 +51,8 @@ def answer(job: Job, phase_file: Path, turn: Turn | None = None) -> Measured:
                 return _case(job, phase, turn or Alone())
         if isinstance(job, DataJob):
             return make_data(_workload(job.workload), job, phase)
+        if isinstance(job, FactsJob | ConformityJob | ContractJob):
+            return check.answer(job, phase)
         return _devices()
     except Unsupported as refusal:
         status, kind, reason = outcome.of_refusal(str(refusal))

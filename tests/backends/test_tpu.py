@@ -139,7 +139,7 @@ def test_pytorch_gives_the_words_of_a_runtime_that_finds_no_chip(torch_tpu):
 def test_pytorch_without_the_package_names_it_and_the_command(monkeypatch):
     """What is missing, and what fixes it."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Unsupported, match=r"torch_tpu.*hwlottery\[tpu\]"):
+    with pytest.raises(Unsupported, match=r"torch_tpu.*pip install -e .*\[tpu\]"):
         torch_accelerator.opened(Torch(), TPU)
     assert torch_accelerator.count(Torch()) == 0
 

@@ -104,7 +104,7 @@ def test_routing_inputs_are_capsules():
 
 
 def test_inputs_follow_the_seed():
-    for workload, params in ((capsule_routing, ROUTING), (capsule_conv, CONV)):
+    for workload, params in ((capsule_routing.WORKLOAD, ROUTING), (capsule_conv.WORKLOAD, CONV)):
         a, b, c = (workload.inputs(params, seed) for seed in (0, 0, 1))
         assert all(np.array_equal(a[k], b[k]) for k in a)
         assert not all(np.array_equal(a[k], c[k]) for k in a)

@@ -61,6 +61,7 @@ def short_formulation(
         bound: Step = partial(function, ops, p) if takes_p else partial(function, ops)
         return bound if outputs is not None else lambda *arrays: tuple(bound(*arrays).values())  # type: ignore[attr-defined]
 
+    step.__wrapped__ = function  # type: ignore[attr-defined] # where messages say that it stands
     return Formulation(
         note=note,
         prepare=_prepared(prepare, operands, function, what, mode),

@@ -46,7 +46,7 @@ def _shown(path: str, line: int) -> str:
 def where(function: Callable[..., Any]) -> str:
     """`FILE:LINE` of a function as its author wrote it, or its name where it has no source."""
     code = _code(function)
-    return _shown(code.co_filename, code.co_firstlineno) if code else repr(function)
+    return _shown(code.co_filename, code.co_firstlineno) if code else repr(inspect.unwrap(function))
 
 
 def raised_at(error: BaseException, function: Callable[..., Any]) -> str:

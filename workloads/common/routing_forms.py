@@ -23,7 +23,6 @@ MOST_BLOCKS = 24  # an eager call for each part of each: more were not tried
 
 def sizes(p: Parameters) -> tuple[int, int, int, int, int, int]:
     """B, I, J, d, D and R."""
-
     return p.batch, p.in_capsules, p.out_capsules, p.in_dim, p.out_dim, p.rounds
 
 
