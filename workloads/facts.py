@@ -68,7 +68,7 @@ def inputs_of(definition: Definition, params: Params, mode: Mode, seed: int) -> 
 
 
 def reference_of(definition: Definition, inputs: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
-    """The reference's outputs; WorkloadError where it raises, gives none, or gives values that are not finite.
+    """The outputs by name in float64; WorkloadError where the author's function raises, or nothing can be held to it.
 
     `inputs` are rounded and upcast. Where they are not finite themselves, they are what the sentence names.
     """
@@ -83,11 +83,12 @@ def reference_of(definition: Definition, inputs: Inputs, params: Params, mode: M
         )
     for fact, arrays in (("inputs", inputs), ("reference", outputs)):
         for name, array in arrays.items():
-            bad = np.asarray(array).size - int(np.isfinite(array).sum())
+            values = np.asarray(array)
+            bad = values.size - int(np.isfinite(values).sum())
             if bad:
+                what = f"{fact} of {definition.name}: {bad} of {values.size} values of {name} are not finite"
                 place = where(definition.author(fact, mode))
-                what = f"{bad} of {np.asarray(array).size} values of {name} are not finite"
-                raise WorkloadError(f"{place}: {fact} of {definition.name}: {what} at {_at(params)}, mode {mode}")
+                raise WorkloadError(f"{place}: {what} at {_at(params)}, mode {mode}")
     return outputs
 
 
@@ -109,16 +110,20 @@ def _at(params: Params) -> str:
 
 # -- all that can be held against a definition -------------------------------------------------------------------------
 def faults(
-    definition: Definition, known: Mapping[str, Definition] | None = None, points: Sequence[Point] | None = None
+    definition: Definition,
+    known: Mapping[str, Definition] | None = None,
+    points: Sequence[Point] | None = None,
+    twinless: bool = False,
 ) -> list[str]:
     """What is wrong with a workload's facts, at `points` (by default at those of every preset), a sentence each.
 
-    `known` are the workloads that its twins may name; without them only the twins' own form is looked at.
+    `known` are the workloads that its twins may name; without them only the twins' own form is looked at. `twinless`
+    lets an idea have no twin: it can be measured so, and compared with nothing.
     """
     chosen = [point for of in definition.presets.values() for point in of] if points is None else points
     found = [*_of_the_whole(definition), *_of_axes(definition), *_of_formulations(definition)]
     for point in chosen:
-        found += _of_point(definition, point, known)
+        found += _of_point(definition, point, known, twinless)
     return list(dict.fromkeys(found))
 
 
@@ -186,7 +191,9 @@ def _of_formulation(what: str, formulation: Formulation) -> Iterator[str]:
         yield f"{place}: {what} has executions {formulation.executions}; choose among {', '.join(EXECUTIONS)}"
 
 
-def _of_point(definition: Definition, point: Point, known: Mapping[str, Definition] | None) -> Iterator[str]:
+def _of_point(
+    definition: Definition, point: Point, known: Mapping[str, Definition] | None, twinless: bool
+) -> Iterator[str]:
     name, mode = definition.name, point.mode
     if mode not in definition.formulations:
         place = where(definition.author("inputs", MODES[0]))
@@ -199,7 +206,7 @@ def _of_point(definition: Definition, point: Point, known: Mapping[str, Definiti
     except ValueError as error:
         yield str(error)
         return
-    if definition.role == "idea" and not twins:
+    if definition.role == "idea" and not twins and not twinless:
         place = where(definition.author("twins", mode))
         yield f"{place}: {name} is an idea without a twin at {_at(params)}; name the dense path that it stands against"
     yield from _applying(definition, params, mode)

@@ -57,17 +57,17 @@ def judge(
     additional or a mis-shaped output disagrees. `reason` names the worst output.
     """
     if set(outputs) != set(reference):
-        return _disagree(tolerance, f"outputs are {sorted(outputs)}, expected {sorted(reference)}")
+        return disagrees(tolerance, f"outputs are {sorted(outputs)}, expected {sorted(reference)}")
     worst_abs = worst_rel = worst_atol = 0.0
     reasons: list[str] = []
     for name, expected in reference.items():
         found = np.asarray(outputs[name]).astype(np.float64)
         if found.shape != expected.shape:
-            return _disagree(tolerance, f"{name} has shape {found.shape}, expected {expected.shape}")
+            return disagrees(tolerance, f"{name} has shape {found.shape}, expected {expected.shape}")
         if not expected.size:
-            return _disagree(tolerance, f"{name} is empty: nothing was compared")
+            return disagrees(tolerance, f"{name} is empty: nothing was compared")
         if not np.isfinite(found).all():
-            return _disagree(tolerance, f"{name} has values that are not finite")
+            return disagrees(tolerance, f"{name} has values that are not finite")
         scale = float(np.max(np.abs(expected)))
         error = np.abs(found - expected)
         largest = float(error.max())
@@ -94,21 +94,6 @@ def judge(
     )
 
 
-def mistyped(
-    outputs: Mapping[str, HostArray], reference: Mapping[str, HostArray], dtype: str, tolerance: float
-) -> Verdict | None:
-    """A verdict against outputs that are not in the case's dtype; None where all are.
-
-    A computation that goes on in float64 is right to more digits, and is another one than was asked. Where the
-    reference gives integers or booleans, such as indices, an output may be of any such type.
-    """
-    for name in reference.keys() & outputs.keys():
-        found, whole = np.asarray(outputs[name]).dtype, reference[name].dtype.kind in "iub"
-        if found != _dtype(dtype) and not (whole and found.kind in "iub"):
-            expected = f"{dtype} or integers" if whole else f"{dtype}, the case's dtype"
-            return _disagree(tolerance, f"{name} is {found}, expected {expected}: compute in the dtype of the operands")
-    return None
-
-
-def _disagree(tolerance: float, reason: str) -> Verdict:
+def disagrees(tolerance: float, reason: str) -> Verdict:
+    """A verdict without figures: what was found cannot be compared."""
     return Verdict(agrees=False, max_abs_error=None, max_rel_error=None, rtol=tolerance, atol=None, reason=reason)

@@ -32,7 +32,7 @@ from harness.worker import check, compile_cache, compile_only, outcome
 from harness.worker.case_data import load_inputs, make_data
 from harness.worker.messages import CaseJob, ConformityJob, ContractJob, DataJob, FactsJob, Job, Measured
 from harness.worker.preparation import Phase, Ready, prepare
-from workloads.authoring.functions import author_line
+from workloads.authoring.functions import WorkloadError, line_of
 from workloads.base import Definition
 from workloads.discovery import workloads
 
@@ -58,17 +58,16 @@ def answer(job: Job, phase_file: Path, turn: Turn | None = None) -> Measured:
         status, kind, reason = outcome.of_refusal(str(refusal))
     except BaseException as error:
         traceback.print_exc()  # to the process's log, which the run keeps; the record carries one line
-        status, kind, reason = outcome.of_exception(error, author_line(error, *_authors(job)))
+        status, kind, reason = outcome.of_exception(error, _place(job, error))
     return Measured(status=status, reason=reason, failure_class=kind)
 
 
-def _authors(job: Job) -> Sequence[Callable[..., object]]:
-    """The functions of the job's formulation that somebody wrote."""
-    found = workloads()[0].get(job.case.workload) if isinstance(job, CaseJob) else None
-    if found is None or not isinstance(job, CaseJob):
-        return ()
-    formulation = found.formulations[job.case.mode][job.case.formulation]
-    return (formulation.prepare, formulation.step, formulation.restore)
+def _place(job: Job, error: BaseException) -> str | None:
+    """Where in the author's file an exception arose; None where the sentence says it, or it arose elsewhere."""
+    if not isinstance(job, CaseJob) or isinstance(error, WorkloadError):
+        return None
+    formulation = _workload(job.case.workload).formulations[job.case.mode].get(job.case.formulation)
+    return line_of(error, formulation.step) if formulation is not None else None
 
 
 def _devices() -> Measured:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 import signal
-from pathlib import Path
 
 from harness.records.record import FailureClass, Status
-from harness.records.text import ONE_LINE, one_line, shorten
+from harness.records.text import ONE_LINE, one_line
 from workloads.authoring.functions import WorkloadError
 
 # Words by which allocators say that memory ran out, in an exception or in a dying process's last lines.
@@ -21,6 +20,7 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _TYPE = re.compile(r"dtype|data type|unsupported type|expected .* but got .*(Float|Half|Int)", re.IGNORECASE)
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:]+/)+(?=[^\s/:]+\.py:\d)")
 
 
 def of_refusal(words: str) -> tuple[Status, FailureClass, str]:
@@ -31,7 +31,9 @@ def of_refusal(words: str) -> tuple[Status, FailureClass, str]:
 
 def of_exception(error: BaseException, place: str | None = None) -> tuple[Status, FailureClass, str]:
     """A computation raised; `place` is the line of an author's file at which it did."""
-    words = str(error) if isinstance(error, WorkloadError) else f"{type(error).__name__}: {error}"
+    words = f"{type(error).__name__}: {error}"
+    if isinstance(error, WorkloadError):  # a sentence with its place; a record tells nobody's folders
+        words = _FOLDERS.sub("", str(error))
     if isinstance(error, MemoryError) or _MEMORY.search(words):
         return "oom", "memory", one_line(words)
     if isinstance(error, NotImplementedError):
@@ -41,10 +43,9 @@ def of_exception(error: BaseException, place: str | None = None) -> tuple[Status
 
 
 def _placed(words: str, place: str | None) -> str:
-    """One line with the place behind it, which is never cut off; nobody's home folder stands in a record."""
-    home = f"{Path.home()}/"
+    """One line with the place behind it, which is never cut off."""
     behind = "" if place is None else f" ({place})"
-    return (shorten(one_line(words, ONE_LINE), ONE_LINE - len(behind)) + behind).replace(home, "~/")
+    return one_line(words, ONE_LINE - len(behind)) + behind
 
 
 def of_exit(code: int | None, phase: str, log: str, memory_killed: bool) -> tuple[Status, FailureClass, str]:

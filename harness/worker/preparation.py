@@ -17,14 +17,15 @@ import numpy as np
 from backends.discovery import backends
 from backends.ops import Array, Backend, Compiled, Device, HostArray, Matrix, Ops, Scalar, Unsupported
 from harness.measuring import threads
-from harness.measuring.correctness import epsilon, judge, mistyped, upcast
+from harness.measuring.correctness import disagrees, epsilon, judge, upcast
 from harness.measuring.host_memory import HostPeak
 from harness.records.record import KEPT, FailureClass, Verdict
 from harness.worker import compile_cache, outcome
 from harness.worker.case_data import load_arrays, load_inputs
 from harness.worker.messages import CaseJob
-from workloads.authoring.functions import author_line
+from workloads.authoring.functions import line_of
 from workloads.base import Definition, Formulation
+from workloads.conformance import wrong_dtypes
 
 Phase = Callable[[str], None]
 
@@ -78,8 +79,8 @@ def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase:
         raise fault from failure
 
     phase("checking against the reference")
-    restored = formulation.restore([ops.to_numpy(o) for o in outputs], inputs, case.params)
-    verdict, failure_class = _checked(job, workload, restored, inputs)
+    host = [ops.to_numpy(output) for output in outputs]
+    verdict, failure_class = _checked(job, workload, host, formulation.restore(host, inputs, case.params), inputs)
     settings = _settings(job, ops, compiled)
     return Ready(
         ops=ops,
@@ -127,7 +128,7 @@ def _authors_fault(
     A compiler tells of an exception in the code that it traces as of something that it does not support, in its own
     words. None where the step runs, or is refused, or where `failure` names the author's line already.
     """
-    named = author_line(failure, formulation.step) is not None and not isinstance(failure, Unsupported)
+    named = line_of(failure, formulation.step) is not None and not isinstance(failure, Unsupported)
     eager = formulation.executions is None or "eager" in formulation.executions
     if job.case.execution == "eager" or named or not eager or outcome.of_exception(failure)[0] == "oom":
         return None
@@ -137,20 +138,24 @@ def _authors_fault(
         ops.wait(plain.call(*operands))
     except Exception as error:
         refused = isinstance(error, Unsupported) or outcome.of_exception(error)[0] != "error"
-        return None if refused or author_line(error, formulation.step) is None else error
+        return None if refused or line_of(error, formulation.step) is None else error
     return None
 
 
 def _checked(
-    job: CaseJob, workload: Definition, restored: Mapping[str, HostArray], inputs: Mapping[str, HostArray]
+    job: CaseJob,
+    workload: Definition,
+    host: Sequence[HostArray],
+    restored: Mapping[str, HostArray],
+    inputs: Mapping[str, HostArray],
 ) -> tuple[Verdict, FailureClass | None]:
-    """The oracle's answer, and the class of what is wrong."""
+    """The oracle's answer of the outputs, as the step gave them and by name, and the class of what is wrong."""
     case = job.case
     tolerance = workload.tolerances[case.dtype, case.mode]
+    widened = wrong_dtypes(host, list(restored), case.dtype)
+    if widened is not None:
+        return disagrees(tolerance, widened), "type"
     reference = load_arrays(Path(job.data) / "reference")
-    verdict = mistyped(restored, reference, case.dtype, tolerance)
-    if verdict is not None:
-        return verdict, "type"
     verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
     return verdict, None if verdict.agrees else "precision"
 

@@ -12,8 +12,10 @@ import pytest
 from backends.discovery import backends
 from backends.ops import Device
 from harness.measuring.settings import Sampling
+from harness.worker import outcome
 from harness.worker.client import Server, ServerError, environment
 from harness.worker.messages import DevicesJob
+from workloads.authoring.functions import WorkloadError
 
 
 def line_of(words):
@@ -81,11 +83,22 @@ def test_lying_is_wrong_and_has_no_time(measure):
     assert "y is off by" in measured.reason
 
 
-def test_an_exception_is_an_error_with_one_line_and_its_place(measure, place):
+def test_an_exception_is_an_error_with_one_line_and_its_place(measure):
     measured = measure("raiser")
     (line,) = line_of("ill-posed")
     assert measured.status == "error"
-    assert measured.reason == f"ValueError: this computation is ill-posed ({place}/misbehaving.py:{line})"
+    assert measured.reason == f"ValueError: this computation is ill-posed (misbehaving.py:{line})"
+
+
+def test_a_step_that_computes_in_another_dtype_is_wrong(measure):
+    measured = measure("widener")
+    assert (measured.status, measured.failure_class) == ("wrong", "type")
+    assert measured.reason.startswith("output y is float64 in a case of float32; ")
+
+
+def test_a_sentence_of_an_author_s_function_tells_no_folder():
+    error = WorkloadError("/home/someone/ideas/mine.py:12: work of mine raises KeyError: 'n' at n=8")
+    assert outcome.of_exception(error)[2] == "mine.py:12: work of mine raises KeyError: 'n' at n=8"
 
 
 def test_leaving_is_a_crash_with_code_and_last_words(measure):
