@@ -19,11 +19,11 @@ import click
 from backends.discovery import backends as find_backends
 from backends.ops import Backend, Device
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, program
-from harness.cli.plugins import BACKENDS, WORKLOADS, with_files
+from harness.cli.plugins import BACKENDS, with_files
 from harness.cli.run import cache_folder
 from harness.errors import UserError, nearest
 from harness.machine.facts import memory_limit_bytes
-from harness.worker.check import is_backend, trials
+from harness.worker.check import trials
 from harness.worker.client import Server, ServerError
 from harness.worker.messages import ConformityJob, ContractJob, FactsJob, Measured, PlugInFacts
 from workloads.discovery import workloads
@@ -36,11 +36,27 @@ class Findings:
     """What was tried of a file: how often it was well, refused by a framework, and each fault with its frameworks."""
 
     file: Path
+    facts: PlugInFacts | None = None
     well: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     faults: dict[str, list[str]] = field(default_factory=dict)
     disagreeing: int = 0
     tried: set[str] = field(default_factory=set)  # formulations that ran somewhere
+
+    @property
+    def kind(self) -> str:
+        """What the file defines, once that is known."""
+        return "" if self.facts is None else self.facts.kind
+
+    @property
+    def name(self) -> str:
+        """The plug-in's name, once that is known."""
+        return "" if self.facts is None else str(self.facts.name)
+
+    @property
+    def trials(self) -> Sequence[ConformityJob]:
+        """All that is to be tried of a workload."""
+        return () if self.facts is None else self.facts.trials
 
     def add(self, title: str, sentences: Iterable[str]) -> None:
         """Faults seen on a framework; "" where it has nothing to do with one."""
@@ -59,64 +75,19 @@ def check(files: Sequence[Path], backends: Sequence[str], timeout_s: float) -> i
     for file in files:
         if not file.is_file():
             raise UserError(f"{file} is not there or no file; name a Python file that defines a workload or a backend")
-    found = [_checked(file, backends, timeout_s) for file in dict.fromkeys(files)]
-    return EXIT_FAILED if any(findings.faults for findings in found) else EXIT_OK
-
-
-def _checked(file: Path, backends: Sequence[str], timeout_s: float) -> Findings:
-    findings = Findings(file)
-    variable = BACKENDS if is_backend(file) else WORKLOADS
-    before = os.environ.get(variable)
-    with_files([file], variable)  # alone with those that the user has named before: files must not crash each other
-    try:
-        facts = _facts(file, timeout_s, findings)
-        if facts is not None and not facts.faults:
-            click.echo(f"checking {facts.kind} {facts.name} …", err=True)
-            if facts.kind == "workload":
-                _workload(facts, present(backends), timeout_s, findings)
-            else:
-                _backend(find_backends()[0][str(facts.name)], timeout_s, findings)
-    finally:
-        os.environ.pop(variable)
-        if before is not None:
-            os.environ[variable] = before
-    _say(findings, facts)
-    return findings
-
-
-def _server(backend: Backend) -> Server:
-    threads = len(os.sched_getaffinity(0))
-    return Server(backend, CPU, threads, cache_folder(), memory_bytes=memory_limit_bytes())
-
-
-def _facts(file: Path, timeout_s: float, findings: Findings) -> PlugInFacts | None:
-    """What the file defines, read in NumPy's server: nothing of it is imported here before that went well."""
-    before = os.environ.pop(BACKENDS, None)  # the server itself must start, whatever a backend's file does
-    workload_files = os.environ.pop(WORKLOADS, None)
+    on = present(backends)
+    found = [Findings(file) for file in dict.fromkeys(files)]
     with _server(_numpy()) as server:
-        if before is not None:
-            os.environ[BACKENDS] = before
-        if workload_files is not None:
-            os.environ[WORKLOADS] = workload_files
-        try:
-            measured = server.run(FactsJob(file=str(file)), timeout_s).measured
-        except ServerError as error:
-            findings.add("", [f"{file}: nothing can be tried: {error}"])
-            return None
-    if measured.facts is None:
-        findings.add("", [f"{file}: it does not load: {measured.status}: {measured.reason}"])
-        return None
-    findings.add("", measured.facts.faults)
-    return measured.facts
-
-
-def _numpy() -> Backend:
-    from backends.numpy_backend import BACKEND
-
-    return BACKEND
-
-
-# -- a workload -------------------------------------------------------------------------------------------------------
+        for findings in found:
+            findings.facts = _facts(server, findings, timeout_s)
+    sound = [findings for findings in found if findings.facts is not None and not findings.faults]
+    _workloads([findings for findings in sound if findings.kind == "workload"], on, timeout_s)
+    for findings in sound:
+        if findings.kind == "backend":
+            _backend(findings, timeout_s)
+    for findings in found:
+        _say(findings)
+    return EXIT_FAILED if any(findings.faults for findings in found) else EXIT_OK
 
 
 def present(asked: Sequence[str]) -> list[Backend]:
@@ -131,22 +102,44 @@ def present(asked: Sequence[str]) -> list[Backend]:
     return [b for b in there if (b.name in asked if asked else b.default or b.name == "numpy")]
 
 
-def _workload(facts: PlugInFacts, backends: Sequence[Backend], timeout_s: float, findings: Findings) -> None:
-    for backend in backends:
-        _tries(backend, list(_chosen(facts.trials, backend)), timeout_s, findings)
-    names = {trial.formulation for trial in facts.trials}
-    for name in sorted(names - findings.tried):
-        findings.add(
-            "", [f"{findings.file}: formulation {name} runs on no framework here, so nothing of it is checked"]
-        )
-    if findings.disagreeing > 1 and not findings.well:
-        findings.add(
-            "",
-            [
+def _server(backend: Backend) -> Server:
+    threads = len(os.sched_getaffinity(0))
+    return Server(backend, CPU, threads, cache_folder(), memory_bytes=memory_limit_bytes())
+
+
+def _facts(server: Server, findings: Findings, timeout_s: float) -> PlugInFacts | None:
+    """What the file defines, read in a fresh process: nothing of it is imported here before that went well."""
+    measured = server.run(FactsJob(file=str(findings.file)), timeout_s).measured
+    if measured.facts is None:
+        findings.add("", [f"{findings.file}: it does not load: {measured.status}: {measured.reason}"])
+        return None
+    findings.add("", measured.facts.faults)
+    return measured.facts
+
+
+def _numpy() -> Backend:
+    from backends.numpy_backend import BACKEND
+
+    return BACKEND
+
+
+# -- workloads --------------------------------------------------------------------------------------------------------
+
+
+def _workloads(found: Sequence[Findings], backends: Sequence[Backend], timeout_s: float) -> None:
+    for backend in backends if found else ():
+        jobs = [(findings, job) for findings in found for job in _chosen(findings.trials, backend)]
+        _tries(backend, jobs, timeout_s)
+    for findings in found:
+        for name in sorted({trial.formulation for trial in findings.trials} - findings.tried):
+            said = f"{findings.file}: formulation {name} runs on no framework here, so that nothing of it is checked"
+            findings.add("", [said])
+        if findings.disagreeing > 1 and not findings.well:
+            said = (
                 f"{findings.file}: every formulation on every framework disagrees with the reference; suspect the "
                 "reference, or inputs at which rounding decides the result"
-            ],
-        )
+            )
+            findings.add("", [said])
 
 
 def _chosen(tries: Iterable[ConformityJob], backend: Backend) -> Iterator[ConformityJob]:
@@ -162,16 +155,15 @@ def _chosen(tries: Iterable[ConformityJob], backend: Backend) -> Iterator[Confor
         seen.add(place)
 
 
-def _tries(backend: Backend, jobs: Sequence[ConformityJob], timeout_s: float, findings: Findings) -> None:
-    if not jobs:
-        return
-    click.echo(f"  {backend.title}: {len(jobs)} tries", err=True)
+def _tries(backend: Backend, jobs: Sequence[tuple[Findings, ConformityJob]], timeout_s: float) -> None:
+    click.echo(f"{backend.title}: {len(jobs)} tries", err=True)
     try:
         with _server(backend) as server:
-            for job in jobs:
+            for findings, job in jobs:
                 _keep(backend.title, job, server.run(job, timeout_s).measured, findings)
     except ServerError as error:
-        findings.add("", [f"{findings.file}: nothing can be tried on {backend.title}: {error}"])
+        for findings in {id(findings): findings for findings, _ in jobs}.values():
+            findings.add("", [f"{findings.file}: nothing can be tried on {backend.title}: {error}"])
 
 
 def _keep(title: str, job: ConformityJob, measured: Measured, findings: Findings) -> None:
@@ -192,8 +184,10 @@ def _keep(title: str, job: ConformityJob, measured: Measured, findings: Findings
 # -- a backend --------------------------------------------------------------------------------------------------------
 
 
-def _backend(backend: Backend, timeout_s: float, findings: Findings) -> None:
+def _backend(findings: Findings, timeout_s: float) -> None:
     """The contract of its operators, then every workload at the first point of each mode."""
+    with_files([findings.file], BACKENDS)
+    backend = find_backends()[0][findings.name]
     if importlib.util.find_spec(backend.module) is None:
         said = f"{findings.file}: its module {backend.module} is not installed; try: {backend.install}"
         findings.add("", [said])
@@ -213,13 +207,13 @@ def _backend(backend: Backend, timeout_s: float, findings: Findings) -> None:
     for definition in workloads()[0].values():
         points: dict[str, object] = {}
         jobs += [job for job in trials(definition) if points.setdefault(job.mode, job.params) == job.params]
-    _tries(backend, [job for job in jobs if job.execution in backend.executions], timeout_s, findings)
+    _tries(backend, [(findings, job) for job in jobs if job.execution in backend.executions], timeout_s)
 
 
 # -- what is said -----------------------------------------------------------------------------------------------------
 
 
-def _say(findings: Findings, facts: PlugInFacts | None) -> None:
+def _say(findings: Findings) -> None:
     for words, count in findings.refused.most_common():
         click.echo(f"unsupported ×{count}: {words}", err=True)
     for sentence, titles in findings.faults.items():
@@ -228,10 +222,10 @@ def _say(findings: Findings, facts: PlugInFacts | None) -> None:
     if findings.faults:
         count = len(findings.faults)
         click.echo(f"{findings.file}: {count} fault{'s' * (count > 1)}, {findings.well} tries well", err=True)
-    elif facts is not None:
-        click.echo(f"ok: {facts.kind} {facts.name}, {findings.well} tries well")
-        file = shlex.quote(str(findings.file))
-        if facts.kind == "workload":
-            click.echo(f"next: {program()} run --workload-file {file}", err=True)
-        else:
-            click.echo(f"next: {BACKENDS}={file} {program()} run --backend {facts.name}", err=True)
+        return
+    click.echo(f"ok: {findings.kind} {findings.name}, {findings.well} tries well")
+    file = shlex.quote(str(findings.file))
+    if findings.kind == "workload":
+        click.echo(f"next: {program()} run --workload-file {file}", err=True)
+    else:
+        click.echo(f"next: {BACKENDS}={file} {program()} run --backend {findings.name}", err=True)

@@ -17,7 +17,7 @@ from harness.cli.run_command import run
 DEBUG = "HWLOTTERY_DEBUG"
 
 
-def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+def _debug(_: click.Context, __: click.Parameter, value: bool) -> None:
     if value:
         os.environ[DEBUG] = "1"
 

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines on stdout, nothing else.")
 @click.pass_context
-def run(context: click.Context, **values: Any) -> None:
+def run(context: click.Context, /, **values: Any) -> None:
     """Plan, run, record, and print the table and where the results are."""
     from harness.cli.run import run
 

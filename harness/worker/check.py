@@ -10,6 +10,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from backends import conformance as contract
 from backends.discovery import backends, load_module
@@ -35,6 +36,9 @@ def answer(job: FactsJob | ConformityJob | ContractJob, phase: Callable[[str], N
     if isinstance(job, ContractJob):
         phase("trying the operators")
         return Measured(status="ok", answer=contract.faults(backend, device))
+    if job.file is not None:
+        phase("reading the file")
+        _know(Path(job.file), "HWLOTTERY_WORKLOADS")
     phase("opening the device")
     trial = Trial(
         definition=workloads()[0][job.workload],
@@ -47,6 +51,12 @@ def answer(job: FactsJob | ConformityJob | ContractJob, phase: Callable[[str], N
     )
     phase(f"trying {job.formulation}")
     return Measured(status="ok", answer=conformity(trial))
+
+
+def _know(file: Path, variable: str) -> None:
+    """Add a file to those that discovery reads in this process."""
+    known = os.environ.get(variable)
+    os.environ[variable] = f"{known}{os.pathsep}{file}" if known else str(file)
 
 
 def is_backend(file: Path) -> bool:
@@ -63,7 +73,8 @@ def is_backend(file: Path) -> bool:
 
 def facts_of(file: Path) -> PlugInFacts:
     """What the file defines and what is wrong with it: it does not load, has another's name, or cannot be true."""
-    kind = "backend" if is_backend(file) else "workload"
+    kind: Literal["backend", "workload"] = "backend" if is_backend(file) else "workload"
+    _know(file, f"HWLOTTERY_{kind.upper()}S")
     found, broken = backends() if kind == "backend" else workloads()
     try:
         module = load_module(file)
@@ -78,7 +89,9 @@ def facts_of(file: Path) -> PlugInFacts:
     definition = definition_of(module, file)
     known = {name: other for name, other in found.items() if isinstance(other, Definition)}
     wrong = faults(definition, known)
-    return PlugInFacts(kind=kind, name=definition.name, faults=wrong, trials=[] if wrong else list(trials(definition)))
+    return PlugInFacts(
+        kind=kind, name=definition.name, faults=wrong, trials=[] if wrong else list(trials(definition, file))
+    )
 
 
 def _unloadable(file: Path, error: Exception) -> str:
@@ -100,7 +113,7 @@ def _of_backend(file: Path, backend: Backend) -> Iterator[str]:
         yield f"{file}: {backend.name} names no distribution; name those whose versions a record must keep"
 
 
-def trials(definition: Definition) -> Iterator[ConformityJob]:
+def trials(definition: Definition, file: Path | None = None) -> Iterator[ConformityJob]:
     """All to be tried of a workload: every formulation at every point of its smallest preset in every execution."""
     points = next((definition.presets[name] for name in PRESETS if definition.presets.get(name)), ())
     for point in points:
@@ -108,6 +121,7 @@ def trials(definition: Definition) -> Iterator[ConformityJob]:
         for name, formulation in definition.formulations[point.mode].items():
             for execution in (formulation.executions or EXECUTIONS) if formulation.applies(params) else ():
                 yield ConformityJob(
+                    file=None if file is None else str(file),
                     workload=definition.name,
                     params=params,
                     mode=point.mode,

@@ -56,8 +56,12 @@ class FactsJob(msgspec.Struct, frozen=True, kw_only=True, tag="facts"):
 
 
 class ConformityJob(msgspec.Struct, frozen=True, kw_only=True, tag="conformity"):
-    """Hold one formulation at one point, in one execution, to what may be measured; a sentence a fault."""
+    """Hold one formulation at one point, in one execution, to what may be measured; a sentence a fault.
 
+    `file` is the workload's, where it is not one that the server knows.
+    """
+
+    file: str | None = None
     workload: str
     params: dict[str, Value]
     mode: Mode

@@ -1,7 +1,7 @@
 """A workload in the short form in which a test plants one fault. Copied into a folder, with a line replaced."""
 
-import os
-import time
+import os  # noqa: F401 - planted faults use it
+import time  # noqa: F401
 
 import numpy as np
 
