@@ -36,7 +36,8 @@ def step(session: Session, name: str, plan: Sequence[Planned]) -> None:
             break
         if (planned.case.key, False) not in session.records:
             session.watch.now(str(planned.case))
-            (answer,) = session.ask([Member(planned)], short(session, planned))
+            again = planned.repeated and session.options.rounds > 0
+            (answer,) = session.ask([Member(planned)], short(session, planned), last=not again)
             session.keep(Member(planned), answer, order=number)
         session.watch.done()
     session.clock.phases[f"{name}_s"] += time.monotonic() - began

@@ -89,7 +89,7 @@ class Pool:
             if key[1] == "cpu":
                 ran = server.interleave(jobs, timeout_s, seed) if jobs else []
             else:  # one process at a time on an accelerator: its members follow each other closely instead
-                ran = [server.run(job, timeout_s) for job in jobs]
+                ran = [server.run(_whole(job), timeout_s) for job in jobs]
         except ServerError as error:
             self._dead[key] = str(error)
             ran = [refused(str(error))] * len(jobs)
@@ -162,6 +162,11 @@ class Pool:
         else:  # one bad point must not take the others with it
             for key, point in points.items():
                 self._data_job(workload, dtype, seed, {key: point})
+
+
+def _whole(job: CaseJob) -> CaseJob:
+    """The job with a window of one slice: there is nobody to take slices in turn with."""
+    return msgspec.structs.replace(job, sampling=msgspec.structs.replace(job.sampling, slices=1))
 
 
 def _data_key(planned: Planned) -> str:

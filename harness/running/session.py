@@ -72,11 +72,14 @@ class Session:
         budget = self.options.budget_s
         return budget is not None and self.clock.elapsed + next_s > budget
 
-    def ask(self, members: Sequence[Member], sampling: Sampling, seed: int = 0) -> list[Answer]:
-        """Measure members together, where the device can be shared; `seed` is of the order of their slices."""
-        return self.pool.ask(members, lambda member, data: self.job(member, data, sampling), seed)
+    def ask(self, members: Sequence[Member], sampling: Sampling, seed: int = 0, *, last: bool = True) -> list[Answer]:
+        """Measure members together, where the device can be shared; `seed` is of the order of their slices.
 
-    def job(self, member: Member, data: str, sampling: Sampling) -> CaseJob:
+        Unless it is the `last` that is heard of them, the energy of an accelerator is left to later processes.
+        """
+        return self.pool.ask(members, lambda member, data: self.job(member, data, sampling, last=last), seed)
+
+    def job(self, member: Member, data: str, sampling: Sampling, *, last: bool = True) -> CaseJob:
         """What a process is sent; what an earlier one of the case found out is not found out again."""
         options, planned = self.options, member.planned
         known = self.records.get((planned.case.key, False))
@@ -92,6 +95,7 @@ class Session:
             sampling=sampling,
             power=options.power,
             watch=member.key not in self.records,
+            metered=last or on_host,
             keep=keep if isinstance(keep, str) else None,
             memory=known.memory if known and on_host else None,
             baseline=self.pool.baselines.get(planned.case.device),

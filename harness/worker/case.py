@@ -20,7 +20,7 @@ from backends.ops import Compiled, Device, Matrix, Ops, Scalar, Unsupported
 from harness.measuring import gpu_conditions
 from harness.measuring.clock import Hooks, Timed, Window, sample
 from harness.measuring.energy import sources
-from harness.measuring.energy.meter import Meter
+from harness.measuring.energy.meter import Meter, NoMeter
 from harness.measuring.gpu_conditions import Conditions
 from harness.measuring.host_memory import HostPeak
 from harness.measuring.steady_state import Settled, settle
@@ -154,7 +154,9 @@ def _timed(job: CaseJob, ready: Ready, workload: Definition, turn: Turn) -> _Tim
     """
     case, ops, compiled = job.case, ready.ops, ready.compiled
     conditions = Conditions(ops, workload.work(case.params, case.mode, itemsize(case.dtype)).live_bytes)
-    meter = sources.choose(ops.device, job.power, known=job.baseline)
+    meter: Meter = NoMeter("not metered: later processes of the case are")
+    if job.metered:
+        meter = sources.choose(ops.device, job.power, known=job.baseline)
     traces = compiled.traces()
     ops.reset_peak_bytes()
     window = sample(

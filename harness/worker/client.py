@@ -34,6 +34,9 @@ _MALLOC = {
 }
 _KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "USER", "VIRTUAL_ENV", "XDG_CACHE_HOME")
 _KEEP_PREFIXES = ("HWLOTTERY_", "CUDA_", "NVIDIA_", "TPU_", "PYTHON")
+# Where XLA and Triton find the CUDA toolkit and a C compiler, which an image may keep at places of its own.
+_KEEP_CUDA = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CC", "CXX", "CPATH", "LIBRARY_PATH")
+_KEEP_CUDA_PREFIXES = ("TRITON_",)
 
 
 RAISED = FAILED - {"wrong"}  # what leaves a traceback; wrong outputs leave what frameworks say anyway
@@ -57,7 +60,9 @@ class Answer:
 
 def environment(backend: Backend, device: Device, threads: int, cache: Path) -> dict[str, str]:
     """The whole environment of a server: an allow-list of ours, the same settings for all, then the adapter's own."""
-    kept = {k: v for k, v in os.environ.items() if k in _KEEP or k.startswith(_KEEP_PREFIXES)}
+    cuda = device.kind == "cuda"
+    names, prefixes = (_KEEP + _KEEP_CUDA, _KEEP_PREFIXES + _KEEP_CUDA_PREFIXES) if cuda else (_KEEP, _KEEP_PREFIXES)
+    kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(prefixes)}
     n = str(threads)
     threading = {"OMP_NUM_THREADS": n, "MKL_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": "1"}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
@@ -71,6 +76,14 @@ def environment(backend: Backend, device: Device, threads: int, cache: Path) -> 
     return {**kept, **_MALLOC, **threading, **ours, **backend.environ(device, threads, cache)}
 
 
+def memory_limit(device: Device, asked: int | None) -> int | None:
+    """Bytes that a process may allocate, None without a limit.
+
+    Drivers of accelerators reserve what it would count, and it bounds nothing of the device's own memory.
+    """
+    return None if device.kind in ("cuda", "tpu") else asked
+
+
 class Server:
     """One fork server. Use as a context manager; `run` and `group` may be called any number of times, one at a time."""
 
@@ -79,7 +92,7 @@ class Server:
     ) -> None:
         self.backend, self.device, self.cache = backend, device, cache
         self.environ = environment(backend, device, threads, cache)
-        self._memory_bytes = memory_bytes
+        self._memory_bytes = memory_limit(device, memory_bytes)
         self._folder = tempfile.TemporaryDirectory(prefix="hwlottery-")
         self._log = Path(self._folder.name) / "server.log"
         with self._log.open("wb") as log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from harness.planning import plan
 from harness.planning.groups import InterleavedGroup, Member
 from harness.planning.options import Options
 from harness.records.record import KEPT
+from harness.running import servers
 from harness.running.rounds import LONG_GROUP_S, Rounds
 from harness.running.session import Session
 from workloads.discovery import workloads
@@ -103,6 +105,36 @@ def test_a_budget_ends_the_first_round_too(tmp_path, enough_s):
     ran, notes = raced(tmp_path, [10.0, 10.0, 10.0], budget_s=15, enough_s=enough_s)
     assert len(ran) == 2
     assert notes == ["the budget ended in round 1 of 5: 1 of 3 groups missing"]
+
+
+@pytest.mark.parametrize(
+    ("device", "last", "metered"), [("cuda", False, False), ("cuda", True, True), ("cpu", False, True)]
+)
+def test_the_energy_of_a_gpu_is_left_to_the_rounds_where_there_are_some(tmp_path, device, last, metered):
+    """A sensor of 0.1 s needs a second and more, in each of hundreds of cases of the survey."""
+    (planned,) = planned_on(device)
+    session = a_session(tmp_path, [planned])
+    assert session.job(Member(planned), "data", Sampling(), last=last).metered is metered
+
+
+def test_a_window_on_a_gpu_is_one_slice_since_nobody_takes_turns(tmp_path):
+    sent = []
+    for device in ("cuda", "cpu"):
+        (planned,) = planned_on(device)
+        session = a_session(tmp_path, [planned])
+        session.pool._data = {servers._data_key(planned): tmp_path}
+        run = SimpleNamespace(
+            run=lambda job, _: sent.append(job), interleave=lambda jobs, *_: sent.extend(jobs) or jobs
+        )
+        session.pool._servers = {("numpy", device): run}
+        session.ask([Member(planned)], Sampling(slices=20))
+    assert [job.sampling.slices for job in sent] == [1, 20]
+
+
+def planned_on(device):
+    ask = plan.Ask(workloads=("forward_forward",), backends=("numpy",))
+    planned = plan.cases(ask, workloads()[0], backends()[0])[0]
+    return [dataclasses.replace(planned, case=msgspec.structs.replace(planned.case, backend="numpy", device=device))]
 
 
 def test_a_sweep_is_told_what_a_compiler_kept_at_the_survey_point(tmp_path, monkeypatch):

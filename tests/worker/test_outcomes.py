@@ -6,6 +6,7 @@ import dataclasses
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -13,7 +14,7 @@ from backends.discovery import backends
 from backends.ops import Device
 from harness.measuring.settings import Sampling
 from harness.worker import outcome
-from harness.worker.client import Server, ServerError, environment
+from harness.worker.client import Server, ServerError, environment, memory_limit
 from harness.worker.messages import DevicesJob
 from workloads.authoring.functions import WorkloadError
 
@@ -159,6 +160,30 @@ def test_the_environment_is_an_allow_list_with_the_same_settings_for_all(tmp_pat
         assert "SECRET_TOKEN" not in environ
         assert environ["OMP_NUM_THREADS"] == environ["MKL_NUM_THREADS"] == "2"
         assert "MALLOC_MMAP_THRESHOLD_" in environ
+
+
+def test_where_cuda_and_compilers_are_is_told_to_servers_of_a_gpu_only(tmp_path, monkeypatch):
+    """An image may keep its toolkit at a place of its own: XLA without libdevice has no exp."""
+    told = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CC", "CXX", "TRITON_PTXAS_PATH")
+    for name in told:
+        monkeypatch.setenv(name, "here")
+    numpy = backends()[0]["numpy"]
+    assert not set(told) & set(environment(numpy, Device("cpu"), 2, tmp_path))
+    assert set(told) <= set(environment(numpy, Device("cuda"), 2, tmp_path))
+
+
+def test_memory_is_limited_where_it_is_the_hosts():
+    assert memory_limit(Device("cpu"), 1 << 30) == 1 << 30
+    assert memory_limit(Device.parse("tpu-aot:v5e"), 1 << 30) == 1 << 30
+    assert memory_limit(Device("cuda"), 1 << 30) is None
+    assert memory_limit(Device("tpu"), 1 << 30) is None
+
+
+def test_a_process_that_is_not_metered_says_so(server, bad_job):
+    job = msgspec.structs.replace(bad_job("good", Sampling(window_s=0.02)), metered=False)
+    energy = server.run(job, 30).measured.energy
+    assert (energy.source, energy.gross_j) == ("none", None)
+    assert energy.note == "not metered: later processes of the case are"
 
 
 @pytest.mark.parametrize("name", sorted(backends()[0]))
