@@ -47,7 +47,7 @@ def test_load_takes_a_string_a_path_or_several():
 
 def test_the_example_of_the_docstring_says_of_what_it_prints():
     example = harness.__doc__.partition("checkout:\n\n")[2].partition("\n\nEvery public name")[0]
-    wide = "import pandas\npandas.set_option('display.width', 300, 'display.max_columns', 9)\n"
+    wide = "import pandas\npandas.set_option('display.width', 300, 'display.max_columns', 9, 'display.max_rows', 99)\n"
     code = wide + textwrap.dedent(example)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     head, *rows = out.stdout.splitlines()

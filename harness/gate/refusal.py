@@ -46,7 +46,9 @@ def grouped(refusals: Iterable[Refusal]) -> list[Refusal]:
     return [
         first
         if not others
-        else msgspec.structs.replace(first, where=f"{first.where} and {len(others)} more place{'s' * (len(others) > 1)}")
+        else msgspec.structs.replace(
+            first, where=f"{first.where} and {len(others)} more place{'s' * (len(others) > 1)}"
+        )
         for first, *others in alike.values()
     ]
 
