@@ -13,14 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from backends.ops import Array, Compiled, Execution, HostArray, Matrix, Ops, Unsupported
-from workloads.authoring.functions import raised_at, where
+from workloads.authoring.functions import WorkloadError, raised_at, where
 from workloads.base import Definition, Formulation, Inputs, Params, Point
-from workloads.facts import inputs_of
+from workloads.facts import inputs_of, reference_of
 
 SEED, OTHER_SEED = 0, 1
 
 
-class Verdict(Protocol):
+class Agreement(Protocol):
     """What a comparison says: whether it agrees, and if not, why."""
 
     @property
@@ -38,12 +38,12 @@ class Oracle:
 
     rounded: Callable[[Inputs, str], Mapping[str, HostArray]]
     upcast: Callable[[Inputs], Mapping[str, HostArray]]
-    judge: Callable[[Mapping[str, HostArray], Mapping[str, HostArray], Inputs, float, float], Verdict]
+    judge: Callable[[Mapping[str, HostArray], Mapping[str, HostArray], Inputs, float, float], Agreement]
     epsilon: Callable[[str], float]  # of a dtype: the last argument of `judge`
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Attempt:
     """One formulation at one point, on one framework in one execution."""
 
     definition: Definition
@@ -71,39 +71,39 @@ class Trial:
         return f"{where(self.formulation.step)}: {self.name} of {self.definition.name} ({self.execution}, {at})"
 
 
-def conformity(trial: Trial) -> list[str]:
+def conformity(attempt: Attempt) -> list[str]:
     """What is wrong, a sentence each: nothing where the formulation may be measured. Unsupported passes through.
 
     The outputs agree with the float64 reference, in the first call and the next, and with other inputs; they have the
     case's dtype; the call leaves its operands as they were, and a second one with like operands is not traced again.
     """
-    drawn = _drawn(trial)
+    drawn = _drawn(attempt)
     if isinstance(drawn, str):
         return [drawn]
-    formulation, ops, params = trial.formulation, trial.ops, trial.params
+    formulation, ops, params = attempt.formulation, attempt.ops, attempt.params
     try:
         operands = list(formulation.prepare(ops, drawn, params))
         before = _host(ops, operands)
-        compiled = ops.compile(formulation.step(ops, params), trial.execution, operands)
+        compiled = ops.compile(formulation.step(ops, params), attempt.execution, operands)
         first = _called(ops, compiled, operands)
         if any(not _same(x, y) for x, y in zip(before, _host(ops, operands), strict=True)):
-            return [f"{trial.what} changes its operands; compute a new array instead of writing into one"]
+            return [f"{attempt.what} changes its operands; compute a new array instead of writing into one"]
         traces = compiled.traces()
         again = _called(ops, compiled, operands)
-        found = _of_outputs(trial, drawn, first, "") or _of_outputs(trial, drawn, again, "in a second call ")
+        found = _of_outputs(attempt, drawn, first, "") or _of_outputs(attempt, drawn, again, "in a second call ")
         if compiled.traces() != traces:
             found.append(
-                f"{trial.what} is traced again by a second call with the same operands; let shapes and Python values "
+                f"{attempt.what} is traced again by a second call with the same operands; let shapes and Python values "
                 "depend on the parameters alone"
             )
-        return found or _with_other_inputs(trial, drawn, compiled, first)
+        return found or _with_other_inputs(attempt, drawn, compiled, first)
     except Unsupported as refusal:
         if not str(refusal).strip():
-            return [f"{trial.what} raises Unsupported without a word; say what the framework has not"]
+            return [f"{attempt.what} raises Unsupported without a word; say what the framework has not"]
         raise
     except Exception as error:
         place = raised_at(error, formulation.step)
-        name = f"{trial.name} of {trial.definition.name} ({trial.execution})"
+        name = f"{attempt.name} of {attempt.definition.name} ({attempt.execution})"
         return [f"{place}: {name} raises {type(error).__name__}: {' '.join(str(error).split())[:300]}"]
 
 
@@ -120,9 +120,9 @@ def wrong_dtypes(outputs: Sequence[HostArray], names: Sequence[str], dtype: str)
     return None
 
 
-def _drawn(trial: Trial) -> Mapping[str, HostArray] | str:
+def _drawn(attempt: Attempt) -> Mapping[str, HostArray] | str:
     """The inputs of the case; or a sentence, where the seed does not decide them."""
-    definition, params, mode = trial.definition, trial.params, trial.point.mode
+    definition, params, mode = attempt.definition, attempt.params, attempt.point.mode
     drawn, again = (inputs_of(definition, params, mode, SEED) for _ in range(2))
     place = where(definition.author("inputs", mode))
     for name, array in drawn.items():
@@ -134,7 +134,7 @@ def _drawn(trial: Trial) -> Mapping[str, HostArray] | str:
                 f"{place}: input {name} of {definition.name} differs between two calls with one seed; draw it from "
                 "`rng`, or from a generator made of `seed`"
             )
-    return trial.oracle.rounded(drawn, trial.dtype)
+    return attempt.oracle.rounded(drawn, attempt.dtype)
 
 
 def _called(ops: Ops, compiled: Compiled, operands: Sequence[Array | Matrix]) -> list[HostArray]:
@@ -143,46 +143,45 @@ def _called(ops: Ops, compiled: Compiled, operands: Sequence[Array | Matrix]) ->
     return [np.array(ops.to_numpy(output)) for output in outputs]  # a copy: a backend may share the memory
 
 
-def _of_outputs(trial: Trial, inputs: Inputs, outputs: list[HostArray], when: str) -> list[str]:
-    definition, mode = trial.definition, trial.point.mode
-    restored = trial.formulation.restore(outputs, inputs, trial.params)
-    widened = wrong_dtypes(outputs, list(restored), trial.dtype)
+def _of_outputs(attempt: Attempt, inputs: Inputs, outputs: list[HostArray], when: str) -> list[str]:
+    definition, mode = attempt.definition, attempt.point.mode
+    restored = attempt.formulation.restore(outputs, inputs, attempt.params)
+    widened = wrong_dtypes(outputs, list(restored), attempt.dtype)
     if widened is not None:
-        return [f"{trial.what}: {widened}"]
-    exact = trial.oracle.upcast(inputs)
-    reference = definition.reference(exact, trial.params, mode)
-    for name, array in reference.items():
-        if not np.isfinite(array).all():
-            place = where(definition.author("reference", mode))
-            return [
-                f"{place}: the reference of {definition.name} gives {name} that is not finite; mend the reference, or "
-                "inputs for which it has no value"
-            ]
-    tolerance, rounding = definition.tolerances[trial.dtype, mode], trial.oracle.epsilon(trial.dtype)
-    verdict = trial.oracle.judge(restored, reference, exact, tolerance, rounding)
-    return [] if verdict.agrees else [f"{trial.what} disagrees {when}with the reference: {verdict.reason}"]
+        return [f"{attempt.what}: {widened}"]
+    exact = attempt.oracle.upcast(inputs)
+    try:
+        reference = reference_of(definition, exact, attempt.params, mode)
+    except WorkloadError as error:
+        return [str(error)]  # a sentence with its place
+    tolerance, rounding = definition.tolerances[attempt.dtype, mode], attempt.oracle.epsilon(attempt.dtype)
+    verdict = attempt.oracle.judge(restored, reference, exact, tolerance, rounding)
+    return [] if verdict.agrees else [f"{attempt.what} disagrees {when}with the reference: {verdict.reason}"]
 
 
-def _with_other_inputs(trial: Trial, inputs: Inputs, compiled: Compiled, first: Sequence[HostArray]) -> list[str]:
+def _with_other_inputs(attempt: Attempt, inputs: Inputs, compiled: Compiled, first: Sequence[HostArray]) -> list[str]:
     """A result that was kept from the first call, or that never read its operands, is not a result."""
-    other = _other(trial, inputs)
+    other = _other(attempt, inputs)
     references = [
-        trial.definition.reference(trial.oracle.upcast(x), trial.params, trial.point.mode) for x in (inputs, other)
+        attempt.definition.reference(attempt.oracle.upcast(x), attempt.params, attempt.point.mode)
+        for x in (inputs, other)
     ]
     if all(_same(array, references[1][name]) for name, array in references[0].items()):
         return []  # the mathematics gives the same
-    operands = list(trial.formulation.prepare(trial.ops, other, trial.params))
-    outputs = _called(trial.ops, compiled, operands)
+    operands = list(attempt.formulation.prepare(attempt.ops, other, attempt.params))
+    outputs = _called(attempt.ops, compiled, operands)
     if all(_same(x, y) for x, y in zip(first, outputs, strict=True)):
         return [
-            f"{trial.what} gives the first result again for other inputs; let the step compute it from its operands"
+            f"{attempt.what} gives the first result again for other inputs; let the step compute it from its operands"
         ]
-    return _of_outputs(trial, other, outputs, "for other inputs ")
+    return _of_outputs(attempt, other, outputs, "for other inputs ")
 
 
-def _other(trial: Trial, inputs: Inputs) -> Mapping[str, HostArray]:
+def _other(attempt: Attempt, inputs: Inputs) -> Mapping[str, HostArray]:
     """The same integers, such as where non-zeros stand, with the values of another seed, or with these reversed."""
-    second = trial.oracle.rounded(inputs_of(trial.definition, trial.params, trial.point.mode, OTHER_SEED), trial.dtype)
+    second = attempt.oracle.rounded(
+        inputs_of(attempt.definition, attempt.params, attempt.point.mode, OTHER_SEED), attempt.dtype
+    )
 
     def changed(name: str, array: HostArray) -> HostArray:
         if array.dtype.kind in "iub":

@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from backends.ops import EXECUTIONS
+import numpy as np
+
+from backends.ops import EXECUTIONS, HostArray
 from workloads.authoring.axes import TAKEN
 from workloads.authoring.functions import WorkloadError, raised_at, where
 from workloads.base import MODES, ROLES, Axis, Definition, Formulation, Inputs, Mode, Params, Point, Twin, Work
@@ -65,11 +67,38 @@ def inputs_of(definition: Definition, params: Params, mode: Mode, seed: int) -> 
     return inputs
 
 
+def reference_of(definition: Definition, inputs: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
+    """The outputs by name in float64; WorkloadError where the author's function raises, or nothing can be held to it.
+
+    `inputs` are rounded and upcast. Where they are not finite themselves, they are what the sentence names.
+    """
+    try:
+        outputs = definition.reference(inputs, params, mode)
+    except Exception as error:
+        raise _raised(error, definition, "reference", params, mode) from error
+    if not isinstance(outputs, Mapping) or not outputs:
+        place = where(definition.author("reference", mode))
+        raise WorkloadError(
+            f"{place}: the reference of {definition.name} must return arrays by name, found {outputs!r}"
+        )
+    for fact, arrays in (("inputs", inputs), ("reference", outputs)):
+        for name, array in arrays.items():
+            values = np.asarray(array)
+            bad = values.size - int(np.isfinite(values).sum())
+            if bad:
+                what = f"{fact} of {definition.name}: {bad} of {values.size} values of {name} are not finite"
+                place = where(definition.author(fact, mode))
+                raise WorkloadError(f"{place}: {what} at {_at(params)}, mode {mode}")
+    return outputs
+
+
 def _raised(error: Exception, definition: Definition, fact: str, params: Params, mode: Mode) -> WorkloadError:
     if isinstance(error, WorkloadError):
         return error  # says where already
     place = raised_at(error, definition.author(fact, mode))
-    if isinstance(error, ValueError):  # axes that are good each and do not go together: the author's own sentence
+    if (
+        isinstance(error, ValueError) and fact != "reference"
+    ):  # axes that are good each and do not go together: the author's own sentence
         return WorkloadError(f"{error} ({place})")
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return WorkloadError(f"{place}: {fact} of {definition.name} raises {what} at {_at(params)}, mode {mode}")
@@ -81,16 +110,20 @@ def _at(params: Params) -> str:
 
 # -- all that can be held against a definition -------------------------------------------------------------------------
 def faults(
-    definition: Definition, known: Mapping[str, Definition] | None = None, points: Sequence[Point] | None = None
+    definition: Definition,
+    known: Mapping[str, Definition] | None = None,
+    points: Sequence[Point] | None = None,
+    twinless: bool = False,
 ) -> list[str]:
     """What is wrong with a workload's facts, at `points` (by default at those of every preset), a sentence each.
 
-    `known` are the workloads that its twins may name; without them only the twins' own form is looked at.
+    `known` are the workloads that its twins may name; without them only the twins' own form is looked at. `twinless`
+    lets an idea have no twin: it can be measured so, and compared with nothing.
     """
     chosen = [point for of in definition.presets.values() for point in of] if points is None else points
     found = [*_of_the_whole(definition), *_of_axes(definition), *_of_formulations(definition)]
     for point in chosen:
-        found += _of_point(definition, point, known)
+        found += _of_point(definition, point, known, twinless)
     return list(dict.fromkeys(found))
 
 
@@ -158,7 +191,9 @@ def _of_formulation(what: str, formulation: Formulation) -> Iterator[str]:
         yield f"{place}: {what} has executions {formulation.executions}; choose among {', '.join(EXECUTIONS)}"
 
 
-def _of_point(definition: Definition, point: Point, known: Mapping[str, Definition] | None) -> Iterator[str]:
+def _of_point(
+    definition: Definition, point: Point, known: Mapping[str, Definition] | None, twinless: bool
+) -> Iterator[str]:
     name, mode = definition.name, point.mode
     if mode not in definition.formulations:
         place = where(definition.author("inputs", MODES[0]))
@@ -171,7 +206,7 @@ def _of_point(definition: Definition, point: Point, known: Mapping[str, Definiti
     except ValueError as error:
         yield str(error)
         return
-    if definition.role == "idea" and not twins:
+    if definition.role == "idea" and not twins and not twinless:
         place = where(definition.author("twins", mode))
         yield f"{place}: {name} is an idea without a twin at {_at(params)}; name the dense path that it stands against"
     yield from _applying(definition, params, mode)

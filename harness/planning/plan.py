@@ -101,7 +101,7 @@ def cases(ask: Ask, workloads: Mapping[str, Definition], backends: Mapping[str, 
 
 def _hold(workload: Definition, workloads: Mapping[str, Definition], points: Sequence[Point]) -> None:
     """PlanError with the first fault of a workload's facts at the points to be measured."""
-    found = faults(workload, workloads, points)
+    found = faults(workload, workloads, points, twinless=True)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise PlanError(f"{found[0]}{more}")

@@ -18,7 +18,7 @@ from backends.ops import EXECUTIONS, Backend, Device
 from harness.measuring.correctness import epsilon, judge, rounded, upcast
 from harness.worker.messages import ConformityJob, ContractJob, FactsJob, Measured, PlugInFacts
 from workloads.base import MODES, Definition, Mode, Point
-from workloads.conformance import Oracle, Trial, conformity
+from workloads.conformance import Attempt, Oracle, conformity
 from workloads.discovery import definition_of, workloads
 from workloads.facts import faults
 
@@ -40,7 +40,7 @@ def answer(job: FactsJob | ConformityJob | ContractJob, phase: Callable[[str], N
         phase("reading the file")
         _know(Path(job.file), "HWLOTTERY_WORKLOADS")
     phase("opening the device")
-    trial = Trial(
+    attempt = Attempt(
         definition=workloads()[0][job.workload],
         point=Point(job.params, job.mode),
         name=job.formulation,
@@ -50,7 +50,7 @@ def answer(job: FactsJob | ConformityJob | ContractJob, phase: Callable[[str], N
         dtype=job.dtype,
     )
     phase(f"trying {job.formulation}")
-    return Measured(status="ok", answer=conformity(trial))
+    return Measured(status="ok", answer=conformity(attempt))
 
 
 def _know(file: Path, variable: str) -> None:

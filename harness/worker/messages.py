@@ -18,6 +18,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
 
     `baseline` is what was measured of the device's energy before the run.
     `keep`: the setting of the compiler that an earlier process of the case kept after a trial.
+    `metered`: read the energy; not where later processes of the case will, since a sensor needs a second or more.
     `memory`: what an earlier process of the case was seen to take; it is not measured again.
     `watch`: after the clock, look for what the framework ran in place of what was asked; once a case is enough.
     """
@@ -29,6 +30,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     sampling: Sampling
     power: PowerModel
     watch: bool = True
+    metered: bool = True
     keep: str | None = None
     memory: Memory | None = None
     baseline: Baseline | None = None
@@ -87,7 +89,10 @@ class PlugInFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """A process's answer. For a CaseJob all of it; for others only status, reason, and `answer` or `facts`."""
+    """A process's answer. For a CaseJob all of it; for others only status, reason, and `answer` or `facts`.
+
+    `printed` is whether its Python code printed anything.
+    """
 
     status: Status
     reason: str | None = None
@@ -101,6 +106,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     estimate: Estimate | None = None
     settings: dict[str, Scalar] = {}
     answer: list[str] = []
+    printed: bool = False
     facts: PlugInFacts | None = None
 
 

@@ -181,6 +181,7 @@ def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
         "sleeper": "timeout",
         "liar": "wrong",
         "raiser": "error",
+        "widener": "wrong",
         "late_leaver": "crash",
         "late_sleeper": "timeout",
         "refuser": "unsupported",

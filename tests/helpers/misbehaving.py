@@ -47,6 +47,10 @@ def _liar(ops, params):
     return lambda x: (x + 1.01,)
 
 
+def _widener(ops, params):
+    return lambda x: (x + np.float64(1),)
+
+
 def _raiser(ops, params):
     def run(x):
         raise ValueError("this computation is ill-posed\nand goes on about it")
@@ -137,7 +141,7 @@ WORKLOAD = Definition(
             name[1:]: Formulation(note=name, prepare=_prepare, step=step, restore=_restore)
             for name, step in list(globals().items())
             if name in ("_good", "_segfault", "_greedy", "_sleeper", "_liar", "_raiser", "_leaver", "_talker")
-            or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper")
+            or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper", "_widener")
         }
     },
     work=lambda params, mode, itemsize: Work(1, 1, 1),

@@ -16,7 +16,7 @@ from backends.discovery import backends
 from backends.ops import Device, Ops, Unsupported
 from harness.cli.run import cache_folder
 from harness.measuring.correctness import epsilon, judge, rounded, upcast
-from workloads.conformance import Oracle, Trial, conformity
+from workloads.conformance import Attempt, Oracle, conformity
 from workloads.discovery import workloads
 
 BACKENDS, _ = backends()
@@ -69,6 +69,6 @@ def test_agrees_with_the_reference(workload, point, name, backend, execution):
     if formulation.executions is not None and execution not in formulation.executions:
         pytest.skip(f"{name} has no execution {execution}")
     try:
-        assert conformity(Trial(workload, point, name, ops, execution, ORACLE)) == []
+        assert conformity(Attempt(workload, point, name, ops, execution, ORACLE)) == []
     except Unsupported as refusal:
         pytest.skip(f"{backend} {execution}: {refusal}")

@@ -191,5 +191,9 @@ def test_a_plan_refuses_what_could_only_measure_the_ceilings(changes, asked, wor
         _planned(replace(GOOD, **changes), workloads=("mine",), **asked)
 
 
+def test_an_idea_without_a_twin_can_be_measured():
+    assert {p.case.workload for p in _planned(replace(GOOD, twins=lambda p, m: []), workloads=("mine",))} >= {"mine"}
+
+
 def test_a_plan_takes_a_workload_whose_facts_hold():
     assert {p.case.workload for p in _planned(GOOD, workloads=("mine",))} >= {"mine", "dense_mlp"}

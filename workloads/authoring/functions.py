@@ -61,17 +61,31 @@ def where(function: Callable[..., Any]) -> str:
     return _shown(code.co_filename, code.co_firstlineno) if code else repr(inspect.unwrap(function))
 
 
-def raised_at(error: BaseException, function: Callable[..., Any]) -> str:
-    """`FILE:LINE` of the innermost line of an author's file at which `error` arose; of `function` if there is none."""
-    place, code = where(function), _code(function)
+def _authors_line(error: BaseException, own: str | None) -> tuple[str, int] | None:
+    found = None
     step = error.__traceback__
     while step is not None:
-        file = Path(step.tb_frame.f_code.co_filename)
-        own = code is not None and str(file) == code.co_filename  # even where it is installed beside the frameworks
-        if own or (file.is_file() and not any(file.is_relative_to(folder) for folder in _MACHINERY)):
-            place = _shown(str(file), step.tb_lineno)
+        name = step.tb_frame.f_code.co_filename
+        file = Path(name)
+        if name == own or (file.is_file() and not any(file.is_relative_to(folder) for folder in _MACHINERY)):
+            found = name, step.tb_lineno
         step = step.tb_next
-    return place
+    return found
+
+
+def raised_at(error: BaseException, function: Callable[..., Any]) -> str:
+    """`FILE:LINE` of the innermost line of an author's file at which `error` arose; of `function` if there is none."""
+    code = _code(function)
+    # its own file counts even where it is installed beside the frameworks
+    found = _authors_line(error, code.co_filename if code else None)
+    return where(function) if found is None else _shown(*found)
+
+
+def line_of(error: BaseException, function: Callable[..., Any]) -> str | None:
+    """As `raised_at`, the file's name alone, since a record tells nobody's folders; None where no author's line is."""
+    code = _code(function)
+    found = _authors_line(error, code.co_filename if code else None)
+    return None if found is None else f"{Path(found[0]).name}:{found[1]}"
 
 
 @dataclass(frozen=True, slots=True)
