@@ -340,7 +340,7 @@ def test_break_even_curves_have_the_summary_s_speed_ups_intervals_and_crossing()
     assert values == {d: (a.speed_up, a.speed_up_low, a.speed_up_high) for d, a in item.items()}
     (found,) = made.summary.break_even
     crossing = [layer["data"]["values"] for layer in chart.spec["layer"] if "data" in layer][-1]
-    assert [c["x"] for c in crossing] == [found.density]
+    assert [c["x"] for c in crossing] == [found.value]
 
 
 def test_the_roofline_has_every_ok_case_and_the_measured_ceilings(quick):
