@@ -107,7 +107,7 @@ def test_a_small_run_stores_prints_and_exits_0(tmp_path):
     assert out.returncode == 0, out.stderr
     assert "capsule_conv" in out.stdout
     assert f"results: {tmp_path / 'out'}" in out.stderr
-    assert "next: hwlottery report" in out.stderr
+    assert f"next: python -m harness report {tmp_path / 'out'} --all" in out.stderr
     lines = (tmp_path / "out" / "records.jsonl").read_text().splitlines()
     keys = [json.dumps(json.loads(line)["case"], sort_keys=True) for line in lines]
     assert len(keys) == len(set(keys)) > 5
