@@ -40,7 +40,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Perf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One benchmark: the command that ran it, the machine, its tables, single figures, and what was remarked of them."""
+    """One benchmark: the command that ran it, the machine, its tables, single figures, remarks."""
 
     name: str
     command: str
@@ -90,7 +90,12 @@ def markdown(perf: Perf) -> str:
     """The whole file as Markdown: figures, tables, remarks."""
     parts = [f"Measured by `{perf.command}` on {perf.machine}."]
     if perf.facts:
-        parts.append("\n".join(f"- {name}: {_shown(value, 'g' if isinstance(value, float) else '')}" for name, value in perf.facts.items()))
+        parts.append(
+            "\n".join(
+                f"- {name}: {_shown(value, 'g' if isinstance(value, float) else '')}"
+                for name, value in perf.facts.items()
+            )
+        )
     for table in perf.tables:
         parts.append(f"**{table.title}**" + (f" ({table.about})" if table.about else ""))
         parts.append(grid(table.columns, table.rows))
@@ -104,9 +109,8 @@ def grid(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]]) -> str:
     numbers = [all(not isinstance(row.get(c.key), str) for row in rows) for c in columns]
     lines = ["| " + " | ".join(c.head for c in columns) + " |"]
     lines.append("| " + " | ".join("---:" if number else "---" for number in numbers) + " |")
-    for row in rows:
-        lines.append("| " + " | ".join(_shown(row.get(c.key), c.format) for c in columns) + " |")
-    return "\n".join(lines)
+    shown = [[_shown(row.get(c.key), c.format) for c in columns] for row in rows]
+    return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in shown)])
 
 
 def _summary(table: Table, key: str) -> str:
