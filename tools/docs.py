@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from tools import docs_blocks, docs_commands, docs_names, docs_picture, docs_reference  # noqa: E402
+from tools import docs_blocks, docs_commands, docs_losing, docs_names, docs_picture, docs_reference  # noqa: E402
 from tools.docs_console import Examples  # noqa: E402
 from tools.docs_pages import Maker, PageError, regenerated  # noqa: E402
 
@@ -28,12 +28,14 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
     """Every block by its name."""
     return {
         "aloud": docs_blocks.aloud,
+        "columns": docs_reference.columns,
         "command": docs_blocks.command,
         "commands": docs_reference.commands,
         "console": examples.console,
         "eight": docs_blocks.eight,
         "fields": docs_reference.fields,
         "headlines": docs_blocks.headlines,
+        "losing": docs_losing.losing,
         "machine": docs_blocks.machine,
         "names": docs_names.names,
         "notes": docs_blocks.notes,

@@ -80,13 +80,6 @@ def formats() -> set[str]:
     return set(FORMATS)
 
 
-def columns() -> set[str]:
-    """The columns of the data frame."""
-    from harness.frame import COLUMNS
-
-    return set(COLUMNS)
-
-
 def workloads() -> set[str]:
     """The workloads of this checkout."""
     from workloads.discovery import workloads as found
@@ -148,7 +141,6 @@ def _returned(function: str) -> set[str]:
 
 
 KINDS: Mapping[str, Callable[[], set[str]]] = {
-    "columns": columns,
     "energy": energy,
     "environment": environment,
     "failures": failures,

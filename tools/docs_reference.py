@@ -77,11 +77,16 @@ def fields(block: Block) -> str:
     out = []
     for name in block.words or tuple(parts):
         part = parts[name]
-        out += [f"### {name}", "", " ".join(part.get("description", "").split()), ""]
+        out += [f"## {name}", "", " ".join(part.get("description", "").split()), ""]
         needed = set(part.get("required", ()))
         rows = [[f"`{k}`", _type(v), "" if k in needed else "may be absent"] for k, v in part["properties"].items()]
         out += [table(["field", "type", ""], rows), ""]
     return "\n".join(out).strip()
+
+
+def columns(_: Block) -> str:
+    """The columns of the data frame."""
+    return table(["column", "meaning and unit"], [[f"`{k}`", _escaped(v)] for k, v in sources.columns().items()])
 
 
 def _type(kind: Mapping[str, Any]) -> str:

@@ -75,6 +75,13 @@ def structs() -> Mapping[str, Any]:
     return {"records.jsonl": Record, "run.json": RunInfo}
 
 
+def columns() -> Mapping[str, str]:
+    """Every column of the data frame with its meaning and unit."""
+    from harness.frame import COLUMNS
+
+    return COLUMNS
+
+
 def source_files(*folders: str) -> Sequence[Path]:
     """The Python files of these folders of the checkout."""
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
