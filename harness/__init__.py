@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def load(folders: Iterable[str | PathLike[str]]) -> pd.DataFrame:
     """One row a case of the results folders, controls left out; StoreError for a folder that is none."""
-    from harness.frame import frame
-    from harness.store import load as read
+    from harness.figures.frame import frame
+    from harness.records.store import load as read
 
     return frame([record for folder in folders for record in read(Path(folder)).records if not record.control])

@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from harness.cli import run_cli
+    from harness.cli.main import run_cli
 
     sys.exit(run_cli())
 

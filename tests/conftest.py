@@ -10,9 +10,10 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
-from harness.job import CaseJob, DataJob, PowerModel
-from harness.record import Case
-from harness.spawn import Server
+from harness.measuring.settings import PowerModel
+from harness.records.record import Case
+from harness.worker.client import Server
+from harness.worker.messages import CaseJob, DataJob
 
 GIB = 1 << 30
 
@@ -21,7 +22,7 @@ GIB = 1 << 30
 def place(tmp_path_factory):
     """A folder with the misbehaving workload, on the path where workloads are looked for."""
     folder = tmp_path_factory.mktemp("bad")
-    shutil.copy(Path(__file__).parent / "misbehaving.py", folder)
+    shutil.copy(Path(__file__).parent / "helpers" / "misbehaving.py", folder)
     before = os.environ.get("HWLOTTERY_WORKLOADS")
     os.environ["HWLOTTERY_WORKLOADS"] = str(folder)
     yield folder

@@ -21,7 +21,7 @@ COMMON = {"pattern": "magnitude", "grads": "both"}  # the same throughout
 
 def tables(workload, records: Iterable) -> str:
     """A table for each mode and point at which every formulation ran in every framework."""
-    from harness.statistics import centre
+    from harness.stats.process_times import centre
 
     found: dict[tuple[str, str], dict[tuple[str, str], list]] = {}
     ran: set[tuple[str, str]] = set()
@@ -83,7 +83,7 @@ def files() -> Mapping[str, Path]:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    from harness.store import load
+    from harness.records.store import load
 
     stored = load(STORED).records
     for name, path in files().items():

@@ -43,10 +43,104 @@ def test_imports_run_from_harness_to_workloads_to_backends_and_never_back(packag
 
 
 def test_an_import_the_wrong_way_is_seen():
-    assert wrong_way("backends", "from harness.record import Case") == {"harness"}
-    assert wrong_way("workloads", "def f():\n    import harness.plan") == {"harness"}
+    assert wrong_way("backends", "from harness.records.record import Case") == {"harness"}
+    assert wrong_way("workloads", "def f():\n    import harness.planning.plan") == {"harness"}
     assert wrong_way("harness", "import workloads, backends") == set()
 
+
+# -- rooms of harness/ -------------------------------------------------------------------------------------------------
+
+# In the order in which data walks: each room imports only rooms to its left.
+ROOMS = (
+    *("errors", "records", "stats", "machine", "measuring", "worker", "planning", "running"),
+    *("figures", "gate", "report", "web", "leaderboard", "cli"),
+)
+DOORS = {"__init__", "__main__"}  # the public names, and the command: they open any room, but only when they are asked
+
+
+def modules_of(source: str) -> set[str]:
+    """The modules of ours that a file imports, wherever in it: `from harness.a import b` may name module or value."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] in MAY_IMPORT}
+
+
+def rooms_to_the_right(room: str, source: str) -> set[str]:
+    named = {name.split(".")[1] for name in modules_of(source) if name.startswith("harness.")}
+    unknown = named - set(ROOMS)
+    return {other for other in named & set(ROOMS) if ROOMS.index(other) > ROOMS.index(room)} | unknown
+
+
+IN_ROOMS = [(f.relative_to(ROOT / "harness").parts[0].removesuffix(".py"), f) for p, f in FILES if p == "harness"]
+IN_ROOMS = [(room, file) for room, file in IN_ROOMS if room not in DOORS]
+
+
+@pytest.mark.parametrize(("room", "file"), IN_ROOMS, ids=lambda v: str(getattr(v, "name", v)))
+def test_every_file_of_harness_stands_in_a_room_and_imports_only_rooms_to_its_left(room, file):
+    assert room in ROOMS
+    assert not rooms_to_the_right(room, file.read_text())
+
+
+def test_an_import_of_a_room_to_the_right_is_seen():
+    assert rooms_to_the_right("stats", "def f():\n    from harness.cli.main import run_cli") == {"cli"}
+    assert rooms_to_the_right("stats", "from harness.attic.chest import gold") == {"attic"}
+    assert rooms_to_the_right("cli", "from harness.stats.noise import noise_floor\nimport harness.errors") == set()
+
+
+def circles(imports: dict[str, set[str]]) -> list[str]:
+    """The modules that import themselves by way of others."""
+    reached = {name: set(others) for name, others in imports.items()}
+    grown = True
+    while grown:
+        grown = False
+        for others in reached.values():
+            more = set().union(*(reached.get(other, set()) for other in others)) - others
+            others |= more
+            grown = grown or bool(more)
+    return sorted(name for name, others in reached.items() if name in others)
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    """Imports that only a checker of types reads, and those inside functions, count as well."""
+    names = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for _, f in FILES if f.stem not in DOORS}
+    imports = {}
+    for name, file in names.items():
+        found = modules_of(file.read_text())
+        imports[name] = {m for m in names if m in found or any(f.rpartition(".")[0] == m for f in found)} - {name}
+    assert circles(imports) == []
+
+
+def test_a_circle_is_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
+
+
+# -- size and names ----------------------------------------------------------------------------------------------------
+
+EVERY_FILE = [f for folder in (*MAY_IMPORT, "tests", "tools") for f in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_files_are_small_enough_to_be_read():
+    """95 of 100 within 300 lines, none past 400."""
+    lines = {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in EVERY_FILE}
+    long = {name: count for name, count in lines.items() if count > 300}
+    assert not {name: count for name, count in long.items() if count > 400}
+    assert len(long) <= 0.05 * len(lines), long
+
+
+def public_classes(source: str) -> list[str]:
+    return [n.name for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+
+
+def test_no_two_public_classes_share_a_name():
+    names = [name for _, file in FILES for name in public_classes(file.read_text())]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+# -- what loads when ---------------------------------------------------------------------------------------------------
 
 ALWAYS_LOADED = [f for p, f in FILES if p != "backends" or f.match("*_backend.py")]
 
@@ -69,7 +163,7 @@ def test_list_help_and_doctor_work_with_no_framework_installed():
         "real = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda n, p=None: None if n in ('torch', 'jax', 'tensorflow') else real(n, p)\n"
         "sys.meta_path.insert(0, Hide())\n"
-        "from harness.cli import run_cli\n"
+        "from harness.cli.main import run_cli\n"
         "asked = ['--help'], ['list', 'workloads'], ['list', 'backends', '--json'], ['list', 'devices']\n"
         "codes = [run_cli(arguments) for arguments in asked]\n"
         "codes.append(run_cli(['run', '--preset', 'smoke', '--dry-run']))\n"
@@ -86,11 +180,16 @@ def test_list_help_and_doctor_work_with_no_framework_installed():
 def test_the_command_line_answers_without_pandas_or_frameworks():
     """What is slow to import is imported by the commands that need it."""
     slow = "{'pandas', 'torch', 'jax', 'scipy'}"
-    code = f"import sys, harness.cli, harness.inventory; print(sorted({slow} & set(sys.modules)))"
+    code = f"import sys, harness.cli.main, harness.cli.listing; print(sorted({slow} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert out.stdout.strip() == "[]"
 
 
-def test_results_holds_data_only_and_tests_are_flat():
+def test_results_holds_data_only():
     assert not list((ROOT / "results").rglob("*.py"))
-    assert not [p for p in (ROOT / "tests").iterdir() if p.is_dir() and p.name != "__pycache__"]
+
+
+def test_tests_mirror_the_rooms():
+    """Beside a folder for each room: one for what several tests share, for benchmarks, for the docs and the tools."""
+    folders = {p.name for p in (ROOT / "tests").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert folders <= {*ROOMS, "backends", "workloads", "helpers", "benchmarks", "docs", "tools"}

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from losing_paths import STORED, files, regenerated, tables
 
-from harness.store import load
+from harness.records.store import load
 from workloads.discovery import workloads
 
 WORKLOADS = workloads()[0]

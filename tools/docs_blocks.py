@@ -9,7 +9,7 @@ from tools.docs_pages import Block, PageError, table
 from tools.perf_tables import Cell, Table, markdown, read
 
 if TYPE_CHECKING:
-    from harness.table import Row
+    from harness.figures.summary import Row
 
 # The rows of the README: workload, words of its point, backend.
 EIGHT = (

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.frame import frame, rows_of
-from harness.metrics import best_paths, comparisons
-from harness.store import load
+from harness.figures.best_paths import best_paths
+from harness.figures.frame import frame, rows_of
+from harness.figures.twins import comparisons
+from harness.records.store import load
 from tools.docs_pages import table
 
 FORWARD = "forward"

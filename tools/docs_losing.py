@@ -9,7 +9,7 @@ from tools import docs_sources as sources
 from tools.docs_pages import Block, table
 
 if TYPE_CHECKING:
-    from harness.record import Record
+    from harness.records.record import Record
     from workloads.base import Workload
 
 FRAMEWORKS = ("torch", "jax", "tensorflow")
@@ -63,7 +63,7 @@ def _table(names: Sequence[str], cases: _Found) -> str:
 
 
 def _fastest(records: Iterable[Record]) -> float | None:
-    from harness.statistics import centre
+    from harness.stats.process_times import centre
 
     return min((time for record in records if (time := centre(record)) is not None), default=None)
 

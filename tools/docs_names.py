@@ -40,14 +40,14 @@ _MADE_UP = {"HWLOTTERY_PLANTED", "HWLOTTERY_SET"}  # of tests of this very check
 
 def statuses() -> set[str]:
     """How a case may end."""
-    from harness.record import Status
+    from harness.records.record import Status
 
     return set(typing.get_args(Status))
 
 
 def failures() -> set[str]:
     """Classes of failure."""
-    from harness.record import FailureClass
+    from harness.records.record import FailureClass
 
     return set(typing.get_args(FailureClass))
 
@@ -61,21 +61,21 @@ def fallbacks() -> set[str]:
 
 def energy() -> set[str]:
     """Sources of energy."""
-    from harness.record import EnergySource
+    from harness.records.record import EnergySource
 
     return set(typing.get_args(EnergySource))
 
 
 def presets() -> set[str]:
     """The presets."""
-    from harness.plan import PRESETS
+    from harness.planning.plan import PRESETS
 
     return set(PRESETS)
 
 
 def formats() -> set[str]:
     """The formats of `report`."""
-    from harness.report import FORMATS
+    from harness.cli.formats import FORMATS
 
     return set(FORMATS)
 

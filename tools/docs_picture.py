@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tools import docs_sources as sources
 
 if TYPE_CHECKING:
-    from harness.table import Row
+    from harness.figures.summary import Row
 
 WIDTH, LEFT, RIGHT, TOP, BAND, LANE = 860, 250, 34, 74, 44, 11
 _STEPS = [step * 10.0**power for power in range(-4, 5) for step in (1, 2, 5)]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import click
 
-    from harness.store import Run
-    from harness.table import Row, Summary
+    from harness.records.store import Run
+    from harness.figures.summary import Row, Summary
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -22,7 +22,7 @@ QUICK, STANDARD, AHEAD = "quick-cpu", "standard-cpu", "quick-tpu-aot-v5e"
 @cache
 def run(name: str) -> Run:
     """A stored run of results/."""
-    from harness.store import load
+    from harness.records.store import load
 
     return load(RESULTS / name)
 
@@ -30,7 +30,7 @@ def run(name: str) -> Run:
 @cache
 def summary(name: str) -> Summary:
     """Every figure of a stored run."""
-    from harness.table import summarise
+    from harness.figures.summary import summarise
 
     return summarise(run(name).records)
 
@@ -38,14 +38,14 @@ def summary(name: str) -> Summary:
 @cache
 def report(name: str) -> str:
     """The Markdown report of a stored run."""
-    from harness.report import render
+    from harness.cli.formats import render
 
     return str(render(run(name).records, "markdown"))
 
 
 def cells(row: Row) -> dict[str, str]:
     """The cells of a row of the main table, as every report prints them."""
-    from harness import wording
+    from harness.report import wording
 
     return {
         "workload": row.workload,
@@ -62,22 +62,22 @@ def cells(row: Row) -> dict[str, str]:
 
 def commands() -> Mapping[str, click.Command]:
     """Every command by its verb."""
-    from harness.cli import cli
+    from harness.cli.main import cli
 
     return cli.commands
 
 
 def structs() -> Mapping[str, Any]:
     """The record of a case and the facts of a run, by the name of the file that holds them."""
-    from harness.record import Record
-    from harness.store import RunInfo
+    from harness.records.record import Record
+    from harness.records.store import RunInfo
 
     return {"records.jsonl": Record, "run.json": RunInfo}
 
 
 def columns() -> Mapping[str, str]:
     """Every column of the data frame with its meaning and unit."""
-    from harness.frame import COLUMNS
+    from harness.figures.frame import COLUMNS
 
     return COLUMNS
 

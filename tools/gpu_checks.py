@@ -67,14 +67,14 @@ def energy(ops: Ops) -> dict[str, Any]:
     """The counter of joules against power polled over the same seconds of matrix products."""
     import numpy as np
 
-    from harness import energy_nvml
-    from harness.energy_meter import Unavailable
+    from harness.measuring.energy import nvml
+    from harness.measuring.energy.meter import Unavailable
 
     a = ops.asarray(np.ones((SIDE, SIDE), np.float32))
     ops.wait([ops.matmul(a, a)])
     try:
-        gpu = energy_nvml.open_gpu(ops.device.index)
-        meters = {"counter": energy_nvml.counter(gpu), "power_times_time": energy_nvml.sampled(gpu)}
+        gpu = nvml.open_gpu(ops.device.index)
+        meters = {"counter": nvml.counter(gpu), "power_times_time": nvml.sampled(gpu)}
     except Unavailable as why:
         return {"ok": None, "words": str(why)}
     calls, until = 0, time.perf_counter() + LOAD_S

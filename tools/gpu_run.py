@@ -100,8 +100,8 @@ def unpack(bundle: Path, site: Path) -> None:
 def no_gpu(device: str) -> str | None:
     """Why `device` cannot be measured, as the CUDA driver says; None where it can."""
     from backends.ops import Device
-    from harness.energy_meter import Unavailable
-    from harness.energy_nvml import cuda_uuid
+    from harness.measuring.energy.meter import Unavailable
+    from harness.measuring.energy.nvml import cuda_uuid
 
     try:
         wanted = Device.parse(device)
@@ -168,9 +168,9 @@ def checked(backend: str, device: str, deadline: float) -> dict[str, dict[str, o
 
 def noise(out: Path) -> float | None:
     """The A/A noise of the run as a share: how far a case differs from itself; None where there was no control."""
-    from harness import store
     from harness.errors import UserError
-    from harness.noise import noise_floor
+    from harness.records import store
+    from harness.stats.noise import noise_floor
 
     try:
         return noise_floor(store.load(out).records)

@@ -1,0 +1,117 @@
+"""Looks at the machine as a run would: does each framework import, which devices does it see, what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from backends import aot
+from backends.discovery import backends
+from backends.ops import TPU_CHIPS, Backend, Device
+from harness.cli.run import cache_folder
+from harness.measuring.energy import rapl
+from harness.measuring.energy.meter import Unavailable
+from harness.worker.client import Server, ServerError
+from harness.worker.messages import DevicesJob
+from workloads.discovery import workloads
+
+_LOOK_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: is it well, what was found, and the command or advice that mends it."""
+
+    what: str
+    well: bool
+    found: str
+    mend: str = ""
+
+
+def examine(as_json: bool) -> int:
+    """Print the findings; 0 when at least one framework runs."""
+    found, broken = backends()
+    _, broken_workloads = workloads()
+    findings = [_framework(b) for b in found.values()]
+    ready = any(f.well for f, b in zip(findings, found.values(), strict=True) if b.default)
+    findings += [Finding(str(b.path), False, b.reason, "mend or remove the file") for b in (*broken, *broken_workloads)]
+    findings += [_compiler(), _clear_refs(), _energy(), _gpu(), _tpu(), _ahead()]
+    if as_json:
+        click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
+    else:
+        for f in findings:
+            click.echo(
+                f"{'ok     ' if f.well else 'missing'} {f.what}: {f.found}"
+                + (f"\n        → {f.mend}" if f.mend else "")
+            )
+    return 0 if ready else 1
+
+
+def _framework(backend: Backend) -> Finding:
+    if importlib.util.find_spec(backend.module) is None:
+        return Finding(backend.title, False, "not installed", backend.install)
+    try:
+        with Server(backend, Device("cpu"), len(os.sched_getaffinity(0)), cache_folder()) as server:
+            ready = server.start()
+            measured = server.run(DevicesJob(), _LOOK_S).measured
+    except ServerError as error:
+        return Finding(backend.title, False, str(error), backend.install)
+    if measured.status != "ok":
+        return Finding(backend.title, False, str(measured.reason), backend.install)
+    return Finding(backend.title, True, f"devices {', '.join(measured.answer)}; imported in {ready.import_s:.1f} s")
+
+
+def _compiler() -> Finding:
+    path = shutil.which("g++") or shutil.which("clang++")
+    mend = "" if path else "install a C++ compiler (g++); torch.compile on the CPU needs one"
+    return Finding("C++ compiler", path is not None, path or "none found", mend)
+
+
+def _clear_refs() -> Finding:
+    path = Path("/proc/self/clear_refs")
+    well = os.access(path, os.W_OK)
+    mend = "" if well else "peak host memory needs Linux with a writable /proc"
+    return Finding("memory peaks", well, f"{path} {'can' if well else 'cannot'} be written", mend)
+
+
+def _energy() -> Finding:
+    try:
+        names = rapl.domains()
+        rapl.meter()
+    except Unavailable as why:
+        return Finding("energy", True, f"the host's energy is modelled, with bounds: {why}")
+    return Finding("energy", True, f"RAPL counts {', '.join(names)}")
+
+
+def _gpu() -> Finding:
+    return Finding("GPU", True, "these paths have never run on a GPU: no results from them are claimed")
+
+
+def _tpu() -> Finding:
+    return Finding(
+        "TPU",
+        True,
+        "the paths to one have never run on a TPU: they are written from the packages' sources and tested against "
+        "stand-ins; no results from them are claimed",
+    )
+
+
+def _ahead() -> Finding:
+    """Whether programs can be compiled for a TPU that is not there, and by which frameworks."""
+    why = aot.missing(Device("tpu-aot", 0, "v5e"))
+    if why is not None:
+        return Finding("tpu-aot", False, why.partition("; try:")[0], aot.INSTALL)
+    routes = [b.title for b in backends()[0].values() if b.ahead and importlib.util.find_spec(b.module) is not None]
+    lacking = importlib.util.find_spec("torchax") is None and "PyTorch" in routes
+    found = (
+        f"libtpu {aot.versions('libtpu')['libtpu']} compiles for {', '.join(TPU_CHIPS)}; routes: {', '.join(routes)}"
+    )
+    if lacking:
+        return Finding("tpu-aot", False, f"{found}, but torchax, PyTorch's, is not installed", aot.INSTALL)
+    return Finding("tpu-aot", True, found)

@@ -1,0 +1,116 @@
+"""The registry of report formats: one mapping from a format's name to the function that makes it.
+
+It stands in the room of the command line because formats come from two rooms, `report` and `web`. Each function imports
+its room when it is first called, so that a heavy format costs the others nothing. Unknown is "–" in the terminal, in
+Markdown and LaTeX, nothing in CSV, null in JSON and Parquet; never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from harness.figures.summary import summarise
+from harness.records.record import Record
+from harness.records.store import RunInfo
+from harness.report.published import Content, Published
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One format: what makes it, whether that is for a file or folder rather than a terminal, and its suffix."""
+
+    render: Callable[[Published], Content]
+    binary: bool
+    suffix: str
+
+
+def render(
+    records: Sequence[Record],
+    format: str = "table",
+    *,
+    runs: Sequence[RunInfo] = (),
+    all_points: bool = False,
+    noise: float | None = None,
+) -> Content:
+    """The report of `records` in one of FORMATS; ValueError names those that exist.
+
+    `runs` are the runs' own facts, where they are known. `noise` is the runs' A/A noise as a share: differences inside
+    it are ties; without it, what their controls found.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"there is no format {format!r}; the formats are {', '.join(FORMATS)}")
+    summary = summarise(records, all_points=all_points, noise=noise)
+    return FORMATS[format].render(Published(summary=summary, records=records, runs=runs))
+
+
+def _table(published: Published) -> Content:
+    from harness.report.terminal import terminal
+
+    return terminal(published.summary)
+
+
+def _markdown(published: Published) -> Content:
+    from harness.report.markdown import markdown
+
+    return markdown(published.summary)
+
+
+def _csv(published: Published) -> Content:
+    from harness.report.flat_table import csv
+
+    return csv(published.summary)
+
+
+def _latex(published: Published) -> Content:
+    from harness.report.latex import latex
+
+    return latex(published.summary)
+
+
+def _parquet(published: Published) -> Content:
+    from harness.report.flat_table import parquet
+
+    return parquet(published.summary)
+
+
+def _json(published: Published) -> Content:
+    return msgspec.json.format(msgspec.json.encode(published.summary), indent=2).decode() + "\n"
+
+
+def _pytest_benchmark(published: Published) -> Content:
+    from harness.report.pytest_benchmark import pytest_benchmark
+
+    return pytest_benchmark(published)
+
+
+def _html(published: Published) -> Content:
+    from harness.web.report_page import html
+
+    return html(published)
+
+
+def _picture(suffix: str) -> Callable[[Published], Content]:
+    def make(published: Published) -> Content:
+        from harness.web import pictures
+
+        return {"svg": pictures.svg, "png": pictures.png, "pdf": pictures.pdf}[suffix](published)
+
+    return make
+
+
+FORMATS: Mapping[str, Format] = {
+    "table": Format(render=_table, binary=False, suffix=".txt"),
+    "markdown": Format(render=_markdown, binary=False, suffix=".md"),
+    "csv": Format(render=_csv, binary=False, suffix=".csv"),
+    "json": Format(render=_json, binary=False, suffix=".json"),
+    "latex": Format(render=_latex, binary=False, suffix=".tex"),
+    "parquet": Format(render=_parquet, binary=True, suffix=".parquet"),
+    "pytest-benchmark": Format(render=_pytest_benchmark, binary=False, suffix=".json"),
+    "html": Format(render=_html, binary=True, suffix=".html"),
+    "svg": Format(render=_picture("svg"), binary=True, suffix=".svg"),
+    "png": Format(render=_picture("png"), binary=True, suffix=".png"),
+    "pdf": Format(render=_picture("pdf"), binary=True, suffix=".pdf"),
+}

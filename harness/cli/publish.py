@@ -1,0 +1,196 @@
+"""What `report`, `compare` and `validate` do once their arguments are parsed."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from harness.cli.formats import FORMATS, render
+from harness.errors import UserError, nearest
+from harness.records.outcomes import outcome
+from harness.records.record import Record
+from harness.records.store import Run, RunInfo, load
+from harness.report.published import Content
+from harness.stats.noise import drift_floor, noise_floor
+
+
+def report(folders: Sequence[Path], format_: str, output: Path | None, all_points: bool) -> int:
+    """Render results folders to stdout, to a file, or to a folder where the format is one of several files."""
+    if format_ not in FORMATS:
+        raise nearest("format", format_, FORMATS)
+    if output is None and FORMATS[format_].binary and sys.stdout.isatty():
+        raise UserError(f"--format {format_} is not for a terminal; name a file with -o FILE{FORMATS[format_].suffix}")
+    content = rendered(folders, format_, all_points=all_points)
+    if output is not None:
+        write(content, output)
+        click.echo(f"written: {output}", err=True)
+    elif isinstance(content, Mapping):
+        raise UserError(f"--format {format_} makes several files; name a folder for them with -o DIR")
+    else:
+        click.echo(content, nl=isinstance(content, str) and not content.endswith("\n"))
+    return 0
+
+
+def rendered(folders: Sequence[Path], format_: str = "table", *, all_points: bool = False) -> Content:
+    """The report of results folders; what could not be read is a warning on stderr."""
+    records: list[Record] = []
+    runs: list[RunInfo] = []
+    for folder in folders:
+        found = _loaded(folder)
+        records += found.records
+        runs.append(found.info)
+    if format_ == "pytest-benchmark":
+        _say_left_out(records)
+    try:
+        return render(records, format_, runs=runs, all_points=all_points)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--format {format_} needs {error.name}, which is not installed; "
+            'try: python -m pip install "hwlottery[report]"'
+        ) from None
+
+
+def _say_left_out(records: Sequence[Record]) -> None:
+    """pytest-benchmark knows times only, so the other outcomes are named on stderr."""
+    counts = Counter[str](record.status for record in records if record.status != "ok")
+    if counts:
+        click.echo(f"note: without a benchmark, because not ok: {outcome(counts)}", err=True)
+
+
+def write(content: Content, output: Path) -> None:
+    """Write a report to the file or folder `output`; UserError where that cannot be."""
+    try:
+        if isinstance(content, Mapping):
+            output.mkdir(parents=True, exist_ok=True)
+            for name, part in content.items():
+                (output / name).write_bytes(part)
+        elif isinstance(content, bytes):
+            output.write_bytes(content)
+        else:
+            output.write_text(content if content.endswith("\n") else content + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"-o {output} cannot be written ({error.strerror}); name another file or folder") from None
+
+
+def compare(
+    folders: Sequence[Path], by: str | None, format_: str, everything: bool, fail_on: str | None, force: bool
+) -> int:
+    """Print how B differs from A; 1 where --fail-on says so, UserError where the two cannot be compared."""
+    from harness.figures import compare as comparing
+    from harness.figures.comparable import differences
+    from harness.report import compare_text
+
+    if format_ not in ("table", "markdown", "json"):
+        raise nearest("format", format_, ("table", "markdown", "json"))
+    share = None if fail_on is None else slower_than(fail_on)
+    field, names, sides, infos = _sides(folders, by)
+    differing = differences(*sides, infos, field)
+    if differing:
+        said = "; ".join(map(str, differing))
+        if not force:
+            raise UserError(
+                f"{names[0]} and {names[1]} are not comparable, for these differ (A / B): {said}; "
+                "measure both under the same conditions, or add --force to see it all the same"
+            )
+        click.echo(f"warning: compared by --force although these differ (A / B): {said}", err=True)
+    # Neither runs nor backends share heats: what drifts between heats stands in their ratio too.
+    floors = [floor(side) for side in sides for floor in (noise_floor, drift_floor)]
+    noise = max((floor for floor in floors if floor is not None), default=None)
+    found = comparing.compare(*sides, names=names, noise=noise, by=field, differences=differing)
+    if format_ == "table":
+        compare_text.show(found, everything=everything)
+    else:
+        text = (
+            compare_text.as_json(found) if format_ == "json" else compare_text.as_markdown(found, everything=everything)
+        )
+        click.echo(text, nl=False)
+    if not found.rows:
+        click.echo("warning: no case is on both sides, so nothing was compared", err=True)
+    worse = [] if share is None else found.worse(share)
+    for row in worse[:5]:
+        how = f"{row.outcome_b}, was ok" if row.ratio is None else f"{row.ratio:.3g}× slower"
+        click.echo(f"failed on {fail_on}: {row.case}: {how}", err=True)
+    if len(worse) > 5:
+        click.echo(f"failed on {fail_on}: and {len(worse) - 5} more", err=True)
+    return 1 if worse else 0
+
+
+_Sides = tuple[list[Record], list[Record]]
+
+
+def _sides(
+    folders: Sequence[Path], by: str | None
+) -> tuple[str | None, tuple[str, str], _Sides, tuple[RunInfo, RunInfo] | None]:
+    """What is compared by, the two names, the records of either side, and the runs' own facts where they are two."""
+    from harness.figures.compare import FIELDS
+
+    wanted = 2 if by is None else 1
+    if len(folders) != wanted:
+        how = "compare A B" if by is None else "compare RUN --by FIELD=A,B"
+        raise UserError(f"{how} takes {wanted} results folder{'s' * (wanted - 1)}, found {len(folders)}")
+    runs = [_loaded(folder) for folder in folders]
+    if by is None:
+        (a, b) = runs
+        return None, (str(folders[0]), str(folders[1])), (a.records, b.records), (a.info, b.info)
+    field, _, values = by.partition("=")
+    pair = values.split(",")
+    if field not in FIELDS or len(pair) != 2 or not all(pair):
+        raise UserError(f"--by {by!r} is not FIELD=A,B with a FIELD of {', '.join(FIELDS)}, such as backend=torch,jax")
+    there = sorted({str(getattr(r.case, field)) for r in runs[0].records})
+    for value in pair:
+        if value not in there:
+            raise nearest(f"{field} in {folders[0]}", value, there)
+    a_records, b_records = ([r for r in runs[0].records if getattr(r.case, field) == value] for value in pair)
+    return field, (pair[0], pair[1]), (a_records, b_records), None
+
+
+def slower_than(text: str) -> float:
+    """The share of `slower:5%`."""
+    verdict, _, amount = text.partition(":")
+    try:
+        share = float(amount.removesuffix("%")) / 100 if amount.endswith("%") else float("nan")
+    except ValueError:
+        share = float("nan")
+    if verdict != "slower" or not 0 <= share < 1000:
+        raise UserError(f"--fail-on {text!r} is not slower:PERCENT%, such as slower:5%")
+    return share
+
+
+def _loaded(folder: Path) -> Run:
+    found = load(folder)
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return found
+
+
+def validate(paths: Sequence[Path], as_json: bool) -> int:
+    """Say of every path whether it may be published, and every reason why not; 1 where one is refused."""
+    import msgspec
+
+    from harness.gate.validate import validate as examine
+
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} is not there; give results folders, or their records.jsonl")
+    reports = [examine(path) for path in paths]
+    if as_json:
+        said = [
+            {"path": str(r.path), "publishable": not r.refusals, "refusals": r.refusals, "marks": r.marks}
+            for r in reports
+        ]
+        click.echo(msgspec.json.format(msgspec.json.encode(said), indent=2))
+        return 1 if any(r.refusals for r in reports) else 0
+    for one in reports:
+        cases = len(one.run.records) if one.run is not None else 0
+        count = len(one.refusals)
+        refused = f"refused for {count} reason{'s' * (count > 1)}"
+        click.echo(f"{one.path}: {refused if count else f'may be published, {cases} records'}")
+        for refusal in one.refusals:
+            click.echo(f"  refused [{refusal.code}] {refusal}")
+        for mark in one.marks:
+            click.echo(f"  marked [{mark.code}] {mark}")
+    return 1 if any(r.refusals for r in reports) else 0

@@ -1,0 +1,1 @@
+"""From records to figures, purely: best paths, twins, ceilings, findings."""

@@ -1,0 +1,87 @@
+"""The machine's own ceilings, measured in the same run: its dense matmul rate and its memory bandwidth."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import msgspec
+import pandas as pd
+
+from harness.figures.frame import rows_of
+
+CEILING_MATMUL, CEILING_STREAM = "dense_matmul", "stream"
+_ITEMSIZE = {"float64": 8, "float32": 4}  # the rest take 2 bytes
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine reached at most in this run: useful FLOP/s of a dense product, or bytes/s of a stream.
+
+    `working_set_bytes` is the stream's, None for the product; `path` is "backend formulation/execution point".
+    """
+
+    run: str
+    device: str
+    dtype: str | None
+    working_set_bytes: int | None
+    per_s: float
+    path: str
+
+
+class Ceilings(msgspec.Struct, frozen=True, kw_only=True):
+    """`matmul` by (run, device, dtype); `stream` by (run, device), a list in order of the working set."""
+
+    matmul: dict[tuple[str, str, str], Ceiling]
+    stream: dict[tuple[str, str], list[Ceiling]]
+
+    def bandwidth(self, run: str, device: str, least_bytes: float) -> float | None:
+        """Bytes/s that bound a case: the largest measured from the largest working set ≤ its traffic upward.
+
+        A cache can serve what fits in it, so a case is bounded by the fastest level that may hold it (the cache-aware
+        roofline, Ilic, Pratas & Sousa 2014), never by a smaller one. None when no stream ran.
+        """
+        sizes = self.stream.get((run, device), [])
+        start = max((k for k, c in enumerate(sizes) if (c.working_set_bytes or 0) <= least_bytes), default=0)
+        return max((c.per_s for c in sizes[start:]), default=None)
+
+    def share(
+        self, run: str, device: str, dtype: str, flop_per_s: float, flop: float, least_bytes: float
+    ) -> float | None:
+        """Useful FLOP/s over min(matmul ceiling, intensity × bandwidth); None when a ceiling or a figure is missing.
+
+        Above 1 the ceiling or the time is wrong; the value is returned as it is.
+        """
+        matmul, bandwidth = self.matmul.get((run, device, dtype)), self.bandwidth(run, device, least_bytes)
+        if matmul is None or bandwidth is None or flop_per_s != flop_per_s or not flop or not least_bytes:
+            return None
+        return flop_per_s / min(matmul.per_s, flop / least_bytes * bandwidth)
+
+
+def ceilings(frame: pd.DataFrame) -> Ceilings:
+    """The largest rates of the ceiling workloads in each run, over every backend, formulation and execution.
+
+    A ceiling is what the machine can do, so it takes the fastest sample and not the median.
+    """
+    matmul: dict[tuple[str, str, str], Ceiling] = {}
+    stream: dict[tuple[str, str, int], Ceiling] = {}
+    wanted = frame["workload"].isin([CEILING_MATMUL, CEILING_STREAM]) & frame["time_min_s"].gt(0)
+    for row in rows_of(frame[wanted & (frame["mode"] == "forward")]):
+        run, device, dtype = str(row["run"]), str(row["device"]), str(row["dtype"])
+        path = f"{row['backend']} {row['path']} {row['point']}"
+        if row["workload"] == CEILING_MATMUL:
+            rate = row["useful_flop"] / row["time_min_s"]
+            if (run, device, dtype) not in matmul or rate > matmul[run, device, dtype].per_s:
+                matmul[run, device, dtype] = Ceiling(
+                    run=run, device=device, dtype=dtype, working_set_bytes=None, per_s=rate, path=path
+                )
+        elif "elements" in row["params"]:
+            # The nominal size, so that kernels which differ by a vector share a level.
+            size = int(row["params"]["elements"]) * _ITEMSIZE.get(dtype, 2)
+            rate = row["least_bytes"] / row["time_min_s"]
+            if (run, device, size) not in stream or rate > stream[run, device, size].per_s:
+                stream[run, device, size] = Ceiling(
+                    run=run, device=device, dtype=None, working_set_bytes=size, per_s=rate, path=path
+                )
+    by_place: dict[tuple[str, str], list[Ceiling]] = defaultdict(list)
+    for run, device, size in sorted(stream):
+        by_place[run, device].append(stream[run, device, size])
+    return Ceilings(matmul=matmul, stream=dict(by_place))

@@ -1,0 +1,164 @@
+"""The figures of what was compiled and not run: rows of their own, so that none of them stands beside a measured one.
+
+The estimated tax is the measured one's formula with the compiler's numbers: the ratio of idea and twin compiled for
+the same chip by the same framework, over the ratio of their useful FLOP.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from harness.figures.ceilings import CEILING_STREAM
+from harness.records.outcomes import SEVERITY, outcome
+from harness.records.points import point_name
+from harness.records.record import Estimate, Record, TwinRef
+from workloads.base import Value
+
+_Place: TypeAlias = tuple[object, ...]
+
+
+class EstimateRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One workload at one point by one framework, compiled for one chip; None where a figure is unknown.
+
+    `path` is the formulation with the least `optimal_s`, the time of an ideal chip by XLA's cost model. `cycles` is
+    what the compiler reckoned with for those instructions, `covered_share` of all, that carry a number; `uncovered`
+    counts the others by kind. Both taxes hold against the principal twin: `tax` by `optimal_s`, `cycles_tax` by the
+    cycles of this same path, which is a lower bound (`cycles_tax_is_bound`) where only the twin is covered in full,
+    and unknown where the twin is not. `outcome` counts all the formulations; `reason` is a refusal's, if none compiled.
+    """
+
+    run: str
+    workload: str
+    point: str
+    params: dict[str, Value]
+    mode: str
+    dtype: str
+    backend: str
+    device: str
+    headline: bool
+    path: str | None
+    route: str | None
+    optimal_s: float | None
+    cycles: int | None
+    covered_share: float | None
+    uncovered: dict[str, int]
+    flop: float | None
+    bytes_accessed: float | None
+    temp_bytes: int | None
+    total_bytes: int | None
+    fits: bool | None
+    compile_s: float | None
+    compiler: str | None
+    twin_kind: str | None
+    twin_workload: str | None
+    twin_path: str | None
+    work_ratio: float | None
+    tax: float | None
+    cycles_tax: float | None
+    cycles_tax_is_bound: bool
+    outcome: str
+    cases: int
+    reason: str | None
+
+
+def is_estimated(record: Record) -> bool:
+    """Whether the record is of a device that is compiled for and not run."""
+    return record.case.device.startswith("tpu-aot:")
+
+
+def estimate_rows(records: Iterable[Record], *, all_points: bool = False) -> list[EstimateRow]:
+    """A row for each point of an idea that was compiled for a chip; headline points only, unless `all_points`.
+
+    With `all_points`, or where no idea was compiled, the dense computations have rows of their own too.
+    """
+    groups: dict[_Place, list[Record]] = defaultdict(list)
+    for record in records:
+        if is_estimated(record) and record.case.workload != CEILING_STREAM:
+            c = record.case
+            groups[_place(record, c.workload, point_name(c.params), c.mode)].append(record)
+    best = {place: _best(group) for place, group in groups.items()}
+    out = []
+    for place, group in groups.items():
+        ref = next((r.twins[0] for r in group if r.twins), None)
+        if all_points or any(r.headline for r in group):
+            twin = best.get(_place(group[0], ref.workload, point_name(ref.params), ref.mode)) if ref else None
+            out.append(_row(group, best[place], ref, twin))
+    return sorted(out, key=lambda r: (r.workload, r.mode, *_axes(r.params), r.dtype, r.device, r.backend, r.run))
+
+
+def _place(record: Record, workload: str, point: str, mode: str) -> _Place:
+    c = record.case
+    return (record.run, workload, point, mode, c.dtype, c.backend, c.device, c.seed)
+
+
+def _axes(params: dict[str, Value]) -> list[tuple[str, bool, Value]]:
+    return [(name, isinstance(value, str), value) for name, value in params.items()]
+
+
+def _best(group: Sequence[Record]) -> Record | None:
+    """The one that an ideal chip would run fastest; one without that figure last."""
+
+    def seconds(record: Record) -> float:
+        known = None if record.estimate is None else record.estimate.optimal_s
+        return float("inf") if known is None else known
+
+    return min((r for r in group if r.estimate is not None), key=seconds, default=None)
+
+
+def _row(group: Sequence[Record], best: Record | None, ref: TwinRef | None, twin: Record | None) -> EstimateRow:
+    first = group[0]
+    found = None if best is None else best.estimate
+    dense = None if twin is None else twin.estimate
+    work = None
+    if best is not None and twin is not None and twin.work.useful_flop:
+        work = best.work.useful_flop / twin.work.useful_flop
+    tax, cycles_tax, bound = _taxes(found, dense, work)
+    worst = min(group, key=lambda r: SEVERITY.index(r.status))
+    return EstimateRow(
+        run=first.run,
+        workload=first.case.workload,
+        point=point_name(first.case.params),
+        params=first.case.params,
+        mode=first.case.mode,
+        dtype=first.case.dtype,
+        backend=first.case.backend,
+        device=first.case.device,
+        headline=any(r.headline for r in group),
+        path=None if best is None else best.case.formulation,
+        route=None if found is None else found.route,
+        optimal_s=None if found is None else found.optimal_s,
+        cycles=None if found is None else found.cycles,
+        covered_share=None if found is None else found.covered_share,
+        uncovered={} if found is None else found.uncovered,
+        flop=None if found is None else found.flop,
+        bytes_accessed=None if found is None else found.bytes_accessed,
+        temp_bytes=None if found is None else found.temp_bytes,
+        total_bytes=None if found is None else found.argument_bytes + found.output_bytes + found.temp_bytes,
+        fits=None if found is None else found.fits,
+        compile_s=None if found is None else found.compile_s,
+        compiler=None if found is None else found.compiler,
+        twin_kind=None if ref is None else ref.kind,
+        twin_workload=None if ref is None else ref.workload,
+        twin_path=None if twin is None else twin.case.formulation,
+        work_ratio=work,
+        tax=tax,
+        cycles_tax=cycles_tax,
+        cycles_tax_is_bound=bound,
+        outcome=outcome(Counter(r.status for r in group)),
+        cases=len(group),
+        reason=worst.reason if best is None else None,
+    )
+
+
+def _taxes(idea: Estimate | None, twin: Estimate | None, work: float | None) -> tuple[float | None, float | None, bool]:
+    """By the ideal chip's time, and by cycles where those of the twin are whole; whether that is a lower bound."""
+    if idea is None or twin is None or not work:
+        return None, None, False
+    tax = idea.optimal_s / twin.optimal_s / work if idea.optimal_s is not None and twin.optimal_s else None
+    if idea.cycles is None or not twin.cycles or twin.covered_share != 1:
+        return tax, None, False
+    return tax, idea.cycles / twin.cycles / work, idea.covered_share != 1

@@ -1,0 +1,253 @@
+"""What several cases say together: break-even density, amortisation, lottery shift."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import msgspec
+import pandas as pd
+
+from harness.figures.best_paths import GROUP, choose, grouped
+from harness.figures.frame import rows_of
+from harness.records.points import point_name
+from harness.stats.intervals import SINGLE, none_if_nan, ranks
+
+_PLACE = ("run", "mode", "dtype", "backend", "device")
+
+
+class BreakEven(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a sweep over density meets its principal twin, T = 1.
+
+    `density` is the first crossing from the sparse side, None for `never` and `always` (in the range measured, from
+    `range_low` to `range_high`). `low` and `high` are where the curves of T's upper and lower bounds cross; None with
+    `open_low`/`open_high` when that lies outside the range, None without when T has no interval. `not_monotone`: T
+    crosses 1 more than once, or downwards; `crossings` has every density where it does.
+    """
+
+    run: str
+    workload: str
+    point: str
+    mode: str
+    dtype: str
+    backend: str
+    device: str
+    verdict: Literal["crosses", "never", "always", "not_monotone"]
+    density: float | None
+    low: float | None
+    high: float | None
+    open_low: bool
+    open_high: bool
+    range_low: float
+    range_high: float
+    points: int
+    crossings: list[float]
+
+    @property
+    def sentence(self) -> str:
+        """The finding in words, without what it is about."""
+        if self.verdict == "always":
+            return f"always faster than dense in the range measured, density {self.range_low:g}–{self.range_high:g}"
+        if self.verdict == "never":
+            return f"never faster than dense in the range measured, density {self.range_low:g}–{self.range_high:g}"
+        if self.verdict == "not_monotone":
+            at = ", ".join(f"{d:.2g}" for d in self.crossings)
+            return f"not monotone: crosses dense at density {at}"
+        low = f"<{self.range_low:g}" if self.open_low else None if self.low is None else f"{self.low:.2g}"
+        high = f">{self.range_high:g}" if self.open_high else None if self.high is None else f"{self.high:.2g}"
+        interval = f" [{low}, {high}]" if low and high else ""
+        if self.density is None:
+            return f"faster than dense below density {low}, a tie with dense from there on"
+        return f"faster than dense below density {self.density:.2g}{interval}"
+
+
+def break_even(best: pd.DataFrame, compared: pd.DataFrame, noise: float | None = None) -> list[BreakEven]:
+    """Every sweep of two or more densities, by log-log interpolation of T of the best paths.
+
+    `noise` is the run's A/A noise as a share: a T that it can explain is a tie and decides nothing, and the interval is
+    where T with that margin passes 1. A T of single processes, as most of a sweep, has the margin of those (SINGLE).
+    """
+    rows = rows_of(best, ["params", *GROUP])
+    curves: dict[tuple[Any, ...], list[tuple[float, float, float, float]]] = defaultdict(list)
+    columns = ("idea", "principal", "time_ratio", "time_ratio_low", "time_ratio_high")
+    for idea, principal, *ratios in zip(*(compared[c].tolist() for c in columns), strict=True):
+        row = rows[idea]
+        density = row["params"].get("density")
+        if not principal or not isinstance(density, float | int) or density <= 0 or not ratios[0] > 0:
+            continue
+        others = point_name({name: value for name, value in row["params"].items() if name != "density"})
+        key = (row["workload"], others, row["seed"], *(row[name] for name in _PLACE))
+        curves[key].append((float(density), *ratios))
+    out = []
+    for (workload, others, _, *place), curve in sorted(curves.items()):
+        if len({density for density, *_ in curve}) >= 2:
+            where = dict(zip(_PLACE, place, strict=True))
+            out.append(BreakEven(workload=workload, point=others, **where, **_crossing(sorted(curve), noise)))
+    return out
+
+
+def _crossing(curve: Sequence[tuple[float, float, float, float]], noise: float | None) -> dict[str, Any]:
+    densities, ratios, lows, highs = (list(column) for column in zip(*curve, strict=True))
+    floor = noise or 0.0
+    margins = [1 + (max(floor, SINGLE) if noise is not None and math.isnan(low) else floor) for low in lows]
+    at = _crossings(densities, ratios)
+    facts: dict[str, Any] = {"range_low": densities[0], "range_high": densities[-1], "points": len(curve)}
+    facts |= {"crossings": at, "density": None, "low": None, "high": None, "open_low": False, "open_high": False}
+    # Faster or not; ties within the noise say nothing.
+    clear = [t < 1 for t, margin in zip(ratios, margins, strict=True) if not 1 <= max(t, 1 / t) < margin]
+    if not any(clear):
+        return facts | {"verdict": "never"}
+    if all(clear) and len(clear) == len(ratios):
+        return facts | {"verdict": "always"}
+    if clear != sorted(clear, reverse=True):
+        return facts | {"verdict": "not_monotone", "density": at[0] if at and ratios[0] < 1 else None}
+    facts |= {"verdict": "crosses", "density": at[-1] if at else None}
+    if noise:
+        lows = [min(t / m, t if math.isnan(b) else b) for t, m, b in zip(ratios, margins, lows, strict=True)]
+        highs = [max(t * m, t if math.isnan(b) else b) for t, m, b in zip(ratios, margins, highs, strict=True)]
+    if any(math.isnan(bound) for bound in (*lows, *highs)):
+        return facts
+    first = (_crossings(densities, highs) if highs[0] < 1 else [])[:1]
+    last = _crossings(densities, lows)[-1:]
+    return facts | {
+        "low": first[0] if first else None,
+        "high": last[0] if last else None,
+        "open_low": not first,
+        "open_high": not last,
+    }
+
+
+def _crossings(densities: Sequence[float], ratios: Sequence[float]) -> list[float]:
+    """Densities where the ratio passes 1, straight between neighbours in log density and log ratio."""
+    out = []
+    for (d0, t0), (d1, t1) in pairwise(zip(densities, ratios, strict=True)):
+        if (t0 < 1) != (t1 < 1):
+            share = -math.log(t0) / (math.log(t1) - math.log(t0))
+            out.append(math.exp(math.log(d0) + share * (math.log(d1) - math.log(d0))))
+    return out
+
+
+class Amortised(msgspec.Struct, frozen=True, kw_only=True):
+    """After how many calls a cost that is paid once is paid back; `calls` None means never: each call is no faster.
+
+    `compile`: the best compiled or graph path against the best eager one of the same workload, extra first call and
+    conversion over the gain of each later call; `cache` says whether the compile cache was cold. `convert`: the best
+    path against its principal twin, extra conversion over the gain of each call.
+    """
+
+    kind: Literal["compile", "convert"]
+    run: str
+    workload: str
+    point: str
+    mode: str
+    dtype: str
+    backend: str
+    device: str
+    headline: bool
+    path: str
+    against: str
+    cache: str | None
+    extra_s: float
+    gain_s: float
+    calls: int | None
+
+
+def amortisation(frame: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame) -> list[Amortised]:
+    """Calls until compilation and until conversion are paid back, for every best path where both sides ran."""
+    columns = ["path", "time_s", "first_call_s", "convert_s", "compile_cache", "headline", *GROUP]
+    rows = rows_of(frame, columns)
+    status, execution, processes = (frame[c].tolist() for c in ("status", "execution", "processes"))
+    time, alone = frame["time_s"].tolist(), frame["alone_s"].tolist()
+    out = []
+    for indices in grouped(frame).values():
+        timed = [k for k in indices if status[k] == "ok" and time[k] == time[k]]
+        eager = choose([k for k in timed if execution[k] == "eager"], time, processes, alone)
+        made = choose([k for k in timed if execution[k] != "eager"], time, processes, alone)
+        if eager is not None and made is not None:
+            extra = _once(rows[made]) - _once(rows[eager])
+            out.append(_amortised("compile", rows[made], rows[eager], extra, first=1))
+    best_rows = rows_of(best, columns)
+    for idea, twin, principal in zip(*(compared[c].tolist() for c in ("idea", "twin", "principal")), strict=True):
+        if principal and twin >= 0 and twin != idea and best_rows[idea]["path"] and best_rows[twin]["path"]:
+            extra = best_rows[idea]["convert_s"] - best_rows[twin]["convert_s"]
+            out.append(_amortised("convert", best_rows[idea], best_rows[twin], extra, first=0))
+    return [one for one in out if one is not None]
+
+
+def _once(row: Mapping[str, Any]) -> float:
+    return float(row["first_call_s"] + row["convert_s"])
+
+
+def _amortised(
+    kind: Literal["compile", "convert"], row: Mapping[str, Any], against: Mapping[str, Any], extra: float, first: int
+) -> Amortised | None:
+    gain = against["time_s"] - row["time_s"]
+    if math.isnan(extra) or math.isnan(gain):
+        return None
+    calls = None
+    if extra <= 0:
+        calls = 1 if gain >= 0 else None
+    elif gain > 0:
+        # The 1e-9 keeps 9.000000001 calls of rounding from being ten.
+        calls = first + max(1, math.ceil(extra / gain - 1e-9))
+    facts = {name: row[name] for name in ("workload", "point", "headline", "path", *_PLACE)}
+    return Amortised(
+        kind=kind, against=against["path"], cache=row["compile_cache"], extra_s=extra, gain_s=gain, calls=calls, **facts
+    )
+
+
+class Shift(msgspec.Struct, frozen=True, kw_only=True):
+    """An idea's rank by speed-up in every place ("backend device", with the run where there are several).
+
+    Ranked are the ideas that have a speed-up in every place, so that the ranks mean the same; an idea that has not has
+    none. `shift` is its worst rank minus its best.
+    """
+
+    workload: str
+    point: str
+    mode: str
+    dtype: str
+    ranks: dict[str, int | None]
+    speed_ups: dict[str, float | None]
+    shift: int | None
+
+
+def lottery_shift(best: pd.DataFrame, compared: pd.DataFrame, noise: float | None = None) -> list[Shift]:
+    """How ideas change places between backends, devices and machines; the largest movers first.
+
+    Headline points against their principal twin; `noise` is the A/A noise inside which two ideas tie.
+    """
+    rows = rows_of(best, ("headline", *GROUP))
+    runs = len({row["run"] for row in rows}) > 1
+    found: dict[tuple[str, ...], dict[str, tuple[float, float, float]]] = defaultdict(dict)
+    columns = ("idea", "twin", "principal", "speed_up", "speed_up_low", "speed_up_high")
+    for idea, twin, principal, *speed_ups in zip(*(compared[c].tolist() for c in columns), strict=True):
+        row = rows[idea]
+        if principal and row["headline"] and twin != idea:
+            place = f"{row['backend']} {row['device']}" + (f" {row['run']}" if runs else "")
+            found[row["workload"], row["point"], row["mode"], row["dtype"]][place] = (*speed_ups,)
+    known = {e: {p: s for p, s in at.items() if s[0] == s[0]} for e, at in found.items()}
+    places = sorted({p for at in known.values() for p in at})
+    places = [p for p in places if sum(p in at for at in known.values()) >= 2]
+    common = [e for e, at in known.items() if places and all(p in at for p in places)]
+    if len(places) < 2 or len(common) < 2:
+        return []
+    by_place: dict[str, dict[tuple[str, ...], int]] = {}
+    for place in places:
+        entries = [known[e][place] for e in common]
+        spans = [(low, high) if low == low and high == high else None for _, low, high in entries]
+        by_place[place] = dict(zip(common, ranks([s for s, *_ in entries], spans, noise), strict=True))
+    out = []
+    for entry in found:
+        placed = {place: by_place[place].get(entry) for place in places}
+        numbers = [rank for rank in placed.values() if rank is not None]
+        speed = {place: none_if_nan(found[entry].get(place, (None,))[0]) for place in places}
+        shift = max(numbers) - min(numbers) if numbers else None
+        name, point, mode, dtype = entry
+        out.append(
+            Shift(workload=name, point=point, mode=mode, dtype=dtype, ranks=placed, speed_ups=speed, shift=shift)
+        )
+    return sorted(out, key=lambda s: (1 if s.shift is None else -s.shift, s.workload, s.point))

@@ -1,0 +1,214 @@
+"""What runs where: of everything that was tried, what ran as asked, as something else, or not at all, and why.
+
+Classes of failure after Mince et al. 2023, "The Grand Illusion: The Myth of Software Portability and Implications for
+ML Progress" (arXiv:2309.07181), which counts the functions of a framework that survive a move to other hardware. Here
+a formulation takes the place of a function: it may run, run as something else without a word, or fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+import pandas as pd
+
+from harness.figures.ceilings import CEILING_STREAM
+from harness.figures.frame import first_line, rows_of
+from harness.records.record import Record
+
+CellVerdict = Literal["ok", "in part", "something else", "compiled for", "failed"]
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One formulation of a workload on one backend and device, over all of its points.
+
+    `verdict`: `ok` everywhere; ok `in part` of its cases; ran, but as `something else`, which `fallback` names;
+    `compiled for` the device and not run; or `failed` in every case. `status`, `failure_class` and `reason` are the
+    most frequent failure's, the reason in the framework's words, one line; None where nothing failed.
+    """
+
+    run: str
+    workload: str
+    formulation: str
+    mode: str
+    dtype: str
+    backend: str
+    execution: str
+    device: str
+    verdict: CellVerdict
+    cases: int
+    cases_ok: int
+    status: str | None
+    failure_class: str | None
+    fallback: str | None
+    reason: str | None
+
+
+def matrix(records: Sequence[Record]) -> list[Cell]:
+    """Workloads × formulations × backends × executions × devices; ceilings and controls are not counted."""
+    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        c = record.case
+        if c.workload != CEILING_STREAM and not record.control:
+            place = (c.workload, c.mode, c.formulation, c.dtype, c.backend, c.execution, c.device)
+            groups[record.run, *place].append(record)
+    return [_cell(groups[key]) for key in sorted(groups)]
+
+
+def _cell(group: Sequence[Record]) -> Cell:
+    case = group[0].case
+    ran = [r for r in group if r.status in ("ok", "estimated")]
+    others = list(dict.fromkeys(r.fallback for r in ran if r.fallback))
+    failed = [r for r in group if r.status not in ("ok", "estimated")]
+    worst = _most_frequent(failed)
+    if not ran:
+        verdict: CellVerdict = "failed"
+    elif all(r.status == "estimated" for r in ran):
+        verdict = "compiled for"
+    elif others:
+        verdict = "something else"
+    else:
+        verdict = "in part" if failed else "ok"
+    return Cell(
+        run=group[0].run,
+        workload=case.workload,
+        formulation=case.formulation,
+        mode=case.mode,
+        dtype=case.dtype,
+        backend=case.backend,
+        execution=case.execution,
+        device=case.device,
+        verdict=verdict,
+        cases=len(group),
+        cases_ok=sum(r.status == "ok" for r in group),
+        status=None if worst is None else worst.status,
+        failure_class=None if worst is None else worst.failure_class,
+        fallback="; ".join(others) or None,
+        reason=None if worst is None else first_line(worst.reason),
+    )
+
+
+def _most_frequent(failed: Sequence[Record]) -> Record | None:
+    counts = Counter((r.status, r.failure_class, _alike(r)) for r in failed)
+    return max(failed, key=lambda r: counts[r.status, r.failure_class, _alike(r)], default=None)
+
+
+def _alike(record: Record) -> str:
+    """The reason without its numbers, so that the same refusal at two shapes is one."""
+    return re.sub(r"\d+(\.\d+)?", "#", first_line(record.reason) or "")
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """A workload's mode with no path at some or all of its points: how many points ran, and the worst reason."""
+
+    workload: str
+    mode: str
+    points: int
+    points_ok: int
+    outcome: str
+    reason: str | None
+
+
+class Portability(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what was tried runs on one backend and device.
+
+    `ok` of `total` pairs of workload and mode have an `ok` path at one point at least; `missing` has those that lack
+    one at some point, those without any first. Ceilings are not counted. Beside them the cells of the matrix: `cells`
+    in all, by `verdicts`, how many of them fail by the `classes` of failure, and `cells_share`, those that are ok.
+    Where nothing is run, what compiles is ok.
+    """
+
+    run: str
+    backend: str
+    device: str
+    ok: int
+    total: int
+    share: float
+    missing: list[Missing]
+    cells: int
+    cells_share: float | None
+    verdicts: dict[str, int]
+    classes: dict[str, int]
+
+
+def portability(best: pd.DataFrame, cells: Iterable[Cell] = ()) -> list[Portability]:
+    """Share of workloads that run on every backend and device, and why the others do not; `cells` is the matrix."""
+    tried_cells: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        tried_cells[cell.run, cell.backend, cell.device].append(cell)
+    places: dict[tuple[str, ...], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    columns = ("run", "backend", "device", "workload", "mode", "path", "outcome", "reason")
+    for row in rows_of(best[best["workload"] != CEILING_STREAM], columns):
+        places[row["run"], row["backend"], row["device"]][row["workload"], row["mode"]].append(row)
+    out = []
+    for (run, backend, device), tried in sorted(places.items()):
+        missing = []
+        for (workload, mode), rows in sorted(tried.items()):
+            lacking = [row for row in rows if row["path"] is None and "estimated" not in row["outcome"]]
+            if lacking:
+                missing.append(
+                    Missing(
+                        workload=workload,
+                        mode=mode,
+                        points=len(rows),
+                        points_ok=len(rows) - len(lacking),
+                        outcome=lacking[0]["outcome"],
+                        reason=next((row["reason"] for row in lacking if row["reason"]), None),
+                    )
+                )
+        missing.sort(key=lambda m: m.points_ok > 0)
+        ok = len(tried) - sum(m.points_ok == 0 for m in missing)
+        here = tried_cells[run, backend, device]
+        verdicts = Counter(cell.verdict for cell in here)
+        out.append(
+            Portability(
+                run=run,
+                backend=backend,
+                device=device,
+                ok=ok,
+                total=len(tried),
+                share=ok / len(tried),
+                missing=missing,
+                cells=len(here),
+                cells_share=(verdicts["ok"] + verdicts["compiled for"]) / len(here) if here else None,
+                verdicts=dict(verdicts.most_common()),
+                classes=dict(Counter(c.failure_class or "other" for c in here if c.verdict == "failed").most_common()),
+            )
+        )
+    return out
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Cases that failed alike: `reason` is the first one's first line, numbers aside the same in all of them."""
+
+    status: str
+    failure_class: str | None
+    reason: str
+    cases: int
+    backends: list[str]
+    workloads: list[str]
+    example: str
+
+
+def explain_outcomes(records: Sequence[Record]) -> list[Failure]:
+    """Every case that is not `ok` or `estimated`, grouped by reason, the largest group first."""
+    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status not in ("ok", "estimated"):
+            groups[record.status, record.failure_class or "", _alike(record)].append(record)
+    out = [
+        Failure(
+            status=group[0].status,
+            failure_class=group[0].failure_class,
+            reason=first_line(group[0].reason) or "no reason was recorded",
+            cases=len(group),
+            backends=sorted({r.case.backend for r in group}),
+            workloads=sorted({r.case.workload for r in group}),
+            example=str(group[0].case),
+        )
+        for group in groups.values()
+    ]
+    return sorted(out, key=lambda f: (-f.cases, f.status, f.reason))

@@ -1,0 +1,245 @@
+"""The one place where the figures of the main table are made, as frozen facts that every format prints."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from harness.figures.best_paths import best_paths
+from harness.figures.ceilings import CEILING_STREAM, Ceiling, Ceilings, ceilings
+from harness.figures.datasheets import Datasheet, datasheets
+from harness.figures.estimates import EstimateRow, estimate_rows, is_estimated
+from harness.figures.findings import (
+    Amortised,
+    BreakEven,
+    Shift,
+    amortisation,
+    break_even,
+    lottery_shift,
+)
+from harness.figures.frame import frame, rows_of
+from harness.figures.portability import Cell, Failure, Portability, explain_outcomes, matrix, portability
+from harness.figures.twins import comparisons
+from harness.records.record import Record
+from harness.stats.intervals import none_if_nan, verdict
+from harness.stats.noise import noise_floor
+from workloads.base import Value
+
+
+class Against(msgspec.Struct, frozen=True, kw_only=True):
+    """One idea's best path held against one twin's; every figure is None where it is unknown.
+
+    `kind` says which twin ("same_shape", "equal_work", …); `twin_outcome` is "not measured" where it has no record.
+    `verdict` is the idea's: faster, slower or tie (its interval holds 1, or the difference is inside the A/A noise).
+    """
+
+    kind: str
+    twin_workload: str
+    twin_point: str
+    twin_mode: str
+    twin_path: str | None
+    twin_time_s: float | None
+    twin_outcome: str
+    rounds: int
+    work_ratio: float | None
+    speed_up: float | None
+    speed_up_low: float | None
+    speed_up_high: float | None
+    verdict: str | None
+    tax: float | None
+    tax_low: float | None
+    tax_high: float | None
+    memory_ratio: float | None
+    memory_tax: float | None
+    energy_ratio: float | None
+    energy_tax: float | None
+    energy_tax_low: float | None
+    energy_tax_high: float | None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One workload at one point on one backend and device, by its best path; None where a figure is unknown.
+
+    `path` is None where no path is ok; `reason` is the worst failure's, of any of the row's cases. `label` has the axes
+    in which the rows of this workload differ, `point` has all. `roofline_share` above 1 is kept and marked by
+    `share_suspect`. `against` has a figure for every twin, the principal one first; a dense row has none.
+    """
+
+    run: str
+    workload: str
+    point: str
+    label: str
+    params: dict[str, Value]
+    mode: str
+    dtype: str
+    backend: str
+    device: str
+    headline: bool
+    path: str | None
+    formulation: str | None
+    execution: str | None
+    tied: int
+    time_s: float | None
+    time_low_s: float | None
+    time_high_s: float | None
+    processes: int
+    steady: bool | None
+    first_call_s: float | None
+    convert_s: float | None
+    compile_cache: str | None
+    memory_bytes: int | None
+    memory_source: str | None
+    energy_j: float | None
+    energy_net_j: float | None
+    energy_low_j: float | None
+    energy_high_j: float | None
+    energy_source: str
+    flop_per_s: float | None
+    bytes_per_s: float | None
+    roofline_share: float | None
+    share_suspect: bool
+    outcome: str
+    cases: int
+    reason: str | None
+    failure_class: str | None
+    fallback: str | None
+    against: list[Against]
+
+    @property
+    def principal(self) -> Against | None:
+        """The figures against the principal twin."""
+        return self.against[0] if self.against else None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a report says. `outcomes` counts cases by status; `dense` has the twins of the rows; `noise` is A/A.
+
+    `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
+    `matrix` is what ran where; formats for reading print it where `all_points` were asked for.
+    """
+
+    records: int
+    rows: list[Row]
+    dense: list[Row]
+    ceilings: list[Ceiling]
+    break_even: list[BreakEven]
+    amortisation: list[Amortised]
+    portability: list[Portability]
+    matrix: list[Cell]
+    lottery: list[Shift]
+    failures: list[Failure]
+    outcomes: dict[str, int]
+    estimates: list[EstimateRow]
+    datasheets: list[Datasheet]
+    noise: float | None
+    all_points: bool = False
+
+
+def summarise(records: Sequence[Record], *, all_points: bool = False, noise: float | None = None) -> Summary:
+    """Everything that a report says about the records of one run or several.
+
+    `noise` is the A/A noise as a share; without it, what the runs' own controls found.
+    """
+    noise = noise_floor(records) if noise is None else noise
+    records = [record for record in records if not record.control]
+    measured = [record for record in records if not is_estimated(record)]
+    table = frame(measured)
+    best = best_paths(table)
+    tried = best if len(measured) == len(records) else best_paths(frame(records))
+    compared = comparisons(best)
+    limits = ceilings(table)
+    rows, dense = _rows(best, compared, limits, all_points, noise)
+    paid = amortisation(table, best, compared)
+    cells = matrix(records)
+    return Summary(
+        records=len(records),
+        rows=rows,
+        dense=dense,
+        ceilings=[*limits.matmul.values(), *(c for sizes in limits.stream.values() for c in sizes)],
+        break_even=break_even(best, compared, noise),
+        amortisation=[one for one in paid if one.headline or all_points],
+        portability=portability(tried, cells),
+        matrix=cells,
+        lottery=lottery_shift(best, compared, noise),
+        failures=explain_outcomes(records),
+        outcomes=dict(Counter(record.status for record in records).most_common()),
+        datasheets=datasheets(records),
+        estimates=estimate_rows(records, all_points=all_points),
+        noise=noise,
+        all_points=all_points,
+    )
+
+
+def main_table(table: pd.DataFrame, *, all_points: bool = False, noise: float | None = None) -> list[Row]:
+    """The ideas' rows, from a `frame`: headline points only unless `all_points`."""
+    best = best_paths(table)
+    return _rows(best, comparisons(best), ceilings(table), all_points, noise)[0]
+
+
+def _rows(
+    best: pd.DataFrame, compared: pd.DataFrame, limits: Ceilings, all_points: bool, noise: float | None
+) -> tuple[list[Row], list[Row]]:
+    """The ideas' rows and, apart, those of the twins that these name."""
+    against: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for one in rows_of(compared):
+        against[one["idea"]].append(one)
+    rows = rows_of(best)
+    shown = [k for k in against if all_points or rows[k]["headline"]]
+    twins = {one["twin"] for k in shown for one in against[k] if one["twin"] >= 0} - set(shown)
+    if all_points or not against:
+        twins |= {k for k in range(len(rows)) if k not in against and rows[k]["workload"] != CEILING_STREAM}
+    out = []
+    for wanted in (shown, twins):
+        labels = _labels([rows[k] for k in wanted])
+        ordered = sorted(wanted, key=lambda k: _order(rows[k]))
+        out.append([_row(rows[k], labels[rows[k]["workload"]], against.get(k, []), limits, noise) for k in ordered])
+    return out[0], out[1]
+
+
+def _labels(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """For every workload, the axes in which its rows differ."""
+    values: dict[str, dict[str, set[Value]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        axes = values[row["workload"]]
+        for name, value in row["params"].items():
+            axes[name].add(value)
+    return {workload: [n for n, seen in axes.items() if len(seen) > 1] for workload, axes in values.items()}
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    axes = [(name, isinstance(value, str), value) for name, value in row["params"].items()]
+    return (row["workload"], row["mode"], axes, row["dtype"], row["device"], row["backend"], row["run"], row["seed"])
+
+
+def _row(
+    row: Mapping[str, Any],
+    axes: Sequence[str],
+    against: Sequence[Mapping[str, Any]],
+    limits: Ceilings,
+    noise: float | None,
+) -> Row:
+    share = limits.share(
+        row["run"], row["device"], row["dtype"], row["flop_per_s"], row["useful_flop"], row["least_bytes"]
+    )
+    memory = none_if_nan(row["memory_bytes"])
+    computed: dict[str, Any] = {
+        "label": ", ".join(f"{name}={row['params'][name]}" for name in axes if name in row["params"]),
+        "memory_bytes": None if memory is None else int(memory),
+        "roofline_share": share,
+        "share_suspect": share is not None and share > 1,
+        "against": [_against(one, noise) for one in against],
+    }
+    plain = {name: none_if_nan(row[name]) for name in _PLAIN if name not in computed}
+    return Row(**plain, **computed)
+
+
+def _against(one: Mapping[str, Any], noise: float | None) -> Against:
+    said = verdict(one["time_ratio"], one["time_ratio_low"], one["time_ratio_high"], noise)
+    return Against(**{n: none_if_nan(one[n]) for n in Against.__struct_fields__ if n != "verdict"}, verdict=said)
+
+
+_PLAIN = Row.__struct_fields__

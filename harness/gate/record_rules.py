@@ -1,0 +1,214 @@
+"""What one record must hold to be published: its case, its work, its outcome, its samples, its energy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from backends.discovery import backends
+from backends.ops import EXECUTIONS, Backend, Device
+from harness.gate.refusal import Refusal, plain, refusal
+from harness.records.record import Case, Energy, Record, Timing, Trial, TwinRef
+from workloads.base import Work, Workload
+from workloads.discovery import workloads
+
+RESOLUTION_S = 1e-7  # two readings of perf_counter with a call between them are further apart
+WINDOW_SHARE = 0.5  # of the window on the host is inside the samples at least: the rest is the loop around them
+ROUNDING_S = 1e-9  # samples are stored to 0.1 ns, and rounding must not refuse a short window
+MOST_CALLS = 10**9  # in a sample
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+_MEASURE_AGAIN = "publish the record as it was measured"
+
+Facts: TypeAlias = tuple[Work, frozenset[tuple[Any, ...]]]  # the formulas' values, and the twins
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the harness has, looked up once for all records, and what the formulas said so far."""
+
+    workloads: Mapping[str, Workload] = field(default_factory=lambda: workloads()[0])
+    backends: Mapping[str, Backend] = field(default_factory=lambda: backends()[0])
+    facts: dict[tuple[Any, ...], Facts | str] = field(default_factory=dict)
+
+
+def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
+    """Every reason why this record may not be published, whatever stands beside it."""
+    case = record.case
+    named = f"{where} ({case.workload}/{case.formulation} {case.backend} {case.execution})"
+    key = (case.workload, case.mode, case.dtype, _axes(case.params))
+    work = known.facts.get(key)
+    if work is None:
+        work = known.facts[key] = _facts(known.workloads.get(case.workload), case)
+    if isinstance(work, str):
+        yield refusal("case", named, work, "publish cases of workloads that the harness has, or add the workload to it")
+        return
+    yield from _case(record, named, known)
+    expected, twins = work
+    found = (record.work.useful_flop, record.work.least_bytes, record.work.live_bytes)
+    if found != (expected.useful_flop, expected.least_bytes, expected.live_bytes):
+        said = (
+            f"useful FLOP, least bytes and live bytes are {found[0]:.6g}, {found[1]:.6g}, {found[2]:.6g}, the formulas "
+            f"say {expected.useful_flop:.6g}, {expected.least_bytes:.6g}, {expected.live_bytes:.6g}"
+            if max(map(abs, found)) < 1e300
+            else "useful FLOP or bytes are beyond what a float holds"
+        )
+        yield refusal("work", named, said, "measure again with the workload's own formulas")
+    yield from _twins(record.twins, twins, named)
+    if not _UTC.fullmatch(record.started_at):
+        yield refusal("time-of-day", named, f"started_at is {record.started_at!r}", "write it as 2026-11-01T10:00:00Z")
+    yield from _outcome(record, named, known)
+    if record.energy is not None:
+        yield from _energy(record.energy, named)
+    if record.memory is not None:
+        peaks = (record.memory.device_peak_bytes, record.memory.host_peak_bytes, record.memory.compiled_temp_bytes)
+        if any(peak is not None and peak < 0 for peak in peaks):
+            yield refusal("negative", named, "a peak of memory is negative", _MEASURE_AGAIN)
+
+
+def _facts(workload: Workload | None, case: Case) -> Facts | str:
+    """The workload's own formulas and twins at this point, or why there are none. No file is opened."""
+    if workload is None:
+        return f"there is no workload {plain(case.workload)!r}"
+    try:
+        params = workload.check(case.params)
+        if dict(params) != case.params or case.mode not in workload.formulations:
+            return f"{workload.name} has no mode {case.mode} at these axes"
+        if (case.dtype, case.mode) not in workload.tolerances:
+            return f"{workload.name} has no tolerance for {plain(case.dtype)} {case.mode}"
+        twins = frozenset((t.kind, t.workload, t.mode, _axes(t.params)) for t in workload.twins(params, case.mode))
+        return workload.work(params, case.mode, {"float64": 8, "float32": 4}.get(case.dtype, 2)), twins
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+        return plain(str(error)) or f"{workload.name} does not take these axes"
+
+
+def _axes(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(params.items()))
+
+
+def _case(record: Record, where: str, known: Known) -> Iterator[Refusal]:
+    case = record.case
+    formulation = known.workloads[case.workload].formulations[case.mode].get(case.formulation)
+    if formulation is None:
+        said = f"{case.workload} has no formulation {case.formulation!r} for {case.mode}"
+        yield refusal("case", where, said, "publish cases of formulations that the harness has")
+    elif record.status != "unsupported" and case.execution not in (formulation.executions or EXECUTIONS):
+        said = f"{case.formulation} has no execution {case.execution}"
+        yield refusal("case", where, said, f"its executions are {', '.join(formulation.executions or EXECUTIONS)}")
+    try:
+        Device.parse(case.device)
+    except ValueError as error:
+        yield refusal("case", where, str(error), "name the device as `hwlottery list devices` does")
+    backend = known.backends.get(case.backend)
+    if backend is not None and case.execution not in backend.executions:
+        said = f"{case.backend} has no execution {case.execution}"
+        yield refusal("case", where, said, f"known are {', '.join(EXECUTIONS)}")
+
+
+def _twins(found: Sequence[TwinRef], expected: frozenset[tuple[Any, ...]], where: str) -> Iterator[Refusal]:
+    if {(t.kind, t.workload, t.mode, _axes(t.params)) for t in found} - expected:
+        yield refusal("twins", where, "it names a twin that the workload has not", "measure against the workload's own")
+
+
+def _outcome(record: Record, where: str, known: Known) -> Iterator[Refusal]:
+    ahead = record.case.device.startswith("tpu-aot")
+    if record.status == "estimated" or record.estimate is not None or ahead:
+        if record.time is not None or record.energy is not None or record.status == "ok":
+            said = "an estimate stands beside something measured"
+            yield refusal("estimate", where, said, "publish what was compiled and what was run as records of their own")
+        elif record.status == "estimated" and not (ahead and record.estimate is not None):
+            said = f"it is estimated, but for {record.case.device} or without an estimate"
+            yield refusal("estimate", where, said, "compile for a tpu-aot device")
+        return
+    if record.status != "ok":
+        if record.time is not None or record.energy is not None:
+            yield refusal("time-without-ok", where, f"it is {record.status} and has a time or energy", _MEASURE_AGAIN)
+        if record.status == "wrong" and (record.verdict is None or record.verdict.agrees):
+            yield refusal("verdict", where, "it is wrong, but no verdict says so", _MEASURE_AGAIN)
+        if not record.reason:
+            yield refusal("reason", where, f"it is {record.status} without a reason", "keep the framework's words")
+        return
+    yield from _verdict(record, where, known)
+    if record.time is None:
+        yield refusal("no-time", where, "it is ok and has no time", _MEASURE_AGAIN)
+    else:
+        yield from _timing(record.time, record.case.device == "cpu", where)
+
+
+def _verdict(record: Record, where: str, known: Known) -> Iterator[Refusal]:
+    verdict, case = record.verdict, record.case
+    if verdict is None or not verdict.agrees:
+        said = "it is ok without a verdict that agrees"
+        yield refusal("verdict", where, said, "check its output against the reference before it is timed")
+        return
+    allowed = known.workloads[case.workload].tolerances[case.dtype, case.mode]
+    if verdict.rtol != allowed:
+        said = f"its output was allowed {verdict.rtol:.3g}, the workload allows {allowed:.3g}"
+        yield refusal("tolerance", where, said, "check it by the workload's own tolerance")
+    error = verdict.max_rel_error
+    # |x − r| ≤ rtol·|r| + rtol·max|r| is at most twice the tolerance of the largest value.
+    if error is None or verdict.max_abs_error is None or error < 0 or verdict.max_abs_error < 0 or error > 2 * allowed:
+        said = f"its verdict agrees with an error of {'unknown size' if error is None else f'{error:.3g}'}"
+        yield refusal("verdict", where, said, "check its output again; an ok case is within its tolerance")
+
+
+def _timing(time: Timing, host: bool, where: str) -> Iterator[Refusal]:
+    if not time.trials or len(time.trials) != len(time.samples_s) or not all(time.samples_s):
+        said = (
+            f"it has samples of {len(time.samples_s)} processes and {len(time.trials)} trials, or one without samples"
+        )
+        yield refusal("samples", where, said, "keep the samples of every trial, and no others")
+        return
+    first = time.trials[0]
+    summary = (time.first_call_s, time.compile_s, time.convert_s, time.steady, time.drift)
+    steady, drift = all(t.steady for t in time.trials), max((t.drift for t in time.trials), key=abs)
+    if summary != (first.first_call_s, first.compile_s, first.convert_s, steady, drift):
+        yield refusal("samples", where, "its summary is not that of its trials", "derive it from the trials")
+    for trial, samples in zip(time.trials, time.samples_s, strict=True):
+        bad = _trial(trial, samples, host)
+        if bad is not None:
+            yield refusal(bad[0], where, f"process {trial.round}/{trial.order}: {bad[1]}", _MEASURE_AGAIN)
+
+
+def _trial(trial: Trial, samples: Sequence[float], host: bool) -> tuple[str, str] | None:
+    """The first thing that cannot be, as a code and words."""
+    calls = trial.calls_per_sample
+    parts = (trial.wall_s, trial.open_s, trial.convert_s, trial.first_call_s, trial.cpu_s, trial.window_s)
+    unsure = (trial.trace_s or 0.0, trial.compile_s or 0.0)
+    fastest = min(samples)
+    if min(*parts, *unsure, fastest, *trial.warmup_s, trial.round, trial.order) < 0:
+        return "negative", "a time or a number is negative"
+    if not 1 <= calls <= MOST_CALLS:
+        return "samples", f"calls_per_sample is {calls:.3g}, which is not between 1 and {MOST_CALLS:g}" if (
+            abs(calls) < 1e300
+        ) else "calls_per_sample is beyond what a float holds"
+    if fastest * calls < RESOLUTION_S:
+        said = f"a sample took {fastest * calls:.3g} s, below the {RESOLUTION_S:g} s that the clock tells apart"
+        return "resolution", said
+    spent = (sum(samples) + sum(trial.warmup_s)) * calls
+    slack = ROUNDING_S * calls * (len(samples) + len(trial.warmup_s))
+    if spent > trial.window_s + slack:
+        return "window", f"its samples take {spent:.3g} s, its window only {trial.window_s:.3g} s"
+    if host and spent + slack < WINDOW_SHARE * trial.window_s:
+        return "window", f"its samples take {spent:.3g} s of a window of {trial.window_s:.3g} s"
+    if not _UTC.fullmatch(trial.started_at):
+        return "time-of-day", "its started_at is not a time such as 2026-11-01T10:00:00Z"
+    return None
+
+
+def _energy(energy: Energy, where: str) -> Iterator[Refusal]:
+    figures = (energy.gross_j, energy.low_j, energy.high_j, energy.idle_w, energy.window_s, energy.update_s)
+    known = [x for x in figures if x is not None]
+    if any(x < 0 for x in known):
+        yield refusal("negative", where, "its energy is negative", _MEASURE_AGAIN)
+    if energy.gross_j == 0:
+        yield refusal("energy", where, "its energy is 0 J", "write null where it is unknown")
+    if energy.source == "none" and (energy.gross_j is not None or energy.net_j is not None):
+        yield refusal("energy", where, "it has joules without a source", "name the source of the energy")
+    bounds = (energy.low_j, energy.gross_j, energy.high_j)
+    if energy.gross_j is not None and None in bounds and energy.source == "modelled":
+        yield refusal("energy", where, "its energy is modelled without bounds", "state low_j and high_j")
+    ordered = [x for x in bounds if x is not None]
+    if ordered != sorted(ordered):
+        yield refusal("energy", where, "its energy lies outside its own bounds", _MEASURE_AGAIN)

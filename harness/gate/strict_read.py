@@ -1,0 +1,204 @@
+"""Reads the results of strangers: limits first, then JSON by the schema, strictly; raises for nothing they hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from harness.gate.refusal import Refusal, refusal
+from harness.records.record import SCHEMA, Record
+from harness.records.store import INFO, RECORDS, RunInfo
+
+MOST_INFO_BYTES = 1 << 20
+MOST_RECORDS_BYTES = 64 << 20  # `standard` on three frameworks writes 10 MB
+MOST_LINE_BYTES = 8 << 20
+MOST_LINES = 100_000
+MOST_VALUES = 400_000  # in a line: a thousand processes of 400 samples
+MOST_DEPTH = 8  # objects and arrays within each other; a record has five
+MOST_BAD_LINES = 100  # that are told apart
+
+Read = TypeVar("Read", RunInfo, Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Line(Generic[Read]):
+    """What was decoded, and where it stood."""
+
+    where: str
+    value: Read
+
+
+def place(path: Path) -> Path | None:
+    """The results folder that `path` is, or that the results file `path` lies in; None for neither."""
+    if path.is_dir():
+        return path
+    return path.parent if path.name in (INFO, RECORDS) and path.is_file() else None
+
+
+def read_info(folder: Path) -> RunInfo | Refusal:
+    """The run's own facts."""
+    content = _content(folder / INFO, MOST_INFO_BYTES)
+    return content if isinstance(content, Refusal) else _decoded(content, _INFO, INFO)
+
+
+def read_records(folder: Path) -> Iterator[Line[Record] | Refusal]:
+    """Every line of the records: what is in it, or why it cannot be read."""
+    content = _content(folder / RECORDS, MOST_RECORDS_BYTES)
+    if isinstance(content, Refusal):
+        yield content
+        return
+    lines = content.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    if len(lines) > MOST_LINES:
+        said = f"it has {len(lines)} lines, at most {MOST_LINES} are read"
+        yield refusal("too-many-lines", RECORDS, said, "submit fewer cases")
+        return
+    if not lines:
+        yield refusal("empty", RECORDS, "it holds no record", "submit a run that measured something")
+    bad = 0
+    for number, line in enumerate(lines, 1):
+        where = f"{RECORDS} line {number}"
+        found = _decoded(line, _RECORD, where)
+        if isinstance(found, Refusal):
+            bad += 1
+            if bad > MOST_BAD_LINES:
+                said = f"{MOST_BAD_LINES} lines before cannot be read, so the rest is not looked at"
+                yield refusal("unreadable", where, said, "submit the file as `hwlottery run` wrote it")
+                return
+            yield found
+        else:
+            yield Line(where, found)
+
+
+def _content(path: Path, most: int) -> bytes | Refusal:
+    """The bytes of a regular file; a pipe or a device is never opened, nor more read than is allowed."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            return refusal("unreadable", path.name, "it is not a file", "submit what `hwlottery run` wrote")
+        if about.st_size > most:
+            found = f"it has {about.st_size} bytes, at most {most} are read"
+            return refusal("too-large", path.name, found, "submit fewer cases")
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            return file.read(most)
+    except FileNotFoundError:
+        return refusal("missing", path.name, "it is not there", "submit the whole folder of the run")
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        return refusal("unreadable", path.name, f"it cannot be read ({words})", "make it readable")
+
+
+def _decoded(content: bytes, decoder: msgspec.json.Decoder[Read], where: str) -> Read | Refusal:
+    """One JSON object by its schema, within the limits."""
+    if len(content) > MOST_LINE_BYTES:
+        said = f"it has {len(content)} bytes, at most {MOST_LINE_BYTES} are read"
+        return refusal("too-large", where, said, "measure fewer processes of a case in one run")
+    values = content.count(b",")
+    if values > MOST_VALUES:
+        said = f"it has over {values} values, at most {MOST_VALUES} are read"
+        return refusal("too-many-samples", where, said, "measure fewer processes of a case in one run")
+    try:
+        found = decoder.decode(content)
+    except msgspec.ValidationError as error:
+        if _too_deep(content):
+            return _depth(where)
+        newer = _schema(content)
+        if newer is not None and newer > SCHEMA:
+            said = f"its schema is {newer}, newer than {SCHEMA}"
+            return refusal("schema-version", where, said, "update the harness that validates")
+        return refusal("schema", where, str(error), "write what the schema in docs/reference says, units and all")
+    except RecursionError:
+        return _depth(where)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+        if _too_deep(content):
+            return _depth(where)
+        words = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        return refusal("json", where, words, "submit the file as `hwlottery run` wrote it; leave a torn line out")
+    if not 1 <= found.schema <= SCHEMA:
+        said = f"its schema is {found.schema}, known are 1 to {SCHEMA}"
+        return refusal("schema-version", where, said, "update the harness that validates, or that measured")
+    return found
+
+
+def _depth(where: str) -> Refusal:
+    return refusal("too-deep", where, f"its values lie over {MOST_DEPTH} levels deep", "write what the schema says")
+
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _too_deep(content: bytes) -> bool:
+    """Asked of what could not be decoded only: the schema itself bounds the depth of what could be."""
+    depth = 0
+    for bracket in _STRINGS.sub(b"", content).translate(None, _NOT_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MOST_DEPTH:
+            return True
+    return False
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def _schema(content: bytes) -> int | None:
+    try:
+        return msgspec.json.decode(content, type=_Schema).schema
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+# -- the schema, strictly ----------------------------------------------------------------------------------------------
+
+
+def strict(kind: Any) -> Any:
+    """`kind` with every struct in it replaced by a subclass of the same fields that refuses unknown ones.
+
+    A field that was renamed (`first_call_ms`) would otherwise be left out without a word.
+    """
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _strict_struct(kind)
+    arguments = get_args(kind)
+    if isinstance(kind, UnionType) or get_origin(kind) is Union:
+        return Union[tuple(strict(each) for each in arguments)]  # noqa: UP007 - made at run time
+    if get_origin(kind) is list:
+        return list[strict(arguments[0])]  # type: ignore[misc]
+    return kind
+
+
+@cache
+def _strict_struct(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    for one in msgspec.structs.fields(kind):
+        default: tuple[Any, ...] = ()
+        if one.default is not msgspec.NODEFAULT:
+            default = (one.default,)
+        elif one.default_factory is not msgspec.NODEFAULT:
+            default = (msgspec.field(default_factory=one.default_factory),)
+        fields.append((one.name, strict(one.type), *default))
+    made = msgspec.defstruct(
+        f"Strict{kind.__name__}",
+        fields,
+        bases=(kind,),
+        module=__name__,
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
+    )
+    globals()[made.__name__] = made  # where pickle looks for it
+    return made
+
+
+_INFO: msgspec.json.Decoder[RunInfo] = msgspec.json.Decoder(strict(RunInfo))
+_RECORD: msgspec.json.Decoder[Record] = msgspec.json.Decoder(strict(Record))

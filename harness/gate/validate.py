@@ -1,0 +1,78 @@
+"""The gate: may these results be published? Every reason why not, with what mends it. Trusts nothing that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.gate import record_rules, run_rules
+from harness.gate.refusal import Mark, Refusal, refusal
+from harness.gate.strict_read import Line, place, read_info, read_records
+from harness.records.record import Record
+from harness.records.store import Run, merge
+
+MOST_REFUSALS = 500
+
+__all__ = ["Mark", "Refusal", "Report", "validate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found. `run` is None where it cannot be read, and decoded whether or not it is refused otherwise."""
+
+    path: Path
+    refusals: list[Refusal]
+    marks: list[Mark]
+    run: Run | None
+
+
+def validate(path: Path) -> Report:
+    """Check a results folder, or the one that a `records.jsonl` or `run.json` lies in. Raises nothing.
+
+    Files are read once, within limits. Refused lines are not part of `run`.
+    """
+    folder = place(path)
+    if folder is None:
+        said = "it is no results folder" if path.exists() else "it is not there"
+        remedy = "give the --out folder of a run, or its records.jsonl"
+        return Report(path, [refusal("missing", path.name or str(path), said, remedy)], [], None)
+    found: list[Refusal] = []
+    try:
+        return Report(path, found, *_validated(folder, found))
+    except (Exception, RecursionError) as error:  # a bad file must never stop the rest
+        said = f"it cannot be checked ({type(error).__name__}: {error})"
+        found.append(refusal("unchecked", folder.name, said, "report this with the file: the validator has a bug"))
+        return Report(path, found, [], None)
+
+
+def _validated(folder: Path, found: list[Refusal]) -> tuple[list[Mark], Run | None]:
+    info = read_info(folder)
+    if isinstance(info, Refusal):
+        found.append(info)
+    known = record_rules.Known()
+    sound: list[Line[Record]] = []
+    for line in read_records(folder):
+        if isinstance(line, Refusal):
+            _add(found, [line])
+            continue
+        wrong = list(record_rules.check(line.value, line.where, known))
+        _add(found, wrong)
+        if not wrong:
+            sound.append(line)
+    if isinstance(info, Refusal):
+        return [], None
+    _add(found, run_rules.duplicates(sound))
+    merged = merge(line.value for line in sound)
+    _add(found, run_rules.check(info, sound, merged, known))
+    return list(run_rules.marks(info, merged, known)), Run(folder, info, merged, [])
+
+
+def _add(found: list[Refusal], more: Iterable[Refusal]) -> None:
+    """Up to the limit: a file with a hundred thousand bad lines needs no hundred thousand reasons."""
+    for one in more:
+        if len(found) == MOST_REFUSALS:
+            found.append(refusal("more", one.where, "and more reasons, which are left out", "mend these first"))
+        if len(found) > MOST_REFUSALS:
+            return
+        found.append(one)

@@ -1,0 +1,1 @@
+"""From many machines' submissions to a static site."""

@@ -1,0 +1,161 @@
+"""What `leaderboard` does once its arguments are parsed: reads in worker processes, builds beside, takes its place.
+
+The workers write the page of each submission where they have its figures at hand, and hand back only the few rows
+that the boards need, so that a million records never meet in one process.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import click
+
+from harness.errors import UserError
+from harness.leaderboard import site
+from harness.leaderboard.standings import counted, leaderboard
+from harness.leaderboard.submission import Refused, Submission
+from harness.leaderboard.submissions import find, read
+from workloads.discovery import workloads as find_workloads
+
+FEW = 4  # submissions that are read here: starting workers would take longer
+BATCH = 256  # handed to the workers at once
+Reader = Callable[[Path, str, Path], Submission | Refused]
+
+
+def build(folders: Sequence[Path], out: Path) -> int:
+    """Build the site of all submissions in `folders`; what is refused is said on stderr and does not stop it."""
+    _may_replace(out)
+    found = find(folders, leave_out=out)
+    workloads, _ = find_workloads()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.resolve().parent))
+    except OSError as error:
+        raise UserError(f"-o {out} cannot be written ({error.strerror}); name another folder") from None
+    try:
+        accepted: list[Submission] = []
+        refused = [bad for _, bad in found.refused]
+        for path, bad in found.refused:
+            click.echo(f"refused: {path}: {bad.reasons[0]}", err=True)
+        for (path, _), one in zip(found.folders, taken_in(found.folders, beside), strict=True):
+            if isinstance(one, Submission):
+                accepted.append(one)
+            else:
+                refused.append(one)
+                more = f" (and {len(one.reasons) - 1} more)" if len(one.reasons) > 1 else ""
+                click.echo(f"refused: {path}: {one.reasons[0]}{more}", err=True)
+        board = leaderboard(accepted, refused, counted(workloads.values()))
+        for name, content in site.pages(board, {name: one.title for name, one in workloads.items()}):
+            (beside / name).write_bytes(content)
+        beside.chmod(0o755)
+        _take_place(beside, out)
+    except OSError as error:
+        raise UserError(f"-o {out} cannot be written ({error.strerror}); name another folder") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    click.echo(
+        f"site: {out / 'index.html'} ({len(board.submissions)} submissions of {len(board.machines)} machines, "
+        f"{len(board.refused)} refused)",
+        err=True,
+    )
+    return 0
+
+
+def _may_replace(out: Path) -> None:
+    """UserError unless `out` is free, empty or a site of ours."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UserError(f"-o {out} is not a folder; name a folder for the site")
+    if out.is_dir() and any(out.iterdir()) and not (out / site.MARKER).is_file():
+        raise UserError(f"-o {out} holds something else than a site of ours and is left alone; name another folder")
+
+
+def _take_place(beside: Path, out: Path) -> None:
+    """Put the folder `beside` in the place of `out`; a reader sees the old site or the new one, never half of each."""
+    if not out.exists():
+        beside.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=beside.parent))
+    out.rename(old / "site")
+    beside.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def take_in(folder: Path, name: str, into: Path) -> Submission | Refused:
+    """Read one submission and write its page into `into`; hands back what the boards need."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of figures that overflow in a stranger's records
+        one = read(folder, name)
+        if isinstance(one, Refused):
+            return one
+        page, content = site.one_submission(*one)
+    (into / page).write_bytes(content)
+    return one[0]
+
+
+def taken_in(
+    folders: Sequence[tuple[Path, str]], into: Path, reader: Reader = take_in
+) -> Iterator[Submission | Refused]:
+    """Every submission in the order of `folders`, read by a process a core where there are many.
+
+    A submission whose reading kills its process (the system ran out of memory) is refused; those of its batch are read
+    again, each in a process of its own.
+    """
+    if len(folders) <= FEW:
+        yield from (reader(folder, name, into) for folder, name in folders)
+        return
+    pool = _pool(_cores())
+    try:
+        for start in range(0, len(folders), BATCH):
+            batch = folders[start : start + BATCH]
+            waiting = [pool.submit(reader, folder, name, into) for folder, name in batch]
+            broken = False
+            for (folder, name), future in zip(batch, waiting, strict=True):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    broken = True
+                    yield _alone(reader, folder, name, into)
+            if broken:
+                pool.shutdown(wait=False)
+                pool = _pool(_cores())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _alone(reader: Reader, folder: Path, name: str, into: Path) -> Submission | Refused:
+    with _pool(1) as pool:
+        try:
+            pool.submit(os.getpid).result()
+        except BrokenProcessPool:
+            raise UserError(
+                "no process can be started here to read submissions; free some memory and try again"
+            ) from None
+        try:
+            return pool.submit(reader, folder, name, into).result()
+        except BrokenProcessPool:
+            return Refused(name=name, reasons=["reading it ended the process that read it; submit fewer cases"])
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_rare_collections)
+
+
+def _rare_collections() -> None:
+    """A submission is a million small objects without cycles: looking for these took a tenth of the time."""
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,71 @@
+"""The Atom feed (RFC 4287) of what changed on the leaderboard: dates and identifiers from the records alone."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from harness.leaderboard.standings import Change, Leaderboard
+from harness.leaderboard.submission import Submission
+
+MOST = 100  # entries, the newest; the site's history has all
+NOTHING_YET = "1970-01-01T00:00:00Z"  # Atom wants a date of a feed that has no entry
+_ATOM = "http://www.w3.org/2005/Atom"
+_NAMES = uuid.uuid5(uuid.NAMESPACE_URL, "hwlottery/leaderboard")
+
+
+def atom(board: Leaderboard, links: Sequence[tuple[str, str]]) -> bytes:
+    """The feed; `links` pairs the digest of a submission with the address of its page, relative to the feed."""
+    address = dict(links)
+    ElementTree.register_namespace("", _ATOM)
+    feed = ElementTree.Element(f"{{{_ATOM}}}feed")
+    newest = [one for one in reversed(board.submissions) if one.started_at is not None][:MOST]
+    _add(feed, "title", "Hardware lottery leaderboard")
+    _add(feed, "subtitle", "What leaving the dense-matmul path costs: submissions, and what they changed.")
+    _add(feed, "id", uuid.uuid5(_NAMES, "feed").urn)
+    _add(feed, "updated", (newest[0].started_at if newest else None) or NOTHING_YET)
+    _add(feed, "link", None, rel="self", href="feed.xml", type="application/atom+xml")
+    _add(feed, "link", None, rel="alternate", href="index.html", type="text/html")
+    _add(_add(feed, "author", None), "name", "the submitters")
+    for one in newest:
+        entry = _add(feed, "entry", None)
+        change = board.changes[one.digest]
+        _add(entry, "title", f"{one.machine.title}: {_headline(one, change)}")
+        _add(entry, "id", uuid.uuid5(_NAMES, one.digest).urn)
+        _add(entry, "updated", one.started_at)
+        _add(entry, "published", one.started_at)
+        _add(entry, "link", None, rel="alternate", href=address[one.digest], type="text/html")
+        _add(entry, "summary", " ".join(sentences(one, change)), type="text")
+    ElementTree.indent(feed)
+    text: str = ElementTree.tostring(feed, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()
+
+
+def _add(parent: ElementTree.Element, name: str, text: str | None, **attributes: str) -> ElementTree.Element:
+    child = ElementTree.SubElement(parent, f"{{{_ATOM}}}{name}", attributes)
+    child.text = text
+    return child
+
+
+def _headline(one: Submission, change: Change) -> str:
+    if change.leads:
+        return f"takes {len(change.leads)} lead{'s' if len(change.leads) > 1 else ''}"
+    return f"{one.preset or 'a run'}, {one.records} cases"
+
+
+def sentences(one: Submission, change: Change) -> list[str]:
+    """What a submission changed, in whole sentences."""
+    out = [f"{one.records} cases of preset {one.preset or 'unknown'}."]
+    if change.leads:
+        more = "" if len(change.leads) <= 5 else f" and {len(change.leads) - 5} more"
+        out.append(f"Takes the lead in {'; '.join(change.leads[:5])}{more}.")
+    if change.against is not None:
+        out.append(
+            f"Against this machine's submission {change.against[:8]}: {change.faster} faster, {change.slower} slower, "
+            f"{change.ties} ties."
+        )
+    for word, moved in (("Most gained", change.best), ("Worst", change.worst)):
+        if moved is not None:
+            out.append(f"{word}: {moved[1]}, {moved[0]:.3g}× the time.")
+    return out

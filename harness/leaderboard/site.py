@@ -1,0 +1,254 @@
+"""The pages of the leaderboard, from its figures: name of a file → its bytes. Pure, and the same for the same figures.
+
+Names are ours: words of this module and digests. Texts of submissions reach a page through autoescaped templates only,
+and a policy lets no script run but the one file beside the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from harness.figures.summary import Summary
+from harness.leaderboard.boards import WIDEST, Board, Standing
+from harness.leaderboard.feed import MOST as FEED_ENTRIES
+from harness.leaderboard.feed import atom, sentences
+from harness.leaderboard.site_cells import (
+    DENSE_HEADS,
+    ENERGY_HEADS,
+    ESTIMATED_HEADS,
+    IDEA_HEADS,
+    OVERALL_HEADS,
+    STANDING_HEADS,
+    Cell,
+    dense_cells,
+    energy_cells,
+    estimated_cells,
+    history_table,
+    idea_cells,
+    idea_page,
+    machine_page,
+    overall_cells,
+    standing_cells,
+    submission_page,
+)
+from harness.leaderboard.standings import Leaderboard
+from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
+from harness.leaderboard.submissions import MOST_BYTES
+from harness.records.outcomes import outcome
+from harness.records.store import INFO, RECORDS
+from harness.report.wording import READS_ESTIMATED, significant
+from harness.web import templates
+
+MARKER = ".hwlottery-site"  # says that a folder is a site of ours and may be replaced
+SHOWN = 100  # entries of a table of ranks; the file beside it has all
+PAGE = 200  # submissions on a page of the history
+FRAMEWORKS = ("torch", "jax", "tensorflow", "hwlottery")  # whose versions stand in a machine's history
+ORDER = ("standard", "quick", "full")
+
+Files = Iterator[tuple[str, bytes]]
+
+
+def _page(template: str, **facts: Any) -> bytes:
+    shared = {
+        "policy": templates.policy(own_files=True),
+        "machine_page": machine_page,
+        "submission_page": submission_page,
+        "idea_page": idea_page,
+        "outcome": outcome,
+    }
+    return templates.environment().get_template(template).render(**shared, **facts).encode()
+
+
+def one_submission(one: Submission, summary: Summary) -> tuple[str, bytes]:
+    """The page of a single submission: all its headline rows, whatever their outcome."""
+    rows = summary.rows[:MOST_ENTRIES]
+    page = _page(
+        "site_submission.html.j2",
+        one=one,
+        heads=IDEA_HEADS,
+        rows=[idea_cells(row) for row in rows],
+        dense_heads=DENSE_HEADS,
+        dense=[dense_cells(row) for row in summary.dense[:MOST_ENTRIES]],
+        estimated_heads=(("idea", ""), *ESTIMATED_HEADS),
+        estimated=[[Cell(e.workload), *estimated_cells(e)] for e in one.estimates],
+        reads=READS_ESTIMATED,
+    )
+    return submission_page(one.digest), page
+
+
+def pages(board: Leaderboard, titles: Mapping[str, str]) -> Files:
+    """Every other file of the site; `titles` has the workloads' own titles."""
+    yield MARKER, b"A leaderboard made by hwlottery, which may replace this folder.\n"
+    yield "site.css", templates.stylesheet().encode()
+    yield "table.js", templates.asset("table.js").encode()
+    yield "feed.xml", atom(board, [(one.digest, submission_page(one.digest)) for one in board.submissions])
+    yield "index.html", _index(board)
+    yield (
+        "machines.html",
+        _page("site_machines.html.j2", machines=[s[-1] for s in board.machines.values()], board=board),
+    )
+    for workload in sorted(board.boards.keys() | board.estimates.keys()):
+        boards, estimates = board.boards.get(workload, []), board.estimates.get(workload, [])
+        yield idea_page(workload, "json"), _as_json(boards)
+        yield idea_page(workload), _idea(workload, titles.get(workload, workload), boards, estimates)
+    places = _places(board)
+    for slug, submissions in board.machines.items():
+        yield machine_page(slug), _machine(slug, submissions, places.get(slug, []))
+    yield from _history(board)
+    yield "refused.html", _page("site_refused.html.j2", refused=board.refused)
+    limits = {name: most >> 20 for name, most in MOST_BYTES.items()}
+    yield (
+        "submit.html",
+        _page("site_submit.html.j2", limits=limits, info=INFO, records=RECORDS, entries=MOST_ENTRIES, widest=WIDEST),
+    )
+
+
+def _index(board: Leaderboard) -> bytes:
+    overall = [
+        (preset, dtype, [overall_cells(o) for o in several[:SHOWN]], len(several))
+        for (preset, dtype), several in sorted(board.overall.items(), key=_preset_order)
+        if several[0].speed_up_rank is not None
+    ]
+    ideas = [(name, _leader(boards)) for name, boards in board.boards.items()]
+    estimated = [(name, len(several)) for name, several in board.estimates.items()]
+    tiles = [
+        (len(board.machines), "machines"),
+        (len(board.submissions), "submissions"),
+        (sum(one.records for one in board.submissions), "cases"),
+        (len(board.boards.keys() | board.estimates.keys()), "ideas"),
+        (len(board.refused), "refused"),
+    ]
+    newest = [(one, sentences(one, board.changes[one.digest])) for one in reversed(board.submissions[-5:])]
+    return _page(
+        "site_index.html.j2",
+        tiles=tiles,
+        heads=OVERALL_HEADS,
+        overall=overall,
+        ideas=ideas,
+        estimated=estimated,
+        newest=newest,
+        shown=SHOWN,
+    )
+
+
+def _preset_order(item: tuple[tuple[str, str], Any]) -> tuple[int, str, str]:
+    preset, dtype = item[0]
+    return (ORDER.index(preset) if preset in ORDER else len(ORDER), preset, dtype)
+
+
+def labels(boards: Sequence[Board]) -> list[str]:
+    """For every board of a workload what tells it from the others: axes that differ, mode, dtype and twin."""
+    if len(boards) < 2:
+        return [one.mode for one in boards]
+    parts = [[*one.point.split(","), one.mode, one.dtype, f"twin {one.twin.replace('_', ' ')}"] for one in boards]
+    common = set(parts[0]).intersection(*parts[1:])
+    return [", ".join(p for p in mine if p not in common) or boards[0].mode for mine in parts]
+
+
+def _leader(boards: Sequence[Board]) -> list[tuple[Board, str, list[Standing], str, str]]:
+    """For every board its label, all that lead it by speed-up, the best speed-up and the lowest tax as text."""
+    out = []
+    for board, label in zip(boards, labels(boards), strict=True):
+        first = [s for s in board.standings if s.speed_up_rank == 1]
+        taxes = [s.entry.against.tax for s in board.standings if s.tax_rank == 1 and s.entry.against.tax is not None]
+        best = max((s.entry.against.speed_up or 0.0 for s in first), default=None)
+        out.append(
+            (
+                board,
+                label,
+                first,
+                "" if best is None else f"{significant(best)}×",
+                f"{significant(min(taxes))}×" if taxes else "",
+            )
+        )
+    return out
+
+
+def _idea(workload: str, title: str, boards: Sequence[Board], estimates: Sequence[tuple[str, Estimated]]) -> bytes:
+    sections = [
+        {
+            "board": one,
+            "label": label,
+            "anchor": f"b{number}",
+            "rows": [standing_cells(s) for s in one.standings[:SHOWN]],
+            "energy": {
+                source: ([energy_cells(s) for s in several[:SHOWN]], len(several))
+                for source, several in one.energy.items()
+            },
+        }
+        for number, (one, label) in enumerate(zip(boards, labels(boards), strict=True), 1)
+    ]
+    heads = {"time": STANDING_HEADS, "energy": ENERGY_HEADS, "estimated": ESTIMATED_HEADS}
+    facts = {"workload": workload, "title": title, "data": idea_page(workload, "json"), "shown": SHOWN}
+    estimated = [estimated_cells(e, digest) for digest, e in estimates[: 2 * SHOWN]]
+    return _page(
+        "site_idea.html.j2", sections=sections, heads=heads, estimated=estimated, reads=READS_ESTIMATED, **facts
+    )
+
+
+def _as_json(boards: Sequence[Board]) -> bytes:
+    """All entries of an idea's boards, so that others can check and plot them."""
+    out = []
+    for board in boards:
+        for one in board.standings:
+            entry = msgspec.structs.asdict(one.entry)
+            against = msgspec.structs.asdict(entry.pop("against"))
+            ranks = {"speed_up_rank": one.speed_up_rank, "tax_rank": one.tax_rank, "unranked": one.why}
+            place = {"machine": one.machine.slug, "submission": one.submission}
+            out.append(place | ranks | entry | against)
+    return b"[" + b",\n".join(msgspec.json.encode(row) for row in out) + b"]\n"
+
+
+Place = tuple[Board, str, Standing]
+
+
+def _places(board: Leaderboard) -> dict[str, list[Place]]:
+    """The standings of every machine."""
+    out: dict[str, list[Place]] = {}
+    for boards in board.boards.values():
+        for one, label in zip(boards, labels(boards), strict=True):
+            for standing in one.standings:
+                out.setdefault(standing.machine.slug, []).append((one, label, standing))
+    return out
+
+
+def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Place]) -> bytes:
+    rows = [
+        [
+            Cell(one.workload, href=idea_page(one.workload), small=label),
+            *standing_cells(standing)[:2],
+            *standing_cells(standing)[3:],
+        ]
+        for one, label, standing in places[: 2 * SHOWN]
+    ]
+    heads = (("idea", ""), *STANDING_HEADS[:2], *STANDING_HEADS[3:])
+    newest = submissions[-1]
+    columns, history = history_table(submissions)
+    return _page(
+        "site_machine.html.j2",
+        slug=slug,
+        machine=newest.machine,
+        newest=newest,
+        submissions=list(reversed(submissions))[:PAGE],
+        total=len(submissions),
+        heads=heads,
+        rows=rows,
+        columns=columns,
+        frameworks=FRAMEWORKS,
+        history=history[: 2 * SHOWN],
+    )
+
+
+def _history(board: Leaderboard) -> Files:
+    newest = list(reversed(board.submissions))
+    several = [newest[k : k + PAGE] for k in range(0, len(newest), PAGE)] or [[]]
+    names = ["history.html", *(f"history-{n}.html" for n in range(2, len(several) + 1))]
+    for number, (name, part) in enumerate(zip(names, several, strict=True)):
+        rows = [(one, sentences(one, board.changes[one.digest])[1:]) for one in part]
+        before = names[number - 1] if number else None
+        after = names[number + 1] if number + 1 < len(names) else None
+        facts = {"feed_entries": FEED_ENTRIES, "total": len(newest), "number": number + 1, "of": len(names)}
+        yield name, _page("site_history.html.j2", rows=rows, newer=before, older=after, **facts)

@@ -1,0 +1,278 @@
+"""From submissions to everything that the site says: boards, standings over all ideas, what changed. Pure functions.
+
+The newest submission of a machine stands for it on the boards, the earlier ones are its history; submissions are never
+averaged, and machines of different hardware never made one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from math import exp, log
+from typing import Literal
+
+import msgspec
+
+from harness.leaderboard.boards import Board, BoardKey, Held, Span, boards, is_calibration, ranked, span, why_unranked
+from harness.leaderboard.submission import Estimated, Machine, Refused, Submission
+from harness.records.points import point_name
+from workloads.base import Workload
+
+
+class Overall(msgspec.Struct, frozen=True, kw_only=True):
+    """One backend and device of a machine over all ideas of a preset, each idea counting once, whatever its points.
+
+    `speed_up` and `tax` are geometric means, their bounds the means of the bounds. Ranks are None where an idea is
+    missing: a mean over fewer ideas is another figure.
+    """
+
+    machine: Machine
+    backend: str
+    device: str
+    dtype: str
+    ideas: int
+    of: int
+    speed_up: float | None
+    speed_up_low: float | None
+    speed_up_high: float | None
+    tax: float | None
+    tax_low: float | None
+    tax_high: float | None
+    speed_up_rank: int | None
+    tax_rank: int | None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What a submission changed: boards where it took the lead, and its times against its machine's submission before.
+
+    `against` is that submission's digest, None for the first; `worst` and `best` are (factor, what): time now over
+    time then, of those that are not ties.
+    """
+
+    leads: list[str]
+    against: str | None
+    faster: int
+    slower: int
+    ties: int
+    best: tuple[float, str] | None
+    worst: tuple[float, str] | None
+
+
+class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the site says, beside the pages of the submissions themselves. Submissions are in order of time.
+
+    `overall` is by preset and dtype; `boards` by workload; `changes` by digest. `estimates`, by workload, has what was
+    compiled and not run, with the digest of its submission: the newest for each framework and chip, without ranks,
+    since which machine compiled does not matter.
+    """
+
+    submissions: list[Submission]
+    refused: list[Refused]
+    machines: dict[str, list[Submission]]
+    overall: dict[tuple[str, str], list[Overall]]
+    boards: dict[str, list[Board]]
+    estimates: dict[str, list[tuple[str, Estimated]]]
+    changes: dict[str, Change]
+
+
+def leaderboard(
+    submissions: Iterable[Submission],
+    refused: Iterable[Refused],
+    presets: Mapping[str, Mapping[str, frozenset[tuple[str, str]]]],
+) -> Leaderboard:
+    """The boards of all submissions, the same for any order of them.
+
+    `presets` has for every preset the ideas that count and their headline (point, mode)s. The same bytes submitted
+    twice are one submission; two that name the same run are marked, since one of them cannot be true.
+    """
+    by_digest = {one.digest: one for one in submissions}
+    ordered = _marked(sorted(by_digest.values(), key=lambda s: (s.started_at or "", s.digest)))
+    machines: dict[str, list[Submission]] = defaultdict(list)
+    for one in ordered:
+        machines[one.machine.slug].append(one)
+    current = _current(machines)
+    merged: dict[str, set[str]] = defaultdict(set)
+    for bad in refused:
+        merged[bad.name] |= set(bad.reasons)
+    return Leaderboard(
+        submissions=ordered,
+        refused=[Refused(name=name, reasons=sorted(reasons)) for name, reasons in sorted(merged.items())],
+        machines=dict(sorted(machines.items())),
+        overall=_overall(current, presets),
+        boards=boards(current),
+        estimates=_estimates(ordered),
+        changes=_changes(ordered),
+    )
+
+
+def _estimates(ordered: Sequence[Submission]) -> dict[str, list[tuple[str, Estimated]]]:
+    newest: dict[tuple[str, ...], tuple[str, Estimated]] = {}
+    for one in ordered:
+        for e in one.estimates:
+            newest[e.workload, e.mode, e.dtype, e.point, e.device, e.backend] = (one.digest, e)
+    out: dict[str, list[tuple[str, Estimated]]] = defaultdict(list)
+    for key, held in sorted(newest.items()):
+        out[key[0]].append(held)
+    return dict(out)
+
+
+def _marked(ordered: Sequence[Submission]) -> list[Submission]:
+    runs: dict[str, list[str]] = defaultdict(list)
+    for one in ordered:
+        runs[one.run].append(one.short)
+    out = []
+    for one in ordered:
+        others = [short for short in runs[one.run] if short != one.short]
+        mark = [f"another submission claims the same run: {', '.join(others[:5])}"] if others else []
+        out.append(msgspec.structs.replace(one, marks=[*one.marks, *mark]))
+    return out
+
+
+def _current(machines: Mapping[str, Sequence[Submission]]) -> list[Held]:
+    """For every machine, board, backend and device the entry of the newest submission that has one."""
+    out: list[Held] = []
+    for submissions in machines.values():
+        newest: dict[tuple[BoardKey, tuple[str, str]], Held] = {}
+        for one in submissions:
+            mine: dict[tuple[BoardKey, tuple[str, str]], Held] = {}
+            for entry in one.entries:
+                mine.setdefault((entry.board, entry.place), (one, entry))
+            newest |= mine
+        out += newest.values()
+    return out
+
+
+# -- over all ideas ----------------------------------------------------------------------------------------------------
+
+
+def counted(workloads: Iterable[Workload]) -> dict[str, dict[str, frozenset[tuple[str, str]]]]:
+    """For every preset the ideas that count over all, and their headline (point, mode)s, of this release.
+
+    Taken from the workloads and not from the submissions, so that nobody's submission decides what counts. `smoke` is
+    left out: its shapes are too small to say more than what a call costs.
+    """
+    out: dict[str, dict[str, frozenset[tuple[str, str]]]] = defaultdict(dict)
+    for workload in workloads:
+        for preset, points in workload.presets.items():
+            if workload.role != "idea" or preset == "smoke":
+                continue
+            found = set()
+            for point in points:
+                params = workload.check(point.params)
+                twins = workload.twins(params, point.mode)
+                if point.headline and twins and twins[0].workload != workload.name:
+                    found.add((point_name(params), point.mode))
+            if found:
+                out[preset][workload.name] = frozenset(found)
+    return dict(out)
+
+
+def _overall(
+    current: Sequence[Held], presets: Mapping[str, Mapping[str, frozenset[tuple[str, str]]]]
+) -> dict[tuple[str, str], list[Overall]]:
+    places: dict[tuple[str, str, str, str], dict[tuple[str, str, str], Held]] = defaultdict(dict)
+    for one, entry in current:
+        if why_unranked(entry, one.noise) is None and not is_calibration(entry):
+            where = (one.machine.slug, entry.backend, entry.device, entry.dtype)
+            places[where].setdefault((entry.workload, entry.point, entry.mode), (one, entry))
+    out: dict[tuple[str, str], list[Overall]] = {}
+    for preset, ideas in presets.items():
+        by_dtype: dict[str, list[tuple[Overall, float | None]]] = defaultdict(list)
+        for (_, backend, device, dtype), found in sorted(places.items()):
+            full = [
+                [found[name, *at] for at in sorted(points)]
+                for name, points in sorted(ideas.items())
+                if all((name, *at) in found for at in points)
+            ]
+            if full:
+                facts: dict[str, str | int] = {"backend": backend, "device": device, "dtype": dtype, "of": len(ideas)}
+                by_dtype[dtype].append(_over(full, facts))
+        for dtype, several in by_dtype.items():
+            out[preset, dtype] = _ranked_overall(several)
+    return out
+
+
+def _over(ideas: Sequence[Sequence[Held]], where: Mapping[str, str | int]) -> tuple[Overall, float | None]:
+    def mean(name: str) -> float | None:
+        each = [[getattr(entry.against, name) for _, entry in points] for points in ideas]
+        if any(value is None or not value > 0 for points in each for value in points):
+            return None
+        return exp(sum(sum(log(v) for v in points) / len(points) for points in each) / len(each))
+
+    names = [f"{figure}{end}" for figure in ("speed_up", "tax") for end in ("", "_low", "_high")]
+    held = [h for points in ideas for h in points]
+    noises = [one.noise for one, _ in held if one.noise is not None]
+    overall = msgspec.convert(
+        {**where, "machine": held[0][0].machine, "ideas": len(ideas), "speed_up_rank": None, "tax_rank": None}
+        | {name: mean(name) for name in names},
+        Overall,
+    )
+    return overall, max(noises, default=None)
+
+
+def _ranked_overall(several: Sequence[tuple[Overall, float | None]]) -> list[Overall]:
+    fit = [(o, n) for o, n in several if o.ideas == o.of and span(o.speed_up, o.speed_up_low, o.speed_up_high, n)]
+    fast = ranked([(o.speed_up, o.speed_up_low, o.speed_up_high, n) for o, n in fit], largest=True)
+    tax = ranked([(o.tax, o.tax_low, o.tax_high, n) for o, n in fit], largest=False)
+    out = [msgspec.structs.replace(o, speed_up_rank=f, tax_rank=t) for (o, _), f, t in zip(fit, fast, tax, strict=True)]
+    out.sort(key=lambda o: (o.speed_up_rank or 0, -(o.speed_up or 0)))
+    chosen = {id(o) for o, _ in fit}
+    return out + sorted((o for o, _ in several if id(o) not in chosen), key=lambda o: -o.ideas)
+
+
+# -- what changed ------------------------------------------------------------------------------------------------------
+
+
+def _changes(ordered: Sequence[Submission]) -> dict[str, Change]:
+    """What each submission changed when it came, in the order of the times that the submissions name."""
+    best: dict[BoardKey, Held] = {}
+    before: dict[str, Submission] = {}
+    out = {}
+    for one in ordered:
+        leads = []
+        for entry in one.entries:
+            if is_calibration(entry) or why_unranked(entry, one.noise):
+                continue
+            first = best.get(entry.board)
+            if first is None or _leads((one, entry), first):
+                best[entry.board] = (one, entry)
+                if first is not None and first[0].machine.slug != one.machine.slug:
+                    leads.append(f"{entry.workload} {entry.label} {entry.mode}, {entry.backend} {entry.device}")
+        out[one.digest] = _change(one, before.get(one.machine.slug), leads)
+        before[one.machine.slug] = one
+    return out
+
+
+def _leads(new: Held, old: Held) -> bool:
+    a, b = ((e.against.speed_up, e.against.speed_up_low, e.against.speed_up_high, s.noise) for s, e in (new, old))
+    return ranked([a, b], largest=True) == [1, 2]
+
+
+def _change(one: Submission, before: Submission | None, leads: list[str]) -> Change:
+    then = {} if before is None else {(e.board, e.place): e for e in before.entries}
+    counts = {"faster": 0, "slower": 0, "ties": 0}
+    moved: list[tuple[float, str]] = []
+    for entry in one.entries:
+        old = then.get((entry.board, entry.place))
+        if old is None or not entry.time_s or not old.time_s:
+            continue
+        now_span = span(entry.time_s, entry.time_low_s, entry.time_high_s, one.noise)
+        old_span = span(old.time_s, old.time_low_s, old.time_high_s, before.noise if before else None)
+        verdict = _moved(now_span, old_span)
+        counts[verdict] += 1
+        if verdict != "ties":
+            name = f"{entry.workload} {entry.label} {entry.mode}, {entry.backend} {entry.device}"
+            moved.append((entry.time_s / old.time_s, name))
+    return Change(
+        leads=leads,
+        against=None if before is None else before.digest,
+        best=min((m for m in moved if m[0] < 1), default=None),
+        worst=max((m for m in moved if m[0] > 1), default=None),
+        **counts,
+    )
+
+
+def _moved(now: Span | None, then: Span | None) -> Literal["faster", "slower", "ties"]:
+    if now is None or then is None or (now[0] <= then[1] and then[0] <= now[1]):
+        return "ties"
+    return "faster" if now[1] < then[0] else "slower"

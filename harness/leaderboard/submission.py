@@ -1,0 +1,256 @@
+"""What one submission brings to the leaderboard: its machine, its rows as entries, its own findings. Pure.
+
+A submission is a stranger's. Every text of it passes through `plain` here, so that no page, list or feed meets a
+control character, a half surrogate or a name of a million letters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from backends.ops import Scalar
+from harness.figures.estimates import EstimateRow, is_estimated
+from harness.figures.summary import Against, Row, Summary
+from harness.records.record import Record
+from harness.records.store import RunInfo
+from harness.report import estimates_text
+from harness.report.wording import Where, footer, outcome_cell
+
+MOST_ENTRIES = 400  # of one submission, ideas' headline rows; `standard` on three frameworks and two devices has 200
+MOST_FINDINGS = 60
+ESTIMATE_NAMES = estimates_text.NAMES[3:]
+TEXT = 200  # characters of any one text of a submission
+
+# What decides whether two machines are the same hardware. Software and the load of the day do not. A fact not named
+# here that begins with one of the prefixes counts too: two machines apart are better than two that were made one.
+HARDWARE = ("cpu", "architecture", "cores_physical", "cores_logical", "cores_usable", "memory_bytes", "virtual_machine")
+HARDWARE_PREFIXES = ("accelerator", "gpu", "cuda", "tpu", "npu", "rocm", "device")
+_GIB = 2**30
+
+# C0 and C1 controls, halves of surrogates, and what turns the direction of the text around it.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff]")
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Hardware. `slug` is a digest of `facts`, so that different hardware has different pages."""
+
+    slug: str
+    title: str
+    facts: dict[str, str]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """An idea's best path on one backend and device; the units are those of `Row`. `against` is its principal twin."""
+
+    workload: str
+    point: str
+    label: str
+    mode: str
+    dtype: str
+    backend: str
+    device: str
+    path: str | None
+    processes: int
+    time_s: float | None
+    time_low_s: float | None
+    time_high_s: float | None
+    energy_source: str
+    outcome: str
+    against: Against
+
+    @property
+    def board(self) -> tuple[str, str, str, str, str]:
+        """What it is compared with: entries of the same idea, point, mode, dtype and kind of twin."""
+        return (self.workload, self.point, self.mode, self.dtype, self.against.kind)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Backend and device."""
+        return (self.backend, self.device)
+
+
+class Estimated(msgspec.Struct, frozen=True, kw_only=True):
+    """An idea that was compiled for a chip and not run; `cells` are its figures as text, named by ESTIMATE_NAMES."""
+
+    workload: str
+    point: str
+    mode: str
+    dtype: str
+    backend: str
+    device: str
+    tax: float | None
+    cells: list[str]
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted submission. `digest` is of its bytes and names its page; `started_at` is UTC, None if unreadable.
+
+    `noise` is its A/A noise as a share. `unseen` counts the rows beyond MOST_ENTRIES.
+    """
+
+    digest: str
+    run: str
+    machine: Machine
+    started_at: str | None
+    preset: str
+    versions: dict[str, str]
+    software: dict[str, str]
+    sources: dict[str, str]
+    marks: list[str]
+    records: int
+    outcomes: dict[str, int]
+    noise: float | None
+    entries: list[Entry]
+    estimates: list[Estimated]
+    unseen: int
+    portability: list[str]
+    findings: list[str]
+
+    @property
+    def short(self) -> str:
+        """How the submission is called beside others."""
+        return self.digest[:8]
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A submission that is not on the boards, and every reason why: what, where and what to do."""
+
+    name: str
+    reasons: list[str]
+
+
+def plain(value: object, most: int = TEXT) -> str:
+    """`value` as text that is safe to show anywhere: one line, no invisible characters, at most `most` of them."""
+    text = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", str(value)[: most + 1])
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def utc(text: str | None) -> str | None:
+    """A time of a record as `2026-11-22T00:30:10Z`; None where it is no time, or has no zone."""
+    try:
+        found = datetime.fromisoformat(text or "")
+        return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if found.tzinfo and found.year > 1970 else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def accelerators(records: Iterable[Record]) -> dict[str, Scalar]:
+    """What else than the processor the cases ran on, by the name that the driver or framework gives it.
+
+    A submission whose GPU or TPU is known by no name is of another machine than any whose is.
+    """
+    names: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        device = record.case.device
+        if device != "cpu" and not is_estimated(record):
+            said = record.settings.get("gpu") or record.settings.get("device_kind")
+            names[device] |= {str(said)} if said else set()
+    found = Counter(min(said, default=f"{device.partition(':')[0]} without a name") for device, said in names.items())
+    text = ", ".join(f"{count} × {name}" if count > 1 else name for name, count in sorted(found.items()))
+    return {"accelerators_used": text} if text else {}
+
+
+def machine_of(facts: Mapping[str, Scalar]) -> Machine:
+    """The hardware that the facts of run.json, and those of `accelerators`, tell of."""
+    known = {n: facts.get(n) for n in HARDWARE} | {n: v for n, v in facts.items() if n.startswith(HARDWARE_PREFIXES)}
+    canonical = msgspec.json.encode(known, order="deterministic")
+    shown = {plain(name.replace("_", " "), 40): _fact(name, value) for name, value in sorted(known.items())[:40]}
+    memory = facts.get("memory_bytes")
+    parts = [plain(facts.get("cpu") or "unknown processor", 80)]
+    parts += [f"{plain(facts['cores_logical'], 8)} cores"] if facts.get("cores_logical") is not None else []
+    parts += [f"{memory / _GIB:.0f} GiB"] if isinstance(memory, int | float) and memory > 0 else []
+    parts += [plain(v, 60) for n, v in sorted(known.items()) if n.startswith(HARDWARE_PREFIXES) and isinstance(v, str)]
+    return Machine(
+        slug=f"machine-{hashlib.sha256(canonical).hexdigest()[:24]}", title=plain(" · ".join(parts)), facts=shown
+    )
+
+
+def _fact(name: str, value: Scalar) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_bytes") and isinstance(value, int | float):
+        return f"{value / _GIB:.1f} GiB"
+    return plain(value)
+
+
+def submission(
+    info: RunInfo, records: Iterable[Record], summary: Summary, digest: str, marks: Iterable[str]
+) -> Submission:
+    """The facts of an accepted submission, from its run.json, its records and their figures."""
+    rows = [row for row in summary.rows if row.principal is not None]
+    compiled = [row for row in summary.estimates if row.twin_workload not in (None, row.workload)]  # no calibration
+    hardware = {*HARDWARE, *(n for n in info.machine if n.startswith(HARDWARE_PREFIXES))}
+    return Submission(
+        digest=digest,
+        run=plain(info.run, 80),
+        machine=machine_of(info.machine | accelerators(records)),
+        started_at=utc(info.started_at),
+        preset=plain(info.settings.get("preset") or "", 40),
+        versions=_texts(info.versions),
+        software=_texts({n: v for n, v in info.machine.items() if n not in hardware}),
+        sources=_texts(info.sources, 64),
+        marks=[plain(mark, 400) for mark in marks][:MOST_FINDINGS],
+        records=summary.records,
+        outcomes=dict(summary.outcomes),
+        noise=summary.noise,
+        entries=[_entry(row) for row in rows[:MOST_ENTRIES]],
+        estimates=[_estimated(row) for row in compiled[:MOST_ENTRIES]],
+        unseen=max(0, len(rows) - MOST_ENTRIES) + max(0, len(compiled) - MOST_ENTRIES),
+        portability=[f"{plain(p.backend, 40)} {plain(p.device, 40)}: {p.ok} of {p.total}" for p in summary.portability],
+        findings=[plain(line, 400) for line in _own(footer(summary))][:MOST_FINDINGS],
+    )
+
+
+def _own(lines: Sequence[str]) -> list[str]:
+    """The lines that say something of this submission; how to read a table stands on the page once."""
+    return [line for line in lines if not line.startswith(("speed-up =", "estimated:", "cases:", "runs:"))]
+
+
+def _texts(values: Mapping[str, Any], most: int = TEXT) -> dict[str, str]:
+    known = [(plain(name, 60), plain(value, most)) for name, value in values.items() if value is not None]
+    return dict(sorted(known)[:60])
+
+
+def _entry(row: Row) -> Entry:
+    against = row.against[0]
+    names = {f: plain(getattr(against, f)) for f in ("kind", "twin_workload", "twin_point", "twin_mode")}
+    path = None if against.twin_path is None else plain(against.twin_path)
+    return Entry(
+        workload=plain(row.workload, 60),
+        point=plain(row.point),
+        label=plain(row.label),
+        mode=plain(row.mode, 40),
+        dtype=plain(row.dtype, 40),
+        backend=plain(row.backend, 40),
+        device=plain(row.device, 40),
+        path=None if row.path is None else plain(row.path, 80),
+        processes=row.processes,
+        time_s=row.time_s,
+        time_low_s=row.time_low_s,
+        time_high_s=row.time_high_s,
+        energy_source=row.energy_source,
+        outcome=plain(outcome_cell(row)),
+        against=msgspec.structs.replace(against, **names, twin_path=path),
+    )
+
+
+def _estimated(row: EstimateRow) -> Estimated:
+    return Estimated(
+        workload=plain(row.workload, 60),
+        point=plain(row.point),
+        mode=plain(row.mode, 40),
+        dtype=plain(row.dtype, 40),
+        backend=plain(row.backend, 40),
+        device=plain(row.device, 40),
+        tax=row.tax,
+        cells=[plain(text) for text in estimates_text.cells(row, Where([]))[3:]],
+    )

@@ -1,0 +1,167 @@
+"""Finds the folders of strangers and reads them without believing a word.
+
+Links are never followed, only regular files are opened, and sizes, depth and counts have limits. A submission is known
+by the digest of its bytes: no name of theirs becomes a path of ours. What cannot be read is refused with its reason,
+and never stops the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.figures.summary import Summary, summarise
+from harness.gate.validate import validate
+from harness.leaderboard.submission import Refused, Submission, plain, submission
+from harness.records.store import INFO, RECORDS
+
+MOST_SUBMISSIONS = 10_000
+MOST_DEPTH = 8  # folders below a DIR
+MOST_LOOKED_AT = 200_000  # files and folders in all
+MOST_BYTES = {INFO: 1 << 20, RECORDS: 64 << 20}  # `standard` on three frameworks writes 10 MB
+MOST_REASONS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies in the folders given: those to read with their names below the roots, and what is refused unread."""
+
+    folders: list[tuple[Path, str]]
+    refused: list[tuple[Path, Refused]]
+
+
+def find(roots: Sequence[Path], leave_out: Path | None = None) -> Found:
+    """Every folder with a run.json or records.jsonl at or below `roots`, except below `leave_out` (the site itself).
+
+    The roots are the user's own and may be links. UserError where one is no folder, or where nothing is found.
+    """
+    folders: dict[Path, str] = {}
+    refused: dict[Path, Refused] = {}
+    looked = 0
+    away = leave_out.resolve() if leave_out is not None else None
+    for root in roots:
+        if not root.is_dir():
+            raise UserError(f"{root} is not a folder; give folders of submissions, each with {INFO} and {RECORDS}")
+        waiting = [(root.resolve(), 0)]
+        while waiting:
+            here, depth = waiting.pop()
+            if here in folders or here == away:
+                continue
+            try:
+                names = sorted(_listing(here))
+            except OSError as error:
+                refused[here] = _unread(here, root, f"the folder cannot be listed ({error.strerror}); make it readable")
+                continue
+            looked += len(names)
+            if looked > MOST_LOOKED_AT:
+                raise UserError(
+                    f"{root} and what came before hold more than {MOST_LOOKED_AT} files and folders; give the folders "
+                    "of the submissions themselves"
+                )
+            if any(name in (INFO, RECORDS) for name, _ in names):
+                folders[here] = _name(here, root)
+                continue
+            for name, kind in names:
+                if kind == "link":
+                    refused[here / name] = _unread(here / name, root, "it is a link; submit the files themselves")
+                elif kind == "folder" and depth >= MOST_DEPTH:
+                    why = f"it lies more than {MOST_DEPTH} folders deep; submit it further up"
+                    refused[here / name] = _unread(here / name, root, why)
+                elif kind == "folder" and not name.startswith("."):
+                    waiting.append((here / name, depth + 1))
+    if len(folders) > MOST_SUBMISSIONS:
+        raise UserError(f"{len(folders)} submissions are more than the {MOST_SUBMISSIONS} that a site can show")
+    if not folders and not refused:
+        where = ", ".join(str(root) for root in roots)
+        raise UserError(f"{where} holds no submission; each is a folder with {INFO} and {RECORDS}, as `run` writes it")
+    return Found(sorted(folders.items()), sorted(refused.items()))
+
+
+def _listing(folder: Path) -> Iterator[tuple[str, str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield entry.name, "link"
+            elif entry.is_dir(follow_symlinks=False):
+                yield entry.name, "folder"
+            else:
+                yield entry.name, "file"
+
+
+def _name(path: Path, root: Path) -> str:
+    """The place below the user's folder, never a path of this machine."""
+    base = root.resolve()
+    return plain(path.relative_to(base).as_posix() if path != base else "the folder given")
+
+
+def _unread(path: Path, root: Path, why: str) -> Refused:
+    return Refused(name=_name(path, root), reasons=[why])
+
+
+def read(folder: Path, name: str) -> tuple[Submission, Summary] | Refused:
+    """One submission with its figures, or every reason why it is refused. Raises nothing that a file can provoke.
+
+    A refusal is named by the digest of the bytes, or by `name` where these cannot be had.
+    """
+    digest = hashlib.sha256()
+    try:
+        for file in (INFO, RECORDS):
+            digest.update(_regular(folder / file, MOST_BYTES[file]))
+    except _NotRegularError as error:
+        return Refused(name=name, reasons=[str(error)])
+    name = f"submission {digest.hexdigest()[:8]}"
+    try:
+        report = validate(folder)
+        if report.refusals or report.run is None:
+            return Refused(name=name, reasons=_reasons(report.refusals, folder))
+        summary = summarise(report.run.records)
+        marks = [str(mark) for mark in report.marks]
+        return submission(
+            report.run.info, report.run.records, summary, digest.hexdigest(), _without(marks, folder)
+        ), summary
+    except (Exception, RecursionError) as error:  # one bad file must not stop a thousand good ones
+        words = _without([f"reading it failed: {type(error).__name__}: {error}"], folder)
+        return Refused(name=name, reasons=[plain(word, 600) for word in words])
+
+
+class _NotRegularError(Exception):
+    """A file that is not opened, and why."""
+
+
+def _regular(path: Path, most: int) -> bytes:
+    """The digest of a regular file of at most `most` bytes; a link, a pipe or a device is never opened."""
+    try:
+        about = path.lstat()
+        if stat.S_ISLNK(about.st_mode):
+            raise _NotRegularError(f"{path.name} is a link; submit the file itself")
+        if not stat.S_ISREG(about.st_mode):
+            raise _NotRegularError(f"{path.name} is not a file; submit what `hwlottery run` wrote")
+        if about.st_size > most:
+            raise _NotRegularError(
+                f"{path.name} has {about.st_size} bytes, more than the {most} allowed; submit fewer cases"
+            )
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except FileNotFoundError:
+        raise _NotRegularError(f"{path.name} is missing; submit the whole folder of the run") from None
+    except OSError as error:
+        raise _NotRegularError(f"{path.name} cannot be read ({error.strerror}); make it readable") from None
+
+
+def _reasons(refusals: Iterable[object], folder: Path) -> list[str]:
+    out = []
+    for one in refusals:
+        parts = (getattr(one, "where", ""), getattr(one, "what", ""), getattr(one, "remedy", ""))
+        out.append("{}: {}; {}".format(*parts) if all(parts) else ", ".join(p for p in parts if p) or str(one))
+    out = sorted({plain(text, 600) for text in _without(out, folder)}) or ["it holds no run that can be read"]
+    return out if len(out) <= MOST_REASONS else [*out[:MOST_REASONS], f"and {len(out) - MOST_REASONS} reasons more"]
+
+
+def _without(texts: Iterable[str], folder: Path) -> list[str]:
+    """The texts with the folders of this machine taken out."""
+    return [text.replace(f"{folder}{os.sep}", "").replace(str(folder), "the submission") for text in texts]

@@ -1,0 +1,1 @@
+"""Meters of energy, by source: counter, sampled, modelled, none."""

@@ -1,0 +1,43 @@
+"""How to carry a plan out: what a user decides, and what each preset takes where nothing is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.measuring.settings import PowerModel, Sampling
+
+WINDOWS = {
+    "smoke": Sampling(window_s=0.02, min_samples=4, turns=2),
+    "quick": Sampling(window_s=0.24, turns=20),
+    "standard": Sampling(window_s=0.6, turns=60),
+    "full": Sampling(window_s=1.0, turns=100),
+}
+ROUNDS = {"smoke": 0, "quick": 3, "standard": 5, "full": 5}
+FEWEST_ROUNDS = 3  # of every heat before a budget goes where intervals are widest
+ENOUGH_S = {"standard": 3300.0}  # no second heat begins later than this, so that the preset ends within an hour;
+ENDS_S = {"standard": 3540.0}  # and on a machine that is slower still no first one that would end later than this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to carry a plan out.
+
+    `rounds` heats for each best path, of which long ones have `long_rounds`; after `enough_s` each has one, the short
+    ones first, if it is over by `ends_s`. With `precision`, more of them where intervals are wider, while `budget_s`
+    lasts.
+    """
+
+    rounds: int
+    long_rounds: int
+    timeout_s: float
+    threads: int
+    sampling: Sampling
+    power: PowerModel
+    cache: Path
+    seed: int
+    budget_s: float | None = None
+    enough_s: float | None = None
+    ends_s: float | None = None
+    precision: float | None = None
+    memory_bytes: int | None = None

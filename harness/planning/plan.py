@@ -1,0 +1,249 @@
+"""From a request to cases, purely: no framework is imported and nothing is run here.
+
+A run has three steps. The survey measures every formulation and execution at the survey points. The sweep goes to the
+other points with those that came close there. The rounds repeat the best of every point, each time in fresh processes
+and in shuffled order, ideas in one heat with their twins (`groups`). Which go on: `selection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from backends.ops import EXECUTIONS, Backend, Device, Execution
+from harness.errors import PlanError, nearest
+from harness.records.record import Case, TwinRef, WorkFacts
+from workloads.base import Mode, Params, Point, Value, Workload
+
+PRESETS = ("smoke", "quick", "standard", "full")
+
+# Seconds a case takes, roughly, with cold compile caches: only for the estimate of --dry-run.
+_SECONDS = {"eager": 0.8, "graph": 1.0, "compiled": 2.5}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a user asks for. Empty tuples mean all; `axes` overrides axes of every workload that has them."""
+
+    preset: str = "quick"
+    workloads: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
+    dtypes: tuple[str, ...] = ("float32",)
+    executions: tuple[str, ...] = ()
+    formulations: tuple[str, ...] = ()
+    seed: int = 0
+    axes: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    points: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)  # instead of the preset's, by workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A case with what is known of it before it runs."""
+
+    case: Case
+    work: WorkFacts
+    twins: tuple[TwinRef, ...]
+    headline: bool
+    repeated: bool  # at a headline point or a twin of one: its best paths are measured again in the rounds
+    survey: bool
+    group: str
+    over_zeros: bool = False
+
+    @property
+    def point(self) -> tuple[object, ...]:
+        """What the cases that compete for one best path have in common."""
+        c = self.case
+        return (c.workload, tuple(sorted(c.params.items())), c.mode, c.dtype, c.backend, c.device)
+
+    @property
+    def family(self) -> tuple[object, ...]:
+        """What a survey point has in common with the points that are swept after it."""
+        c = self.case
+        return (c.workload, self.group, c.mode, c.dtype, c.backend, c.device)
+
+
+def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Backend]) -> list[Planned]:
+    """Every case of the request, ideas with their twins and the machine's ceilings; PlanError if a name is unknown."""
+    chosen = _chosen("workload", ask.workloads, [n for n, w in workloads.items() if w.role != "twin"], workloads)
+    formulations = {f for w in workloads.values() for by in w.formulations.values() for f in by}
+    _chosen("formulation", ask.formulations, [], formulations)
+    _chosen("execution", ask.executions, [], EXECUTIONS)
+    runners = _chosen("backend", ask.backends, [n for n, b in backends.items() if b.default], backends)
+    if ask.preset not in PRESETS:
+        raise nearest("preset", ask.preset, PRESETS)
+    for device in ask.devices:
+        try:
+            Device.parse(device)
+        except ValueError as error:
+            raise PlanError(str(error)) from None
+    ideas = [n for n in chosen if workloads[n].role != "ceiling"]
+    ceilings = [n for n, w in workloads.items() if w.role == "ceiling"]  # every run measures its own
+    planned: dict[str, Planned] = {}
+    for name in [*ideas, *(c for c in [*ceilings, *chosen] if c not in ideas)]:
+        workload = workloads[name]
+        for point in ask.points.get(name) or _points(workload, ask):
+            only = ask.formulations if workload.role == "idea" else ()
+            for one in _expand(workload, point, ask, runners, backends, workloads, only):
+                _add(planned, one)
+    if ask.preset == "smoke":
+        planned = _once(planned.values())
+    if not planned:
+        raise PlanError("nothing to run: no point, formulation and execution fits what was asked; see `list`")
+    return list(planned.values())
+
+
+def _telling(workload: Workload, points: Sequence[Point]) -> list[Point]:
+    """The points at which some formulation runs for the first time."""
+    seen: set[tuple[Mode, str]] = set()
+    out = []
+    for point in points:
+        new = {(point.mode, n) for n, f in workload.formulations[point.mode].items() if f.applies(point.params)} - seen
+        if new:
+            out.append(point)
+            seen |= new
+    return out
+
+
+def _once(planned: Iterable[Planned]) -> dict[str, Planned]:
+    """`smoke` compares nothing: each formulation once, each execution once a workload, each idea with some twin.
+
+    A formulation goes with the execution that its backend names first, its cheapest to try.
+    """
+    seen: set[tuple[object, ...]] = set()
+    out: dict[str, Planned] = {}
+    for one in planned:
+        c = one.case
+        formulation = (c.workload, c.mode, c.backend, c.device, c.formulation)
+        execution = (c.workload, c.backend, c.device, c.execution, "execution")
+        point = (*one.point, "point")
+        if {formulation, execution, point} - seen:
+            out[c.key] = one
+            seen |= {formulation, execution, point}
+    return out
+
+
+def _chosen(kind: str, asked: Sequence[str], default: Sequence[str], known: Iterable[str]) -> list[str]:
+    names = list(known)
+    for name in asked:
+        if name not in names:
+            raise nearest(kind, name, names)
+    return list(dict.fromkeys(asked)) or list(default)
+
+
+def _points(workload: Workload, ask: Ask) -> list[Point]:
+    """The preset's points, their axes overridden: every combination of the values given, each measured in full."""
+    points = list(workload.presets.get(ask.preset, ()))
+    if ask.preset == "smoke":
+        points = _telling(workload, points)
+    overrides = {axis: values for axis, values in ask.axes.items() if axis in workload.axes}
+    if workload.role == "idea" and overrides:
+        out: dict[str, Point] = {}
+        for point in points:
+            for values in product(*overrides.values()):
+                params = {**point.params, **dict(zip(overrides, values, strict=True))}
+                out.setdefault(f"{params}{point.mode}", Point(params, point.mode))
+        points = list(out.values())
+    return points
+
+
+def _expand(
+    workload: Workload,
+    point: Point,
+    ask: Ask,
+    runners: Sequence[str],
+    backends: Mapping[str, Backend],
+    workloads: Mapping[str, Workload],
+    only: Sequence[str],
+) -> Iterable[Planned]:
+    """The cases of one point and of its twins.
+
+    Secondary twins are for the headline points, and there they take what came close for the principal one.
+    """
+    try:
+        params = workload.check(point.params)
+        twins = workload.twins(params, point.mode) if workload.role == "idea" else ()
+    except ValueError as error:
+        raise PlanError(str(error)) from None
+    refs = tuple(TwinRef(kind=t.kind, workload=t.workload, params=dict(t.params), mode=t.mode) for t in twins)
+    for name, dtype, device in product(workload.formulations[point.mode], ask.dtypes, ask.devices):
+        if (only and name not in only) or not workload.formulations[point.mode][name].applies(params):
+            continue
+        if (dtype, point.mode) not in workload.tolerances:
+            raise nearest("dtype", dtype, sorted({d for d, _ in workload.tolerances}))
+        for runner in runners:
+            for execution in _executions(backends[runner], device):
+                if ask.executions and execution not in ask.executions:
+                    continue
+                yield Planned(
+                    case=Case(
+                        workload=workload.name,
+                        formulation=name,
+                        params=dict(params),
+                        dtype=dtype,
+                        mode=point.mode,
+                        backend=runner,
+                        execution=execution,
+                        device=device,
+                        seed=ask.seed,
+                    ),
+                    work=_work(workload, params, point.mode, dtype),
+                    twins=refs,
+                    headline=point.headline and workload.role == "idea",
+                    repeated=point.headline,
+                    survey=point.survey,
+                    group=point.group,
+                    over_zeros=workload.formulations[point.mode][name].over_zeros,
+                )
+    for twin in twins:
+        principal = twin is twins[0]
+        if twin.workload == workload.name or not (principal or point.headline):
+            continue
+        dense = workloads.get(twin.workload)
+        if dense is None:
+            raise PlanError(f"{workload.name} names the twin {twin.workload!r}, and no file defines that workload")
+        surveyed = point.survey and principal
+        like = Point(twin.params, twin.mode, surveyed, point.headline, f"{workload.name} twins {point.group}")
+        yield from _expand(dense, like, ask, runners, backends, workloads, ())
+
+
+def _executions(backend: Backend, device: str) -> Sequence[Execution]:
+    """What a backend has on a device: where programs are compiled and not run, compiling is all there is."""
+    return ("compiled",) if Device.parse(device).kind == "tpu-aot" else backend.executions
+
+
+def _work(workload: Workload, params: Params, mode: Mode, dtype: str) -> WorkFacts:
+    itemsize = {"float64": 8, "float32": 4}.get(dtype, 2)
+    try:
+        work = workload.work(params, mode, itemsize)
+    except ValueError as error:  # axes that are good each and do not go together
+        raise PlanError(str(error)) from None
+    return WorkFacts(useful_flop=work.useful_flop, least_bytes=work.least_bytes, live_bytes=work.live_bytes)
+
+
+def _add(planned: dict[str, Planned], one: Planned) -> None:
+    known = planned.get(one.case.key)
+    if known is None:
+        planned[one.case.key] = one
+        return
+    # Wanted twice (a dense product is the twin of many): the wider wish holds.
+    first = one if one.survey and not known.survey else known
+    planned[one.case.key] = Planned(
+        case=first.case,
+        work=first.work,
+        twins=known.twins or one.twins,
+        headline=known.headline or one.headline,
+        repeated=known.repeated or one.repeated,
+        survey=known.survey or one.survey,
+        group=first.group,
+        over_zeros=first.over_zeros,
+    )
+
+
+def estimate_s(planned: Sequence[Planned], rounds: int) -> float:
+    """Roughly how long the plan takes with cold compile caches, in seconds, if a third of the sweep runs."""
+    survey = sum(_SECONDS[p.case.execution] for p in planned if p.survey)
+    swept = sum(_SECONDS[p.case.execution] for p in planned if not p.survey) / 3
+    points = len({p.point for p in planned if p.repeated})
+    return survey + swept + rounds * points * _SECONDS["eager"]

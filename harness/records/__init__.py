@@ -1,0 +1,1 @@
+"""The facts of a run, frozen, and the folder that stores them."""

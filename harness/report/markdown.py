@@ -1,0 +1,30 @@
+"""The report in Markdown: a table a section, and the notes below them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.figures.summary import Summary
+from harness.report.sections import sections
+from harness.report.wording import NO_IDEA, NOTHING, footer
+
+
+def markdown(summary: Summary) -> str:
+    """Tables and notes as GitHub reads them; |, * and < in the words of others are escaped."""
+    if not summary.records:
+        return f"{NOTHING}\n"
+    out = [] if summary.rows or summary.estimates else [NO_IDEA]
+    for title, names, cells in sections(summary):
+        out += [f"## {title}", markdown_table(names, cells)]
+    out += ["## Notes", "\n".join(f"- {_escape(line)}" for line in footer(summary))]
+    return "\n\n".join(out) + "\n"
+
+
+def markdown_table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table with its headings; the cells are escaped, and each is one line."""
+    lines = [names, ["---"] * len(names), *([_escape(c) for c in row] for row in cells)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.splitlines()).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")

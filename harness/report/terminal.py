@@ -1,0 +1,164 @@
+"""The report in a terminal: one block a workload and point, one row a backend, readable at 80 columns."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+from harness.figures.summary import Row, Summary
+from harness.report import estimates_text
+from harness.report.wording import (
+    NO_IDEA,
+    NOTHING,
+    Where,
+    cells_share,
+    energy_cell,
+    footer,
+    memory_cell,
+    outcome_cell,
+    point_cell,
+    share_cell,
+    shorten,
+    speed_up_cell,
+    tax_cell,
+    time_cell,
+    verdict_cell,
+)
+
+RAN = ("ok", "compiled for")  # as it was asked
+_INTERVAL = re.compile(r"\[[^][]{1,40}\]")
+# Results are untrusted: what moves a cursor, sets colours or turns the direction of text does not reach the terminal.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_WIDE = 160  # columns from which every figure has a column of its own and intervals stand beside their values
+
+
+class _Column(NamedTuple):
+    """A column of the table: its heading, its width in characters, and what it says of a row."""
+
+    name: str
+    width: int
+    cell: Callable[[Row], str]
+
+
+def terminal(summary: Summary, width: int | None = None) -> str:
+    """Tables for a terminal `width` columns wide, its own width (or COLUMNS) unless said; readable from 80.
+
+    Plain text without colour, the same in a terminal, a pipe and a file. Rows stand under a line with their workload
+    and point; below 160 columns an interval stands under its value.
+    """
+    if not summary.records:
+        return f"{NOTHING}\n"
+    width = width or shutil.get_terminal_size().columns
+    where = Where([*summary.rows, *summary.dense])
+    ideas, dense = (_wide_columns(where), _DENSE) if width >= _WIDE else (_narrow_columns(where), _DENSE_NARROW)
+    out = []
+    if summary.rows:
+        out += ["Ideas against their dense twin", *_sections(summary.rows, ideas, where, width), ""]
+    elif not summary.estimates:
+        out += [NO_IDEA, ""]
+    if summary.dense:
+        first = _Column("backend, best path", 0, lambda row: f"{where.of(row)} {row.path}")
+        out += ["Dense twins", *_sections(summary.dense, [first._replace(width=38), *dense], where, width), ""]
+    if summary.estimates:
+        out += [*estimates_text.lines(summary.estimates, where, width), ""]
+    if summary.all_points:
+        out += [*_what_ran_where(summary, where, width), ""]
+    for line in footer(summary):
+        whole = _INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), line)  # an interval is not cut in two
+        out += [part.replace("\u00a0", " ") for part in textwrap.wrap(whole, width, subsequent_indent="  ")]
+    return "\n".join(_CONTROL.sub("\ufffd", line.rstrip()) for line in out) + "\n"
+
+
+def _wide_columns(where: Where) -> list[_Column]:
+    return [
+        _Column("backend", 16, where.of),
+        _Column("best path", 26, lambda row: str(row.path)),
+        _Column("time", 23, time_cell),
+        _Column("speed-up", 23, lambda row: speed_up_cell(row.principal)),
+        _Column("tax", 20, lambda row: tax_cell(row.principal)),
+        _Column("memory", 9, memory_cell),
+        _Column("energy", 29, energy_cell),
+        _Column("share", 7, share_cell),
+    ]
+
+
+def _narrow_columns(where: Where) -> list[_Column]:
+    return [
+        _Column("backend\nbest path", 23, lambda row: f"{where.of(row)}\n{row.path}"),
+        _Column("time", 12, lambda row: _stacked(time_cell(row))),
+        _Column("speed-up", 14, lambda row: _stacked(speed_up_cell(row.principal))),
+        _Column("tax", 14, lambda row: _stacked(tax_cell(row.principal))),
+        _Column("memory, share\nenergy", 13, _held_and_spent),
+    ]
+
+
+_DENSE = [_Column("time", 25, time_cell), _Column("memory", 9, memory_cell), _Column("share", 7, share_cell)]
+_DENSE_NARROW = [_Column("time", 22, time_cell), *_DENSE[1:]]
+
+
+def _held_and_spent(row: Row) -> str:
+    memory, share = memory_cell(row), share_cell(row)
+    gap = " " if len(memory) + len(share) < 13 else "\n"
+    return f"{memory}{gap}{share}\n{_stacked(energy_cell(row))}"
+
+
+def _stacked(cell: str) -> str:
+    """`1.02× [0.97, 1.05] tie` as `1.02× tie` above its interval."""
+    value, bracket, rest = cell.partition(" [")
+    interval, closed, after = rest.partition("]")
+    return f"{value}{after}\n[{interval}{closed}" if bracket else cell
+
+
+def _sections(rows: Sequence[Row], columns: Sequence[_Column], where: Where, width: int) -> list[str]:
+    """A line for each workload and point, below it its rows; one in which no path ran has its reason instead."""
+    out = _lines([column.name for column in columns], columns)
+    title = ""
+    for row in rows:
+        name = f"{row.workload}: {point_cell(row)}"
+        if name != title:
+            out += textwrap.wrap(name, width, subsequent_indent="  ")
+            title = name
+        said = shorten(outcome_cell(row), 300)
+        if row.path is not None:
+            out += _lines([column.cell(row) for column in columns], columns)
+        if row.path is None or said != "ok":
+            text = f"{where.of(row)}: {said}" if row.path is None else said
+            out += textwrap.wrap(
+                text, width, initial_indent=" " if row.path is None else "   ", subsequent_indent="   "
+            )
+    return out
+
+
+def _lines(cells: Sequence[str], columns: Sequence[_Column]) -> list[str]:
+    """Cells side by side, each wrapped to its column, the first one indented."""
+    wrapped = []
+    for number, (cell, column) in enumerate(zip(cells, columns, strict=True)):
+        indent = " " if number == 0 else ""
+        parts = [textwrap.wrap(part, column.width - len(indent)) for part in cell.split("\n")]
+        wrapped.append([(indent + line).ljust(column.width) for part in parts for line in part])
+    blank = [" " * column.width for column in columns]
+    return [
+        " ".join(line or empty for line, empty in zip(together, blank, strict=True))
+        for together in zip_longest(*wrapped, fillvalue="")
+    ]
+
+
+def _what_ran_where(summary: Summary, where: Where, width: int) -> list[str]:
+    """The share of every place, and below it each formulation that did not run there as it was asked to."""
+    out = ["What ran where"]
+    for p in summary.portability:
+        place = f"{p.backend} {p.device}{where.run(p.run)}"
+        out += textwrap.wrap(f"{place}: formulations ok: {cells_share(p)}", width, subsequent_indent="  ")
+        executions: dict[tuple[str, str], list[str]] = {}  # what has the same words in several executions is one line
+        for c in summary.matrix:
+            if (c.run, c.backend, c.device) == (p.run, p.backend, p.device) and c.verdict not in RAN:
+                name = f"{c.workload}/{c.formulation} {c.mode}"
+                executions.setdefault((name, verdict_cell(c)), []).append(c.execution)
+        for (name, said), modes in executions.items():
+            line = f"{name} {', '.join(modes)}: {said}"
+            out += textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="    ")
+    return out

@@ -1,0 +1,66 @@
+"""From an answer to a record: what was planned and what a process measured, put together as one fact."""
+
+from __future__ import annotations
+
+import msgspec
+
+from harness.machine import facts
+from harness.planning.plan import Planned
+from harness.records.record import SCHEMA, Record, Timing, Trial
+from harness.worker.client import Answer
+from harness.worker.messages import Measured
+
+
+def refused(reason: str) -> Answer:
+    """The answer of a case that could not be asked."""
+    return Answer(Measured(status="error", reason=reason, failure_class="other"), 0.0)
+
+
+def record(
+    one: Planned,
+    measured: Measured,
+    *,
+    run: str,
+    round_: int,
+    order: int,
+    heat: int | None,
+    control: bool,
+    started_at: str,
+) -> Record:
+    """The record of one process."""
+    trial = measured.trial
+    if trial is not None:
+        trial = msgspec.structs.replace(trial, round=round_, order=order, heat=heat)
+    return Record(
+        schema=SCHEMA,
+        run=run,
+        case=one.case,
+        status=measured.status,
+        reason=measured.reason,
+        failure_class=measured.failure_class,
+        fallback=measured.fallback,
+        verdict=measured.verdict,
+        time=None if trial is None else _timing(trial, measured.samples_s),
+        memory=measured.memory,
+        energy=measured.energy,
+        work=one.work,
+        twins=list(one.twins),
+        headline=one.headline and not control,
+        settings=measured.settings,
+        environment=facts.state(),
+        started_at=started_at,
+        control=control,
+        estimate=measured.estimate,
+    )
+
+
+def _timing(trial: Trial, samples_s: list[float]) -> Timing:
+    return Timing(
+        first_call_s=trial.first_call_s,
+        compile_s=trial.compile_s,
+        convert_s=trial.convert_s,
+        samples_s=[samples_s],
+        steady=trial.steady,
+        drift=trial.drift,
+        trials=[trial],
+    )

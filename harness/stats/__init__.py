@@ -1,0 +1,1 @@
+"""Intervals, noise, and the one definition of a case's time."""

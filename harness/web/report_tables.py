@@ -1,0 +1,172 @@
+"""The tables of the report's page as plain values: the lottery table, all figures, what they are filtered by."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from harness.figures.summary import Against, Row, Summary
+from harness.report.wording import (
+    UNKNOWN,
+    Where,
+    energy_cell,
+    memory_cell,
+    outcome_cell,
+    point_cell,
+    share_cell,
+    shorten,
+    significant,
+    speed_up_cell,
+    tax_cell,
+    time_cell,
+)
+from harness.web import palette
+from harness.web.record_details import Index
+
+COLUMNS = (
+    ("idea", False), ("point", False), ("backend", False), ("device", False), ("dtype", False), ("best path", False),
+    ("time", True), ("speed-up", True), ("tax", True), ("memory", True), ("energy", True), ("share", True),
+    ("outcome", False),
+)  # fmt: skip
+
+
+def columns(where: Where) -> list[tuple[str, bool]]:
+    """The headings of all figures, and whether each is of numbers."""
+    return [*COLUMNS[:5], *([("run", False)] if len(where.runs) > 1 else []), *COLUMNS[5:]]
+
+
+def tags(row: Row, where: Where, index: Index) -> dict[str, str]:
+    """What a row is filtered by; several values of one name stand on lines of their own."""
+    statuses = dict.fromkeys(str(index.table[number]["status"]) for number in index.of(row))
+    verdict = row.principal.verdict if row.principal else None
+    tags = {"idea": row.workload, "backend": row.backend, "device": row.device, "dtype": row.dtype}
+    tags |= {"outcome": "\n".join([*statuses, *([verdict] if verdict else [])])}
+    return tags | ({"run": where.runs[row.run]} if len(where.runs) > 1 else {})
+
+
+def filters(summary: Summary, where: Where, index: Index) -> list[tuple[str, str, list[str]]]:
+    """Name, label and values of every filter."""
+    values: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in (*summary.rows, *summary.dense):
+        for name, value in tags(row, where, index).items():
+            values[name] |= dict.fromkeys(value.split("\n"))
+    return [(name, name, sorted(seen)) for name, seen in values.items()]
+
+
+# -- the lottery table -------------------------------------------------------------------------------------------------
+
+
+def matrix(summary: Summary, where: Where, index: Index) -> dict[str, Any]:
+    """Ideas down, places across; a cell has the tax, and below it the speed-up or why there is none."""
+    places = sorted({(row.run, row.backend, row.device) for row in summary.rows})
+    lines: dict[tuple[str, str, str], dict[tuple[str, str, str], list[dict[str, Any]]]] = {}
+    for row in summary.rows:
+        point = point_cell(row) + (f", {row.dtype}" if where.dtypes else "")
+        line = lines.setdefault((row.workload, point, row.point), defaultdict(list))
+        line[row.run, row.backend, row.device].append(_cell(row, where, index))
+    return {
+        "places": [
+            {
+                "name": f"{backend} {device}{where.run(run)}",
+                "tags": {"backend": backend, "device": device}
+                | ({"run": where.runs[run]} if len(where.runs) > 1 else {}),
+            }
+            for run, backend, device in places
+        ],
+        "matrix": [
+            {"idea": idea, "point": point, "cells": [line.get(place, []) for place in places]}
+            for (idea, point, _), line in lines.items()
+        ],
+    }  # fmt: skip
+
+
+def _cell(row: Row, where: Where, index: Index) -> dict[str, Any]:
+    one, numbers = row.principal, index.of(row)
+    tax = one.tax if one else None
+    level = palette.tax_level(tax)
+    said = outcome_cell(row)
+    tie = " ≈" if one and one.verdict == "tie" else ""
+    if tax is not None:
+        shown, (below, span) = f"{significant(tax)}{tie}", _parted(f"speed-up {speed_up_cell(one)}")
+    else:
+        shown, below, span = UNKNOWN, shorten(said, 90), ""
+    return {
+        "tags": tags(row, where, index),
+        "value": "" if tax is None else tax,
+        "level": "none" if level is None else f"tax-{level}",
+        "tax": shown,
+        "below": below,
+        "span": span,
+        "label": f"{row.workload} {point_cell(row)}, {where.of(row)}: tax {tax_cell(one)}, {below} {span}; open it",
+        "text": f"{row.path or ''} {said} {row.backend} {row.device} {row.dtype}",
+        "open": numbers[0] if numbers else None,
+    }
+
+
+# -- all figures -------------------------------------------------------------------------------------------------------
+
+
+def _text(text: str, value: object = None, kind: str = "", below: Sequence[str] = ()) -> dict[str, Any]:
+    """A cell: what is read, what it sorts by ("" is unknown, None is the text), its class, small lines below."""
+    return {"text": text, "value": value, "kind": kind, "below": below}
+
+
+def _number(text: str, value: float | None, below: Sequence[str] = ()) -> dict[str, Any]:
+    shown, interval = _parted("" if text == UNKNOWN else text)  # unknown stays empty
+    return _text(shown, "" if value is None else value, "number", [*([interval] if interval else []), *below])
+
+
+def _parted(cell: str) -> tuple[str, str]:
+    """`1.02× [0.97, 1.05] tie` as `1.02× tie` and its interval."""
+    value, bracket, rest = cell.partition(" [")
+    interval, _, after = rest.partition("]")
+    return value + after, f"[{interval}]" if bracket else ""
+
+
+def line(row: Row, where: Where, index: Index) -> dict[str, Any]:
+    """A row of all figures: its cells in the order of `columns`."""
+    numbers = index.of(row)
+    one, others = row.principal, row.against[1:]
+    cells = [
+        _text(row.workload, below=() if row.against else ("dense twin",)),
+        _text(point_cell(row)),
+        _text(row.backend, kind="nowrap"),
+        _text(row.device, kind="nowrap"),
+        _text(row.dtype, kind="nowrap"),
+        *([_text(where.runs[row.run], kind="nowrap")] if len(where.runs) > 1 else []),
+        _text(row.path or "", kind="nowrap", below=(f"{row.tied} tied",) if row.tied else ()),
+        _number(time_cell(row), row.time_s),
+        _number(
+            speed_up_cell(one),
+            one.speed_up if one else None,
+            [text for a in others for text in (f"{a.kind}:", speed_up_cell(a))],
+        ),
+        _number(
+            tax_cell(one), one.tax if one else None, [text for a in others for text in (f"{a.kind}:", tax_cell(a))]
+        ),
+        _number(memory_cell(row), row.memory_bytes),
+        _number(energy_cell(row), row.energy_j),
+        _number(share_cell(row), row.roofline_share),
+        _text(outcome_cell(row), kind="long"),
+    ]
+    return {"tags": tags(row, where, index), "open": numbers[0] if numbers else None, "cells": cells}
+
+
+def all_against(row: Row) -> list[tuple[str, str]]:
+    """The figures against every twin as text, the unknown ones left out."""
+    return [pair for one in row.against for pair in _against(one)]
+
+
+def _against(one: Against) -> list[tuple[str, str]]:
+    taxes = ((f"{name} tax", value) for name, value in (("memory", one.memory_tax), ("energy", one.energy_tax)))
+    pairs = [
+        (one.kind, f"{one.twin_workload} {one.twin_path or one.twin_outcome}"),
+        ("speed-up", speed_up_cell(one)),
+        ("verdict", one.verdict or UNKNOWN),
+        ("tax", tax_cell(one)),
+        *((name, UNKNOWN if value is None else f"{significant(value)}×") for name, value in taxes),
+        ("useful FLOP ratio", UNKNOWN if one.work_ratio is None else significant(one.work_ratio)),
+        ("rounds in common", str(one.rounds)),
+    ]
+    return [(name, text) for name, text in pairs if text != UNKNOWN]

@@ -1,0 +1,176 @@
+"""The main process's handle on a backend's fork server: start it in its environment, send a job, get an outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from backends.ops import Backend, Device
+from harness.worker import outcome
+from harness.worker.messages import Exit, Exits, Job, Lane, Measured, Ready, Request
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The same for every framework. Threads are read by the libraries when they load; OpenBLAS starts its pool at load, so
+# the server has it at one and NumPy's own cases raise it in the fork. glibc's defaults make large temporaries bimodal:
+# each is mapped and unmapped, or not, by a threshold that moves while the program runs.
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+_KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "USER", "VIRTUAL_ENV", "XDG_CACHE_HOME")
+_KEEP_PREFIXES = ("HWLOTTERY_", "CUDA_", "NVIDIA_", "TPU_", "PYTHON")
+
+
+class ServerError(Exception):
+    """The server of a backend could not start; the message says why, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a job, and how long the round trip to a fresh process took."""
+
+    measured: Measured
+    wall_s: float
+
+
+def environment(backend: Backend, device: Device, threads: int, cache: Path) -> dict[str, str]:
+    """The whole environment of a server: an allow-list of ours, the same settings for all, then the adapter's own."""
+    kept = {k: v for k, v in os.environ.items() if k in _KEEP or k.startswith(_KEEP_PREFIXES)}
+    n = str(threads)
+    threading = {"OMP_NUM_THREADS": n, "MKL_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": "1"}
+    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
+    ours = {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONHASHSEED": "0",
+        "HWLOTTERY_BACKEND": backend.name,
+        "HWLOTTERY_DEVICE": str(device),
+        "HWLOTTERY_THREADS": n,
+    }
+    return {**kept, **_MALLOC, **threading, **ours, **backend.environ(device, threads, cache)}
+
+
+class Server:
+    """One fork server. Use as a context manager; `run` and `heat` may be called any number of times, one at a time."""
+
+    def __init__(
+        self, backend: Backend, device: Device, threads: int, cache: Path, *, memory_bytes: int | None = None
+    ) -> None:
+        self.backend, self.device, self.cache = backend, device, cache
+        self.environ = environment(backend, device, threads, cache)
+        self._memory_bytes = memory_bytes
+        self._folder = tempfile.TemporaryDirectory(prefix="hwlottery-")
+        self._log = Path(self._folder.name) / "server.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.worker.server", backend.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self.environ,
+                start_new_session=True,  # Ctrl-C is for us to handle
+            )
+        self.ready: Ready | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def start(self) -> Ready:
+        """Wait until the framework is imported; ServerError if it cannot be."""
+        if self.ready is None:
+            line = self._line()
+            self.ready = msgspec.json.decode(line, type=Ready) if line else None
+            if self.ready is None or self.ready.error is not None:
+                why = self.ready.error if self.ready else outcome.one_line(self._log.read_text()[-2000:])
+                self.ready = None
+                raise ServerError(f"{self.backend.title} does not import: {why}; try: {self.backend.install}")
+        return self.ready
+
+    def run(self, job: Job, timeout_s: float) -> Answer:
+        """Do `job` in a fresh process and wait for it. Every way to end is an outcome; ServerError only for our own."""
+        return self.heat([job], timeout_s)[0]
+
+    def heat(self, jobs: Sequence[Job], timeout_s: float, seed: int = 0) -> list[Answer]:
+        """Do `jobs` in a fresh process each, all alive at once and measured in turns; an answer each, in order."""
+        self.start()
+        folder = Path(self._folder.name)
+        lanes = []
+        for number, job in enumerate(jobs):
+            result, log = folder / f"result{number}.json", folder / f"case{number}.log"
+            for stale in (result, log, log.with_suffix(".phase")):
+                stale.unlink(missing_ok=True)
+            lanes.append(Lane(job=job, result=str(result), log=str(log)))
+        request = Request(lanes=lanes, seed=seed, timeout_s=timeout_s, memory_bytes=self._memory_bytes)
+        kills = _oom_kills()
+        if self._process.stdin is None:
+            raise ServerError(f"the server of {self.backend.title} is closed")
+        try:
+            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise ServerError(f"the server of {self.backend.title} died: {self._last_words()}") from None
+        line = self._line()
+        if not line:
+            raise ServerError(f"the server of {self.backend.title} died: {self._last_words()}")
+        exits = msgspec.json.decode(line, type=Exits).exits
+        killed = _oom_kills() > kills
+        return [_answer(lane, end, timeout_s, killed) for lane, end in zip(lanes, exits, strict=True)]
+
+    def _last_words(self) -> str:
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        return outcome.one_line(lines[-1]) if lines else "it left no words"
+
+    def _line(self) -> bytes:
+        return self._process.stdout.readline() if self._process.stdout else b""
+
+    def close(self) -> None:
+        """Kill the server and whatever it runs; safe to call twice."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its case has a group of its own and dies with its parent
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        self._folder.cleanup()
+
+
+def _answer(lane: Lane, end: Exit, timeout_s: float, oom_killed: bool) -> Answer:
+    result, log = Path(lane.result), Path(lane.log)
+    if result.exists():
+        return Answer(msgspec.json.decode(result.read_bytes(), type=Measured), end.wall_s)
+    phase = log.with_suffix(".phase")
+    where = phase.read_text() if phase.exists() else "starting"
+    if end.timed_out:
+        status, kind, reason = outcome.of_timeout(timeout_s, where)
+    else:
+        words = log.read_text(errors="replace")[-8192:] if log.exists() else ""
+        killed = end.code == -signal.SIGKILL and oom_killed
+        status, kind, reason = outcome.of_exit(end.code, where, words, killed)
+    return Answer(Measured(status=status, reason=reason, failure_class=kind), end.wall_s)
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed for memory on this machine since it started."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,112 @@
+"""What crosses the border between the harness and a fresh process: a Job on the way in, a Measured on the way out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from backends.ops import Scalar
+from harness.measuring.energy.meter import Baseline
+from harness.measuring.settings import PowerModel, Sampling
+from harness.records.record import Case, Energy, Estimate, FailureClass, Memory, Status, Trial, Verdict
+from workloads.base import Mode, Value
+
+
+class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
+    """Measure one case. `data` is the folder of its inputs and reference.
+
+    `baseline` is what was measured of the device's energy before the run.
+    `keep`: the setting of the compiler that an earlier process of the case kept after a trial.
+    `memory`: what an earlier process of the case was seen to take; it is not measured again.
+    `watch`: after the clock, look for what the framework ran in place of what was asked; once a case is enough.
+    """
+
+    case: Case
+    data: str
+    threads: int
+    cache: str
+    sampling: Sampling
+    power: PowerModel
+    watch: bool = True
+    keep: str | None = None
+    memory: Memory | None = None
+    baseline: Baseline | None = None
+
+
+class DataJob(msgspec.Struct, frozen=True, kw_only=True, tag="data"):
+    """Make the inputs of one workload's points and their float64 references; a folder each, in `folders`."""
+
+    workload: str
+    points: list[tuple[dict[str, Value], Mode]]
+    dtype: str
+    seed: int
+    folders: list[str]
+    threads: int
+
+
+class DevicesJob(msgspec.Struct, frozen=True, kw_only=True, tag="devices"):
+    """Ask the framework which devices it sees."""
+
+
+Job = CaseJob | DataJob | DevicesJob
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """A process's answer. For a CaseJob all of it; for others only status, reason and `answer`."""
+
+    status: Status
+    reason: str | None = None
+    failure_class: FailureClass | None = None
+    fallback: str | None = None
+    verdict: Verdict | None = None
+    trial: Trial | None = None
+    samples_s: list[float] = []
+    memory: Memory | None = None
+    energy: Energy | None = None
+    estimate: Estimate | None = None
+    settings: dict[str, Scalar] = {}
+    answer: list[str] = []
+
+
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of a heat: its answer goes to the file `result`, its words to `log`."""
+
+    job: Job
+    result: str
+    log: str
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Main process to server: fork a process a lane; prepare them one after the other, then measure in turns.
+
+    `seed` is of the order of the turns; no wait for any lane is longer than `timeout_s`.
+    """
+
+    lanes: list[Lane]
+    seed: int
+    timeout_s: float
+    memory_bytes: int | None
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """Server to main process: how the process of one lane ended, and the wall time that was its own."""
+
+    code: int | None
+    timed_out: bool
+    wall_s: float
+
+
+class Exits(msgspec.Struct, frozen=True, kw_only=True):
+    """Server to main process: the ends of all lanes, in the order of the request."""
+
+    exits: list[Exit]
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's first line: it has imported what it forks from, or the reason why it could not."""
+
+    error: str | None
+    import_s: float
+    threads: int
+    kind: Literal["ready"] = "ready"

@@ -1,0 +1,64 @@
+"""Turns what happened to a process into an outcome of the spec: status, class of failure, and one sentence.
+
+Classes after Mince et al. 2023, "The Grand Illusion: The Myth of Software Portability and Implications for ML
+Progress" (arXiv:2309.07181), which groups why functions fail when they are moved to other hardware.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+
+from harness.records.record import FailureClass, Status
+
+# Words by which allocators say that memory ran out, in an exception or in a dying process's last lines.
+_MEMORY = re.compile(
+    r"RESOURCE_EXHAUSTED|out of memory|\bOOM\b|bad_alloc|can't allocate memory|cannot allocate memory"
+    r"|Unable to allocate|failed to allocate|Resource exhausted|ENOMEM",
+    re.IGNORECASE,
+)
+_TYPE = re.compile(r"dtype|data type|unsupported type|expected .* but got .*(Float|Half|Int)", re.IGNORECASE)
+_LONGEST = 300
+
+
+def one_line(text: str) -> str:
+    """The first line that says something, cut to a length that a table bears."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    return first if len(first) <= _LONGEST else first[: _LONGEST - 1] + "…"
+
+
+def of_refusal(words: str) -> tuple[Status, FailureClass, str]:
+    """The framework said that it does not do this."""
+    kind: FailureClass = "type" if _TYPE.search(words) else "not_implemented"
+    return "unsupported", kind, one_line(words)
+
+
+def of_exception(error: BaseException) -> tuple[Status, FailureClass, str]:
+    """A computation raised."""
+    words = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or _MEMORY.search(words):
+        return "oom", "memory", one_line(words)
+    if isinstance(error, NotImplementedError):
+        return of_refusal(words)
+    return "error", "type" if isinstance(error, TypeError) and "dtype" in words else "other", one_line(words)
+
+
+def of_exit(code: int | None, phase: str, log: str, memory_killed: bool) -> tuple[Status, FailureClass, str]:
+    """A process ended without an answer."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    words = f"; its last words: {one_line(lines[-1])}" if lines else ""
+    if memory_killed or _MEMORY.search("\n".join(lines[-20:])):
+        return "oom", "memory", f"ran out of memory while {phase}{words}"
+    if code is not None and code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return "crash", "other", f"killed by {name} while {phase}{words}"
+    return "crash", "other", f"exited with code {code} while {phase}{words}"
+
+
+def of_timeout(seconds: float, phase: str) -> tuple[Status, FailureClass, str]:
+    """A process was killed at its time limit."""
+    return "timeout", "timeout", f"not done after {seconds:g} s, while {phase}; --timeout sets the limit"

@@ -1,0 +1,96 @@
+"""The fork server of one backend: `python -m harness.server NAME` imports the framework once, then forks per request.
+
+It starts no runtime (no thread pool, no device), so that a fork of it is a fresh process with the import already paid.
+Requests are JSON lines on stdin, exits JSON lines on stdout; answers of the forked processes travel by file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from backends.discovery import backends
+from backends.ops import Device
+from harness.worker import case, interleave
+from harness.worker.messages import Exits, Lane, Ready, Request
+from workloads.discovery import workloads
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(name: str) -> None:
+    """Serve requests for backend `name` until stdin closes."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what a framework prints goes to the log, never between our lines
+    _die_with_parent()
+    # Every framework gets the same cores, before it counts them.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(os.environ["HWLOTTERY_THREADS"])])
+    started = time.perf_counter()
+    error = None
+    try:
+        found, _ = backends()
+        ahead = Device.parse(os.environ["HWLOTTERY_DEVICE"]).kind == "tpu-aot"
+        for module in (*(found[name].ahead if ahead else found[name].preload), *case.PRELOAD):
+            importlib.import_module(module)
+        workloads()  # loads their files, once for all cases
+        gc.collect()
+        gc.freeze()  # a fork's collector must not walk, and so copy, what the framework left on the heap
+    except Exception as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    import_s = time.perf_counter() - started
+    _answer(answers, Ready(error=error, import_s=import_s, threads=len(os.listdir("/proc/self/task"))))
+    fork = multiprocessing.get_context("fork")
+    for line in sys.stdin.buffer:
+        request = msgspec.json.decode(line, type=Request)
+
+        def child(lane: Lane, request: Request, connection: Connection) -> None:
+            answers.close()
+            _child(lane, request, connection)
+
+        _answer(answers, Exits(exits=interleave.run(request, fork, child)))
+
+
+def _answer(stream: BinaryIO, message: msgspec.Struct) -> None:
+    stream.write(msgspec.json.encode(message) + b"\n")
+
+
+def _child(lane: Lane, request: Request, connection: Connection) -> None:
+    os.setsid()  # a group of its own, so that a timeout reaches everything that it started
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log = os.open(lane.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if request.memory_bytes is not None:
+        # RLIMIT_DATA counts what is allocated, not the address space that a runtime reserves.
+        resource.setrlimit(resource.RLIMIT_DATA, (request.memory_bytes, request.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    measured = case.answer(lane.job, Path(lane.log).with_suffix(".phase"), interleave.Baton(connection))
+    result = Path(lane.result)
+    partial = result.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.encode(measured))
+    partial.rename(result)
+    # The answer is safe. Runtimes that cannot shut down in a forked process must not turn it into a crash.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

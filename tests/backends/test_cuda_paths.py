@@ -1,0 +1,437 @@
+"""What only a GPU runs, with the frameworks' own borders faked: nothing here has met a GPU."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from backends.ops import FLUSH_BYTES, Device, Unsupported
+from harness.measuring import gpu_conditions
+from harness.measuring.clock import sample
+from harness.measuring.energy.meter import Unavailable
+from harness.measuring.energy.nvml import Gpu
+from harness.measuring.settings import Sampling
+
+CUDA = Device("cuda")
+MIB = 1 << 20
+
+
+def _backend(name):
+    backend = importlib.import_module(f"backends.{name}_backend").BACKEND
+    pytest.importorskip(backend.module, reason=backend.install)
+    return backend
+
+
+# -- what is the same for every framework -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
+def test_a_gpu_that_is_not_there_is_refused_in_the_frameworks_words(name):
+    with pytest.raises(Unsupported, match=r"(?i)cuda|GPU"):
+        _backend(name).open(Device("cuda", 7))
+
+
+def test_jax_asked_for_a_platform_that_it_has_not_still_lists_the_host():
+    """It raises a bare AssertionError then, which says nothing to whoever asks what there is."""
+    _backend("jax")
+    code = "from backends.jax_backend import BACKEND; print([str(d) for d in BACKEND.devices()])"
+    environ = os.environ | {"JAX_PLATFORMS": "cuda"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=environ, capture_output=True, text=True
+    )
+    assert "'cpu'" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
+def test_no_framework_computes_float32_products_in_tf32_and_each_says_so(name):
+    assert _backend(name).open(Device("cpu")).settings()["tf32"] is False
+
+
+def test_no_framework_takes_the_memory_before_it_needs_it(tmp_path):
+    environ = {name: _backend(name).environ(CUDA, 2, tmp_path) for name in ("jax", "tensorflow")}
+    assert environ["jax"]["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert environ["jax"]["JAX_PLATFORMS"] == "cuda"
+    assert environ["tensorflow"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert "CUDA_VISIBLE_DEVICES" not in environ["tensorflow"]
+    assert _backend("tensorflow").environ(Device("cpu"), 2, tmp_path)["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow", "numpy"])
+def test_the_host_has_no_cache_to_flush_and_no_clock_of_a_device(name):
+    ops = _backend(name).open(Device("cpu"))
+    assert ops.flush_cache() is False
+    assert ops.device_s(tuple, ()) is None
+
+
+# -- PyTorch ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def torch_cuda(monkeypatch):
+    """PyTorch's adapter as on CUDA: tensors on the host, and `torch.cuda` writes down what it is asked."""
+    ops = _backend("torch").open(Device("cpu"))
+    torch = importlib.import_module("torch")
+    calls = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: calls.append(("synchronize", str(device))))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(("reset", str(device))))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 300 * MIB)
+    ops.device = CUDA
+    return ops, calls
+
+
+def test_pytorch_waits_for_its_device_and_reads_the_allocators_peak_of_the_window(torch_cuda):
+    ops, calls = torch_cuda
+    ops.wait([object()])
+    ops.reset_peak_bytes()
+    assert calls == [("synchronize", "cpu"), ("reset", "cpu")]
+    assert ops.device_peak_bytes() == 300 * MIB
+
+
+def test_what_pytorch_reads_to_empty_the_caches_is_waited_for_and_left_out_of_the_peak(torch_cuda):
+    ops, calls = torch_cuda
+    assert ops.flush_cache() is True
+    assert calls == [("synchronize", "cpu")]
+    assert ops.device_peak_bytes() == 300 * MIB - FLUSH_BYTES
+
+
+def test_the_devices_clock_of_pytorch_is_the_median_between_two_events_around_the_call(torch_cuda, monkeypatch):
+    torch = importlib.import_module("torch")
+    order, spans = [], iter([9.0] + [2.0] * 19)
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            order.append("event")
+
+        def synchronize(self):
+            order.append("wait")
+
+        def elapsed_time(self, other):
+            assert other is not self
+            return next(spans)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    seconds = torch_cuda[0].device_s(lambda: order.append("call"), ())
+    assert seconds == pytest.approx(0.002)
+    assert order[:4] == ["event", "call", "event", "wait"]
+
+
+def test_pytorch_on_a_gpu_is_watched_for_operators_that_run_on_the_host(torch_cuda):
+    ops, _ = torch_cuda
+    x = importlib.import_module("torch").ones(3, 3)
+    (found,) = ops.compile(lambda x: (x @ x,), "eager", [x]).fallbacks([x])
+    assert found.kind == "host"
+
+
+class _Variant:
+    def __init__(self, seconds):
+        self.seconds, self.calls, self.first_s, self.later_s = seconds, 0, 0.0, 0.0
+
+    def __call__(self):
+        self.calls += 1
+        time.sleep(self.seconds)
+
+
+def _choose(plain_s, captured_s, refused=False, keep=None):
+    _backend("torch")
+    choose = importlib.import_module("backends.torch_compile").choose
+    plain, captured = _Variant(plain_s), _Variant(captured_s)
+    kept, words = choose(plain, captured, (), lambda: None, lambda: refused, keep)
+    return "captured" if kept is captured else "plain", words["graph_capture"], captured.calls
+
+
+def test_cuda_graphs_are_kept_where_they_are_clearly_faster_and_the_record_names_them():
+    assert _choose(0.004, 0.001)[:2] == ("captured", "cuda graphs")
+    assert _choose(0.001, 0.004)[:2] == ("plain", "none")
+
+
+def test_cuda_graphs_are_not_tried_on_long_calls_nor_kept_where_inductor_skips_them():
+    which, words, calls = _choose(0.006, 0.0)
+    assert (which, calls) == ("plain", 0)
+    assert "not tried" in words
+    which, words, _ = _choose(0.001, 0.0, refused=True)
+    assert which == "plain"
+    assert "refused" in words
+
+
+def test_what_an_earlier_process_kept_is_not_tried_again():
+    assert _choose(0.001, 0.004, keep="cuda graphs") == ("captured", "cuda graphs", 3)
+    assert _choose(0.004, 0.001, keep="none") == ("plain", "none", 0)
+
+
+# -- JAX --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jax_cuda():
+    ops = _backend("jax").open(Device("cpu"))
+    host = ops._device
+    device = SimpleNamespace(peak=100 * MIB, platform="cpu")
+    device.memory_stats = lambda: {"peak_bytes_in_use": device.peak}
+    yield ops, device, host
+    ops._device = host
+
+
+def test_jaxs_peak_counts_only_where_it_rose_in_the_window(jax_cuda):
+    """Its allocator cannot forget: a peak from before the window says nothing about the window."""
+    ops, device, _ = jax_cuda
+    ops._device = device
+    ops.reset_peak_bytes()
+    assert ops.device_peak_bytes() is None
+    device.peak = 140 * MIB
+    assert ops.device_peak_bytes() == 140 * MIB
+
+
+def test_jaxs_peak_may_be_of_the_first_call_of_what_was_compiled_ahead(jax_cuda):
+    """That call is the same as those of the window; the compiler's own trials lie before it."""
+    ops, device, _ = jax_cuda
+    x = ops.asarray(np.ones(4, np.float32))
+    ops._device = device
+    ops.compile(lambda x: (x + 1,), "compiled", [x])
+    device.peak = 120 * MIB
+    ops.reset_peak_bytes()
+    assert ops.device_peak_bytes() == 120 * MIB
+
+
+def test_jax_leaves_what_it_reads_to_empty_the_caches_out_of_its_peak(jax_cuda):
+    ops, device, host = jax_cuda
+    ops.device = CUDA
+    try:
+        assert ops.flush_cache() is True
+        ops._device = device
+        ops.reset_peak_bytes()
+        device.peak = 400 * MIB
+        assert ops.device_peak_bytes() == 400 * MIB - FLUSH_BYTES
+    finally:
+        ops.device, ops._device = Device("cpu"), host
+
+
+@pytest.mark.parametrize("execution", ["eager", "compiled"])
+def test_jax_on_a_gpu_is_asked_where_its_results_are(jax_cuda, execution):
+    ops, device, _ = jax_cuda
+    x = ops.asarray(np.ones(4, np.float32))
+    made = ops.compile(lambda x: (x + 1,), execution, [x])
+    assert made.fallbacks([x]) == []
+    device.platform, ops._device, ops.device = "gpu", device, CUDA
+    try:
+        (found,) = made.fallbacks([x])
+    finally:
+        ops.device = Device("cpu")
+    assert found.kind == "host"
+
+
+# -- TensorFlow -------------------------------------------------------------------------------------------------------
+
+
+def test_tensorflow_resets_and_reads_the_peak_of_the_one_gpu_that_it_sees(monkeypatch):
+    ops = _backend("tensorflow").open(Device("cpu"))
+    asked = []
+    experimental = SimpleNamespace(
+        reset_memory_stats=lambda name: asked.append(("reset", name)),
+        get_memory_info=lambda name: asked.append(("read", name)) or {"current": 1, "peak": 300 * MIB},
+    )
+    config = SimpleNamespace(experimental=experimental)
+    monkeypatch.setattr(ops, "device", CUDA)
+    monkeypatch.setattr(ops, "_name", "/GPU:0")
+    monkeypatch.setattr(ops, "_flush", ops.asarray(np.ones(1, np.float32)))
+    monkeypatch.setattr(ops, "_tf", SimpleNamespace(config=config))
+    ops.reset_peak_bytes()
+    assert ops.device_peak_bytes() == 300 * MIB - FLUSH_BYTES
+    assert asked == [("reset", "/GPU:0"), ("read", "/GPU:0")]
+
+
+# -- one process at a time --------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from backends.ops import Device
+from harness.measuring import gpu_conditions
+with gpu_conditions.alone(Device("cuda"), print, lambda index: "card", Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_gpu_is_held_by_one_process_until_it_ends_however_it_ends(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2], text=True
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with gpu_conditions.alone(CUDA, pytest.fail, lambda index: "another card", tmp_path):
+            pass  # another card is free
+        waited = []
+
+        def phase(words):
+            waited.append(words)
+            holder.kill()
+
+        with gpu_conditions.alone(CUDA, phase, lambda index: "card", tmp_path):
+            assert waited == ["waiting for cuda, which another run holds"]
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def test_the_host_and_a_machine_without_a_driver_hold_nothing(tmp_path):
+    def no_driver(index):
+        raise Unavailable("the CUDA driver is not installed")
+
+    for device in (Device("cpu"), CUDA):
+        with gpu_conditions.alone(device, pytest.fail, no_driver, tmp_path):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- clocks, throttling and caches ------------------------------------------------------------------------------------
+
+
+class _Nvml:
+    """NVML of one card; `bits` is what holds its clocks down, one reading after the other, the last for ever."""
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *bits):
+        self.bits = list(bits)
+
+    def nvmlDeviceGetName(self, handle):  # noqa: N802
+        return b"NVIDIA Test"
+
+    def nvmlDeviceGetUUID(self, handle):  # noqa: N802
+        return "GPU-0123"
+
+    def nvmlSystemGetDriverVersion(self):  # noqa: N802
+        return "580.1"
+
+    def nvmlDeviceGetClockInfo(self, handle, which):  # noqa: N802
+        return {1: 1980, 2: 3201}[which]
+
+    def nvmlDeviceGetMaxClockInfo(self, handle, which):  # noqa: N802
+        return 1980
+
+    def nvmlDeviceGetTemperature(self, handle, sensor):  # noqa: N802
+        raise self.NVMLError("Not Supported")
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle):  # noqa: N802
+        return 700000
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):  # noqa: N802
+        return [object()]
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle):  # noqa: N802
+        return self.bits.pop(0) if len(self.bits) > 1 else self.bits[0]
+
+
+def test_the_state_of_a_card_is_recorded_without_naming_the_card():
+    found = gpu_conditions.settings(Gpu(_Nvml(0x04), "handle"))
+    assert (found["gpu"], found["gpu_sm_mhz"], found["gpu_power_limit_w"]) == ("NVIDIA Test", 1980, 700.0)
+    assert found["gpu_clocks_held_by"] == "power limit"
+    assert found["gpu_temperature_c"] is None, "unknown is null"
+    assert "0123" not in str(found["gpu_id"])
+
+
+def test_samples_between_readings_of_which_one_is_bad_are_spoiled_and_the_power_limit_spoils_none():
+    readings = iter([0x0, 0x04, 0x40, 0x0, 0x0])
+    now = iter(range(100))
+    throttle = gpu_conditions.Throttle(lambda: next(readings), clock=lambda: next(now))
+    for taken in (0, 10, 20, 30, 40):
+        throttle.now(taken)
+    assert throttle.spoiled == set(range(10, 30))
+    assert throttle.settings() == {
+        "gpu_limited_by": "power limit, hardware thermal slowdown",
+        "gpu_samples_thrown_away": 20,
+    }
+
+
+def test_readings_are_not_taken_more_often_than_they_are_worth():
+    at = [0.0]
+    taken = []
+    throttle = gpu_conditions.Throttle(lambda: taken.append(at[0]) or 0, clock=lambda: at[0])
+    for number in range(100):
+        at[0] = number * 1e-3
+        throttle.look(number)
+    assert len(taken) == 5
+
+
+class _Ops:
+    device = CUDA
+
+    def __init__(self, device=CUDA):
+        self.device, self.flushed = device, 0
+
+    def flush_cache(self):
+        self.flushed += 1
+        return True
+
+
+def test_throttled_samples_are_thrown_away_with_a_word_and_a_window_of_nothing_else_is_refused():
+    some = gpu_conditions.Conditions(_Ops(), MIB, lambda index: Gpu(_Nvml(0, 0, 0, 0x40), "handle"))
+    time.sleep(2 * gpu_conditions.LOOK_S)
+    some.between(2)
+    assert some.keep([1.0, 2.0, 3.0, 4.0]) == [1.0, 2.0]
+    assert some.settings()["gpu_samples_thrown_away"] == 2
+    every = gpu_conditions.Conditions(_Ops(), MIB, lambda index: Gpu(_Nvml(0x40), "handle"))
+    with pytest.raises(gpu_conditions.Throttled, match="hardware thermal slowdown"):
+        every.keep([1.0, 2.0])
+
+
+def test_caches_are_flushed_where_the_working_set_fits_and_the_record_says_which():
+    def without_nvml(index):
+        raise Unavailable("nvidia-ml-py is not installed")
+
+    small, large = (
+        gpu_conditions.Conditions(_Ops(), MIB, without_nvml),
+        gpu_conditions.Conditions(_Ops(), FLUSH_BYTES, without_nvml),
+    )
+    assert small.flush is not None
+    assert small.settings() == {"l2": "flushed"}
+    assert large.flush is None
+    assert large.settings() == {"l2": "warm: the working set is larger"}
+    host = gpu_conditions.Conditions(_Ops(Device("cpu")), MIB, pytest.fail)
+    assert (host.flush, host.between, host.settings(), host.keep([1.0])) == (None, None, {}, [1.0])
+
+
+def test_a_sample_behind_a_flush_is_one_call_and_the_flush_is_not_in_its_time():
+    events = []
+    window = sample(
+        lambda: events.append("call") or (),
+        (),
+        lambda outputs: None,
+        Sampling(window_s=0.0, min_samples=3),
+        flush=lambda: events.append("flush") or time.sleep(0.02),
+        between=lambda taken: events.append(taken),
+    )
+    assert window.calls_per_sample == 1
+    assert events == ["call", *(e for taken in (1, 2, 3) for e in ("flush", "call", taken))]
+    assert max(window.samples_s) < 0.02
+
+
+def test_energy_is_metered_over_calls_that_no_flush_comes_between():
+    events = []
+    window = sample(
+        lambda: events.append("call") or (),
+        (),
+        lambda outputs: None,
+        Sampling(window_s=0.001, min_samples=2, max_samples=2),
+        begin=lambda: events.append("begin"),
+        end=lambda: events.append("end"),
+        flush=lambda: events.append("flush"),
+    )
+    metered = events[events.index("begin") + 1 : events.index("end")]
+    assert metered == ["call"] * window.metered
+    assert window.metered >= 1

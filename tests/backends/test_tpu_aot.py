@@ -1,0 +1,458 @@
+"""Compiling for a TPU that is not there: three routes, refusals, what the program's text says, and the figures."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from _records import SHAPE, dense, idea
+
+from backends import aot
+from backends.aot import Ahead, Program
+from backends.discovery import backends
+from backends.ops import TPU_CHIPS, Device, Unsupported
+from harness.cli.formats import render
+from harness.cli.listing import listing
+from harness.errors import UserError
+from harness.figures.estimates import estimate_rows
+from harness.figures.summary import summarise
+from harness.measuring import hlo_estimate
+from harness.measuring.settings import PowerModel, Sampling
+from harness.planning import plan
+from harness.records.record import Case, Estimate
+from harness.worker.client import Server
+from harness.worker.messages import CaseJob, DataJob
+from workloads.discovery import workloads
+
+ROOT = Path(__file__).resolve().parents[2]
+V5E = "tpu-aot:v5e"
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: tox run has it"
+)
+needs_torchax = pytest.mark.skipif(
+    importlib.util.find_spec("torchax") is None, reason="torchax is not installed: tox run has it"
+)
+
+HLO = """HloModule jit_f, is_scheduled=true
+
+%body (p.1: (s32[], f32[8,8])) -> (s32[], f32[8,8]) {
+  %p.1 = (s32[], f32[8,8]) parameter(0)
+  %gather.1 = f32[8,8]{1,0} gather(%p.1), backend_config={"estimated_cycles":"7000"}
+}
+
+%fused_scatter (p.2: f32[8,8]) -> f32[8,8] {
+  ROOT %scatter.1 = f32[8,8]{1,0} scatter(%p.2), to_apply=%add
+}
+
+ENTRY %main.1 (a.1: f32[8,8]) -> f32[8,8] {
+  %a.1 = f32[8,8]{1,0:T(8,128)} parameter(0)
+  %copy-start = (f32[8,8]{1,0:T(8,128)S(1)}, f32[8,8]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%a.1)
+  %fusion.1 = f32[8,8]{1,0} fusion(%a.1), kind=kLoop, calls=%x, backend_config={"estimated_cycles":"300","x":"1"}
+  %convert.1 = bf16[8,8]{1,0} convert(%fusion.1), backend_config={"window_config":{"estimated_cycles":"40"}}
+  %one = f32[]{:T(128)} multiply(%c, %c)
+  %bits = f32[8,8]{1,0} custom-call(%convert.1), custom_call_target="ConcatBitcast"
+  %topk = f32[8,8]{1,0} custom-call(%convert.1), custom_call_target="TopK"
+  %fusion.2 = f32[8,8]{1,0} fusion(%a.1), kind=kCustom, calls=%fused_scatter
+  %while = (s32[], /*index=1*/f32[8,8]{1,0}) while(%t), condition=%c, body=%body
+  ROOT %out = f32[8,8]{1,0} get-tuple-element(%while), index=1
+}
+"""
+
+
+def test_cycles_are_added_up_and_what_carries_none_is_counted_by_kind():
+    """Names, transfers and single numbers are no work; a loop counts as a whole, whatever stands inside."""
+    found = hlo_estimate.cycles(HLO)
+    assert found.cycles == 340
+    assert found.covered == 2
+    assert found.uncovered == {"custom-call TopK": 1, "fusion of scatter": 1, "while of gather": 1}
+    assert found.share == 2 / 5
+
+
+def test_a_program_without_work_has_no_share():
+    """Unknown is None, never 0."""
+    assert hlo_estimate.cycles("ENTRY %m (a: f32[2]) -> f32[2] {\n  ROOT %a = f32[2] parameter(0)\n}\n").share is None
+
+
+def program(**facts) -> Program:
+    known = {
+        "route": "by hand",
+        "trace_s": 0.1,
+        "compile_s": 1.5,
+        "cost": {"flops": 2e6, "bytes accessed": 3e3, "optimal_seconds": 4e-5},
+        "argument_bytes": 1000,
+        "output_bytes": 100,
+        "alias_bytes": 50,
+        "temp_bytes": 10,
+        "code_bytes": 5,
+        "hlo": HLO,
+        "compiler": "libtpu 1",
+    }
+    return Program(**{**known, **facts})
+
+
+def test_the_estimate_holds_what_the_compiler_said():
+    """Every figure is the compiler's; whether it fits is its sum against the chip's memory."""
+    made = hlo_estimate.estimate(program(), "v5e")
+    assert (made.flop, made.bytes_accessed, made.optimal_s) == (2e6, 3e3, 4e-5)
+    assert (made.cycles, made.covered_share, made.fits) == (340, 0.4, True)
+    assert hlo_estimate.estimate(program(temp_bytes=16 << 30), "v5e").fits is False
+    assert hlo_estimate.estimate(program(temp_bytes=16 << 30), "v5p").fits is True
+
+
+@pytest.mark.parametrize(
+    ("cost", "hlo", "seconds"),
+    [
+        (4e-5, "", 4e-5),
+        (0.0, "", 0.0),
+        (-1 + 4e-5, 'custom_call_target="ConcatBitcast"', pytest.approx(4e-5)),
+        (-2 + 4e-5, 'custom_call_target="ConcatBitcast" custom_call_target="AllocateBuffer"', pytest.approx(4e-5)),
+        (-1 + 4e-5, 'custom_call_target="TopK"', None),  # it does work, and nobody knows how long
+        (-1 + 4e-5, "", None),
+        (-1 + 1e-7, 'custom_call_target="ConcatBitcast"', None),  # below what a float32 near -1 can tell
+    ],
+)
+def test_the_minus_one_of_a_free_custom_call_is_taken_back_and_no_other(cost, hlo, seconds):
+    """XLA's cost model marks unknown by adding -1, which must neither stand as a time nor hide one."""
+    assert hlo_estimate.optimal_s(program(cost={"optimal_seconds": cost}, hlo=hlo)) == seconds
+
+
+def test_unknown_figures_are_none():
+    """-1 and an absent name are both unknown."""
+    made = hlo_estimate.estimate(program(cost={"flops": -1.0}, hlo=""), "v5e")
+    assert (made.flop, made.bytes_accessed, made.optimal_s, made.cycles, made.covered_share) == (None,) * 5
+
+
+# -- names, packages, versions -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["tpu-aot:v9", "tpu-aot:", "tpu-aot"])
+def test_an_unknown_chip_is_refused_with_the_known_ones(text):
+    """One sentence, before anything starts."""
+    with pytest.raises(ValueError, match="known are v2, v3, v4, v5e, v5p, v6e, v7x"):
+        Device.parse(text)
+    with pytest.raises(UserError, match="known are v2, v3, v4, v5e"):
+        plan.cases(plan.Ask(devices=(text,)), workloads()[0], backends()[0])
+
+
+def test_a_missing_package_is_named_with_the_command_that_mends_it(monkeypatch):
+    """Neither JAX nor the frameworks are imported to find that out."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "libtpu" else SimpleNamespace())
+    why = aot.missing(Device.parse(V5E))
+    assert why == f"compiling for tpu-aot:v5e needs libtpu, which is not installed here; try: {aot.INSTALL}"
+    with pytest.raises(Unsupported, match="needs libtpu"):
+        aot.Chip(Device.parse(V5E))
+
+
+def test_the_chips_are_listed_where_they_can_be_compiled_for(monkeypatch):
+    """A device that is offered can be asked for; without libtpu none is."""
+    monkeypatch.setattr(aot, "missing", lambda device: None)
+    assert {f"tpu-aot:{chip}" for chip in TPU_CHIPS} <= {row["device"] for row in listing("devices")}
+    monkeypatch.setattr(aot, "missing", lambda device: "no libtpu")
+    assert not [row for row in listing("devices") if row["device"].startswith("tpu-aot")]
+
+
+def test_a_route_that_another_version_broke_says_so_in_one_sentence():
+    """Which step, its words, the version found and the one it was seen with."""
+    with pytest.raises(Unsupported) as refusal, aot.route("jaxlib's compiler interface", "jax", "libtpu"):
+        raise AttributeError("module 'jaxlib' has no attribute\n'compile'")
+    words = str(refusal.value)
+    assert "broke at jaxlib's compiler interface: module 'jaxlib' has no attribute 'compile'" in words
+    assert "seen working with 0.10.2" in words
+    assert "\n" not in words
+
+
+def test_an_unknown_precision_is_refused(monkeypatch):
+    """The precision of float32 products is the same in every framework, and one of two."""
+    assert aot.precision() == "default"
+    monkeypatch.setenv("HWLOTTERY_TPU_PRECISION", "half")
+    with pytest.raises(ValueError, match="default or highest, found 'half'"):
+        aot.precision()
+
+
+@pytest.mark.parametrize("name", ["jax", "torch", "tensorflow"])
+def test_the_environment_keeps_jax_on_the_host_and_libtpu_quiet(name, tmp_path):
+    """No TPU runtime is looked for, no metadata server is asked, and no compile cache shortens a compilation."""
+    environ = backends()[0][name].environ(Device.parse(V5E), 2, tmp_path)
+    assert environ["JAX_PLATFORMS"] == "cpu"
+    assert environ["TPU_SKIP_MDS_QUERY"] == "1"
+    assert environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] == "1"
+    assert "JAX_COMPILATION_CACHE_DIR" not in environ
+
+
+# -- plan --------------------------------------------------------------------------------------------------------------
+
+
+def test_only_compiling_is_planned_where_nothing_is_run():
+    """Eager and graph have no meaning there; on the host they stay."""
+    ask = plan.Ask(preset="smoke", devices=(V5E, "cpu"), workloads=("capsule_routing",))
+    planned = plan.cases(ask, workloads()[0], backends()[0])
+    executions = {device: {p.case.execution for p in planned if p.case.device == device} for device in (V5E, "cpu")}
+    assert executions[V5E] == {"compiled"}
+    assert "eager" in executions["cpu"]
+
+
+# -- one case, with a chip made up -------------------------------------------------------------------------------------
+
+
+def job(backend="jax", formulation="nn", params=None, mode="forward", execution="compiled", workload="dense_matmul"):
+    case = Case(
+        workload=workload,
+        formulation=formulation,
+        params=params or {"m": 16, "k": 16, "n": 16, "grads": "both"},
+        dtype="float32",
+        mode=mode,
+        backend=backend,
+        execution=execution,
+        device=V5E,
+    )
+    return CaseJob(case=case, data="", threads=1, cache="", sampling=Sampling(), power=PowerModel())
+
+
+class Refusing(Ahead):
+    """A chip whose compiler refuses with given words; formulations of one line need nothing else of `Ops`."""
+
+    words = ""
+
+    def __init__(self) -> None:
+        self.device = Device.parse(V5E)
+
+    def program(self, fn, operands):
+        raise Unsupported(self.words)
+
+    def settings(self):
+        return {"libtpu": "1"}
+
+
+Refusing.__abstractmethods__ = frozenset()
+
+
+def answered(words, **facts):
+    chip = Refusing()
+    chip.words = words
+    one = job(**facts)
+    formulation = SimpleNamespace(prepare=lambda ops, inputs, params: [], step=lambda ops, params: None)
+    made = {"jax": SimpleNamespace(title="JAX", ahead=("jax",), open=lambda device: chip)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hlo_estimate, "backends", lambda: (made, []))
+        return hlo_estimate.case(one, formulation, dict, lambda words: None)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM (32.00G of 15.75G)", "memory"),
+        ("UNIMPLEMENTED: While rewriting computation to not contain X64 element types", "not_implemented"),
+        ("INTERNAL: Mosaic failed", "other"),
+        ("JAX has no kernel for this dtype", "type"),
+    ],
+)
+def test_a_refusal_of_the_compiler_is_a_result_with_its_words_and_class(words, kind):
+    """Too large for the chip is no failure of the run: the compiler was asked and said no."""
+    measured = answered(words)
+    assert (measured.status, measured.failure_class, measured.reason) == ("unsupported", kind, words)
+    assert measured.settings == {"libtpu": "1"}
+    assert measured.estimate is None
+
+
+def test_other_executions_are_refused_where_nothing_is_run():
+    """There is no eager on a chip that is not there, and no callable either."""
+    with pytest.raises(Unsupported, match="has the execution compiled, not eager"):
+        answered("", execution="eager")
+    with pytest.raises(Unsupported, match="compiled for and not run"):
+        Refusing().compile(lambda: (), "compiled", [])
+
+
+def test_a_backend_without_a_route_says_so():
+    """NumPy has no compiler at all."""
+    with pytest.raises(Unsupported, match="NumPy has no route to the TPU compiler"):
+        hlo_estimate.case(job("numpy"), SimpleNamespace(), dict, lambda words: None)
+
+
+# -- the three routes, for real ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["jax", "torch", "tensorflow"])
+def server(request, tmp_path_factory):
+    """A fork server that compiles for v5e, and the folders of two workloads' inputs."""
+    if request.param == "torch" and importlib.util.find_spec("torchax") is None:
+        pytest.skip("torchax is not installed: tox run has it")
+    place = tmp_path_factory.mktemp("aot")
+    with Server(backends()[0][request.param], Device.parse(V5E), 2, place / "cache") as server:
+        yield server, place
+
+
+def compile_(server, workload, formulation, point, mode="forward"):
+    server, place = server
+    folder = place / workload / mode
+    if not folder.exists():
+        data = DataJob(
+            workload=workload, points=[(point, mode)], dtype="float32", seed=0, folders=[str(folder)], threads=1
+        )
+        assert server.run(data, 120).measured.status == "ok"
+    one = job(server.backend.name, formulation, point, mode, workload=workload)
+    return server.run(msgspec.structs.replace(one, data=str(folder)), 240).measured
+
+
+PRODUCT = {"m": 256, "k": 256, "n": 128, "grads": "both"}
+SPARSE = {"m": 64, "k": 48, "n": 8, "density": 0.2, "pattern": "uniform"}
+
+
+@needs_libtpu
+def test_each_framework_gets_its_programs_compiled_by_the_real_compiler(server):
+    """A product and its gradients: FLOP at least the mathematics', cycles for the product, and it fits."""
+    for mode, formulation, flop in (("forward", "nn", 2), ("train_step", "autodiff", 6)):
+        measured = compile_(server, "dense_matmul", formulation, PRODUCT, mode)
+        assert (measured.status, measured.reason) == ("estimated", None)
+        made = measured.estimate
+        assert made.chip == "v5e"
+        assert made.fits
+        assert 1 <= made.flop / (flop * 256 * 256 * 128) < 1.2
+        assert made.optimal_s > 0
+        assert made.cycles > 0
+        assert 0 < made.covered_share <= 1
+        assert made.argument_bytes >= 4 * 256 * 384
+        assert "TPU v5 lite" in made.compiler
+        assert measured.settings["matmul_precision"] == "default"
+        assert measured.trial is None
+        assert measured.samples_s == []
+
+
+@needs_libtpu
+def test_gathers_and_scatters_are_counted_as_uncovered(server):
+    """What the compiler has no estimate for is the idea's own part, and its absence is said."""
+    made = compile_(server, "unstructured_sparse", "gather_segment", SPARSE).estimate
+    assert made.covered_share < 1
+    assert any("scatter" in kind for kind in made.uncovered), made.uncovered
+
+
+@needs_libtpu
+def test_a_formulation_that_does_not_get_there_is_refused_in_somebodys_words(server):
+    """No framework has a CSR product on a TPU; each says so itself."""
+    measured = compile_(server, "unstructured_sparse", "csr", SPARSE)
+    assert measured.status == "unsupported"
+    assert any(words in measured.reason for words in ("no CSR kernel", "torch.sparse_csr", "SparseMatrixMatMul"))
+
+
+@needs_torchax
+def test_overloads_that_pytorch_no_longer_has_are_tolerated_while_torchax_registers_and_not_after():
+    """The stand-in is a key that is never looked up; nothing of it is left behind."""
+    code = (
+        "import torch\n"
+        "from backends import aot_torch\n"
+        "absent = []\n"
+        "with aot_torch._tolerant(absent):\n"
+        "    held = torch.ops.aten.add.no_such_overload\n"
+        "assert absent == ['aten.add.no_such_overload'], absent\n"
+        "assert type(held).__name__ == '_Absent'\n"
+        "try:\n"
+        "    torch.ops.aten.add.no_such_overload\n"
+        "except AttributeError:\n"
+        "    print('strict')\n"
+    )
+    environ = {**aot.environ(), "PATH": "/usr/bin:/bin", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "strict\n", done.stderr
+
+
+@needs_libtpu
+@pytest.mark.parametrize("chip", list(TPU_CHIPS))
+def test_libtpu_knows_every_chip_by_the_name_it_is_asked_for(chip):
+    """A topology of one chip; in a process of its own, since libtpu is loaded for good."""
+    code = (
+        "from backends.aot import Chip\nfrom backends.ops import Device\n"
+        f"print(Chip(Device.parse('tpu-aot:{chip}')).target.device_kind)"
+    )
+    environ = {**aot.environ(), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("TPU"), done.stderr
+
+
+# -- the figures -------------------------------------------------------------------------------------------------------
+
+
+def estimated(record, optimal_s=1.0, cycles=100, covered=1.0):
+    made = Estimate(
+        route="r",
+        chip="v5e",
+        trace_s=0.1,
+        compile_s=1.0,
+        flop=1.0,
+        bytes_accessed=1.0,
+        optimal_s=optimal_s,
+        argument_bytes=1,
+        output_bytes=1,
+        temp_bytes=1,
+        code_bytes=1,
+        fits=True,
+        cycles=cycles,
+        covered_share=covered,
+        uncovered={},
+        compiler="c",
+    )
+    return msgspec.structs.replace(record, estimate=made)
+
+
+def ours(optimal_s, **facts):
+    return estimated(idea(device=V5E, status="estimated", execution="compiled"), optimal_s, **facts)
+
+
+def theirs(optimal_s, **facts):
+    return estimated(dense(device=V5E, status="estimated", execution="compiled"), optimal_s, **facts)
+
+
+def test_the_estimated_tax_is_the_ratio_of_the_compilers_figures_over_that_of_the_work():
+    """W = 0.1: half the ideal time for a tenth of the work is a tax of 5; 30 cycles for 100 one of 3."""
+    (row,) = estimate_rows([ours(0.5, cycles=30), theirs(1.0)])
+    assert (row.tax, row.cycles_tax, row.cycles_tax_is_bound) == (pytest.approx(5), pytest.approx(3), False)
+    assert (row.path, row.twin_path, row.work_ratio) == ("csr", "nn", pytest.approx(0.1))
+
+
+def test_a_tax_by_cycles_is_a_lower_bound_where_only_the_twin_is_whole_and_unknown_where_it_is_not():
+    """Cycles that nobody counted can only raise the idea's; a twin with holes says nothing."""
+    (row,) = estimate_rows([ours(0.5, cycles=30, covered=0.6), theirs(1.0)])
+    assert (row.cycles_tax, row.cycles_tax_is_bound) == (pytest.approx(3), True)
+    (row,) = estimate_rows([ours(0.5), theirs(1.0, covered=0.9)])
+    assert (row.cycles_tax, row.cycles_tax_is_bound) == (None, False)
+
+
+def test_the_best_path_is_the_one_with_the_least_ideal_time():
+    """Formulations compete, as measured ones do; one without the figure comes last."""
+    other = msgspec.structs.replace(ours(0.2), case=msgspec.structs.replace(ours(0.2).case, formulation="ell"))
+    (row,) = estimate_rows([ours(None), other, theirs(1.0)])
+    assert (row.path, row.cases) == ("ell", 2)
+
+
+def test_a_point_that_nothing_compiled_at_has_its_refusal():
+    """The compiler's words stand where the figures would."""
+    refused = idea(device=V5E, status="unsupported", reason="no such kernel", execution="compiled")
+    (row,) = estimate_rows([refused, theirs(1.0)])
+    assert (row.path, row.tax, row.reason) == (None, None, "no such kernel")
+    assert "no such kernel" in render([refused, theirs(1.0)])
+
+
+def test_estimates_stand_in_a_section_of_their_own_and_never_among_measured_rows():
+    """The same idea measured on the host and compiled for a chip gives one row in each table, no rank, no best path."""
+    records = [idea([0.5, 0.5]), dense([1.0, 1.0]), ours(0.5), theirs(1.0)]
+    summary = summarise(records, all_points=True)
+    assert {row.device for row in (*summary.rows, *summary.dense)} == {"cpu"}
+    assert {row.device for row in summary.estimates} == {V5E}
+    assert summary.lottery == summarise(records[:2]).lottery
+    for format in ("table", "markdown"):
+        text = render(records, format)
+        assert "Compiled for, not run" in text
+        assert "nothing of it was run" in text
+        assert "Compiled for, not run" not in render(records[:2], format)
+
+
+def test_what_compiles_counts_as_portable_where_nothing_is_run():
+    """The share of a chip is of what its compiler takes."""
+    coo = dict(SHAPE)
+    refused = idea(device=V5E, status="unsupported", reason="no", formulation="coo", execution="compiled", params=coo)
+    (place,) = summarise([ours(0.5), refused, theirs(1.0)]).portability
+    assert (place.ok, place.total) == (2, 2)
+    assert (place.cells_share, place.verdicts) == (pytest.approx(2 / 3), {"compiled for": 2, "failed": 1})

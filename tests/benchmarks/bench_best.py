@@ -1,0 +1,344 @@
+"""The best path of each workload against the fastest known by hand in the same framework, interleaved in one process.
+
+    pytest tests/benchmarks/bench_best.py --benchmark-only -s [-k torch]
+
+Ours: every formulation in every execution, as a run has them. By hand: the candidates of `best_FRAMEWORK.py` in every
+setting of the compiler named there, and the twins of `handwritten_FRAMEWORK.py`. Each must first agree to 1e-4 with the
+NumPy reference of the workload; one that does not is left out, and said so. A few calls of each find the FINALISTS
+fastest of both sides; these are then timed in rounds of blocks, and the ratio is of the fastest of either side by its
+median. Nothing is asserted about speed: see the table at the end, and `extra_info` in the JSON. On each line stands
+which path won; HWLOTTERY_BENCH_VERBOSE=1 prints every path that was tried, with its time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import geometric_mean
+from typing import Any
+
+import numpy as np
+import pytest
+from _interleaved import (
+    BACKENDS,
+    FRAMEWORKS,
+    SECONDS,
+    TOLERANCE,
+    WORKLOADS,
+    WrongTwinError,
+    adapter,
+    agree,
+    beside,
+    figures,
+    interleaved,
+)
+from bench_handwritten import COMPUTATIONS as TWINS
+
+from backends.ops import HostArray, Unsupported
+from harness.measuring.correctness import rounded, upcast
+from workloads.base import Inputs, Mode, Params
+
+FINALISTS = 4  # of each side; those within CLOSE of its fastest: a small call's time changes with what runs before it
+CLOSE = 1.3
+NEAR, NEAR_MOST = 2.0, 6  # of the few calls that find them: those of a side that are then timed together
+TRIAL_S = 0.1  # of the few calls that find them
+FEW = 8
+HOPELESS = 8.0  # a path that takes this many times the fastest so far is not called more than twice
+NOT_WRITTEN = ("the MLP only", "the CNN only", "one column only")  # what a candidate of another computation says
+VERBOSE = os.environ.get("HWLOTTERY_BENCH_VERBOSE") == "1"
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A row: a workload's mode at one setting of its axes."""
+
+    label: str
+    workload: str
+    mode: Mode
+    axes: Params
+    preset: str = "quick"
+
+    def inputs(self) -> tuple[Inputs, Params]:
+        workload = WORKLOADS[self.workload]
+        params = workload.check(self.axes)
+        return rounded(workload.inputs(params, 0), "float32"), params
+
+
+def _product(m: int, k: int, n: int, grads: str = "both") -> Params:
+    return {"m": m, "k": k, "n": n, "grads": grads}
+
+
+def _sparse(m: int, k: int, n: int, density: float = 0.1, **more: Any) -> Params:
+    return {"m": m, "k": k, "n": n, "density": density, "pattern": "magnitude", **more}
+
+
+def _point(workload: str, mode: Mode, preset: str, **axes: Any) -> Params:
+    points = [
+        p.params for p in WORKLOADS[workload].presets[preset] if p.mode == mode and axes.items() <= p.params.items()
+    ]
+    return points[0]
+
+
+_ROUTING = {"in_capsules": 1152, "out_capsules": 10, "in_dim": 8, "out_dim": 16, "rounds": 3}
+_CONV = {"height": 15, "in_channels": 128, "out_channels": 128, "kernel": 3, "stride": 2, "padding": 0}
+_VGG = {"network": "vgg8b", "side": 32, "channels": 3, "width": 0.25}
+
+COMPUTATIONS = (
+    Computation("dense product, n=1", "dense_matmul", "forward", _product(1024, 1024, 1)),
+    Computation("dense product, n=128", "dense_matmul", "forward", _product(1024, 1024, 128)),
+    Computation("dense product, routing's twin", "dense_matmul", "forward", _product(160, 9216, 32)),
+    Computation("dense product step, n=128", "dense_matmul", "train_step", _product(1024, 1024, 128)),
+    Computation("sparse product, n=1", "unstructured_sparse", "forward", _sparse(1024, 1024, 1)),
+    Computation("sparse product, n=128", "unstructured_sparse", "forward", _sparse(1024, 1024, 128)),
+    Computation("sparse product, n=128, 1 %", "unstructured_sparse", "forward", _sparse(1024, 1024, 128, 0.01)),
+    Computation("sparse product step, n=128", "unstructured_sparse", "train_step", _sparse(1024, 1024, 128)),
+    Computation("block-sparse product, b=16", "block_sparse", "forward", _sparse(1024, 1024, 128, block=16)),
+    Computation("block-sparse product, b=32", "block_sparse", "forward", _sparse(1024, 1024, 128, block=32)),
+    Computation("block-sparse step, b=16", "block_sparse", "train_step", _sparse(1024, 1024, 128, block=16)),
+    Computation("capsule routing", "capsule_routing", "forward", {"batch": 32, **_ROUTING}),
+    Computation("capsule routing step", "capsule_routing", "train_step", {"batch": 32, **_ROUTING}),
+    Computation("capsule convolution", "capsule_conv", "forward", _point("capsule_conv", "forward", "quick")),
+    Computation("ordinary convolution", "dense_conv", "forward", {"batch": 16, **_CONV}),
+    Computation("CNN", "dense_cnn", "forward", {"batch": 32, **_VGG}),
+    Computation("CNN step", "dense_cnn", "train_step", {"batch": 32, **_VGG}),
+    Computation("MLP step", "dense_mlp", "train_step", _point("dense_mlp", "train_step", "quick")),
+    Computation("local step, MLP", "local_update", "train_step", _point("local_update", "train_step", "quick")),
+    Computation("local step, CNN", "local_update", "train_step", {"batch": 32, **_VGG}),
+    Computation(
+        "forward-forward step", "forward_forward", "train_step", _point("forward_forward", "train_step", "quick")
+    ),
+    # shapes of `standard` whose call takes at most a few seconds
+    Computation("dense product, 4096³", "dense_matmul", "forward", _product(4096, 4096, 4096), "standard"),
+    Computation("sparse product, 7680×2560, n=1", "unstructured_sparse", "forward", _sparse(7680, 2560, 1), "standard"),
+    Computation(
+        "sparse product, 7680×2560, n=128", "unstructured_sparse", "forward", _sparse(7680, 2560, 128), "standard"
+    ),
+    Computation(
+        "block-sparse product, 5120², n=64",
+        "block_sparse",
+        "forward",
+        _sparse(5120, 5120, 64, 0.25, block=32),
+        "standard",
+    ),
+    Computation("capsule routing, batch 128", "capsule_routing", "forward", {"batch": 128, **_ROUTING}, "standard"),
+    Computation(
+        "capsule convolution, N=64",
+        "capsule_conv",
+        "forward",
+        _point("capsule_conv", "forward", "standard"),
+        "standard",
+    ),
+    Computation("ordinary convolution, N=64", "dense_conv", "forward", {"batch": 256, **_CONV}, "standard"),
+)
+
+
+@dataclass(frozen=True)
+class Path:
+    """A way that agreed: its name, the call, and the seconds of its fastest of a few calls."""
+
+    name: str
+    side: Callable[[], Any]
+    seconds: float
+
+
+@dataclass
+class Trial:
+    """Paths of one side as they are tried; `refused` says which did not run or did not agree, and why."""
+
+    expected: Mapping[str, HostArray]
+    inputs: Inputs
+    best: list[float]  # the fastest so far, of both sides
+    tolerance: float = TOLERANCE
+    paths: list[Path] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def consider(
+        self, name: str, make: Callable[[], tuple[Callable[[], Any], Callable[[Any], Mapping[str, HostArray]]]]
+    ):
+        """`make` gives the side and how its outputs are named; anything that it or its first call raises refuses it."""
+        try:
+            side, named = make()
+            agree(named(side()), self.expected, upcast(self.inputs), self.tolerance)
+        except Exception as error:
+            self.refused[name] = (str(error).splitlines() or [type(error).__name__])[0][:160]
+            return
+        times: list[float] = []
+        deadline = time.perf_counter() + TRIAL_S
+        while len(times) < FEW or time.perf_counter() < deadline:
+            start = time.perf_counter()
+            side()
+            times.append(time.perf_counter() - start)
+            if len(times) > 1 and min(times) > HOPELESS * self.best[0]:
+                break
+        self.best[0] = min(self.best[0], *times)
+        self.paths.append(Path(name, side, min(times)))
+
+    def finalists(self) -> list[Path]:
+        """The fastest, found side by side among those that came near: the machine may change its speed meanwhile."""
+        ranked = sorted(self.paths, key=lambda p: p.seconds)[:NEAR_MOST]
+        near = [p for p in ranked if p.seconds <= NEAR * ranked[0].seconds]
+        medians = np.median(interleaved([p.side for p in near], TRIAL_S * len(near), 5), axis=0)
+        order = np.argsort(medians)[:FINALISTS]
+        return [near[i] for i in order if medians[i] <= CLOSE * medians[order[0]]]
+
+
+def ours(computation: Computation, framework: str, trial: Trial) -> None:
+    """Every formulation that applies, in every execution of the backend."""
+    ops, (inputs, params) = adapter(framework), computation.inputs()
+    for name, formulation in WORKLOADS[computation.workload].formulations[computation.mode].items():
+        if not formulation.applies(params):
+            continue
+        for execution in formulation.executions or BACKENDS[framework].executions:
+
+            def make(formulation=formulation, execution=execution):
+                operands = formulation.prepare(ops, inputs, params)
+                call = ops.compile(formulation.step(ops, params), execution, operands).call
+
+                def side():
+                    outputs = call(*operands)
+                    ops.wait(outputs)
+                    return outputs
+
+                return side, lambda outputs: formulation.restore([ops.to_numpy(o) for o in outputs], inputs, params)
+
+            trial.consider(f"{name} {execution}", make)
+
+
+def by_hand(computation: Computation, framework: str, trial: Trial) -> None:
+    """Every candidate in every setting of its module, and the twin of `bench_handwritten` where it has one."""
+    best, twins = beside(framework, "best"), beside(framework, "handwritten")
+    inputs, params = computation.inputs()
+    makers = dict(best.CANDIDATES.get((computation.workload, computation.mode), {}))
+    twin = next((t for t in TWINS if t.workload == computation.workload and t.mode == computation.mode), None)
+    if twin is not None and not (computation.workload == "local_update" and params["network"] != "mlp"):
+        restore = twin.of(framework).restore
+
+        def handwritten(inputs, params, execution="compiled"):
+            fn, args, arrange = twins.TWINS[computation.workload](inputs, params, execution)
+            return fn, args, lambda outputs: restore(arrange(outputs), inputs, params)
+
+        makers["twin"] = handwritten
+    for name, maker in makers.items():
+        for execution, compiler in best.EXECUTIONS.items():
+
+            def make(maker=maker, compiler=compiler, execution=execution):
+                extra = (execution if execution == "eager" else "compiled",) if maker is makers.get("twin") else ()
+                fn, args, named = maker(inputs, params, *extra)
+                call = compiler(fn, args)
+
+                def side():
+                    outputs = call(*args)
+                    best.wait(outputs)
+                    return outputs
+
+                return side, lambda outputs: named([best.host(o) for o in outputs])
+
+            if execution in best.ONLY.get(name, best.EXECUTIONS):
+                trial.consider(f"{name} {execution}", make)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The outcome: names of both winners, and (rounds, 2) seconds a call."""
+
+    framework: str
+    label: str
+    ours: str
+    by_hand: str
+    times: HostArray
+
+
+def duel(computation: Computation, framework: str, seconds: float) -> Row:
+    """Both sides tried, the finalists timed together. WrongTwinError where a side has no path that agrees."""
+    inputs, params = computation.inputs()
+    expected = WORKLOADS[computation.workload].reference(upcast(inputs), params, computation.mode)
+    # Where one maximum that rounding flips moves a weight by more, the workload's own.
+    tolerance = max(TOLERANCE, WORKLOADS[computation.workload].tolerances["float32", computation.mode])
+    best = [float("inf")]
+    sides = []
+    for tried in (ours, by_hand):
+        trial = Trial(expected, inputs, best, tolerance)
+        tried(computation, framework, trial)
+        sides.append(trial)
+        if VERBOSE:
+            for path in sorted(trial.paths, key=lambda p: p.seconds):
+                print(f"    {tried.__name__:8} {path.name:45} {path.seconds * 1e3:10.3f} ms")
+            for name, why in trial.refused.items():
+                print(f"    {tried.__name__:8} {name:45} {why}")
+        if not trial.paths and all(why in NOT_WRITTEN for why in trial.refused.values()):
+            pytest.skip(f"{framework}: no way to compute it by hand is written yet")
+        if not trial.paths:
+            raise WrongTwinError(
+                f"{framework} {computation.label}: no path of {tried.__name__} agrees: {trial.refused}"
+            )
+    finalists = [(n, p) for n, trial in enumerate(sides) for p in trial.finalists()]
+    times = interleaved([p.side for _, p in finalists], seconds, 7)
+    medians = np.median(times, axis=0)
+    winners = [
+        min((m, i) for i, (m, (n, _)) in enumerate(zip(medians, finalists, strict=True)) if n == s)[1] for s in (0, 1)
+    ]
+    names = [finalists[i][1].name for i in winners]
+    return Row(framework, computation.label, names[0], names[1], times[:, winners])
+
+
+@pytest.fixture(scope="module")
+def table(request: pytest.FixtureRequest) -> Iterator[list[Row]]:
+    """Rows, printed when the last is measured."""
+    rows: list[Row] = []
+    yield rows
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        for framework in FRAMEWORKS:
+            show(framework, [row for row in rows if row.framework == framework])
+
+
+def show(framework: str, rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        return
+    out = Table(title=f"{BACKENDS[framework].title}: time of the best path over that of the fastest by hand")
+    for heading in ("computation", "best path", "by hand", "ratio", "95 % interval", "best path, ms", "by hand, ms"):
+        out.add_column(heading, justify="left" if heading in ("computation", "best path", "by hand") else "right")
+    ratios = {}
+    for row in rows:
+        ratio, low, high = figures(row.times)
+        ratios[row.label] = ratio
+        first, second = np.median(row.times, axis=0) * 1e3
+        span = f"{low:.3f} … {high:.3f}"
+        out.add_row(row.label, row.ours, row.by_hand, f"{ratio:.3f}", span, f"{first:.4g}", f"{second:.4g}")
+    console = Console()
+    console.width = max(console.width, 160)  # a pipe is 80 columns wide, and the rows are not
+    console.print()
+    console.print(out)
+    worst = max(ratios, key=ratios.__getitem__)
+    mean = geometric_mean(list(ratios.values()))
+    console.print(f"geometric mean {mean:.3f}; the worst is {ratios[worst]:.3f} ({worst})")
+
+
+CASES = [
+    pytest.param(c, framework, id=f"{framework}-{c.preset}-{c.label.replace(' ', '_')}")
+    for framework in FRAMEWORKS
+    for c in COMPUTATIONS
+]
+
+
+@pytest.mark.filterwarnings("ignore")  # compilers' own warnings are not what is measured
+@pytest.mark.parametrize(("computation", "framework"), CASES)
+def test_the_best_path_is_the_fastest_there_is(computation, framework, benchmark, table):
+    """Measures and prints; never judges."""
+    adapter(framework)
+    row = benchmark.pedantic(duel, args=(computation, framework, SECONDS), rounds=1, iterations=1)
+    ratio, low, high = figures(row.times)
+    first, second = np.median(row.times, axis=0)
+    benchmark.group = framework
+    benchmark.extra_info.update(
+        ratio=ratio, ratio_low=low, ratio_high=high, ours=row.ours, by_hand=row.by_hand, ours_s=first, by_hand_s=second
+    )
+    table.append(row)
+
+
+__all__ = ["COMPUTATIONS", "Trial", "Unsupported", "duel"]

@@ -1,0 +1,539 @@
+"""The gate: a stored run passes, each rule refuses what breaks it, and nothing hostile raises."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import json
+import os
+import pickle
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.cli.main import run_cli
+from harness.gate import record_rules, run_rules, strict_read
+from harness.gate.validate import MOST_REFUSALS, validate
+from harness.records.record import Record
+from harness.records.store import load
+from workloads.discovery import workloads
+
+ROOT = Path(__file__).resolve().parents[2]
+STORED = ROOT / "results" / "quick-cpu"
+AHEAD = ROOT / "results" / "quick-tpu-aot-v5e"
+EVERY = [json.loads(line) for line in (STORED / "records.jsonl").read_text().splitlines()]
+INFO = json.loads((STORED / "run.json").read_text())
+
+
+def _chosen():
+    """A few of the stored records: a control and its case, ceilings, an idea of many calls, one that has no path."""
+    control = next(r for r in EVERY if r["control"])
+    case = next(r for r in EVERY if not r["control"] and r["case"] == control["case"])
+    ok = [r for r in EVERY if r["status"] == "ok" and not r["control"] and r["case"]["backend"] == "torch"]
+    idea = next(r for r in ok if r["twins"] and len(r["time"]["samples_s"]) > 1 and r["case"] != case["case"])
+    dense = [r for r in ok if r["case"]["workload"] == "dense_matmul" and r["case"]["mode"] == "forward"]
+    matmul = max(dense, key=lambda r: r["work"]["useful_flop"] / min(map(min, r["time"]["samples_s"])))
+    stream = max((r for r in ok if r["case"]["workload"] == "stream"), key=lambda r: r["case"]["params"]["elements"])
+    unsupported = next(r for r in EVERY if r["status"] == "unsupported")
+    chosen = [idea, case, control, matmul, stream, unsupported]
+    keys = [json.dumps([r["case"], r["control"]]) for r in chosen]
+    return [r for k, r in enumerate(chosen) if keys[k] not in keys[:k]]
+
+
+SOUND = _chosen()
+IDEA, UNSUPPORTED = 0, len(SOUND) - 1
+
+
+def _written(folder, records=SOUND, info=INFO):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps(info))
+    (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return folder
+
+
+def _codes(folder):
+    return {r.code for r in validate(folder).refusals}
+
+
+# -- what passes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", [STORED, AHEAD], ids=lambda f: f.name)
+def test_the_stored_runs_may_be_published(folder):
+    report = validate(folder)
+    assert report.refusals == []
+    assert msgspec.json.encode(report.run.records) == msgspec.json.encode(load(folder).records)
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "run.json"])
+def test_a_file_of_the_folder_stands_for_it(name):
+    assert validate(STORED / name).run.path == STORED
+
+
+def test_the_records_chosen_here_are_sound(tmp_path):
+    assert validate(_written(tmp_path / "r")).refusals == []
+
+
+def test_records_that_were_read_can_be_sent_to_another_process():
+    run = validate(STORED).run
+    assert pickle.loads(pickle.dumps(run.records[0])) == run.records[0]
+
+
+def test_other_sources_are_a_mark_and_a_release_is_named(tmp_path, monkeypatch):
+    info = {**INFO, "sources": {**INFO["sources"], "backends": "0" * 64}}
+    assert [m.code for m in validate(_written(tmp_path / "other", info=info)).marks] == ["modified"]
+    released = dict.fromkeys(INFO["sources"], "1" * 64)  # those of the stored run may be the very ones that validate
+    _written(tmp_path / "r", info={**INFO, "sources": released})
+    monkeypatch.setattr(run_rules, "_releases", lambda: {"0.1.0": released})
+    assert [str(m) for m in validate(tmp_path / "r").marks] == ["sources: 0.1.0"]
+    own = {**INFO, "sources": run_rules._own_sources()}
+    assert "development" in str(validate(_written(tmp_path / "own", info=own)).marks[0])
+
+
+def test_the_list_of_releases_can_be_read():
+    for name, sources in run_rules._releases().items():
+        assert name
+        assert set(sources) == {"backends", "workloads", "harness"}
+
+
+def test_a_foreign_backend_is_a_mark(tmp_path):
+    records = copy.deepcopy(SOUND)
+    for record in records:
+        record["case"]["backend"] = "mine"
+    report = validate(_written(tmp_path / "r", records))
+    assert report.refusals == []
+    assert "backend mine is not part of this harness" in [str(m) for m in report.marks]
+
+
+# -- what each rule refuses --------------------------------------------------------------------------------------------
+
+
+def _edit(**fields):
+    """Set fields of the idea's record by their dotted path, with __ for dots."""
+
+    def change(records, info):
+        for path, value in fields.items():
+            at, *names = path.split("__")
+            inside = records[IDEA] if at != "info" else info
+            for name in ([at] if at != "info" else []) + names[:-1] if names else []:
+                inside = inside[int(name) if name.isdecimal() else name]
+            last = names[-1] if names else at
+            inside[int(last) if last.isdecimal() else last] = value
+        return records, info
+
+    return change
+
+
+def _scaled(factor):
+    """All times of the samples of the idea, and its windows, so that only the ceiling can tell."""
+
+    def change(records, info):
+        timing = records[IDEA]["time"]
+        timing["samples_s"] = [[factor * s for s in samples] for samples in timing["samples_s"]]
+        for trial in timing["trials"]:
+            trial["warmup_s"] = [factor * s for s in trial["warmup_s"]]
+            trial["window_s"] *= factor
+        return records, info
+
+    return change
+
+
+def _again(records, info):
+    return [*records, records[IDEA]], info
+
+
+def _as_another(records, info):
+    other = copy.deepcopy(records[IDEA])
+    other["case"]["seed"] = 7
+    other["time"]["trials"] = [{**t, "started_at": "2026-11-01T10:00:00Z"} for t in other["time"]["trials"]]
+    return [*records, other], info
+
+
+def _same_trial_twice(records, info):
+    timing = records[IDEA]["time"]
+    timing["trials"].append(timing["trials"][-1])
+    timing["samples_s"].append([s * 1.001 for s in timing["samples_s"][-1]][:-1])
+    return records, info
+
+
+def _without_controls(records, info):
+    return [r for r in records if not r["control"]], info
+
+
+def _other_setting(name, value):
+    def change(records, info):
+        records[IDEA]["settings"][name] = value
+        return records, info
+
+    return change
+
+
+def _without_setting(records, info):
+    del records[IDEA]["settings"]["threads"]
+    return records, info
+
+
+def _without_sources_of_the_framework(records, info):
+    info["versions"] = {k: v for k, v in info["versions"].items() if k != "torch"}
+    return records, info
+
+
+def _estimated(**fields):
+    estimate = json.loads((AHEAD / "records.jsonl").read_text().splitlines()[0])["estimate"]
+
+    def change(records, info):
+        records[IDEA] |= {"estimate": estimate, **fields}
+        return records, info
+
+    return change
+
+
+def _unsupported(**fields):
+    def change(records, info):
+        records[UNSUPPORTED] |= fields
+        return records, info
+
+    return change
+
+
+RULES = {
+    "schema: a field of another unit": ("schema", _edit(time__first_call_ms=1.0)),
+    "schema: text for a number": ("schema", _edit(time__convert_s="0.1")),
+    "schema: a lost field": ("schema", lambda r, i: ([{k: v for k, v in r[0].items() if k != "work"}], i)),
+    "schema: an unknown outcome": ("schema", _edit(status="great")),
+    "schema: in run.json": ("schema", _edit(info__machine=[])),
+    "schema of the future": ("schema-version", _edit(schema=99)),
+    "schema of the future, with what it adds": ("schema-version", _edit(schema=99, new_field=1)),
+    "schema of no time": ("schema-version", _edit(schema=0)),
+    "an unknown workload": ("case", _edit(case__workload="mine")),
+    "an unknown formulation": ("case", _edit(case__formulation="mine")),
+    "an unknown device": ("case", _edit(case__device="gpu")),
+    "an unknown dtype": ("case", _edit(case__dtype="float8")),
+    "an axis out of range": ("case", _edit(case__params__m=-1)),
+    "an axis beyond a float": ("case", _edit(case__params__m=10**300)),
+    "an execution that the backend has not": ("case", _edit(case__execution="graph")),
+    "FLOP that flatter": ("work", _edit(work__useful_flop=10**15)),
+    "bytes that flatter": ("work", _edit(work__least_bytes=1)),
+    "FLOP beyond a float": ("work", _edit(work__useful_flop=10**400)),
+    "another twin": ("twins", _edit(twins__0__params__m=1)),
+    "a time of day": ("time-of-day", _edit(started_at="yesterday")),
+    "a time of day of a trial": ("time-of-day", _edit(time__trials__0__started_at="<script>")),
+    "negative seconds": ("negative", _edit(time__samples_s__0__0=-1.0)),
+    "negative bytes": ("negative", _edit(memory__host_peak_bytes=-1)),
+    "negative joules": ("negative", _edit(energy__low_j=-1.0)),
+    "negative wall time": ("negative", _edit(info__wall_s=-1.0)),
+    "an estimate beside a time": ("estimate", _estimated()),
+    "a time for a chip that was not there": ("estimate", _edit(case__device="tpu-aot:v5e")),
+    "estimated for what is here": ("estimate", _estimated(status="estimated", time=None, energy=None)),
+    "wrong with a time": ("time-without-ok", _edit(status="wrong", verdict__agrees=False, reason="off")),
+    "unsupported with a time": ("time-without-ok", _unsupported(time=SOUND[IDEA]["time"])),
+    "wrong with a verdict that agrees": ("verdict", _edit(status="wrong", time=None, energy=None, reason="off")),
+    "ok without a verdict": ("verdict", _edit(verdict=None)),
+    "ok with a verdict that disagrees": ("verdict", _edit(verdict__agrees=False)),
+    "ok with a large error": ("verdict", _edit(verdict__max_rel_error=0.5)),
+    "ok with an unknown error": ("verdict", _edit(verdict__max_rel_error=None)),
+    "a tolerance of one's own": ("tolerance", _edit(verdict__rtol=0.5)),
+    "a failure without a reason": ("reason", _unsupported(reason=None)),
+    "ok without a time": ("no-time", _edit(time=None)),
+    "a trial without samples": ("samples", _edit(time__samples_s__0=[])),
+    "samples without a trial": ("samples", lambda r, i: (r, i) if r[0]["time"]["trials"].pop() else None),
+    "a first call that no trial had": ("samples", _edit(time__first_call_s=1e-9)),
+    "settled although a trial did not": ("samples", _edit(time__trials__0__steady=False, time__steady=True)),
+    "no calls in a sample": ("samples", _edit(time__trials__0__calls_per_sample=0)),
+    "calls beyond a float": ("samples", _edit(time__trials__0__calls_per_sample=10**400)),
+    "a sample below the clock": ("resolution", _edit(time__samples_s__0__0=1e-12)),
+    "zero seconds": ("resolution", _edit(time__samples_s__0__0=0.0)),
+    "samples that do not fit into the window": ("window", _edit(time__trials__0__window_s=1e-6)),
+    "a window that the samples do not fill": ("window", _edit(time__trials__0__window_s=1e3)),
+    "no joules at all": ("energy", _edit(energy__gross_j=0.0, energy__low_j=0.0)),
+    "joules without a source": ("energy", _edit(energy__source="none")),
+    "a model without bounds": ("energy", _edit(energy__low_j=None)),
+    "joules outside their bounds": ("energy", _edit(energy__high_j=1e-12)),
+    "no processor": ("environment", _edit(info__machine__cpu=None)),
+    "no number of threads": ("environment", _edit(info__settings__threads=None)),
+    "no version of the framework": ("environment", _without_sources_of_the_framework),
+    "a record of another run": ("run", _edit(run="r2")),
+    "the same line twice": ("duplicate", _again),
+    "the same trial twice": ("duplicate", _same_trial_twice),
+    "the same samples under two cases": ("same-samples", _as_another),
+    "more threads than the others": ("settings", _other_setting("threads", 64)),
+    "asked for other threads": ("settings", _other_setting("threads_asked", 64)),
+    "TF32 for one": ("settings", _other_setting("tf32", True)),
+    "another malloc": (
+        "settings",
+        lambda r, i: ([{**x, "settings": {**x["settings"], "malloc_top_pad": k}} for k, x in enumerate(r)], i),
+    ),
+    "threads unknown": ("settings", _without_setting),
+    "threads of run.json": ("settings", _edit(info__settings__threads=1)),
+    "no control": ("no-control", _without_controls),
+    "faster than the machine": ("share", _scaled(1e-3)),
+    "no records": ("empty", lambda r, i: ([], i)),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_breaks_a_rule_is_refused_with_what_and_where_and_a_remedy(rule, tmp_path):
+    code, change = RULES[rule]
+    records, info = change(copy.deepcopy(SOUND), copy.deepcopy(INFO))
+    refusals = validate(_written(tmp_path / "r", records, info)).refusals
+    assert code in {r.code for r in refusals}
+    for one in refusals:
+        assert one.where.startswith(("records.jsonl", "run.json"))
+        assert one.what
+        assert one.remedy
+        assert one.code != "unchecked"
+
+
+def test_a_difference_that_is_declared_is_not_refused(tmp_path):
+    records = copy.deepcopy(SOUND)
+    records[IDEA]["settings"] |= {"threads": 1, "threads_note": "its pool cannot be resized"}
+    assert validate(_written(tmp_path / "r", records)).refusals == []
+
+
+@pytest.mark.parametrize(("record", "codes"), [(SOUND[UNSUPPORTED], []), (SOUND[IDEA], ["case"])])
+def test_an_execution_that_a_formulation_has_not_may_be_refused_by_a_run_but_not_measured(record, codes):
+    params = workloads()[0]["dense_conv"].presets["smoke"][0].params
+    case = {**record["case"], "workload": "dense_conv", "mode": "forward", "params": dict(params)}
+    case |= {"formulation": "nhwc_packed", "backend": "torch", "execution": "compiled"}
+    one = msgspec.convert({**record, "case": case}, Record)
+    found = record_rules.check(one, "records.jsonl line 1", record_rules.Known())
+    assert [refusal.code for refusal in found if refusal.code == "case"] == codes
+
+
+def test_the_stored_run_of_standard_may_be_published():
+    assert validate(ROOT / "results" / "standard-cpu").refusals == []
+
+
+def test_a_case_may_have_a_line_for_each_of_its_processes(tmp_path):
+    """As a run that was killed leaves them."""
+    whole = SOUND[IDEA]
+    lines = []
+    for trial, samples in zip(whole["time"]["trials"], whole["time"]["samples_s"], strict=True):
+        names = ("first_call_s", "compile_s", "convert_s", "steady", "drift")
+        timing = {**{n: trial[n] for n in names}, "samples_s": [samples], "trials": [trial]}
+        lines.append({**whole, "time": timing, "started_at": trial["started_at"]})
+    report = validate(_written(tmp_path / "r", [*lines, *SOUND[1:]]))
+    assert report.refusals == []
+    assert len(report.run.records) == len(SOUND)
+
+
+def test_one_bad_line_is_refused_and_the_others_are_read(tmp_path):
+    folder = _written(tmp_path / "r")
+    with (folder / "records.jsonl").open("a") as file:
+        file.write('{"schema": 1,\n')
+    report = validate(folder)
+    assert [(r.code, r.where) for r in report.refusals] == [("json", f"records.jsonl line {len(SOUND) + 1}")]
+    assert len(report.run.records) == len(SOUND)
+
+
+# -- what is no submission at all --------------------------------------------------------------------------------------
+
+
+def test_what_is_not_there_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    assert _codes(tmp_path / "nowhere") == _codes(tmp_path / "empty") == _codes(tmp_path / "notes.txt") == {"missing"}
+
+
+def test_a_pipe_a_folder_and_a_loop_are_not_opened(tmp_path):
+    folder = _written(tmp_path / "r")
+    for make in (os.mkfifo, os.mkdir, lambda path: os.symlink(path, path)):
+        (folder / "records.jsonl").rmdir() if (folder / "records.jsonl").is_dir() else (
+            folder / "records.jsonl"
+        ).unlink()
+        make(folder / "records.jsonl")
+        assert _codes(folder) == {"unreadable"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "code"),
+    [
+        ("MOST_RECORDS_BYTES", 1000, "too-large"),
+        ("MOST_INFO_BYTES", 10, "too-large"),
+        ("MOST_LINE_BYTES", 100, "too-large"),
+        ("MOST_VALUES", 10, "too-many-samples"),
+        ("MOST_LINES", 2, "too-many-lines"),
+    ],
+)
+def test_the_limits_hold_before_anything_is_decoded(limit, value, code, tmp_path, monkeypatch):
+    monkeypatch.setattr(strict_read, limit, value)
+    assert code in _codes(_written(tmp_path / "r"))
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"[" * 1_000_000, "too-deep"),
+        (b'{"schema":1,"run":' + b'{"a":' * 100_000, "too-deep"),
+        (b'{"schema":1,"settings":{"a":' + b"[" * 50 + b"]" * 50 + b"}}", "too-deep"),
+        (b'{"schema":1,"settings":{"[[[[[[[[[[[[":1}}', "schema"),
+        (b'{"schema":NaN}', "json"),
+        (b'{"schema":1e999}', "schema"),
+        (b'{"schema":1' + b"0" * 5000 + b"}", "schema"),
+        (b'{"run":"\xff\xfe"}', "json"),
+        (b"\x00\x01", "json"),
+        (b"", "json"),
+        (b"null", "schema"),
+        (b"{}", "schema"),
+        (b'"' + b"\\" * 99_999, "json"),
+    ],
+)
+def test_hostile_lines_are_refused(line, code, tmp_path):
+    folder = _written(tmp_path / "r")
+    (folder / "records.jsonl").write_bytes(line + b"\n")
+    assert _codes(folder) >= {code}
+    (folder / "run.json").write_bytes(line)
+    assert _codes(folder) >= {code}
+
+
+def test_the_reasons_for_a_hundred_thousand_bad_lines_are_limited(tmp_path):
+    folder = _written(tmp_path / "r")
+    (folder / "records.jsonl").write_bytes(b"x\n" * 90_000)
+    assert 100 <= len(validate(folder).refusals) <= 110
+    bad = json.dumps({**SOUND[UNSUPPORTED], "reason": None})
+    (folder / "records.jsonl").write_text(f"{bad}\n" * 600)
+    refusals = validate(folder).refusals
+    assert len(refusals) == MOST_REFUSALS + 1
+    assert refusals[-1].code == "more"
+
+
+def test_the_words_of_others_are_one_short_line(tmp_path):
+    records = copy.deepcopy(SOUND)
+    records[IDEA]["case"]["workload"] = "\x1b[31m\nred\u202e\ud83d" + "x" * 10_000
+    for one in validate(_written(tmp_path / "r", records)).refusals:
+        assert len(str(one)) < 1000
+        assert not set("\x1b\n\u202e") & set(str(one))
+
+
+def test_a_bug_of_the_validator_refuses_and_raises_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_rules, "check", lambda *_: 1 / 0)
+    assert _codes(_written(tmp_path / "r")) == {"unchecked"}
+
+
+def test_every_code_that_the_source_has_is_seen_refusing():
+    used = set()
+    for file in (ROOT / "harness" / "gate").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            called = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "refusal"
+            if called and isinstance(node.args[0], ast.Constant):
+                used.add(node.args[0].value)
+            if isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and "_trial" in file.read_text():
+                first = node.value.elts[0]
+                used |= {first.value} if isinstance(first, ast.Constant) and isinstance(first.value, str) else set()
+    seen = {code for code, _ in RULES.values()}
+    seen |= {"missing", "unreadable", "too-large", "too-many-samples", "too-many-lines", "too-deep", "json"}
+    assert used == seen | {"more", "unchecked"}
+
+
+# -- fuzz --------------------------------------------------------------------------------------------------------------
+
+_SMALL = [SOUND[IDEA], SOUND[1], SOUND[UNSUPPORTED]]
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**400), 10**400)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(
+        [0, -1, 1e308, -0.0, 10**18, 2**63, "", "smtx:/etc/passwd", "tpu-aot:v5e", "cuda:99999999999", "ok"]
+    )
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _places(value, at=()):
+    yield at
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        if isinstance(name, str) or name < 2:
+            yield from _places(inner, (*at, name))
+
+
+_PLACES = list(_places([_SMALL, INFO]))
+
+
+def _checked(folder):
+    report = validate(folder)
+    assert "unchecked" not in {r.code for r in report.refusals}, report.refusals
+    assert all(r.code and r.where and r.what and r.remedy for r in report.refusals)
+    if report.run is not None:
+        assert all(isinstance(r, Record) for r in report.run.records)
+    return report
+
+
+@given(changes=st.lists(st.tuples(st.sampled_from(_PLACES[1:]), _VALUES), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_value_anywhere_is_refused_or_sound_and_raises_nothing(changes, tmp_path_factory):
+    both = copy.deepcopy([_SMALL, INFO])
+    for place, value in changes:
+        inside = both
+        for name in place[:-1]:
+            try:
+                inside = inside[name]
+            except (LookupError, TypeError):
+                break
+        else:
+            with contextlib.suppress(LookupError, TypeError):  # a place that a change before took away
+                inside[place[-1]] = value
+    folder = tmp_path_factory.getbasetemp() / "fuzz"
+    folder.mkdir(exist_ok=True)
+    records = both[0] if isinstance(both[0], list) else [both[0]]
+    (folder / "records.jsonl").write_text("".join(_json(r) + "\n" for r in records))
+    (folder / "run.json").write_text(_json(both[1]))
+    _checked(folder)
+
+
+def _json(value):
+    return json.dumps(value, ensure_ascii=True)
+
+
+@given(
+    cuts=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=6), st.integers(0, 40)), min_size=1, max_size=4),
+    of_info=st.booleans(),
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_bytes_anywhere_are_refused_or_sound_and_raise_nothing(cuts, of_info, tmp_path_factory):
+    folder = _written(tmp_path_factory.getbasetemp() / "bytes", _SMALL)
+    file = folder / ("run.json" if of_info else "records.jsonl")
+    content = file.read_bytes()
+    for where, put, length in cuts:
+        at = int(where * len(content))
+        content = content[:at] + put + content[at + length :]
+    file.write_bytes(content)
+    _checked(folder)
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_may_be_published_and_exits_0(capsys):
+    assert run_cli(["validate", str(STORED)]) == 0
+    out = capsys.readouterr().out
+    assert f"{STORED}: may be published, {len(EVERY)} records" in out
+    assert "marked [" in out
+
+
+def test_the_command_names_every_reason_and_exits_1(tmp_path, capsys):
+    bad = _written(tmp_path / "r", [r for r in SOUND if not r["control"]])
+    assert run_cli(["validate", str(STORED), str(bad)]) == 1
+    out = capsys.readouterr().out
+    assert f"{bad}: refused for 1 reason\n  refused [no-control] records.jsonl: no case was measured against" in out
+    assert "; run with --rounds 2 or more" in out
+
+
+def test_json_has_every_path(tmp_path, capsys):
+    bad = _written(tmp_path / "r", [])
+    assert run_cli(["validate", "--json", str(STORED), str(bad)]) == 1
+    good, refused = json.loads(capsys.readouterr().out)
+    assert (good["publishable"], good["refusals"]) == (True, [])
+    assert set(refused["refusals"][0]) == {"code", "where", "what", "remedy"}
+
+
+def test_a_path_that_is_not_there_is_a_usage_error(capsys):
+    assert run_cli(["validate", "/nowhere"]) == 2
+    assert "/nowhere is not there" in capsys.readouterr().err

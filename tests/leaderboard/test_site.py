@@ -1,0 +1,520 @@
+"""The site from folders of strangers: what it shows, what it refuses, and that nothing of theirs runs or leaves it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from _records import dense, idea, twin_ref
+from _submissions import compiled, dies_on_s2, lenient, name_only, pair, run_info, write
+from _xss import corpus
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import harness.leaderboard.build as command
+from harness.cli.main import run_cli
+from harness.errors import UserError
+from harness.leaderboard import site, submissions
+from harness.leaderboard.build import build, taken_in
+from harness.leaderboard.site_cells import idea_page
+from harness.leaderboard.submission import Refused, Submission
+from harness.leaderboard.submissions import find, read
+
+REAL = Path(__file__).resolve().parents[2] / "results" / "quick-cpu"
+FAST, SLOW = (0.20, 0.21, 0.19), (1.50, 1.51, 1.49)
+
+
+@pytest.fixture
+def open_gate(monkeypatch):
+    """Let pass whatever can be decoded, so that a test chooses its numbers and texts freely."""
+    monkeypatch.setattr(submissions, "validate", lenient)
+    monkeypatch.setattr(command, "FEW", 10**6)  # other processes would not see it
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Links(HTMLParser):
+    """Every address in a page, and the ids that it can be reached by."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.ids = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        known = dict(attrs)
+        self.found += [known[name] for name in ("href", "src") if name in known]
+        self.ids |= {known["id"]} if "id" in known else set()
+
+
+# -- what it shows -----------------------------------------------------------------------------------------------------
+
+
+def three(folder):
+    write(folder / "a", pair(FAST, run="r1"), started_at="2026-11-01T00:00:00Z")
+    write(folder / "deep" / "b", pair(SLOW, run="r2"), started_at="2026-11-02T00:00:00Z", machine={"cpu": "B"})
+    write(folder / "c", pair(SLOW, run="r3", noise=0.1), started_at="2026-11-03T00:00:00Z", machine={"cpu": "B"})
+    return folder
+
+
+def test_the_same_records_make_the_same_bytes_wherever_they_lie_and_whatever_their_order(tmp_path, open_gate):
+    three(tmp_path / "in")
+    assert build([tmp_path / "in"], tmp_path / "site") == 0
+    elsewhere = tmp_path / "else" / "where"
+    for number, name in enumerate(("c", "deep/b", "a")):
+        shutil.copytree(tmp_path / "in" / name, elsewhere / f"{number}")
+    order = [elsewhere / "1", elsewhere / "0", elsewhere / "2"]
+    assert build(order, tmp_path / "again" / "other") == 0
+    first, second = contents(tmp_path / "site"), contents(tmp_path / "again" / "other")
+    assert first == second
+    assert not any(str(tmp_path).encode() in content for content in first.values())
+
+
+def test_a_site_of_ours_is_replaced_whole(tmp_path, open_gate):
+    three(tmp_path / "in")
+    build([tmp_path / "in"], tmp_path / "site")
+    (tmp_path / "site" / "stale.html").write_text("old")
+    build([tmp_path / "in" / "a"], tmp_path / "site")
+    assert not (tmp_path / "site" / "stale.html").exists()
+    assert len(list((tmp_path / "site").glob("submission-*.html"))) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "site"]  # nothing half made is left beside it
+
+
+def test_another_folder_is_never_overwritten(tmp_path, open_gate, capsys):
+    three(tmp_path / "in")
+    precious = tmp_path / "home"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years")
+    assert run_cli(["leaderboard", str(tmp_path / "in"), "-o", str(precious)]) == 2
+    said = capsys.readouterr().err
+    assert "holds something else than a site of ours" in said
+    assert said.count("\n") == 1
+    assert contents(precious) == {"thesis.tex": b"years"}
+
+
+def test_a_site_that_cannot_be_finished_leaves_the_old_one(tmp_path, open_gate, monkeypatch):
+    three(tmp_path / "in")
+    build([tmp_path / "in"], tmp_path / "site")
+    before = contents(tmp_path / "site")
+    monkeypatch.setattr(site, "pages", lambda board, titles: (_ for _ in ()).throw(RuntimeError("full")))
+    with pytest.raises(RuntimeError):
+        build([tmp_path / "in"], tmp_path / "site")
+    assert contents(tmp_path / "site") == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "site"]
+
+
+def test_every_link_of_every_page_leads_to_something_in_the_site(tmp_path, open_gate):
+    three(tmp_path / "in")
+    build([tmp_path / "in"], tmp_path / "site")
+    pages = {p.name: Links(p.read_text()) for p in (tmp_path / "site").glob("*.html")}
+    assert len(pages) > 8
+    for name, page in pages.items():
+        assert page.found, name
+        for address in page.found:
+            parts = urlsplit(address)
+            if parts.scheme == "data":
+                continue
+            assert not parts.scheme, address
+            assert not parts.netloc, address
+            target = unquote(parts.path) or name
+            assert (tmp_path / "site" / target).is_file(), f"{name} → {address}"
+            assert not parts.fragment or parts.fragment in pages[target].ids, f"{name} → {address}"
+
+
+def test_each_submission_and_each_machine_has_its_page(tmp_path, open_gate):
+    three(tmp_path / "in")
+    build([tmp_path / "in"], tmp_path / "site")
+    assert len(list((tmp_path / "site").glob("submission-*.html"))) == 3
+    machines = {p.name: p.read_text() for p in (tmp_path / "site").glob("machine-*.html")}
+    assert len(machines) == 2
+    both = next(text for text in machines.values() if "<h1>B " in text)
+    assert len(set(re.findall(r"submission-\w+\.html", both))) == 2
+    page = (tmp_path / "site" / "idea-unstructured_sparse.html").read_text()
+    assert "5.00×" in page  # 1.0 s over 0.2 s
+    assert "2.00×" in page  # the tax: 0.2 over W = 0.1
+
+
+def test_the_feed_is_atom_with_dates_of_the_records_and_stable_names(tmp_path, open_gate):
+    three(tmp_path / "in")
+    build([tmp_path / "in"], tmp_path / "site")
+    atom = "{http://www.w3.org/2005/Atom}"
+    feed = ElementTree.fromstring((tmp_path / "site" / "feed.xml").read_bytes())
+    entries = feed.findall(f"{atom}entry")
+    assert feed.findtext(f"{atom}updated") == "2026-11-03T00:00:00Z"
+    assert [e.findtext(f"{atom}updated")[:10] for e in entries] == ["2026-11-03", "2026-11-02", "2026-11-01"]
+    names = [e.findtext(f"{atom}id") for e in entries]
+    assert len(set(names)) == 3
+    assert all(name.startswith("urn:uuid:") for name in names)
+    assert all((tmp_path / "site" / e.find(f"{atom}link").get("href")).is_file() for e in entries)
+    write(tmp_path / "in" / "d", pair(FAST, run="r4"), started_at="2026-11-04T00:00:00Z", machine={"cpu": "D"})
+    build([tmp_path / "in"], tmp_path / "site")
+    later = ElementTree.fromstring((tmp_path / "site" / "feed.xml").read_bytes()).findall(f"{atom}entry")
+    assert [e.findtext(f"{atom}id") for e in later[1:]] == names
+
+
+def test_an_idea_has_all_its_entries_as_json(tmp_path, open_gate):
+    three(tmp_path / "in")
+    build([tmp_path / "in"], tmp_path / "site")
+    rows = json.loads((tmp_path / "site" / "idea-unstructured_sparse.json").read_bytes())
+    assert [r["speed_up_rank"] for r in rows] == [1, 2]
+    assert [r["speed_up"] for r in rows] == pytest.approx([5.0, 1 / 1.5])
+
+
+def test_the_projects_own_records_are_shown_or_refused_with_reasons(tmp_path, capsys):
+    """Through the real gate: what it says of the stored run is what the site says."""
+    from harness.gate.validate import validate
+
+    report = validate(REAL)
+    assert run_cli(["leaderboard", str(REAL.parent), "-o", str(tmp_path / "site")]) == 0
+    shown = list((tmp_path / "site").glob("submission-*.html"))
+    assert bool(shown) == (not report.refusals)
+    refused = (tmp_path / "site" / "refused.html").read_text()
+    assert ("None." in refused) == (not report.refusals)
+    assert str(REAL.parent) not in refused
+
+
+# -- what it refuses ---------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_submission_is_listed_with_its_reasons_and_stops_nobody(tmp_path, open_gate, capsys):
+    three(tmp_path / "in")
+    (tmp_path / "in" / "a" / "records.jsonl").write_bytes(b'{"schema": 1}\n\xff\xfe\n')
+    (tmp_path / "in" / "x").mkdir()
+    (tmp_path / "in" / "x" / "run.json").write_text("{" * 100_000)
+    (tmp_path / "in" / "x" / "records.jsonl").write_text("")
+    assert build([tmp_path / "in"], tmp_path / "site") == 0
+    refused = (tmp_path / "site" / "refused.html").read_text()
+    assert refused.count("<section>") == 2
+    assert "line 1 was left out" in refused
+    assert "line 2 was left out" in refused
+    assert str(tmp_path) not in refused
+    assert len(list((tmp_path / "site").glob("submission-*.html"))) == 2
+    assert capsys.readouterr().err.count("refused: ") == 2
+
+
+def test_links_in_a_submission_are_never_followed(tmp_path, open_gate):
+    secret = write(tmp_path / "secret", pair(FAST, run="r9"))
+    folder = three(tmp_path / "in")
+    (folder / "whole").symlink_to(secret)
+    (folder / "part").mkdir()
+    (folder / "part" / "run.json").symlink_to(secret / "run.json")
+    (folder / "part" / "records.jsonl").symlink_to(secret / "records.jsonl")
+    build([folder], tmp_path / "site")
+    refused = (tmp_path / "site" / "refused.html").read_text()
+    assert "it is a link" in refused
+    assert "run.json is a link" in refused
+    assert not any(b"r9" in content for name, content in contents(tmp_path / "site").items() if "submission" in name)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, open_gate):
+    folder = tmp_path / "in" / "pipe"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "run.json")
+    os.mkfifo(folder / "records.jsonl")
+    found = find([tmp_path / "in"])
+    assert read(*found.folders[0]) == Refused(
+        name="pipe", reasons=["run.json is not a file; submit what `hwlottery run` wrote"]
+    )
+
+
+def test_what_is_too_large_is_not_opened(tmp_path, open_gate, monkeypatch):
+    three(tmp_path / "in")
+    monkeypatch.setitem(submissions.MOST_BYTES, "records.jsonl", 100)
+    one = read(tmp_path / "in" / "a", "a")
+    assert isinstance(one, Refused)
+    assert "more than the 100 allowed" in one.reasons[0]
+
+
+def test_what_lies_too_deep_is_refused(tmp_path, open_gate):
+    deep = tmp_path / "in"
+    for _ in range(submissions.MOST_DEPTH + 2):
+        deep = deep / "d"
+    write(deep, pair(FAST))
+    write(tmp_path / "in" / "a", pair(FAST))
+    found = find([tmp_path / "in"])
+    assert [name for _, name in found.folders] == ["a"]
+    assert "folders deep" in found.refused[0][1].reasons[0]
+
+
+def test_too_many_files_or_submissions_are_one_sentence(tmp_path, open_gate, monkeypatch):
+    three(tmp_path / "in")
+    monkeypatch.setattr(submissions, "MOST_SUBMISSIONS", 2)
+    with pytest.raises(UserError, match="3 submissions are more than the 2"):
+        find([tmp_path / "in"])
+    monkeypatch.setattr(submissions, "MOST_LOOKED_AT", 2)
+    with pytest.raises(UserError, match="more than 2 files and folders"):
+        find([tmp_path / "in"])
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_folder_without_submissions_is_one_sentence(tmp_path, capsys, made):
+    if made:
+        (tmp_path / "in").mkdir()
+    assert run_cli(["leaderboard", str(tmp_path / "in"), "-o", str(tmp_path / "site")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "site").exists()
+
+
+def test_the_site_may_lie_among_the_submissions(tmp_path, open_gate):
+    three(tmp_path / "in")
+    build([tmp_path / "in"], tmp_path / "in" / "site")
+    before = contents(tmp_path / "in" / "site")
+    build([tmp_path / "in"], tmp_path / "in" / "site")
+    assert contents(tmp_path / "in" / "site") == before
+
+
+HOSTILE_NAMES = [
+    "..",
+    "../../../tmp/owned",
+    "/etc/passwd",
+    "a\x00b",
+    "n" * 5000,
+    "con",
+    "index.html",
+    ".hwlottery-site",
+    "%2e%2e%2f",
+    "<b>",
+    "a/b\\c",
+    "",
+    " ",
+    "\u202e",
+]
+
+
+def test_no_name_of_a_submission_becomes_a_path(tmp_path, open_gate):
+    for number, name in enumerate(HOSTILE_NAMES):
+        shape = {"m": 8, name: 8}
+        records = [
+            idea(
+                FAST, run=name, workload=name, params=shape, twins=[twin_ref(params=shape)], backend=name, device=name
+            ),
+            dense([1.0, 1.0, 1.0], run=name, params=shape, backend=name, device=name),
+        ]
+        facts = {"cpu": name, "gpu": name}
+        write(tmp_path / "in" / f"s{number}", records, machine=facts, settings={"preset": name}, versions={name: name})
+    build([tmp_path / "in"], tmp_path / "out" / "site")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["site"]
+    files = [p for p in (tmp_path / "out" / "site").rglob("*") if p.name != site.MARKER]
+    assert all(p.is_file() and re.fullmatch(r"[a-z0-9_-]+\.(html|json|xml|css|js)", p.name) for p in files)
+    assert len(list((tmp_path / "out" / "site").glob("submission-*.html"))) == len(HOSTILE_NAMES)
+
+
+def test_page_names_are_words_or_digests():
+    assert idea_page("block_sparse") == "idea-block_sparse.html"
+    for name in HOSTILE_NAMES:
+        assert re.fullmatch(r"idea-([a-z0-9_]{1,40}|[0-9a-f]{24})\.html", idea_page(name))
+
+
+# -- reading in other processes ----------------------------------------------------------------------------------------
+
+
+def test_many_submissions_are_read_by_several_processes_in_their_order(tmp_path):
+    folders = [(write(tmp_path / "in" / f"s{k}", pair(FAST, run=f"r{k}")), f"s{k}") for k in range(command.FEW + 2)]
+    found = list(taken_in(folders, tmp_path, reader=name_only))
+    assert [one.reasons[0] for one in found] == [f"s{k}" for k in range(command.FEW + 2)]
+    assert os.getpid() not in {int(one.name) for one in found}
+
+
+def test_a_submission_that_kills_its_reader_is_refused_and_the_others_are_read(tmp_path):
+    folders = [(tmp_path / f"s{k}", f"s{k}") for k in range(command.FEW + 2)]
+    found = list(taken_in(folders, tmp_path, reader=dies_on_s2))
+    assert [one.reasons[0] for one in found if one.name != "s2"] == ["s0", "s1", "s3", "s4", "s5"]
+    assert "ended the process" in next(one.reasons[0] for one in found if one.name == "s2")
+
+
+# -- untrusted input ---------------------------------------------------------------------------------------------------
+
+SLOWLY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@SLOWLY
+@given(data=st.data())
+def test_whatever_stands_in_a_file_it_is_shown_or_refused(tmp_path, open_gate, data):
+    """A value anywhere in a valid submission is replaced, or bytes of the file are."""
+    folder = tmp_path / "fuzz"
+    shutil.rmtree(folder, ignore_errors=True)
+    records = [msgspec.to_builtins(r) for r in pair(FAST, noise=0.1)]
+    info = msgspec.to_builtins(run_info())
+    target = data.draw(st.sampled_from([info, *records]))
+    for _ in range(data.draw(st.integers(0, 5))):
+        inner = [k for k in _keys(target) if isinstance(target[k], dict | list) and target[k]]
+        if not inner:
+            break
+        target = target[data.draw(st.sampled_from(inner))]
+    target[data.draw(st.sampled_from(_keys(target)))] = data.draw(JSON)
+    folder.mkdir()
+    text = json.dumps(info).encode(), b"".join(json.dumps(r).encode() + b"\n" for r in records)
+    for name, content in zip(("run.json", "records.jsonl"), text, strict=True):
+        raw = bytearray(content)
+        for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(raw) - 1), st.integers(0, 255)), max_size=2)):
+            raw[at] = byte
+        (folder / name).write_bytes(bytes(raw))
+    one = command.take_in(folder, "fuzz", tmp_path)
+    assert isinstance(one, Submission | Refused)
+    if isinstance(one, Refused):
+        assert one.reasons
+        assert not any(str(tmp_path) in reason for reason in one.reasons)
+    board = command.leaderboard([one] if isinstance(one, Submission) else [], [], {})
+    assert {name for name, _ in site.pages(board, {})} >= {"index.html", "feed.xml", "history.html"}
+    for _, content in site.pages(board, {}):
+        content.decode()
+
+
+def _keys(value):
+    return list(range(len(value))) if isinstance(value, list) else list(value)
+
+
+@SLOWLY
+@given(name=st.text(min_size=1, max_size=60).filter(lambda t: "/" not in t and "\x00" not in t))
+def test_whatever_a_folder_is_called_the_feed_and_the_pages_can_be_read(open_gate, name):
+    refused = Refused(name=submissions.plain(name), reasons=[submissions.plain(name)])
+    text = dict(site.pages(command.leaderboard([], [refused], {}), {}))["refused.html"].decode()
+    body = Links(text)
+    assert body.found
+    assert text.count("<script") == 1
+
+
+def hostile(folder):
+    """Every text of the corpus in every field that takes a text, a few submissions deep."""
+    texts = corpus()
+    rng = random.Random(0)
+    for number in range(4):
+        pick = iter(rng.sample(texts, len(texts)) * 20)
+        shape = {"m": 8, next(pick): 4}
+        where = {"backend": next(pick), "device": next(pick), "dtype": next(pick), "params": shape}
+        run = next(pick)
+        records = [
+            idea(
+                FAST,
+                run=run,
+                workload=next(pick),
+                formulation=next(pick),
+                fallback=next(pick),
+                twins=[twin_ref(next(pick), params=shape)],
+                **where,
+            ),
+            dense((1.0, 1.0, 1.0), run=run, formulation=next(pick), **where),
+            idea(None, run=run, status="crash", reason=next(pick), workload=next(pick), formulation=next(pick)),
+        ]
+        refused = next(pick)
+        records += [
+            idea(None, run=run, status="unsupported", reason=refused, device="tpu-aot:v5e", workload=next(pick)),
+            *compiled(device=f"tpu-aot:{next(pick)}", run=run, formulation=next(pick), workload=next(pick)),
+        ]
+        texts_of = {"settings": {next(pick): next(pick)}, "environment": {next(pick): next(pick)}}
+        records = [msgspec.structs.replace(r, **texts_of, started_at=next(pick)) for r in records]
+        info = {
+            "machine": {"cpu": next(pick), "gpu": next(pick), "os": next(pick), f"gpu_{next(pick)}": next(pick)},
+            "versions": {next(pick): next(pick), "torch": next(pick)},
+            "settings": {"preset": next(pick), next(pick): next(pick)},
+            "sources": {next(pick): next(pick)},
+            "notes": texts,
+            "command": texts,
+            "started_at": f"2026-11-0{number + 1}T00:00:00Z",
+        }
+        write(folder / f"s{number}", records, **info)
+    write(folder / "bad", pair(FAST), notes=texts)
+    with (folder / "bad" / "records.jsonl").open("ab") as file:
+        for text in texts:
+            file.write(json.dumps({"schema": text, text: text}).encode() + b"\n")
+    for number, text in enumerate(texts):
+        name = re.sub("[/\x00]", "_", text).encode()[:200].decode(errors="ignore")
+        (folder / f"{number}{name}").symlink_to("/etc")
+    return folder
+
+
+def test_no_text_of_a_submission_runs_in_a_browser(tmp_path, open_gate):
+    import _browser
+
+    if why := _browser.missing():
+        pytest.skip(why)
+    build([hostile(tmp_path / "in")], tmp_path / "site")
+    pages = sorted((tmp_path / "site").glob("*.html"))
+    assert sum("submission-" in p.name for p in pages) == 4
+    assert sum("window.__xss" in p.read_text() for p in pages) >= 10  # the corpus is there, as text
+    with _browser.browser() as driver:
+        for page in pages:
+            driver.get(page.as_uri())
+            driver.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
+            for button in driver.find_elements("css selector", "th button")[:6]:
+                driver.execute_script("arguments[0].click()", button)
+            assert _browser.planted(driver) == [], page.name
+            assert driver.execute_script("return document.scripts.length") == 1, page.name
+            assert driver.execute_script("return document.querySelectorAll('img,iframe,base,svg').length") == 0
+            assert _browser.complaints(driver) == [], page.name
+            assert _browser.sideways(driver) == 0, page.name
+
+
+def test_what_would_run_without_the_escaping_is_seen(tmp_path):
+    """The same browser, a page that lets the corpus through: the check can say no."""
+    import _browser
+
+    if why := _browser.missing():
+        pytest.skip(why)
+    page = tmp_path / "page.html"
+    page.write_text("<!doctype html><meta charset=utf-8>" + corpus()[0])
+    with _browser.browser() as driver:
+        driver.get(page.as_uri())
+        assert _browser.planted(driver) != []
+
+
+@pytest.mark.parametrize("size", ["DESKTOP", "PHONE"])
+def test_the_site_of_real_records_is_used_in_a_browser(tmp_path, open_gate, size):
+    """Sorts, filters and follows links, on a desk and on a phone, with no complaint and no scrolling sideways."""
+    import _browser
+
+    if why := _browser.missing():
+        pytest.skip(why)
+    build([REAL, three(tmp_path / "in")], tmp_path / "site")
+    with _browser.browser(getattr(_browser, size)) as driver:
+        driver.get((tmp_path / "site" / "index.html").as_uri())
+        _browser.screenshot(driver, tmp_path / f"{size}-index.png")
+        driver.find_element("link text", "unstructured_sparse").click()
+        last = driver.find_elements("css selector", "table.sortable")[-1]  # of the made-up point, m=8
+        head = last.find_element("css selector", "thead th:nth-child(8) button")
+        first = "return arguments[0].querySelector('tbody td:nth-child(8)').dataset.value"
+        driver.execute_script("arguments[0].click()", head)  # time, ascending
+        rising = float(driver.execute_script(first, last))
+        driver.execute_script("arguments[0].click()", head)
+        assert float(driver.execute_script(first, last)) > rising
+        driver.find_element("link text", "Machines").click()
+        driver.find_element("css selector", "input[type=search]").send_keys("processor 16")
+        _browser.wait(driver, "document.querySelectorAll('#machines tbody tr:not([hidden])').length === 1")
+        driver.find_element("css selector", "#machines tbody tr:not([hidden]) a").click()
+        _browser.wait(driver, "document.querySelector('h1').textContent.startsWith('Processor A')")
+        driver.get(next((tmp_path / "site").glob(f"submission-{submission_digest(REAL)[:32]}.html")).as_uri())
+        rows = "document.querySelectorAll('#idea-rows tbody tr:not([hidden])').length"
+        every = driver.execute_script(f"return {rows}")
+        driver.find_element("css selector", "input[type=search]").send_keys("capsule_routing torch")
+        _browser.wait(driver, f"{rows} === 1")
+        assert every > 20
+        _browser.screenshot(driver, tmp_path / f"{size}-submission.png")
+        for page in ("index", "history", "refused", "submit", "machines", "idea-block_sparse"):
+            driver.get((tmp_path / "site" / f"{page}.html").as_uri())
+            assert _browser.sideways(driver) == 0, page
+            assert _browser.complaints(driver) == [], page
+
+
+def submission_digest(folder):
+    one = read(folder, "it")
+    assert not isinstance(one, Refused)
+    return one[0].digest

@@ -1,0 +1,70 @@
+"""The oracle says no to every fault that a computation can have, and yes to rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.measuring.correctness import epsilon, judge, rounded, upcast
+
+RNG = np.random.default_rng(0)
+W = RNG.standard_normal((64, 64))
+NEW = W - 0.01 * RNG.standard_normal((64, 64))
+REFERENCE = {"y": RNG.standard_normal((8, 8)), "w": NEW}
+
+
+def _judge(tolerance=1e-4, **changed):
+    return judge({**REFERENCE, **changed}, REFERENCE, {"w": W}, tolerance)
+
+
+def test_the_reference_agrees_with_itself():
+    assert _judge().agrees
+    assert _judge().max_rel_error == 0
+
+
+def test_rounding_within_the_tolerance_agrees():
+    verdict = _judge(y=REFERENCE["y"].astype(np.float32))
+    assert verdict.agrees
+    assert 0 < verdict.max_rel_error < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"y": REFERENCE["y"] + 0.01}, "y is off by"),
+        ({"y": REFERENCE["y"].T}, "y is off by"),
+        ({"y": REFERENCE["y"][:4]}, "shape"),
+        ({"y": np.where(REFERENCE["y"] > 0, np.nan, REFERENCE["y"])}, "not finite"),
+        ({"w": W}, "the change of w is off by 1"),
+        ({"w": 2 * W - NEW}, "the change of w is off by 2"),
+        ({"w": W + 1.02 * (NEW - W)}, "the change of w is off by 0.02"),
+        ({"z": np.ones(3)}, "expected"),
+    ],
+)
+def test_a_fault_is_refused_with_its_name(changed, words):
+    verdict = _judge(tolerance=0.1 if "w" in changed else 1e-4, **changed)
+    assert not verdict.agrees
+    assert words in verdict.reason
+
+
+def test_a_missing_output_and_an_empty_one_are_refused():
+    assert not judge({"y": REFERENCE["y"]}, REFERENCE, {}, 1e-4).agrees
+    assert not judge({"y": np.ones((0, 3))}, {"y": np.ones((0, 3))}, {}, 1e-4).agrees
+
+
+def test_a_bfloat16_update_may_lose_what_rounding_takes_but_must_be_there():
+    """The new weight is rounded to 8 bits; no update at all is refused all the same."""
+    inputs = upcast(rounded({"w": W}, "bfloat16"))
+    reference = {"w": inputs["w"] + (NEW - W)}
+    found = rounded(reference, "bfloat16")
+    assert judge(found, reference, inputs, 2e-2, epsilon("bfloat16")).agrees
+    assert not judge({"w": inputs["w"]}, reference, inputs, 2e-2, epsilon("bfloat16")).agrees
+    assert not judge(found, reference, inputs, 2e-2).agrees
+
+
+def test_inputs_are_rounded_before_the_reference_sees_them():
+    """The other order gives a half-precision product an error that is nobody's."""
+    x = rounded({"x": W, "i": np.arange(3, dtype=np.int32)}, "float16")
+    assert x["x"].dtype == np.float16
+    assert x["i"].dtype == np.int32
+    assert np.array_equal(upcast(x)["x"], W.astype(np.float16).astype(np.float64))

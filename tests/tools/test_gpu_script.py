@@ -1,0 +1,178 @@
+"""The scripts for a GPU machine: what they refuse, what they unpack, and a run through on the host."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from backends.ops import Device
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _run(*arguments, **options):
+    command = [sys.executable, str(ROOT / "tools" / "gpu_run.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, **options)
+
+
+def test_without_a_gpu_the_script_says_so_in_one_sentence(tmp_path):
+    """Where there is a driver the device asked for is one that no machine has."""
+    done = _run("--device", "cuda:99", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert "run this on a machine with an NVIDIA GPU, or try it with --device cpu" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_budget_that_is_no_time_and_one_that_is_too_short_are_refused(tmp_path):
+    for budget, words in (("soon", "is not a time"), ("10s", "leaves no time to measure")):
+        done = _run("--device", "cpu", "--budget", budget, "--out", tmp_path / "out")
+        assert done.returncode == 2
+        assert words in done.stderr
+
+
+def test_every_dependency_of_the_project_is_looked_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {dependency.split(">")[0] for dependency in project["dependencies"]}
+    assert names == set(_tool("gpu_run").MODULES)
+
+
+def test_only_wheels_of_what_is_not_installed_are_unpacked(tmp_path):
+    bundle, site = tmp_path / "bundle", tmp_path / "site"
+    bundle.mkdir()
+    site.mkdir()
+    for name in ("numpy", "hwlottery_absent"):
+        with zipfile.ZipFile(bundle / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{name}/__init__.py", "")
+    _tool("gpu_run").unpack(bundle, site)
+    assert [path.name for path in site.iterdir()] == ["hwlottery_absent"]
+
+
+def test_a_dependency_that_is_nowhere_is_named_with_the_tool_that_mends_it(tmp_path):
+    """An interpreter without site-packages, with a framework of the name only, has none of the dependencies."""
+    (tmp_path / "torch.py").write_text("")
+    command = [sys.executable, "-S", str(ROOT / "tools" / "gpu_run.py"), "--bundle", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)}, timeout=60)
+    assert done.returncode == 2
+    assert "msgspec" in done.stderr
+    assert "tools/gpu_bundle.py" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_that_does_not_end_is_told_to_stop_and_then_made_to(monkeypatch):
+    tool = _tool("gpu_run")
+    monkeypatch.setattr(tool, "STOP_S", 2.0)
+    polite = "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(130)); time.sleep(60)"
+    stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
+    assert tool.bounded([sys.executable, "-c", polite], 2.0) == 130
+    assert tool.bounded([sys.executable, "-c", stubborn], 2.0) == -9
+    assert tool.bounded([sys.executable, "-c", "raise SystemExit(1)"], 20.0) == 1
+
+
+def test_the_script_runs_through_on_the_host_and_leaves_records_checks_and_report(tmp_path):
+    out = tmp_path / "out"
+    only = ["--workload", "unstructured_sparse", "--execution", "eager", "--rounds", "1"]
+    pytest.importorskip("torch")
+    own = ["--device", "cpu", "--backend", "torch", "--preset", "smoke", "--budget", "4m", "--out", out]
+    done = _run(*own, "--", *only)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    assert "torch" in {r["case"]["backend"] for r in records}
+    assert (out / "run.json").exists()
+    checks = json.loads((out / "checks.json").read_text())
+    assert checks["backends"]["torch"]["energy"]["ok"] is None
+    assert "cpu has neither" in checks["backends"]["torch"]["memory"]["words"]
+    assert "What ran where" in (out / "report.md").read_text()
+
+
+# -- what the checks say no to ----------------------------------------------------------------------------------------
+
+
+class _Ops:
+    """A device whose allocator counts `share` of what is put on it."""
+
+    device = Device("cuda")
+
+    def __init__(self, share):
+        self.share, self.bytes = share, 0
+
+    def reset_peak_bytes(self):
+        pass
+
+    def asarray(self, x):
+        self.bytes += x.nbytes
+        return x
+
+    def matmul(self, a, b):
+        return a
+
+    def wait(self, outputs):
+        assert outputs
+
+    def device_peak_bytes(self):
+        return None if self.share is None else int(self.share * self.bytes)
+
+
+@pytest.mark.parametrize(("share", "ok"), [(1.0, True), (1.01, True), (0.9, False), (2.0, False), (None, None)])
+def test_the_memory_check_refuses_a_peak_that_is_off_by_more_than_two_percent(share, ok):
+    assert _tool("gpu_checks").memory(_Ops(share))["ok"] is ok
+
+
+class _Meter:
+    def __init__(self, joules):
+        self.joules, self.windows = joules, 0
+
+    def begin(self):
+        self.windows += 1
+
+    def end(self):
+        self.windows += 1
+
+    def energy(self, **asked):
+        assert self.windows == 2
+        return SimpleNamespace(gross_j=self.joules, note="too short")
+
+
+@pytest.mark.parametrize(
+    ("counted", "polled", "ok"), [(2000.0, 2100.0, True), (2000.0, 1500.0, False), (None, 1500.0, None)]
+)
+def test_the_energy_check_refuses_a_counter_that_power_times_time_does_not_bear_out(monkeypatch, counted, polled, ok):
+    tool = _tool("gpu_checks")
+    nvml = importlib.import_module("harness.measuring.energy.nvml")
+    monkeypatch.setattr(tool, "LOAD_S", 0.05)
+    monkeypatch.setattr(tool, "SIDE", 8)
+    monkeypatch.setattr(nvml, "open_gpu", lambda index: "card")
+    monkeypatch.setattr(nvml, "counter", lambda gpu: _Meter(counted))
+    monkeypatch.setattr(nvml, "sampled", lambda gpu: _Meter(polled))
+    found = tool.energy(_Ops(1.0))
+    assert found["ok"] is ok
+    assert found["counter_j"] == counted
+
+
+def test_a_machine_without_nvml_leaves_the_energy_check_open(monkeypatch):
+    nvml = importlib.import_module("harness.measuring.energy.nvml")
+
+    def absent(index):
+        raise nvml.Unavailable("nvidia-ml-py is not installed")
+
+    monkeypatch.setattr(nvml, "open_gpu", absent)
+    found = _tool("gpu_checks").energy(_Ops(1.0))
+    assert found == {"ok": None, "words": "nvidia-ml-py is not installed"}

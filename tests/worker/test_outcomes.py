@@ -1,0 +1,155 @@
+"""Every outcome of the spec, brought about for real: through a fork server, in a fresh process, by a bad workload."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import psutil
+import pytest
+
+from backends.discovery import backends
+from backends.ops import Device
+from harness.measuring.settings import Sampling
+from harness.worker.client import Server, ServerError, environment
+from harness.worker.messages import DevicesJob
+
+
+@pytest.fixture
+def measure(server, bad_job):
+    def measure(formulation, timeout_s=30.0, **changes):
+        return server.run(bad_job(formulation, Sampling(window_s=0.02), **changes), timeout_s).measured
+
+    return measure
+
+
+def test_a_good_case_is_ok_with_time_memory_and_energy(measure):
+    measured = measure("good")
+    assert (measured.status, measured.reason) == ("ok", None)
+    assert measured.verdict.agrees
+    assert len(measured.samples_s) >= 4
+    assert all(0 < s < 1 for s in measured.samples_s)
+    assert measured.trial.first_call_s > 0
+    assert measured.memory.host_peak_bytes >= 0
+    assert measured.energy.source == "modelled"
+    assert 0 < measured.energy.low_j < measured.energy.gross_j < measured.energy.high_j
+    assert measured.energy.net_j is None
+    assert measured.energy.idle_w is None
+
+
+def test_a_segfault_is_a_crash_that_names_signal_and_phase(measure):
+    measured = measure("segfault")
+    assert (measured.status, measured.failure_class) == ("crash", "other")
+    assert "SIGSEGV" in measured.reason
+    assert "first call" in measured.reason
+
+
+def test_allocating_without_end_is_oom(measure):
+    measured = measure("greedy")
+    assert (measured.status, measured.failure_class) == ("oom", "memory")
+
+
+def test_sleeping_is_a_timeout_and_leaves_no_process(measure):
+    before = {p.pid for p in psutil.process_iter()}
+    measured = measure("sleeper", timeout_s=1.0)
+    assert (measured.status, measured.failure_class) == ("timeout", "timeout")
+    assert "1 s" in measured.reason
+    time.sleep(0.2)
+    left = [
+        p
+        for p in psutil.process_iter()
+        if p.pid not in before
+        and p.status() != psutil.STATUS_ZOMBIE
+        and "harness.worker.server" in " ".join(p.cmdline())
+    ]
+    assert not left
+
+
+def test_lying_is_wrong_and_has_no_time(measure):
+    measured = measure("liar")
+    assert (measured.status, measured.failure_class) == ("wrong", "precision")
+    assert not measured.verdict.agrees
+    assert measured.trial is None
+    assert measured.samples_s == []
+    assert "y is off by" in measured.reason
+
+
+def test_an_exception_is_an_error_with_one_line(measure):
+    measured = measure("raiser")
+    assert measured.status == "error"
+    assert measured.reason == "ValueError: this computation is ill-posed"
+
+
+def test_leaving_is_a_crash_with_code_and_last_words(measure):
+    measured = measure("leaver")
+    assert measured.status == "crash"
+    assert "code 7" in measured.reason
+    assert "leaving now" in measured.reason
+
+
+def test_a_mebibyte_of_output_blocks_nothing(measure):
+    assert measure("talker").status == "ok"
+
+
+def test_a_refusal_is_unsupported_in_its_own_words(measure):
+    measured = measure("refuser")
+    assert (measured.status, measured.failure_class) == ("unsupported", "not_implemented")
+    assert "frobnicate" in measured.reason
+
+
+def test_an_execution_that_does_not_exist_is_unsupported(measure):
+    assert measure("good", execution="compiled").status == "unsupported"
+
+
+def test_the_server_lives_on_after_all_of_this(measure):
+    """A failure is a result and never stops the run."""
+    for formulation in ("segfault", "good", "leaver", "good"):
+        status = measure(formulation).status
+        assert status == ("ok" if formulation == "good" else "crash")
+
+
+def test_memory_of_a_known_allocation_is_within_two_percent(measure):
+    """64 MiB held inside the call stand in the peak of the window; the same case without them is near 0."""
+    held = measure("hoarder").memory.host_peak_bytes
+    base = measure("good").memory.host_peak_bytes
+    assert abs(held - base - (64 << 20)) <= max(0.02 * (64 << 20), 1 << 20)
+
+
+def test_modelled_energy_is_busy_cores_times_watts(measure):
+    """A case that keeps one core busy for 50 ms of CPU time costs about 12 W × 50 ms, however loaded the machine."""
+    energy = measure("busy").energy
+    assert energy.gross_j == pytest.approx(12 * 0.05, rel=0.25)
+
+
+def test_a_missing_framework_is_one_sentence_with_the_command_that_mends_it(tmp_path):
+    missing = dataclasses.replace(backends()[0]["numpy"], name="no_such_backend", title="Nothing")
+    with (
+        Server(missing, Device("cpu"), 1, tmp_path) as server,
+        pytest.raises(ServerError, match=r"Nothing does not import: .*; try: python -m pip install numpy"),
+    ):
+        server.run(DevicesJob(), 5)
+
+
+def test_the_environment_is_an_allow_list_with_the_same_settings_for_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    seen = {n: environment(b, Device("cpu"), 2, tmp_path) for n, b in backends()[0].items()}
+    for environ in seen.values():
+        assert "SECRET_TOKEN" not in environ
+        assert environ["OMP_NUM_THREADS"] == environ["MKL_NUM_THREADS"] == "2"
+        assert "MALLOC_MMAP_THRESHOLD_" in environ
+
+
+@pytest.mark.parametrize("name", sorted(backends()[0]))
+def test_a_server_has_imported_its_framework_and_started_nothing(name, tmp_path):
+    """One thread after the import: no pool, no device client. A fork of it can start its own."""
+    import importlib.util
+
+    backend = backends()[0][name]
+    if importlib.util.find_spec(backend.module) is None:
+        pytest.skip(f"{backend.module} is not installed: {backend.install}")
+    with Server(backend, Device("cpu"), 2, tmp_path) as server:
+        assert server.start().threads == 1
+        for _ in range(2):
+            measured = server.run(DevicesJob(), 60).measured
+            assert (measured.status, measured.answer[0]) == ("ok", "cpu")
