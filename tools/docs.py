@@ -11,6 +11,7 @@ import difflib
 import shutil
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,7 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "perf": docs_blocks.perf,
         "rows": docs_blocks.rows,
         "sections": docs_blocks.sections,
+        "source": docs_blocks.source,
         "took": docs_blocks.took,
         "trust": docs_blocks.trust,
     }
@@ -64,21 +66,28 @@ def files() -> dict[Path, str]:
 def examine(*, write: bool) -> list[str]:
     """What is not current, a sentence each, or an error; with `write` everything is made anew first."""
     examples = Examples(rewrite=write)
+    made = makers(examples)
     found = []
     try:
-        for path in pages():
-            text = path.read_text(encoding="utf-8")
-            found += list(docs_commands.faults(path.relative_to(ROOT), text))
-            try:
-                found += _settled(path, text, regenerated(path, text, makers(examples)), write)
-            except PageError as error:
-                found.append(str(error))
+        with ThreadPoolExecutor(2) as pool:  # examples wait for processes of their own
+            for sentences in pool.map(lambda path: _page(path, made, write), pages()):
+                found += sentences
         for path, content in files().items():
             found += _settled(path, path.read_text(encoding="utf-8") if path.exists() else "", content, write)
     finally:
         for folder in examples.folders.values():
             shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def _page(path: Path, made: Mapping[str, Maker], write: bool) -> list[str]:
+    """What is wrong with one page, after it was made anew."""
+    text = path.read_text(encoding="utf-8")
+    found = list(docs_commands.faults(path.relative_to(ROOT), text))
+    try:
+        return found + _settled(path, text, regenerated(path, text, made), write)
+    except PageError as error:
+        return [*found, str(error)]
 
 
 def _settled(path: Path, text: str, made: str, write: bool) -> list[str]:

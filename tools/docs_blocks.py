@@ -147,3 +147,11 @@ def _found(table_: Table, key: str, value: str) -> dict[str, Cell]:
 
 def _percent(value: Any) -> str:
     return f"{100 * value:.1f} %"
+
+
+def source(block: Block) -> str:
+    """A file of the checkout."""
+    path = sources.ROOT / block.words[0]
+    if not path.is_file():
+        raise PageError(f"{block.page}: {block.words[0]} is not there")
+    return f"```python\n{path.read_text(encoding='utf-8')}```"

@@ -36,10 +36,10 @@ def faults(page: Path, text: str) -> Iterator[str]:
 
 
 def _lines(text: str) -> list[str]:
-    found = [line for body in fenced(text, "console", "sh", "bash", "yaml") for line in body.splitlines()]
-    lines = [re.sub(r"^\s*(?:\$|- run:|run:) ", "", line).strip() for line in found]
+    found = [line.strip() for body in fenced(text, "console") for line in body.splitlines()]
+    lines = [line.removeprefix("$ ") for line in found if line.startswith("$ ")]
     inline = re.findall(r"`((?:hwlottery|python -m harness|python tools/\S+)[^`]*)`", text)
-    return [line for line in [*lines, *(i for i in inline if "…" not in i)] if line]
+    return [*lines, *(line for line in inline if "…" not in line and "[OPTIONS]" not in line)]
 
 
 def _parsed(words: list[str]) -> str | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import click
 
-    from harness.records.store import Run
     from harness.figures.summary import Row, Summary
+    from harness.records.store import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
