@@ -152,7 +152,7 @@ def test_no_framework_is_imported_at_the_top_of_a_module(file):
 
 
 def test_list_help_and_doctor_work_with_no_framework_installed():
-    """A meta path finder hides them; the commands do not need them, and doctor says what mends it."""
+    """A meta path finder hides them; the commands do not need them, and doctor says what fixes it."""
     code = (
         "import sys\n"
         "class Hide:\n"

@@ -26,12 +26,12 @@ _LOOK_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: is it well, what was found, and the command or advice that mends it."""
+    """One thing looked at: is it well, what was found, and the command or advice that fixes it."""
 
     what: str
     well: bool
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine(as_json: bool) -> int:
@@ -40,15 +40,14 @@ def examine(as_json: bool) -> int:
     _, broken_workloads = workloads()
     findings = [_framework(b) for b in found.values()]
     ready = any(f.well for f, b in zip(findings, found.values(), strict=True) if b.default)
-    findings += [Finding(str(b.path), False, b.reason, "mend or remove the file") for b in (*broken, *broken_workloads)]
+    findings += [Finding(str(b.path), False, b.reason, "fix or remove the file") for b in (*broken, *broken_workloads)]
     findings += [_compiler(), _clear_refs(), _energy(), _gpu(), _tpu(), _ahead()]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
     else:
         for f in findings:
             click.echo(
-                f"{'ok     ' if f.well else 'missing'} {f.what}: {f.found}"
-                + (f"\n        → {f.mend}" if f.mend else "")
+                f"{'ok     ' if f.well else 'missing'} {f.what}: {f.found}" + (f"\n        → {f.fix}" if f.fix else "")
             )
     return 0 if ready else 1
 
@@ -69,15 +68,15 @@ def _framework(backend: Backend) -> Finding:
 
 def _compiler() -> Finding:
     path = shutil.which("g++") or shutil.which("clang++")
-    mend = "" if path else "install a C++ compiler (g++); torch.compile on the CPU needs one"
-    return Finding("C++ compiler", path is not None, path or "none found", mend)
+    fix = "" if path else "install a C++ compiler (g++); torch.compile on the CPU needs one"
+    return Finding("C++ compiler", path is not None, path or "none found", fix)
 
 
 def _clear_refs() -> Finding:
     path = Path("/proc/self/clear_refs")
     well = os.access(path, os.W_OK)
-    mend = "" if well else "peak host memory needs Linux with a writable /proc"
-    return Finding("memory peaks", well, f"{path} {'can' if well else 'cannot'} be written", mend)
+    fix = "" if well else "peak host memory needs Linux with a writable /proc"
+    return Finding("memory peaks", well, f"{path} {'can' if well else 'cannot'} be written", fix)
 
 
 def _energy() -> Finding:

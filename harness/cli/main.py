@@ -100,12 +100,12 @@ def cli(debug: bool) -> None:
 @click.option(
     "--rounds",
     type=click.IntRange(0, 100),
-    help="Heats of fresh processes for each best path and its twins, after the survey.  [default: 5; quick 3, smoke 0]",
+    help="Interleaved groups for each best path and its twins, after the survey.  [default: 5; quick 3, smoke 0]",
 )
 @click.option(
     "--budget",
     type=Duration(),
-    help="End after this time, such as 90s, 5m or 1h; without --rounds, heats go where intervals are widest.",
+    help="End after this time, such as 90s, 5m or 1h; without --rounds, more groups run where intervals are widest.",
 )
 @click.option(
     "--precision",
@@ -221,7 +221,7 @@ def leaderboard(folders: tuple[Path, ...], output: Path) -> None:
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: for each path, publishable, refusals and marks.")
 def validate(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Say whether results folders may be published: every reason why not, and what mends it. Exit code 1 if refused."""
+    """Say whether results folders may be published: every reason why not, and what fixes it. Exit code 1 if refused."""
     from harness.cli import publish
 
     sys.exit(publish.validate(paths, as_json))
@@ -230,10 +230,10 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what is installed, what is missing, and the command that mends it."""
-    from harness.cli import doctor as rooms
+    """Say what is installed, what is missing, and the command that fixes it."""
+    from harness.cli import doctor as examination
 
-    sys.exit(rooms.examine(as_json))
+    sys.exit(examination.examine(as_json))
 
 
 def run_cli(arguments: Sequence[str] | None = None) -> int:

@@ -97,7 +97,7 @@ def compare(
                 "measure both under the same conditions, or add --force to see it all the same"
             )
         click.echo(f"warning: compared by --force although these differ (A / B): {said}", err=True)
-    # Neither runs nor backends share heats: what drifts between heats stands in their ratio too.
+    # Neither runs nor backends share groups: what drifts between groups stands in their ratio too.
     floors = [floor(side) for side in sides for floor in (noise_floor, drift_floor)]
     noise = max((floor for floor in floors if floor is not None), default=None)
     found = comparing.compare(*sides, names=names, noise=noise, by=field, differences=differing)
@@ -184,13 +184,13 @@ def validate(paths: Sequence[Path], as_json: bool) -> int:
         ]
         click.echo(msgspec.json.format(msgspec.json.encode(said), indent=2))
         return 1 if any(r.refusals for r in reports) else 0
-    for one in reports:
-        cases = len(one.run.records) if one.run is not None else 0
-        count = len(one.refusals)
+    for verdict in reports:
+        cases = len(verdict.run.records) if verdict.run is not None else 0
+        count = len(verdict.refusals)
         refused = f"refused for {count} reason{'s' * (count > 1)}"
-        click.echo(f"{one.path}: {refused if count else f'may be published, {cases} records'}")
-        for refusal in one.refusals:
+        click.echo(f"{verdict.path}: {refused if count else f'may be published, {cases} records'}")
+        for refusal in verdict.refusals:
             click.echo(f"  refused [{refusal.code}] {refusal}")
-        for mark in one.marks:
+        for mark in verdict.marks:
             click.echo(f"  marked [{mark.code}] {mark}")
     return 1 if any(r.refusals for r in reports) else 0

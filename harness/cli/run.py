@@ -40,13 +40,13 @@ def run(options: Mapping[str, Any]) -> int:
     for reason in problems:
         click.echo(f"warning: left out: {reason}", err=True)
     ask = _ask(options, workloads, backends)
-    planned = plan.cases(ask, workloads, backends)
+    planned_cases = plan.cases(ask, workloads, backends)
     rounds = options["rounds"]
     precision = options["precision"] if options["budget"] and rounds is None else None
     if rounds is None:
         rounds = ROUNDS[ask.preset] if precision is None or not ROUNDS[ask.preset] else FEWEST_ROUNDS
     if options["dry_run"]:
-        _show_plan(planned, rounds, as_json=options["as_json"])
+        _show_plan(planned_cases, rounds, as_json=options["as_json"])
         return 0
     how = _how(options, ask, rounds, precision)
     _check_devices(ask, backends, how)
@@ -55,7 +55,7 @@ def run(options: Mapping[str, Any]) -> int:
     with Store(folder, info, resume=options["resume"]) as store:
         interrupted = False
         with Watch() as watch:
-            runner = Runner(planned, backends, how, store, watch)
+            runner = Runner(planned_cases, backends, how, store, watch)
             try:
                 runner.execute()
             except KeyboardInterrupt:
@@ -257,17 +257,17 @@ def _info(ask: Ask, how: Options, backends: Mapping[str, Backend]) -> RunInfo:
     )
 
 
-def _show_plan(planned: Sequence[Planned], rounds: int, *, as_json: bool) -> None:
+def _show_plan(planned_cases: Sequence[Planned], rounds: int, *, as_json: bool) -> None:
     if as_json:
-        for one in planned:
-            click.echo(msgspec.json.encode(one.case).decode())
+        for planned in planned_cases:
+            click.echo(msgspec.json.encode(planned.case).decode())
         return
-    for one in planned:
-        click.echo(f"{'survey' if one.survey else 'sweep '} {one.case}")
-    survey = sum(one.survey for one in planned)
-    minutes = plan.estimate_s(planned, rounds) / 60
+    for planned in planned_cases:
+        click.echo(f"{'survey' if planned.survey else 'sweep '} {planned.case}")
+    survey = sum(planned_case.survey for planned_case in planned_cases)
+    minutes = plan.estimate_s(planned_cases, rounds) / 60
     click.echo(
-        f"{survey} cases in the survey, at most {len(planned) - survey} in the sweep, then {rounds} rounds "
+        f"{survey} cases in the survey, at most {len(planned_cases) - survey} in the sweep, then {rounds} rounds "
         f"of the best paths; about {minutes:.0f} min with cold compile caches, roughly half with warm ones",
         err=True,
     )

@@ -41,7 +41,7 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
     paths have an interval that overlaps the best one's.
 
     The smallest of many noisy times is too small (winner's curse), the more so the more formulations an idea has. So
-    the survey's own times do not count where a case went on to the heats, and where some path has two processes or
+    the survey's own times do not count where a case went on to the groups, and where some path has two processes or
     more that count, the best is chosen among those. One of a single process wins only when it was more than 1.3 times
     faster than all of them in the survey, where each ran alone at about the same time: more than noise makes it, which
     happens when a run was cut short.
@@ -87,7 +87,7 @@ def choose(timed: Sequence[int], time: Sequence[float], processes: Sequence[int]
     repeated = [k for k in timed if processes[k] >= 2]
     best = min(repeated or timed, key=time.__getitem__, default=None)
 
-    def once(k: int) -> float:  # in the heats the machine may be at another speed: what ran alone is held against such
+    def once(k: int) -> float:  # in the groups the machine may be at another speed: what ran alone is held against such
         return alone[k] if alone[k] == alone[k] else time[k]
 
     surveyed = [k for k in timed if processes[k] < 2 and once(k) == time[k]]

@@ -27,7 +27,7 @@ _ATOMS = 1000  # most values of a bootstrap distribution that are kept
 Kind = Literal["best path", "case"]
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """One computation on both sides; every figure is None where it is unknown.
 
     `kind` says whether each side's best path is compared, or one and the same case. `ratio` is time_b_s / time_a_s,
@@ -68,10 +68,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     reads: str
     noise: float | None
     differences: list[Difference]
-    rows: list[Row]
+    rows: list[ComparisonRow]
     only: list[Only]
 
-    def worse(self, share: float) -> list[Row]:
+    def worse(self, share: float) -> list[ComparisonRow]:
         """Rows in which B is slower by more than `share`, and not by noise alone; and those that broke."""
         slower = [r for r in self.rows if r.verdict == "slower" and r.ratio is not None and r.ratio > 1 + share]
         return [*(r for r in self.rows if r.broken), *slower]
@@ -113,7 +113,7 @@ def compare(
 ) -> Comparison:
     """Best paths and identical cases of `b` against those of `a`, what got worse first.
 
-    `noise` is that of both as a share, drift between heats included; two times of a single process each are called
+    `noise` is that of both as a share, drift between groups included; two times of a single process each are called
     different only when they differ by `SINGLE` or more. `by` is the field that differs on purpose and so is no part of
     what is matched; where `differences` name the dtype or the seed, neither is that.
     """
@@ -123,7 +123,7 @@ def compare(
         ("best path", [rows_of(best_paths(side)) if len(side) else [] for side in sides], ()),
         ("case", [rows_of(side) for side in sides], ("formulation", "execution")),
     )
-    rows: list[Row] = []
+    rows: list[ComparisonRow] = []
     only: list[Only] = []
     for kind, found, more in kinds:
         fields = [name for name in (*GROUP, *more) if name != "run" and name not in free]
@@ -137,7 +137,7 @@ def compare(
     )
 
 
-def _worst_first(row: Row) -> tuple[int, float]:
+def _worst_first(row: ComparisonRow) -> tuple[int, float]:
     order = {"slower": 1, "tie": 2, "faster": 3, None: 4}
     return (0 if row.broken else order[row.verdict], -(row.ratio or 0.0))
 
@@ -150,13 +150,15 @@ def _name(row: Mapping[str, Any], fields: Sequence[str]) -> str:
     return " ".join([first, *(str(row[n]) for n in order if n in fields)]) + f" [{point_name(row['params'])}]{seed}"
 
 
-def _row(kind: Kind, a: Mapping[str, Any], b: Mapping[str, Any], fields: Sequence[str], noise: float | None) -> Row:
+def _row(
+    kind: Kind, a: Mapping[str, Any], b: Mapping[str, Any], fields: Sequence[str], noise: float | None
+) -> ComparisonRow:
     ratio = b["time_s"] / a["time_s"] if a["time_s"] else nan
     low, high = ratio_interval(a["process_s"], b["process_s"]) if ratio == ratio else (nan, nan)
     floor = noise if low == low else max(noise or 0.0, SINGLE)
     outcomes = [str(row["outcome"] if kind == "best path" else row["status"]) for row in (a, b)]
     timed = [row["time_s"] == row["time_s"] for row in (a, b)]
-    return Row(
+    return ComparisonRow(
         kind=kind,
         case=_name(a, fields),
         ratio=none_if_nan(ratio),

@@ -174,7 +174,7 @@ def amortisation(frame: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame
         if principal and twin >= 0 and twin != idea and best_rows[idea]["path"] and best_rows[twin]["path"]:
             extra = best_rows[idea]["convert_s"] - best_rows[twin]["convert_s"]
             out.append(_amortised("convert", best_rows[idea], best_rows[twin], extra, first=0))
-    return [one for one in out if one is not None]
+    return [item for item in out if item is not None]
 
 
 def _once(row: Mapping[str, Any]) -> float:

@@ -22,7 +22,7 @@ from harness.records.record import Record
 CellVerdict = Literal["ok", "in part", "something else", "compiled for", "failed"]
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
+class PortabilityCell(msgspec.Struct, frozen=True, kw_only=True):
     """One formulation of a workload on one backend and device, over all of its points.
 
     `verdict`: `ok` everywhere; ok `in part` of its cases; ran, but as `something else`, which `fallback` names;
@@ -47,7 +47,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
-def matrix(records: Sequence[Record]) -> list[Cell]:
+def matrix(records: Sequence[Record]) -> list[PortabilityCell]:
     """Workloads × formulations × backends × executions × devices; ceilings and controls are not counted."""
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
@@ -58,7 +58,7 @@ def matrix(records: Sequence[Record]) -> list[Cell]:
     return [_cell(groups[key]) for key in sorted(groups)]
 
 
-def _cell(group: Sequence[Record]) -> Cell:
+def _cell(group: Sequence[Record]) -> PortabilityCell:
     case = group[0].case
     ran = [r for r in group if r.status in ("ok", "estimated")]
     others = list(dict.fromkeys(r.fallback for r in ran if r.fallback))
@@ -72,7 +72,7 @@ def _cell(group: Sequence[Record]) -> Cell:
         verdict = "something else"
     else:
         verdict = "in part" if failed else "ok"
-    return Cell(
+    return PortabilityCell(
         run=group[0].run,
         workload=case.workload,
         formulation=case.formulation,
@@ -134,9 +134,9 @@ class Portability(msgspec.Struct, frozen=True, kw_only=True):
     classes: dict[str, int]
 
 
-def portability(best: pd.DataFrame, cells: Iterable[Cell] = ()) -> list[Portability]:
+def portability(best: pd.DataFrame, cells: Iterable[PortabilityCell] = ()) -> list[Portability]:
     """Share of workloads that run on every backend and device, and why the others do not; `cells` is the matrix."""
-    tried_cells: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    tried_cells: dict[tuple[str, ...], list[PortabilityCell]] = defaultdict(list)
     for cell in cells:
         tried_cells[cell.run, cell.backend, cell.device].append(cell)
     places: dict[tuple[str, ...], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))

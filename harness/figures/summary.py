@@ -22,7 +22,7 @@ from harness.figures.findings import (
     lottery_shift,
 )
 from harness.figures.frame import frame, rows_of
-from harness.figures.portability import Cell, Failure, Portability, explain_outcomes, matrix, portability
+from harness.figures.portability import Failure, Portability, PortabilityCell, explain_outcomes, matrix, portability
 from harness.figures.twins import comparisons
 from harness.records.record import Record
 from harness.stats.intervals import none_if_nan, verdict
@@ -129,7 +129,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     break_even: list[BreakEven]
     amortisation: list[Amortised]
     portability: list[Portability]
-    matrix: list[Cell]
+    matrix: list[PortabilityCell]
     lottery: list[Shift]
     failures: list[Failure]
     outcomes: dict[str, int]
@@ -161,7 +161,7 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
         dense=dense,
         ceilings=[*limits.matmul.values(), *(c for sizes in limits.stream.values() for c in sizes)],
         break_even=break_even(best, compared, noise),
-        amortisation=[one for one in paid if one.headline or all_points],
+        amortisation=[path for path in paid if path.headline or all_points],
         portability=portability(tried, cells),
         matrix=cells,
         lottery=lottery_shift(best, compared, noise),
@@ -185,11 +185,13 @@ def _rows(
 ) -> tuple[list[Row], list[Row]]:
     """The ideas' rows and, apart, those of the twins that these name."""
     against: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for one in rows_of(compared):
-        against[one["idea"]].append(one)
+    for ratio in rows_of(compared):
+        against[ratio["idea"]].append(ratio)
     rows = rows_of(best)
     shown = [k for k in against if all_points or rows[k]["headline"]]
-    twins = {one["twin"] for k in shown for one in against[k] if one["twin"] >= 0} - set(shown)
+    twins = {against_twin["twin"] for k in shown for against_twin in against[k] if against_twin["twin"] >= 0} - set(
+        shown
+    )
     if all_points or not against:
         twins |= {k for k in range(len(rows)) if k not in against and rows[k]["workload"] != CEILING_STREAM}
     out = []
@@ -231,15 +233,15 @@ def _row(
         "memory_bytes": None if memory is None else int(memory),
         "roofline_share": share,
         "share_suspect": share is not None and share > 1,
-        "against": [_against(one, noise) for one in against],
+        "against": [_against(against_twin, noise) for against_twin in against],
     }
     plain = {name: none_if_nan(row[name]) for name in _PLAIN if name not in computed}
     return Row(**plain, **computed)
 
 
-def _against(one: Mapping[str, Any], noise: float | None) -> Against:
-    said = verdict(one["time_ratio"], one["time_ratio_low"], one["time_ratio_high"], noise)
-    return Against(**{n: none_if_nan(one[n]) for n in Against.__struct_fields__ if n != "verdict"}, verdict=said)
+def _against(figures: Mapping[str, Any], noise: float | None) -> Against:
+    said = verdict(figures["time_ratio"], figures["time_ratio_low"], figures["time_ratio_high"], noise)
+    return Against(**{n: none_if_nan(figures[n]) for n in Against.__struct_fields__ if n != "verdict"}, verdict=said)
 
 
 _PLAIN = Row.__struct_fields__

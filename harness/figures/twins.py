@@ -63,10 +63,11 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     """One row for every best path of an idea and every twin that it names, from `best_paths`.
 
     `idea` and `twin` are row numbers in `best` (twin −1 where it was not measured); `kind` and `principal` say which
-    twin. `time_ratio` is T: the median over common heats of the ratio in that heat (by the turns that both took there,
-    `statistics.paired_ratios`), its interval that over heats, unknown for one; without any common heat it is the ratio
-    of the two times, and has none. `work_ratio` is W. `memory_ratio` and `energy_ratio` compare like sources only and
-    are unknown otherwise; the taxes are the ratios over W. Energy bounds are the widest that the bounds of both allow.
+    twin. `time_ratio` is T: the median over common interleaved groups of the ratio in that group, by the slices that
+    both had there (`process_times.paired_ratios`). Its interval is that over groups, unknown for one. Without any
+    common group T is the ratio of the two times and has no interval. `work_ratio` is W. `memory_ratio` and
+    `energy_ratio` compare like sources only and are unknown otherwise; the taxes are the ratios over W. Energy bounds
+    are the widest that the bounds of both allow.
     """
     rows = rows_of(best, _COMPARED)
     at = {tuple(row[name] for name in GROUP): k for k, row in enumerate(rows)}

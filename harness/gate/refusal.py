@@ -11,7 +11,7 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why something may not be published. `where` is the file and line, `what` was found, `remedy` mends it."""
+    """Why something may not be published. `where` is the file and line, `what` was found, `remedy` fixes it."""
 
     code: str
     where: str

@@ -180,13 +180,13 @@ def strict(kind: Any) -> Any:
 @cache
 def _strict_struct(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
     fields: list[Any] = []
-    for one in msgspec.structs.fields(kind):
+    for field in msgspec.structs.fields(kind):
         default: tuple[Any, ...] = ()
-        if one.default is not msgspec.NODEFAULT:
-            default = (one.default,)
-        elif one.default_factory is not msgspec.NODEFAULT:
-            default = (msgspec.field(default_factory=one.default_factory),)
-        fields.append((one.name, strict(one.type), *default))
+        if field.default is not msgspec.NODEFAULT:
+            default = (field.default,)
+        elif field.default_factory is not msgspec.NODEFAULT:
+            default = (msgspec.field(default_factory=field.default_factory),)
+        fields.append((field.name, strict(field.type), *default))
     made = msgspec.defstruct(
         f"Strict{kind.__name__}",
         fields,

@@ -1,4 +1,4 @@
-"""The gate: may these results be published? Every reason why not, with what mends it. Trusts nothing that it reads."""
+"""The gate: may these results be published? Every reason why not, with what fixes it. Trusts nothing that it reads."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def _validated(folder: Path, found: list[Refusal]) -> tuple[list[Mark], Run | No
 
 def _add(found: list[Refusal], more: Iterable[Refusal]) -> None:
     """Up to the limit: a file with a hundred thousand bad lines needs no hundred thousand reasons."""
-    for one in more:
+    for submission in more:
         if len(found) == MOST_REFUSALS:
-            found.append(refusal("more", one.where, "and more reasons, which are left out", "mend these first"))
+            found.append(refusal("more", submission.where, "and more reasons, which are left out", "fix these first"))
         if len(found) > MOST_REFUSALS:
             return
-        found.append(one)
+        found.append(submission)

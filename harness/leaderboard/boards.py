@@ -23,7 +23,7 @@ Span = tuple[float, float]
 BoardKey = tuple[str, str, str, str, str]
 
 
-Held = tuple[Submission, Entry]
+HeldEntry = tuple[Submission, Entry]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +60,8 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_calibration(entry: Entry) -> bool:
     """Whether the entry is a dense computation held against itself, whose ratio is 1 by definition."""
-    one = entry.against
-    return (one.twin_workload, one.twin_point, one.twin_mode) == (entry.workload, entry.point, entry.mode)
+    against = entry.against
+    return (against.twin_workload, against.twin_point, against.twin_mode) == (entry.workload, entry.point, entry.mode)
 
 
 def span(value: float | None, low: float | None, high: float | None, noise: float | None) -> Span | None:
@@ -78,14 +78,14 @@ def span(value: float | None, low: float | None, high: float | None, noise: floa
 
 def why_unranked(entry: Entry, noise: float | None) -> str | None:
     """Why an entry has no rank, in a few words; None where it has one."""
-    one = entry.against
+    against = entry.against
     if entry.path is None:
         return "no path is ok"
-    if one.speed_up is None:
-        return f"its twin has no time: {one.twin_outcome}"
-    if one.tax is None:
+    if against.speed_up is None:
+        return f"its twin has no time: {against.twin_outcome}"
+    if against.tax is None:
         return "no tax is known"
-    where = span(one.speed_up, one.speed_up_low, one.speed_up_high, noise)
+    where = span(against.speed_up, against.speed_up_low, against.speed_up_high, noise)
     if where is None:
         return "one process and no A/A control: nothing says how sure it is"
     return f"too unsure: between {where[0]:.3g}× and {where[1]:.3g}×" if where[1] > WIDEST * where[0] else None
@@ -93,19 +93,19 @@ def why_unranked(entry: Entry, noise: float | None) -> str | None:
 
 def ranked(held: Sequence[tuple[float | None, float | None, float | None, float | None]], largest: bool) -> list[int]:
     """Ranks of (value, low, high, noise) with known spans, from the largest or the smallest value."""
-    spans = [span(*one) for one in held]
-    values = [one[0] or 0.0 for one in held]
+    spans = [span(*figure) for figure in held]
+    values = [figure[0] or 0.0 for figure in held]
     if largest:
         return ranks(values, spans)
     return ranks([1 / v for v in values], [s and (1 / s[1], 1 / s[0]) for s in spans])
 
 
-def boards(current: Sequence[Held]) -> dict[str, list[Board]]:
+def boards(current: Sequence[HeldEntry]) -> dict[str, list[Board]]:
     """The boards of every workload; a dense computation held against itself is on none."""
-    by_board: dict[BoardKey, list[Held]] = defaultdict(list)
-    for one, entry in current:
+    by_board: dict[BoardKey, list[HeldEntry]] = defaultdict(list)
+    for submission, entry in current:
         if not is_calibration(entry):
-            by_board[entry.board].append((one, entry))
+            by_board[entry.board].append((submission, entry))
     out: dict[str, list[Board]] = defaultdict(list)
     for key, held in sorted(by_board.items(), key=lambda item: [_natural(part) for part in item[0]]):
         workload, point, mode, dtype, twin = key
@@ -129,13 +129,13 @@ def _natural(text: str) -> list[tuple[bool, float, str]]:
     return [(True, float(p), "") if k % 2 else (False, 0.0, p) for k, p in enumerate(parts)]
 
 
-def _by_name(held: Held) -> tuple[str, ...]:
+def _by_name(held: HeldEntry) -> tuple[str, ...]:
     return (held[1].device, held[1].backend, held[0].machine.title, held[0].machine.slug)
 
 
-def _standings(held: Sequence[Held]) -> list[Standing]:
+def _standings(held: Sequence[HeldEntry]) -> list[Standing]:
     held = sorted(held, key=_by_name)
-    whys = [why_unranked(entry, one.noise) for one, entry in held]
+    whys = [why_unranked(entry, submission.noise) for submission, entry in held]
     fit = [h for h, why in zip(held, whys, strict=True) if why is None]
     facts = [(e.against, s.noise) for s, e in fit]
     fast = ranked([(a.speed_up, a.speed_up_low, a.speed_up_high, n) for a, n in facts], largest=True)
@@ -152,11 +152,11 @@ def _standings(held: Sequence[Held]) -> list[Standing]:
     ]
 
 
-def _energy(held: Sequence[Held]) -> dict[str, list[EnergyStanding]]:
-    by_source: dict[str, list[Held]] = defaultdict(list)
-    for one, entry in sorted(held, key=_by_name):
+def _energy(held: Sequence[HeldEntry]) -> dict[str, list[EnergyStanding]]:
+    by_source: dict[str, list[HeldEntry]] = defaultdict(list)
+    for submission, entry in sorted(held, key=_by_name):
         if entry.against.energy_tax is not None and entry.energy_source != "none":
-            by_source[entry.energy_source].append((one, entry))
+            by_source[entry.energy_source].append((submission, entry))
     out = {}
     for source, several in sorted(by_source.items()):
         known = [h for h in several if span(*_joules(h[1]), h[0].noise)]
@@ -170,5 +170,5 @@ def _energy(held: Sequence[Held]) -> dict[str, list[EnergyStanding]]:
 
 
 def _joules(entry: Entry) -> tuple[float | None, float | None, float | None]:
-    one = entry.against
-    return one.energy_tax, one.energy_tax_low, one.energy_tax_high
+    against = entry.against
+    return against.energy_tax, against.energy_tax_low, against.energy_tax_high

@@ -46,15 +46,15 @@ def build(folders: Sequence[Path], out: Path) -> int:
         refused = [bad for _, bad in found.refused]
         for path, bad in found.refused:
             click.echo(f"refused: {path}: {bad.reasons[0]}", err=True)
-        for (path, _), one in zip(found.folders, taken_in(found.folders, beside), strict=True):
-            if isinstance(one, Submission):
-                accepted.append(one)
+        for (path, _), folder in zip(found.folders, taken_in(found.folders, beside), strict=True):
+            if isinstance(folder, Submission):
+                accepted.append(folder)
             else:
-                refused.append(one)
-                more = f" (and {len(one.reasons) - 1} more)" if len(one.reasons) > 1 else ""
-                click.echo(f"refused: {path}: {one.reasons[0]}{more}", err=True)
+                refused.append(folder)
+                more = f" (and {len(folder.reasons) - 1} more)" if len(folder.reasons) > 1 else ""
+                click.echo(f"refused: {path}: {folder.reasons[0]}{more}", err=True)
         board = leaderboard(accepted, refused, counted(workloads.values()))
-        for name, content in site.pages(board, {name: one.title for name, one in workloads.items()}):
+        for name, content in site.pages(board, {name: workload.title for name, workload in workloads.items()}):
             (beside / name).write_bytes(content)
         beside.chmod(0o755)
         _take_place(beside, out)
@@ -93,12 +93,12 @@ def take_in(folder: Path, name: str, into: Path) -> Submission | Refused:
     """Read one submission and write its page into `into`; hands back what the boards need."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of figures that overflow in a stranger's records
-        one = read(folder, name)
-        if isinstance(one, Refused):
-            return one
-        page, content = site.one_submission(*one)
+        submission = read(folder, name)
+        if isinstance(submission, Refused):
+            return submission
+        page, content = site.one_submission(*submission)
     (into / page).write_bytes(content)
-    return one[0]
+    return submission[0]
 
 
 def taken_in(

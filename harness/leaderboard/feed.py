@@ -20,7 +20,7 @@ def atom(board: Leaderboard, links: Sequence[tuple[str, str]]) -> bytes:
     address = dict(links)
     ElementTree.register_namespace("", _ATOM)
     feed = ElementTree.Element(f"{{{_ATOM}}}feed")
-    newest = [one for one in reversed(board.submissions) if one.started_at is not None][:MOST]
+    newest = [submission for submission in reversed(board.submissions) if submission.started_at is not None][:MOST]
     _add(feed, "title", "Hardware lottery leaderboard")
     _add(feed, "subtitle", "What leaving the dense-matmul path costs: submissions, and what they changed.")
     _add(feed, "id", uuid.uuid5(_NAMES, "feed").urn)
@@ -28,15 +28,15 @@ def atom(board: Leaderboard, links: Sequence[tuple[str, str]]) -> bytes:
     _add(feed, "link", None, rel="self", href="feed.xml", type="application/atom+xml")
     _add(feed, "link", None, rel="alternate", href="index.html", type="text/html")
     _add(_add(feed, "author", None), "name", "the submitters")
-    for one in newest:
+    for sent in newest:
         entry = _add(feed, "entry", None)
-        change = board.changes[one.digest]
-        _add(entry, "title", f"{one.machine.title}: {_headline(one, change)}")
-        _add(entry, "id", uuid.uuid5(_NAMES, one.digest).urn)
-        _add(entry, "updated", one.started_at)
-        _add(entry, "published", one.started_at)
-        _add(entry, "link", None, rel="alternate", href=address[one.digest], type="text/html")
-        _add(entry, "summary", " ".join(sentences(one, change)), type="text")
+        change = board.changes[sent.digest]
+        _add(entry, "title", f"{sent.machine.title}: {_headline(sent, change)}")
+        _add(entry, "id", uuid.uuid5(_NAMES, sent.digest).urn)
+        _add(entry, "updated", sent.started_at)
+        _add(entry, "published", sent.started_at)
+        _add(entry, "link", None, rel="alternate", href=address[sent.digest], type="text/html")
+        _add(entry, "summary", " ".join(sentences(sent, change)), type="text")
     ElementTree.indent(feed)
     text: str = ElementTree.tostring(feed, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()
@@ -48,15 +48,15 @@ def _add(parent: ElementTree.Element, name: str, text: str | None, **attributes:
     return child
 
 
-def _headline(one: Submission, change: Change) -> str:
+def _headline(submission: Submission, change: Change) -> str:
     if change.leads:
         return f"takes {len(change.leads)} lead{'s' if len(change.leads) > 1 else ''}"
-    return f"{one.preset or 'a run'}, {one.records} cases"
+    return f"{submission.preset or 'a run'}, {submission.records} cases"
 
 
-def sentences(one: Submission, change: Change) -> list[str]:
+def sentences(submission: Submission, change: Change) -> list[str]:
     """What a submission changed, in whole sentences."""
-    out = [f"{one.records} cases of preset {one.preset or 'unknown'}."]
+    out = [f"{submission.records} cases of preset {submission.preset or 'unknown'}."]
     if change.leads:
         more = "" if len(change.leads) <= 5 else f" and {len(change.leads) - 5} more"
         out.append(f"Takes the lead in {'; '.join(change.leads[:5])}{more}.")

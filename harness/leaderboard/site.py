@@ -62,21 +62,21 @@ def _page(template: str, **facts: Any) -> bytes:
     return templates.environment().get_template(template).render(**shared, **facts).encode()
 
 
-def one_submission(one: Submission, summary: Summary) -> tuple[str, bytes]:
+def one_submission(submission: Submission, summary: Summary) -> tuple[str, bytes]:
     """The page of a single submission: all its headline rows, whatever their outcome."""
     rows = summary.rows[:MOST_ENTRIES]
     page = _page(
         "site_submission.html.j2",
-        one=one,
+        one=submission,
         heads=IDEA_HEADS,
         rows=[idea_cells(row) for row in rows],
         dense_heads=DENSE_HEADS,
         dense=[dense_cells(row) for row in summary.dense[:MOST_ENTRIES]],
         estimated_heads=(("idea", ""), *ESTIMATED_HEADS),
-        estimated=[[Cell(e.workload), *estimated_cells(e)] for e in one.estimates],
+        estimated=[[Cell(e.workload), *estimated_cells(e)] for e in submission.estimates],
         reads=READS_ESTIMATED,
     )
-    return submission_page(one.digest), page
+    return submission_page(submission.digest), page
 
 
 def pages(board: Leaderboard, titles: Mapping[str, str]) -> Files:
@@ -84,7 +84,10 @@ def pages(board: Leaderboard, titles: Mapping[str, str]) -> Files:
     yield MARKER, b"A leaderboard made by hwlottery, which may replace this folder.\n"
     yield "site.css", templates.stylesheet().encode()
     yield "table.js", templates.asset("table.js").encode()
-    yield "feed.xml", atom(board, [(one.digest, submission_page(one.digest)) for one in board.submissions])
+    yield (
+        "feed.xml",
+        atom(board, [(submission.digest, submission_page(submission.digest)) for submission in board.submissions]),
+    )
     yield "index.html", _index(board)
     yield (
         "machines.html",
@@ -117,11 +120,14 @@ def _index(board: Leaderboard) -> bytes:
     tiles = [
         (len(board.machines), "machines"),
         (len(board.submissions), "submissions"),
-        (sum(one.records for one in board.submissions), "cases"),
+        (sum(submission.records for submission in board.submissions), "cases"),
         (len(board.boards.keys() | board.estimates.keys()), "ideas"),
         (len(board.refused), "refused"),
     ]
-    newest = [(one, sentences(one, board.changes[one.digest])) for one in reversed(board.submissions[-5:])]
+    newest = [
+        (submission, sentences(submission, board.changes[submission.digest]))
+        for submission in reversed(board.submissions[-5:])
+    ]
     return _page(
         "site_index.html.j2",
         tiles=tiles,
@@ -142,8 +148,11 @@ def _preset_order(item: tuple[tuple[str, str], Any]) -> tuple[int, str, str]:
 def labels(boards: Sequence[Board]) -> list[str]:
     """For every board of a workload what tells it from the others: axes that differ, mode, dtype and twin."""
     if len(boards) < 2:
-        return [one.mode for one in boards]
-    parts = [[*one.point.split(","), one.mode, one.dtype, f"twin {one.twin.replace('_', ' ')}"] for one in boards]
+        return [idea_board.mode for idea_board in boards]
+    parts = [
+        [*idea_board.point.split(","), idea_board.mode, idea_board.dtype, f"twin {idea_board.twin.replace('_', ' ')}"]
+        for idea_board in boards
+    ]
     common = set(parts[0]).intersection(*parts[1:])
     return [", ".join(p for p in mine if p not in common) or boards[0].mode for mine in parts]
 
@@ -170,16 +179,16 @@ def _leader(boards: Sequence[Board]) -> list[tuple[Board, str, list[Standing], s
 def _idea(workload: str, title: str, boards: Sequence[Board], estimates: Sequence[tuple[str, Estimated]]) -> bytes:
     sections = [
         {
-            "board": one,
+            "board": idea_board,
             "label": label,
             "anchor": f"b{number}",
-            "rows": [standing_cells(s) for s in one.standings[:SHOWN]],
+            "rows": [standing_cells(s) for s in idea_board.standings[:SHOWN]],
             "energy": {
                 source: ([energy_cells(s) for s in several[:SHOWN]], len(several))
-                for source, several in one.energy.items()
+                for source, several in idea_board.energy.items()
             },
         }
-        for number, (one, label) in enumerate(zip(boards, labels(boards), strict=True), 1)
+        for number, (idea_board, label) in enumerate(zip(boards, labels(boards), strict=True), 1)
     ]
     heads = {"time": STANDING_HEADS, "energy": ENERGY_HEADS, "estimated": ESTIMATED_HEADS}
     facts = {"workload": workload, "title": title, "data": idea_page(workload, "json"), "shown": SHOWN}
@@ -193,11 +202,11 @@ def _as_json(boards: Sequence[Board]) -> bytes:
     """All entries of an idea's boards, so that others can check and plot them."""
     out = []
     for board in boards:
-        for one in board.standings:
-            entry = msgspec.structs.asdict(one.entry)
+        for standing in board.standings:
+            entry = msgspec.structs.asdict(standing.entry)
             against = msgspec.structs.asdict(entry.pop("against"))
-            ranks = {"speed_up_rank": one.speed_up_rank, "tax_rank": one.tax_rank, "unranked": one.why}
-            place = {"machine": one.machine.slug, "submission": one.submission}
+            ranks = {"speed_up_rank": standing.speed_up_rank, "tax_rank": standing.tax_rank, "unranked": standing.why}
+            place = {"machine": standing.machine.slug, "submission": standing.submission}
             out.append(place | ranks | entry | against)
     return b"[" + b",\n".join(msgspec.json.encode(row) for row in out) + b"]\n"
 
@@ -209,20 +218,20 @@ def _places(board: Leaderboard) -> dict[str, list[Place]]:
     """The standings of every machine."""
     out: dict[str, list[Place]] = {}
     for boards in board.boards.values():
-        for one, label in zip(boards, labels(boards), strict=True):
-            for standing in one.standings:
-                out.setdefault(standing.machine.slug, []).append((one, label, standing))
+        for idea_board, label in zip(boards, labels(boards), strict=True):
+            for standing in idea_board.standings:
+                out.setdefault(standing.machine.slug, []).append((idea_board, label, standing))
     return out
 
 
 def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Place]) -> bytes:
     rows = [
         [
-            Cell(one.workload, href=idea_page(one.workload), small=label),
+            Cell(place.workload, href=idea_page(place.workload), small=label),
             *standing_cells(standing)[:2],
             *standing_cells(standing)[3:],
         ]
-        for one, label, standing in places[: 2 * SHOWN]
+        for place, label, standing in places[: 2 * SHOWN]
     ]
     heads = (("idea", ""), *STANDING_HEADS[:2], *STANDING_HEADS[3:])
     newest = submissions[-1]
@@ -247,7 +256,7 @@ def _history(board: Leaderboard) -> Files:
     several = [newest[k : k + PAGE] for k in range(0, len(newest), PAGE)] or [[]]
     names = ["history.html", *(f"history-{n}.html" for n in range(2, len(several) + 1))]
     for number, (name, part) in enumerate(zip(names, several, strict=True)):
-        rows = [(one, sentences(one, board.changes[one.digest])[1:]) for one in part]
+        rows = [(submission, sentences(submission, board.changes[submission.digest])[1:]) for submission in part]
         before = names[number - 1] if number else None
         after = names[number + 1] if number + 1 < len(names) else None
         facts = {"feed_entries": FEED_ENTRIES, "total": len(newest), "number": number + 1, "of": len(names)}

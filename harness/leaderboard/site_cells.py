@@ -109,10 +109,10 @@ def _number(text: str, value: float | None, kind: str = "") -> Cell:
     return Cell(figure, value, small=words, kind=f"number {kind}".strip())
 
 
-def _tax(one: Against | None) -> Cell:
-    if one is None or one.tax is None:
+def _tax(against: Against | None) -> Cell:
+    if against is None or against.tax is None:
         return Cell("", None, kind="number")
-    return _number(tax_cell(one), one.tax, kind=f"tax-{tax_level(one.tax)}")
+    return _number(tax_cell(against), against.tax, kind=f"tax-{tax_level(against.tax)}")
 
 
 def _rank(rank: int | None, why: str | None = None) -> Cell:
@@ -128,14 +128,14 @@ def _known(text: str) -> str:
 
 def idea_cells(row: Row) -> list[Cell]:
     """The cells of IDEA_HEADS. A dense computation held against itself has no speed-up and no tax."""
-    one = row.principal
-    if one is not None and (one.twin_workload, one.twin_point) == (row.workload, row.point):
-        one = None
+    against = row.principal
+    if against is not None and (against.twin_workload, against.twin_point) == (row.workload, row.point):
+        against = None
     return [
         *_names(row),
         _number(time_cell(row), row.time_s),
-        _number(speed_up_cell(one), one.speed_up if one else None),
-        _tax(one),
+        _number(speed_up_cell(against), against.speed_up if against else None),
+        _tax(against),
         _number(memory_cell(row), row.memory_bytes),
         _number(energy_cell(row), None if _known(energy_cell(row)) == "" else row.energy_j),
         _number(share_cell(row), row.roofline_share),
@@ -162,28 +162,32 @@ def _names(row: Row) -> list[Cell]:
 # -- the boards --------------------------------------------------------------------------------------------------------
 
 
-def _machine(one: Standing | EnergyStanding | Overall) -> Cell:
-    return Cell(one.machine.title, kind="machine", href=machine_page(one.machine.slug))
+def _machine(standing: Standing | EnergyStanding | Overall) -> Cell:
+    return Cell(standing.machine.title, kind="machine", href=machine_page(standing.machine.slug))
 
 
 def _where(entry: Entry) -> Cell:
     return Cell(f"{entry.backend} {entry.device}")
 
 
-def _path(one: Standing | EnergyStanding) -> Cell:
-    return Cell(one.entry.path or "", small=f"submission {one.submission[:8]}", href=submission_page(one.submission))
+def _path(standing: Standing | EnergyStanding) -> Cell:
+    return Cell(
+        standing.entry.path or "",
+        small=f"submission {standing.submission[:8]}",
+        href=submission_page(standing.submission),
+    )
 
 
-def standing_cells(one: Standing) -> list[Cell]:
+def standing_cells(standing: Standing) -> list[Cell]:
     """The cells of STANDING_HEADS."""
-    entry, against = one.entry, one.entry.against
+    entry, against = standing.entry, standing.entry.against
     memory = against.memory_tax
     return [
-        _rank(one.speed_up_rank, one.why),
-        _rank(one.tax_rank),
-        _machine(one),
+        _rank(standing.speed_up_rank, standing.why),
+        _rank(standing.tax_rank),
+        _machine(standing),
         _where(entry),
-        _path(one),
+        _path(standing),
         _number(speed_up_cell(against), against.speed_up),
         _tax(against),
         _number(quantity(entry.time_s, "s", entry.time_low_s, entry.time_high_s), entry.time_s),
@@ -192,33 +196,46 @@ def standing_cells(one: Standing) -> list[Cell]:
     ]
 
 
-def energy_cells(one: EnergyStanding) -> list[Cell]:
+def energy_cells(energy_standing: EnergyStanding) -> list[Cell]:
     """The cells of ENERGY_HEADS."""
-    against = one.entry.against
+    against = energy_standing.entry.against
     text = _times(against.energy_tax, against.energy_tax_low, against.energy_tax_high)
-    return [_rank(one.rank), _machine(one), _where(one.entry), _path(one), _number(text, against.energy_tax)]
+    return [
+        _rank(energy_standing.rank),
+        _machine(energy_standing),
+        _where(energy_standing.entry),
+        _path(energy_standing),
+        _number(text, against.energy_tax),
+    ]
 
 
-def estimated_cells(one: Estimated, digest: str = "") -> list[Cell]:
+def estimated_cells(estimated: Estimated, digest: str = "") -> list[Cell]:
     """The cells of ESTIMATED_HEADS; with the digest of its submission, its best path leads there."""
     href = submission_page(digest) if digest else ""
-    path, *figures = [_known(text) for text in one.cells]
+    path, *figures = [_known(text) for text in estimated.cells]
     shown = Cell(path, small=f"submission {digest[:8]}" if digest else "", kind="long", href=href)
-    names = [Cell(one.point, small=f"{one.mode}, {one.dtype}", kind="long"), Cell(one.device, small=one.backend)]
+    names = [
+        Cell(estimated.point, small=f"{estimated.mode}, {estimated.dtype}", kind="long"),
+        Cell(estimated.device, small=estimated.backend),
+    ]
     return [*names, shown, *(Cell(text) for text in figures)]
 
 
-def overall_cells(one: Overall) -> list[Cell]:
+def overall_cells(overall: Overall) -> list[Cell]:
     """The cells of OVERALL_HEADS."""
-    missing = f"{one.of - one.ideas} without a figure" if one.ideas < one.of else ""
-    tax = _number(_times(one.tax, one.tax_low, one.tax_high), one.tax, f"tax-{tax_level(one.tax)}" if one.tax else "")
+    missing = f"{overall.of - overall.ideas} without a figure" if overall.ideas < overall.of else ""
+    tax = _number(
+        _times(overall.tax, overall.tax_low, overall.tax_high),
+        overall.tax,
+        f"tax-{tax_level(overall.tax)}" if overall.tax else "",
+    )
     return [
-        _rank(one.speed_up_rank),
-        _rank(one.tax_rank),
-        _machine(one),
-        Cell(f"{one.backend} {one.device}"),
-        Cell(f"{one.ideas} of {one.of}", one.ideas, small=missing, kind="number"),
-        _number(_times(one.speed_up, one.speed_up_low, one.speed_up_high), one.speed_up),
+        _rank(overall.speed_up_rank),
+        _rank(overall.tax_rank),
+        _machine(overall),
+        Cell(f"{overall.backend} {overall.device}"),
+        Cell(f"{overall.ideas} of {overall.of}", overall.ideas, small=missing, kind="number"),
+        _number(_times(overall.speed_up, overall.speed_up_low, overall.speed_up_high), overall.speed_up),
         tax,
     ]
 
@@ -237,15 +254,21 @@ def history_table(submissions: Sequence[Submission]) -> tuple[list[Submission], 
     """The newest COLUMNS submissions, the oldest of them first, and for every idea and place its speed-up in each."""
     shown = list(submissions)[-COLUMNS:]
     rows: dict[tuple[tuple[str, ...], tuple[str, str]], dict[str, tuple[Entry, float | None]]] = {}
-    for one in shown:
-        for entry in one.entries:
+    for submission in shown:
+        for entry in submission.entries:
             if not is_calibration(entry):
-                rows.setdefault((entry.board, entry.place), {}).setdefault(one.digest, (entry, one.noise))
+                rows.setdefault((entry.board, entry.place), {}).setdefault(submission.digest, (entry, submission.noise))
     out = []
     for (board, place), found in sorted(rows.items()):
         entry = next(iter(found.values()))[0]
         names = [Cell(board[0], small=f"{entry.label} {entry.mode}".strip()), Cell(" ".join(place), small=board[3])]
-        out.append(names + [_then(*found[one.digest]) if one.digest in found else Cell("", None) for one in shown])
+        out.append(
+            names
+            + [
+                _then(*found[submission.digest]) if submission.digest in found else Cell("", None)
+                for submission in shown
+            ]
+        )
     return shown, out
 
 

@@ -13,7 +13,17 @@ from typing import Literal
 
 import msgspec
 
-from harness.leaderboard.boards import Board, BoardKey, Held, Span, boards, is_calibration, ranked, span, why_unranked
+from harness.leaderboard.boards import (
+    Board,
+    BoardKey,
+    HeldEntry,
+    Span,
+    boards,
+    is_calibration,
+    ranked,
+    span,
+    why_unranked,
+)
 from harness.leaderboard.submission import Estimated, Machine, Refused, Submission
 from harness.records.points import point_name
 from workloads.base import Workload
@@ -85,11 +95,11 @@ def leaderboard(
     `presets` has for every preset the ideas that count and their headline (point, mode)s. The same bytes submitted
     twice are one submission; two that name the same run are marked, since one of them cannot be true.
     """
-    by_digest = {one.digest: one for one in submissions}
+    by_digest = {submission.digest: submission for submission in submissions}
     ordered = _marked(sorted(by_digest.values(), key=lambda s: (s.started_at or "", s.digest)))
     machines: dict[str, list[Submission]] = defaultdict(list)
-    for one in ordered:
-        machines[one.machine.slug].append(one)
+    for submission in ordered:
+        machines[submission.machine.slug].append(submission)
     current = _current(machines)
     merged: dict[str, set[str]] = defaultdict(set)
     for bad in refused:
@@ -107,9 +117,9 @@ def leaderboard(
 
 def _estimates(ordered: Sequence[Submission]) -> dict[str, list[tuple[str, Estimated]]]:
     newest: dict[tuple[str, ...], tuple[str, Estimated]] = {}
-    for one in ordered:
-        for e in one.estimates:
-            newest[e.workload, e.mode, e.dtype, e.point, e.device, e.backend] = (one.digest, e)
+    for submission in ordered:
+        for e in submission.estimates:
+            newest[e.workload, e.mode, e.dtype, e.point, e.device, e.backend] = (submission.digest, e)
     out: dict[str, list[tuple[str, Estimated]]] = defaultdict(list)
     for key, held in sorted(newest.items()):
         out[key[0]].append(held)
@@ -118,25 +128,25 @@ def _estimates(ordered: Sequence[Submission]) -> dict[str, list[tuple[str, Estim
 
 def _marked(ordered: Sequence[Submission]) -> list[Submission]:
     runs: dict[str, list[str]] = defaultdict(list)
-    for one in ordered:
-        runs[one.run].append(one.short)
+    for submission in ordered:
+        runs[submission.run].append(submission.short)
     out = []
-    for one in ordered:
-        others = [short for short in runs[one.run] if short != one.short]
+    for submission in ordered:
+        others = [short for short in runs[submission.run] if short != submission.short]
         mark = [f"another submission claims the same run: {', '.join(others[:5])}"] if others else []
-        out.append(msgspec.structs.replace(one, marks=[*one.marks, *mark]))
+        out.append(msgspec.structs.replace(submission, marks=[*submission.marks, *mark]))
     return out
 
 
-def _current(machines: Mapping[str, Sequence[Submission]]) -> list[Held]:
+def _current(machines: Mapping[str, Sequence[Submission]]) -> list[HeldEntry]:
     """For every machine, board, backend and device the entry of the newest submission that has one."""
-    out: list[Held] = []
+    out: list[HeldEntry] = []
     for submissions in machines.values():
-        newest: dict[tuple[BoardKey, tuple[str, str]], Held] = {}
-        for one in submissions:
-            mine: dict[tuple[BoardKey, tuple[str, str]], Held] = {}
-            for entry in one.entries:
-                mine.setdefault((entry.board, entry.place), (one, entry))
+        newest: dict[tuple[BoardKey, tuple[str, str]], HeldEntry] = {}
+        for submission in submissions:
+            mine: dict[tuple[BoardKey, tuple[str, str]], HeldEntry] = {}
+            for entry in submission.entries:
+                mine.setdefault((entry.board, entry.place), (submission, entry))
             newest |= mine
         out += newest.values()
     return out
@@ -168,13 +178,13 @@ def counted(workloads: Iterable[Workload]) -> dict[str, dict[str, frozenset[tupl
 
 
 def _overall(
-    current: Sequence[Held], presets: Mapping[str, Mapping[str, frozenset[tuple[str, str]]]]
+    current: Sequence[HeldEntry], presets: Mapping[str, Mapping[str, frozenset[tuple[str, str]]]]
 ) -> dict[tuple[str, str], list[Overall]]:
-    places: dict[tuple[str, str, str, str], dict[tuple[str, str, str], Held]] = defaultdict(dict)
-    for one, entry in current:
-        if why_unranked(entry, one.noise) is None and not is_calibration(entry):
-            where = (one.machine.slug, entry.backend, entry.device, entry.dtype)
-            places[where].setdefault((entry.workload, entry.point, entry.mode), (one, entry))
+    places: dict[tuple[str, str, str, str], dict[tuple[str, str, str], HeldEntry]] = defaultdict(dict)
+    for submission, entry in current:
+        if why_unranked(entry, submission.noise) is None and not is_calibration(entry):
+            where = (submission.machine.slug, entry.backend, entry.device, entry.dtype)
+            places[where].setdefault((entry.workload, entry.point, entry.mode), (submission, entry))
     out: dict[tuple[str, str], list[Overall]] = {}
     for preset, ideas in presets.items():
         by_dtype: dict[str, list[tuple[Overall, float | None]]] = defaultdict(list)
@@ -192,7 +202,7 @@ def _overall(
     return out
 
 
-def _over(ideas: Sequence[Sequence[Held]], where: Mapping[str, str | int]) -> tuple[Overall, float | None]:
+def _over(ideas: Sequence[Sequence[HeldEntry]], where: Mapping[str, str | int]) -> tuple[Overall, float | None]:
     def mean(name: str) -> float | None:
         each = [[getattr(entry.against, name) for _, entry in points] for points in ideas]
         if any(value is None or not value > 0 for points in each for value in points):
@@ -201,7 +211,7 @@ def _over(ideas: Sequence[Sequence[Held]], where: Mapping[str, str | int]) -> tu
 
     names = [f"{figure}{end}" for figure in ("speed_up", "tax") for end in ("", "_low", "_high")]
     held = [h for points in ideas for h in points]
-    noises = [one.noise for one, _ in held if one.noise is not None]
+    noises = [submission.noise for submission, _ in held if submission.noise is not None]
     overall = msgspec.convert(
         {**where, "machine": held[0][0].machine, "ideas": len(ideas), "speed_up_rank": None, "tax_rank": None}
         | {name: mean(name) for name in names},
@@ -225,38 +235,38 @@ def _ranked_overall(several: Sequence[tuple[Overall, float | None]]) -> list[Ove
 
 def _changes(ordered: Sequence[Submission]) -> dict[str, Change]:
     """What each submission changed when it came, in the order of the times that the submissions name."""
-    best: dict[BoardKey, Held] = {}
+    best: dict[BoardKey, HeldEntry] = {}
     before: dict[str, Submission] = {}
     out = {}
-    for one in ordered:
+    for submission in ordered:
         leads = []
-        for entry in one.entries:
-            if is_calibration(entry) or why_unranked(entry, one.noise):
+        for entry in submission.entries:
+            if is_calibration(entry) or why_unranked(entry, submission.noise):
                 continue
             first = best.get(entry.board)
-            if first is None or _leads((one, entry), first):
-                best[entry.board] = (one, entry)
-                if first is not None and first[0].machine.slug != one.machine.slug:
+            if first is None or _leads((submission, entry), first):
+                best[entry.board] = (submission, entry)
+                if first is not None and first[0].machine.slug != submission.machine.slug:
                     leads.append(f"{entry.workload} {entry.label} {entry.mode}, {entry.backend} {entry.device}")
-        out[one.digest] = _change(one, before.get(one.machine.slug), leads)
-        before[one.machine.slug] = one
+        out[submission.digest] = _change(submission, before.get(submission.machine.slug), leads)
+        before[submission.machine.slug] = submission
     return out
 
 
-def _leads(new: Held, old: Held) -> bool:
+def _leads(new: HeldEntry, old: HeldEntry) -> bool:
     a, b = ((e.against.speed_up, e.against.speed_up_low, e.against.speed_up_high, s.noise) for s, e in (new, old))
     return ranked([a, b], largest=True) == [1, 2]
 
 
-def _change(one: Submission, before: Submission | None, leads: list[str]) -> Change:
+def _change(submission: Submission, before: Submission | None, leads: list[str]) -> Change:
     then = {} if before is None else {(e.board, e.place): e for e in before.entries}
     counts = {"faster": 0, "slower": 0, "ties": 0}
     moved: list[tuple[float, str]] = []
-    for entry in one.entries:
+    for entry in submission.entries:
         old = then.get((entry.board, entry.place))
         if old is None or not entry.time_s or not old.time_s:
             continue
-        now_span = span(entry.time_s, entry.time_low_s, entry.time_high_s, one.noise)
+        now_span = span(entry.time_s, entry.time_low_s, entry.time_high_s, submission.noise)
         old_span = span(old.time_s, old.time_low_s, old.time_high_s, before.noise if before else None)
         verdict = _moved(now_span, old_span)
         counts[verdict] += 1

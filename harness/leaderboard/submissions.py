@@ -155,9 +155,9 @@ def _regular(path: Path, most: int) -> bytes:
 
 def _reasons(refusals: Iterable[object], folder: Path) -> list[str]:
     out = []
-    for one in refusals:
-        parts = (getattr(one, "where", ""), getattr(one, "what", ""), getattr(one, "remedy", ""))
-        out.append("{}: {}; {}".format(*parts) if all(parts) else ", ".join(p for p in parts if p) or str(one))
+    for refusal in refusals:
+        parts = (getattr(refusal, "where", ""), getattr(refusal, "what", ""), getattr(refusal, "remedy", ""))
+        out.append("{}: {}; {}".format(*parts) if all(parts) else ", ".join(p for p in parts if p) or str(refusal))
     out = sorted({plain(text, 600) for text in _without(out, folder)}) or ["it holds no run that can be read"]
     return out if len(out) <= MOST_REASONS else [*out[:MOST_REASONS], f"and {len(out) - MOST_REASONS} reasons more"]
 

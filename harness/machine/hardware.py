@@ -50,12 +50,12 @@ def find(name: str | None) -> Hardware | None:
     """The first device whose pattern is found in `name`; None for a name that nobody has described yet."""
     if not name:
         return None
-    return next((one for one in table() if re.search(one.match, name, re.IGNORECASE)), None)
+    return next((hardware for hardware in table() if re.search(hardware.match, name, re.IGNORECASE)), None)
 
 
 def of_chip(chip: str) -> Hardware | None:
     """A TPU by the name it has in `tpu-aot:<chip>`."""
-    return next((one for one in table() if one.chip == chip), None)
+    return next((hardware for hardware in table() if hardware.chip == chip), None)
 
 
 def chip_memory_bytes(chip: str) -> int | None:

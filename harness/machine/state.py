@@ -1,4 +1,4 @@
-"""What the machine does beside the run, and which of it spoils the run: a warning each, with its number.
+"""What the machine does beside the run, and which of it disturbs the run: a warning each, with its number.
 
 `read` is cheap enough to stand before and after every case; `warnings` tells two readings apart. What a system does
 not tell is None, and no warning.
@@ -31,7 +31,7 @@ LEAST_S = 0.5  # the kernel counts CPU time in hundredths of a second: over less
 
 
 class StateWarning(msgspec.Struct, frozen=True, kw_only=True):
-    """A reading that spoils the run: a short code, its number, and one sentence that says what to do."""
+    """A reading that disturbs the run: a short code, its number, and one sentence that says what to do."""
 
     code: str
     number: float
@@ -69,7 +69,7 @@ def read(root: Path = ROOT, pids: Sequence[int] | None = None) -> dict[str, Scal
 
 
 def warnings(before: State, after: State, threads: int) -> list[StateWarning]:
-    """What spoils a run on `threads` cores between two readings."""
+    """What disturbs a run on `threads` cores between two readings."""
     return [*_meanwhile(before, after, threads), *_now(after, threads)]
 
 

@@ -18,8 +18,8 @@ from harness.measuring.settings import Sampling
 from harness.measuring.turn import Alone, Turn
 
 SLICE_SAMPLES = 2  # of a slice at least: where calls are long there are fewer slices
-TASTE = 0.1  # share of the window that may go to learning how long a call takes
-TASTES = (3, 5)  # calls, at least where they are short, and at most
+CALIBRATION_SHARE = 0.1  # share of the window that may go to learning how long a call takes
+CALIBRATION_CALLS = (3, 5)  # calls, at least where they are short, and at most
 UNTOUCHED_S = 0.1  # a call as long as this loses nothing to speak of to caches that were another's before it
 
 
@@ -75,7 +75,7 @@ def sample(
     estimate = max(clock() - began, 1e-9)
     long = estimate >= sampling.long_s and flush is None
     if not long and flush is None:
-        estimate = _taste(call, operands, wait, estimate, TASTE * sampling.window_s)
+        estimate = _calibrate(call, operands, wait, estimate, CALIBRATION_SHARE * sampling.window_s)
     fewest = sampling.long_samples if long else sampling.min_samples
     # No more samples than are kept: a sample holds as many calls as spread them over the whole window.
     least_sample_s = max(sampling.sample_s, sampling.window_s / sampling.max_samples)
@@ -147,7 +147,7 @@ def sample(
     return Window(np.round(samples, 10).tolist(), per_sample, slices, cpu_s, window_s, metered)
 
 
-def _taste(
+def _calibrate(
     call: Callable[..., Sequence[Any]],
     operands: Sequence[Any],
     wait: Callable[[Sequence[Any]], None],
@@ -156,10 +156,12 @@ def _taste(
 ) -> float:
     """Seconds of a call: the shortest of a few, since the first after a rest wakes threads and fills caches."""
     clock = time.perf_counter
-    shortest, spent, tasted = first_s, first_s, 1
-    while tasted < TASTES[1] and (spent < budget_s or (tasted < TASTES[0] and shortest < UNTOUCHED_S)):
+    shortest, spent, calls = first_s, first_s, 1
+    while calls < CALIBRATION_CALLS[1] and (
+        spent < budget_s or (calls < CALIBRATION_CALLS[0] and shortest < UNTOUCHED_S)
+    ):
         began = clock()
         wait(call(*operands))
         took = max(clock() - began, 1e-9)
-        shortest, spent, tasted = min(shortest, took), spent + took, tasted + 1
+        shortest, spent, calls = min(shortest, took), spent + took, calls + 1
     return shortest

@@ -1,4 +1,4 @@
-"""A GPU during a case: one process at a time on it, its clocks and what holds them down, and samples that this spoils.
+"""A GPU during a case: one process at a time on it, its clocks, what holds them down, samples disturbed by it.
 
 The card is found by UUID (`energy_nvml.open_gpu`), so that NVML and CUDA speak of the same one. Without NVML nothing is
 known and nothing is thrown away; the record then has none of these settings.
@@ -35,8 +35,8 @@ REASONS = {
     0x80: "hardware power brake",
     0x100: "display clocks",
 }
-SPOILS = 0x08 | 0x20 | 0x40 | 0x80
-LIMITS = SPOILS | 0x04
+DISTURBS = 0x08 | 0x20 | 0x40 | 0x80
+LIMITS = DISTURBS | 0x04
 
 
 @contextlib.contextmanager
@@ -123,14 +123,14 @@ def words(bits: int) -> str | None:
 class Throttle:
     """Which samples were taken while the card protected itself; `look` is called between two samples.
 
-    All samples between two readings of which either is bad are spoiled: what happened between them is not known.
+    All samples between two readings of which either is bad are disturbed: what happened between them is not known.
     """
 
     def __init__(self, read: Callable[[], int], clock: Callable[[], float] = time.perf_counter) -> None:
         self._read, self._clock = read, clock
         self._at, self._taken, self._bits = float("-inf"), 0, 0
         self.seen = 0
-        self.spoiled: set[int] = set()
+        self.disturbed: set[int] = set()
 
     def look(self, taken: int) -> None:
         """Read the reasons, at most every LOOK_S; `taken` is how many samples there are."""
@@ -143,15 +143,15 @@ class Throttle:
             bits = self._read()
         except Unavailable:
             return
-        if (bits | self._bits) & SPOILS:
-            self.spoiled.update(range(self._taken, taken))
+        if (bits | self._bits) & DISTURBS:
+            self.disturbed.update(range(self._taken, taken))
         self.seen |= bits
         self._at, self._taken, self._bits = self._clock(), taken, bits
 
     def settings(self) -> dict[str, Scalar]:
         """What held the clocks down during the window, and how many samples were thrown away for it."""
         limits = words(self.seen & LIMITS)
-        return {"gpu_limited_by": limits, "gpu_samples_thrown_away": len(self.spoiled)}
+        return {"gpu_limited_by": limits, "gpu_samples_thrown_away": len(self.disturbed)}
 
 
 class Throttled(Exception):  # noqa: N818 - it is an outcome of a window, as Unsupported is of a call
@@ -174,13 +174,13 @@ class Conditions:
         self.between: Callable[[int], None] | None = None if self._throttle is None else self._throttle.look
 
     def keep(self, samples: Sequence[float]) -> list[float]:
-        """The samples that nothing spoiled; raises Throttled when none is left. Call it when the window is over."""
+        """The samples that nothing disturbed; raises Throttled when none is left. Call it when the window is over."""
         if self._throttle is None:
             return list(samples)
         self._throttle.now(len(samples))
-        kept = [s for number, s in enumerate(samples) if number not in self._throttle.spoiled]
+        kept = [s for number, s in enumerate(samples) if number not in self._throttle.disturbed]
         if not kept:
-            why = words(self._throttle.seen & SPOILS)
+            why = words(self._throttle.seen & DISTURBS)
             raise Throttled(f"the GPU held its clocks down in every sample ({why}); let it cool and --resume")
         return kept
 

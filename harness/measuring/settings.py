@@ -8,7 +8,7 @@ import msgspec
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How long to sample one process: for `window_s`, within these counts; a sample lasts at least `sample_s`.
 
-    `turns` cuts the window into slices, which processes of one heat take in turn. Calls longer than `long_s` need only
+    `turns` cuts the window into slices, which processes of one group take in turn. Calls longer than `long_s` need only
     `long_samples`, at least 2: what varies from one to the next is then small beside what they take.
     """
 

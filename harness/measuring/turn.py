@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Turn(Protocol):
-    """The right to use the machine, as the process of one lane sees it; every method blocks until it is had again."""
+    """The right to use the machine, as the process of one member sees it; every method blocks until it is had again."""
 
     def ready(self) -> None:
         """All is prepared; returns when the first slice may begin."""
@@ -19,7 +19,7 @@ class Turn(Protocol):
 
 
 class Alone:
-    """The turn of a process that shares the machine with no other lane."""
+    """The turn of a process that shares the machine with no other member."""
 
     def ready(self) -> None:
         """Go on at once."""

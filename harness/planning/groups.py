@@ -1,6 +1,6 @@
-"""Which finalists are measured together: an idea and its twins in one heat, so that their ratio is taken pair by pair.
+"""Which finalists are measured together: an idea and its twins in one group, so that their ratio is taken pair by pair.
 
-Pure, as harness/planning/plan.py: a heat is a tuple of lanes, and what becomes of it is for the runner.
+Pure, as `plan` is: a group is a tuple of members, and what becomes of it is for the runner.
 """
 
 from __future__ import annotations
@@ -19,81 +19,79 @@ from harness.stats.intervals import median_intervals
 from harness.stats.process_times import Process, paired_ratios, processes
 
 CONTROLS = 8  # cases that run beside themselves in every round: their differences are the noise floor of the run
-LANES = 8  # processes alive at once: more would make the turns of one far apart
+MEMBERS = 8  # processes alive at once: more would make the turns of one far apart
 PROCESS_BYTES = 400 << 20  # of a framework's own in a process, beside what its case was seen to need
 
-Place: TypeAlias = tuple[str, bool]  # a case's key, and whether it is the control
+MemberKey: TypeAlias = tuple[str, bool]  # a case's key, and whether it is the control
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """A case in a heat; the control is the same case once more."""
+class Member:
+    """A case in a group; the control is the same case once more."""
 
-    one: Planned
+    planned: Planned
     control: bool = False
 
     @property
-    def place(self) -> Place:
+    def key(self) -> MemberKey:
         """What tells its record from the others."""
-        return (self.one.case.key, self.control)
+        return (self.planned.case.key, self.control)
 
 
 @dataclass(frozen=True, slots=True)
-class Heat:
+class InterleavedGroup:
     """Cases of one backend and device that are measured in turns; `number` is the same in every round of a run."""
 
     number: int
-    lanes: tuple[Lane, ...]
+    members: tuple[Member, ...]
 
     @property
     def server(self) -> tuple[str, str]:
-        """The backend and device that all its lanes share."""
-        case = self.lanes[0].one.case
+        """The backend and device that all its members share."""
+        case = self.members[0].planned.case
         return (case.backend, case.device)
 
 
-def heats(
+def interleaved_groups(
     finalists: Sequence[Planned],
-    records: Mapping[Place, Record],
+    records: Mapping[MemberKey, Record],
     seed: int,
     memory_bytes: int | None = None,
-) -> list[Heat]:
-    """The heats of one round: every finalist in at least one, each idea with all its twins, ideas of one twin together.
+) -> list[InterleavedGroup]:
+    """The groups of one round: every finalist in at least one, each idea with its twins, ideas of one twin together.
 
-    A heat takes LANES at most and what fits into `memory_bytes` by the peaks seen so far; an idea that does not fit
-    beside its twins shares its heat with as many as fit.
+    A group takes MEMBERS at most and what fits into `memory_bytes` by the peaks seen so far; an idea that does not fit
+    beside its twins shares its group with as many as fit.
     """
     by_point: dict[tuple[object, ...], list[Planned]] = {}
-    for one in finalists:
-        by_point.setdefault(_point(one), []).append(one)
-    groups: dict[tuple[object, ...], list[list[Planned]]] = {}
+    for planned in finalists:
+        by_point.setdefault(_point(planned), []).append(planned)
+    by_twin: dict[tuple[object, ...], list[list[Planned]]] = {}
     used: set[tuple[object, ...]] = set()
     for point, ideas in by_point.items():
         twins = [t for t in _twin_points(ideas[0]) if t in by_point and t != point]
         if twins:
             used |= {point, *twins}
-            members = [*ideas, *(one for twin in twins for one in by_point[twin])]
-            rooms = groups.setdefault((twins[0],), [])
-            _place(rooms, members, records, memory_bytes)
+            together = [*ideas, *(planned for twin in twins for planned in by_point[twin])]
+            _place(by_twin.setdefault((twins[0],), []), together, records, memory_bytes)
     for point, alone in by_point.items():
         if point not in used:
-            _place(groups.setdefault((point, "alone"), []), alone, records, memory_bytes)
-    rooms = [room for rooms in groups.values() for room in rooms]
+            _place(by_twin.setdefault((point, "alone"), []), alone, records, memory_bytes)
     chosen = _controls(finalists, records, seed)
     out = []
-    for number, room in enumerate(rooms, 1):
-        lanes = [Lane(one) for one in room]
-        for one in [one for one in room if one.case.key in chosen]:
-            chosen.discard(one.case.key)
-            lanes.append(Lane(one, control=True))
-        out.append(Heat(number, tuple(lanes)))
+    for number, group in enumerate((group for groups in by_twin.values() for group in groups), 1):
+        members = [Member(planned) for planned in group]
+        for planned in [planned for planned in group if planned.case.key in chosen]:
+            chosen.discard(planned.case.key)
+            members.append(Member(planned, control=True))
+        out.append(InterleavedGroup(number, tuple(members)))
     return out
 
 
-def _controls(finalists: Sequence[Planned], records: Mapping[Place, Record], seed: int) -> set[str]:
+def _controls(finalists: Sequence[Planned], records: Mapping[MemberKey, Record], seed: int) -> set[str]:
     """Cases to run beside themselves, drawn evenly from the backends and devices; those of earlier rounds go on."""
     places: dict[tuple[str, str], list[str]] = {}
-    order = sorted((one.case.backend, one.case.device, one.case.key) for one in finalists)
+    order = sorted((planned.case.backend, planned.case.device, planned.case.key) for planned in finalists)
     random.Random(f"{seed}:controls").shuffle(order)
     order.sort(key=lambda entry: (entry[2], True) not in records)
     for backend, device, key in order:
@@ -108,54 +106,54 @@ def _padded(lists: Sequence[list[str]]) -> list[list[str]]:
 
 
 def _place(
-    rooms: list[list[Planned]], members: Sequence[Planned], records: Mapping[Place, Record], limit: int | None
+    groups: list[list[Planned]], together: Sequence[Planned], records: Mapping[MemberKey, Record], limit: int | None
 ) -> None:
-    """Put `members` into the last of `rooms`, sharing who is there already, or into a new one where they do not fit."""
-    if rooms:
-        known = {one.case.key for one in rooms[-1]}
-        joined = [*rooms[-1], *(one for one in members if one.case.key not in known)]
-        if len(joined) <= LANES and _fits(joined, records, limit):
-            rooms[-1] = joined
+    """Put cases into the last of `groups`, sharing who is there already, or into a new one where they do not fit."""
+    if groups:
+        known = {planned.case.key for planned in groups[-1]}
+        joined = [*groups[-1], *(planned for planned in together if planned.case.key not in known)]
+        if len(joined) <= MEMBERS and _fits(joined, records, limit):
+            groups[-1] = joined
             return
-    room: list[Planned] = []
-    for one in members:
-        if room and not (len(room) < LANES and _fits([*room, one], records, limit)):
-            rooms.append(room)
-            room = []
-        room.append(one)
-    rooms.append(room)
+    group: list[Planned] = []
+    for planned in together:
+        if group and not (len(group) < MEMBERS and _fits([*group, planned], records, limit)):
+            groups.append(group)
+            group = []
+        group.append(planned)
+    groups.append(group)
 
 
-def _fits(room: Iterable[Planned], records: Mapping[Place, Record], limit: int | None) -> bool:
-    return limit is None or sum(_needs(one, records) for one in room) <= limit
+def _fits(group: Iterable[Planned], records: Mapping[MemberKey, Record], limit: int | None) -> bool:
+    return limit is None or sum(_needs(planned, records) for planned in group) <= limit
 
 
-def _needs(one: Planned, records: Mapping[Place, Record]) -> int:
-    record = records.get((one.case.key, False))
+def _needs(planned: Planned, records: Mapping[MemberKey, Record]) -> int:
+    record = records.get((planned.case.key, False))
     peak = record.memory.host_peak_bytes if record is not None and record.memory is not None else None
-    return PROCESS_BYTES + (one.work.live_bytes if peak is None else peak)
+    return PROCESS_BYTES + (planned.work.live_bytes if peak is None else peak)
 
 
-def _point(one: Planned) -> tuple[object, ...]:
-    c = one.case
+def _point(planned: Planned) -> tuple[object, ...]:
+    c = planned.case
     return (c.workload, point_name(c.params), c.mode, c.dtype, c.backend, c.device, c.seed)
 
 
-def _twin_points(one: Planned) -> list[tuple[object, ...]]:
-    c = one.case
-    return [(t.workload, point_name(t.params), t.mode, c.dtype, c.backend, c.device, c.seed) for t in one.twins]
+def _twin_points(planned: Planned) -> list[tuple[object, ...]]:
+    c = planned.case
+    return [(t.workload, point_name(t.params), t.mode, c.dtype, c.backend, c.device, c.seed) for t in planned.twins]
 
 
 # -- where another round is worth most ------------------------------------------------------------------------------
 
 
-def width(heat: Heat, records: Mapping[Place, Record]) -> float:
-    """How far the widest interval of a heat reaches from its middle, as a share: of T, or of the time of a lone lane.
+def width(group: InterleavedGroup, records: Mapping[MemberKey, Record]) -> float:
+    """How far the widest interval of a group reaches from its middle, as a share: of T, or of a lone member's time.
 
-    Infinite where fewer than two processes count, 0 where no lane is `ok`.
+    Infinite where fewer than two processes count, 0 where no member is `ok`.
     """
-    times = {lane.place: processes(records.get(lane.place)) for lane in heat.lanes}
-    cases = [lane.one for lane in heat.lanes if not lane.control and times[lane.place]]
+    times = {member.key: processes(records.get(member.key)) for member in group.members}
+    cases = [member.planned for member in group.members if not member.control and times[member.key]]
     best = _fastest(cases, times)
     spans = []
     paired = set()
@@ -165,21 +163,23 @@ def width(heat: Heat, records: Mapping[Place, Record]) -> float:
                 spans.append(_span(paired_ratios(times[idea.case.key, False], times[twin.case.key, False])))
                 paired |= {point, _point(twin)}
     spans += [
-        _span([process.centre_s for process in times[one.case.key, False]])
-        for point, one in best.items()
+        _span([process.centre_s for process in times[planned.case.key, False]])
+        for point, planned in best.items()
         if point not in paired
     ]
     return max(spans, default=0.0)
 
 
-def _fastest(cases: Iterable[Planned], times: Mapping[Place, Sequence[Process]]) -> dict[tuple[object, ...], Planned]:
+def _fastest(
+    cases: Iterable[Planned], times: Mapping[MemberKey, Sequence[Process]]
+) -> dict[tuple[object, ...], Planned]:
     best: dict[tuple[object, ...], tuple[float, Planned]] = {}
-    for one in cases:
-        time = median(process.centre_s for process in times[one.case.key, False])
-        point = _point(one)
+    for planned in cases:
+        time = median(process.centre_s for process in times[planned.case.key, False])
+        point = _point(planned)
         if point not in best or time < best[point][0]:
-            best[point] = (time, one)
-    return {point: one for point, (_, one) in best.items()}
+            best[point] = (time, planned)
+    return {point: planned for point, (_, planned) in best.items()}
 
 
 def _span(values: Sequence[float]) -> float:

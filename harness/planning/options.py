@@ -14,8 +14,8 @@ WINDOWS = {
     "full": Sampling(window_s=1.0, turns=100),
 }
 ROUNDS = {"smoke": 0, "quick": 3, "standard": 5, "full": 5}
-FEWEST_ROUNDS = 3  # of every heat before a budget goes where intervals are widest
-ENOUGH_S = {"standard": 3300.0}  # no second heat begins later than this, so that the preset ends within an hour;
+FEWEST_ROUNDS = 3  # of every group before a budget goes where intervals are widest
+ENOUGH_S = {"standard": 3300.0}  # no second group begins later than this, so that the preset ends within an hour;
 ENDS_S = {"standard": 3540.0}  # and on a machine that is slower still no first one that would end later than this
 
 
@@ -23,7 +23,7 @@ ENDS_S = {"standard": 3540.0}  # and on a machine that is slower still no first 
 class Options:
     """How to carry a plan out.
 
-    `rounds` heats for each best path, of which long ones have `long_rounds`; after `enough_s` each has one, the short
+    `rounds` groups for each best path, of which long ones have `long_rounds`; after `enough_s` each has one, the short
     ones first, if it is over by `ends_s`. With `precision`, more of them where intervals are wider, while `budget_s`
     lasts.
     """

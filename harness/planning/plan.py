@@ -2,7 +2,7 @@
 
 A run has three steps. The survey measures every formulation and execution at the survey points. The sweep goes to the
 other points with those that came close there. The rounds repeat the best of every point, each time in fresh processes
-and in shuffled order, ideas in one heat with their twins (`groups`). Which go on: `selection`.
+and in shuffled order, ideas in one group with their twins (`groups`). Which go on: `selection`.
 """
 
 from __future__ import annotations
@@ -80,18 +80,18 @@ def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Ba
             raise PlanError(str(error)) from None
     ideas = [n for n in chosen if workloads[n].role != "ceiling"]
     ceilings = [n for n, w in workloads.items() if w.role == "ceiling"]  # every run measures its own
-    planned: dict[str, Planned] = {}
+    plan: dict[str, Planned] = {}
     for name in [*ideas, *(c for c in [*ceilings, *chosen] if c not in ideas)]:
         workload = workloads[name]
         for point in ask.points.get(name) or _points(workload, ask):
             only = ask.formulations if workload.role == "idea" else ()
-            for one in _expand(workload, point, ask, runners, backends, workloads, only):
-                _add(planned, one)
+            for planned in _expand(workload, point, ask, runners, backends, workloads, only):
+                _add(plan, planned)
     if ask.preset == "smoke":
-        planned = _once(planned.values())
-    if not planned:
+        plan = _once(plan.values())
+    if not plan:
         raise PlanError("nothing to run: no point, formulation and execution fits what was asked; see `list`")
-    return list(planned.values())
+    return list(plan.values())
 
 
 def _telling(workload: Workload, points: Sequence[Point]) -> list[Point]:
@@ -106,20 +106,20 @@ def _telling(workload: Workload, points: Sequence[Point]) -> list[Point]:
     return out
 
 
-def _once(planned: Iterable[Planned]) -> dict[str, Planned]:
+def _once(plan: Iterable[Planned]) -> dict[str, Planned]:
     """`smoke` compares nothing: each formulation once, each execution once a workload, each idea with some twin.
 
     A formulation goes with the execution that its backend names first, its cheapest to try.
     """
     seen: set[tuple[object, ...]] = set()
     out: dict[str, Planned] = {}
-    for one in planned:
-        c = one.case
+    for planned in plan:
+        c = planned.case
         formulation = (c.workload, c.mode, c.backend, c.device, c.formulation)
         execution = (c.workload, c.backend, c.device, c.execution, "execution")
-        point = (*one.point, "point")
+        point = (*planned.point, "point")
         if {formulation, execution, point} - seen:
-            out[c.key] = one
+            out[c.key] = planned
             seen |= {formulation, execution, point}
     return out
 
@@ -222,28 +222,28 @@ def _work(workload: Workload, params: Params, mode: Mode, dtype: str) -> WorkFac
     return WorkFacts(useful_flop=work.useful_flop, least_bytes=work.least_bytes, live_bytes=work.live_bytes)
 
 
-def _add(planned: dict[str, Planned], one: Planned) -> None:
-    known = planned.get(one.case.key)
+def _add(plan: dict[str, Planned], planned: Planned) -> None:
+    known = plan.get(planned.case.key)
     if known is None:
-        planned[one.case.key] = one
+        plan[planned.case.key] = planned
         return
     # Wanted twice (a dense product is the twin of many): the wider wish holds.
-    first = one if one.survey and not known.survey else known
-    planned[one.case.key] = Planned(
+    first = planned if planned.survey and not known.survey else known
+    plan[planned.case.key] = Planned(
         case=first.case,
         work=first.work,
-        twins=known.twins or one.twins,
-        headline=known.headline or one.headline,
-        repeated=known.repeated or one.repeated,
-        survey=known.survey or one.survey,
+        twins=known.twins or planned.twins,
+        headline=known.headline or planned.headline,
+        repeated=known.repeated or planned.repeated,
+        survey=known.survey or planned.survey,
         group=first.group,
         over_zeros=first.over_zeros,
     )
 
 
-def estimate_s(planned: Sequence[Planned], rounds: int) -> float:
+def estimate_s(plan: Sequence[Planned], rounds: int) -> float:
     """Roughly how long the plan takes with cold compile caches, in seconds, if a third of the sweep runs."""
-    survey = sum(_SECONDS[p.case.execution] for p in planned if p.survey)
-    swept = sum(_SECONDS[p.case.execution] for p in planned if not p.survey) / 3
-    points = len({p.point for p in planned if p.repeated})
+    survey = sum(_SECONDS[p.case.execution] for p in plan if p.survey)
+    swept = sum(_SECONDS[p.case.execution] for p in plan if not p.survey) / 3
+    points = len({p.point for p in plan if p.repeated})
     return survey + swept + rounds * points * _SECONDS["eager"]

@@ -64,7 +64,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One fresh process of a case: when it ran, what its first call cost and whether it settled.
 
-    `heat` numbers the heat in which it took turns with others, None where it ran alone: times of one heat are pairs.
+    `heat` numbers the interleaved group in which it took slices in turn with others, None where it ran alone: times of
+    one group are pairs. (`heat` and `turns` are the keys of published records; the code says group and slice.)
     `turns` is into how many slices its window was cut, `slices` how many samples each holds, those of the warm-up too.
     """
 

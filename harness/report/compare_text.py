@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.figures.compare import Comparison, Row
+from harness.figures.compare import Comparison, ComparisonRow
 from harness.report.markdown import markdown_table
 from harness.report.wording import UNKNOWN, quantity, significant
 from harness.stats.intervals import SINGLE
@@ -61,7 +61,7 @@ def notes(found: Comparison, everything: bool) -> list[str]:
             lines.append(f"{'best paths' if kind == 'best path' else 'identical cases'}: {said}.")
     noise = "no A/A control was measured"
     if found.noise is not None:
-        noise = f"the noise of both, drift between heats included, is {found.noise:.0%}"
+        noise = f"the noise of both, drift between groups included, is {found.noise:.0%}"
     lines.append(
         f"tie: the interval holds 1, or the difference is inside the noise; {noise}. […] = 95 % bootstrap interval "
         "over the processes of A and of B, each resampled on its own: two runs at different times have no pairs."
@@ -74,29 +74,29 @@ def notes(found: Comparison, everything: bool) -> list[str]:
     if not everything and any(row.kind == "case" and not _differs(row) for row in found.rows):
         lines.append("identical cases that do not differ are left out; --all shows them.")
     for side in ("A", "B"):
-        names = [one.case for one in found.only if one.side == side and one.kind == "case"]
+        names = [lone.case for lone in found.only if lone.side == side and lone.kind == "case"]
         if names:
             more = f"; and {len(names) - _MOST_ONLY} more, which --json has" if len(names) > _MOST_ONLY else ""
             lines.append(f"only in {side} ({len(names)}): {'; '.join(names[:_MOST_ONLY])}{more}.")
     return lines
 
 
-def _shown(found: Comparison, everything: bool) -> list[tuple[str, Sequence[Row]]]:
+def _shown(found: Comparison, everything: bool) -> list[tuple[str, Sequence[ComparisonRow]]]:
     best = [row for row in found.rows if row.kind == "best path"]
     cases = [row for row in found.rows if row.kind == "case" and (everything or _differs(row))]
     titles = (("Best paths", best), ("Identical cases" if everything else "Identical cases that differ", cases))
     return [(title, rows) for title, rows in titles if rows]
 
 
-def _differs(row: Row) -> bool:
+def _differs(row: ComparisonRow) -> bool:
     return _verdict(row) in ("slower", "faster", "broken")
 
 
-def _verdict(row: Row) -> str:
+def _verdict(row: ComparisonRow) -> str:
     return "broken" if row.broken else row.verdict or "unknown"
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: ComparisonRow) -> list[str]:
     case = row.case
     if row.kind == "best path" and row.path_a is not None and row.path_b is not None:
         case += f" {row.path_a}" if row.path_a == row.path_b else f" {row.path_a} → {row.path_b}"
@@ -110,7 +110,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _ratio(row: Row) -> str:
+def _ratio(row: ComparisonRow) -> str:
     if row.ratio is None:
         return UNKNOWN
     interval = "" if row.low is None or row.high is None else f" [{significant(row.low)}, {significant(row.high)}]"

@@ -17,10 +17,10 @@ _OWN = tuple(name for name in Row.__struct_fields__ if name not in ("params", "a
 def flat(row: Row) -> dict[str, object]:
     """A row as one level of names: the principal twin's figures under their own names, another's with its kind."""
     fields: dict[str, object] = {name: getattr(row, name) for name in _OWN}
-    for order, one in enumerate(row.against):
-        suffix = f"_{one.kind}" if order else ""
-        fields |= {"twin": one.kind} if not order else {}
-        fields |= {f"{name}{suffix}": getattr(one, name) for name in _FIGURES}
+    for order, against_twin in enumerate(row.against):
+        suffix = f"_{against_twin.kind}" if order else ""
+        fields |= {"twin": against_twin.kind} if not order else {}
+        fields |= {f"{name}{suffix}": getattr(against_twin, name) for name in _FIGURES}
     return fields
 
 
@@ -29,7 +29,7 @@ def _columns(summary: Summary) -> dict[str, type]:
     row, against = get_type_hints(Row), get_type_hints(Against)
     columns = {name: _plain(row[name]) for name in _OWN} | {"twin": str}
     columns |= {name: _plain(against[name]) for name in _FIGURES}
-    kinds = dict.fromkeys(one.kind for each in summary.rows for one in each.against[1:])
+    kinds = dict.fromkeys(against_twin.kind for each in summary.rows for against_twin in each.against[1:])
     return columns | {f"{name}_{kind}": _plain(against[name]) for kind in kinds for name in _FIGURES}
 
 

@@ -25,7 +25,7 @@ _Place = tuple[object, ...]
 def pytest_benchmark(published: Published) -> str:
     """JSON with the raw samples of every case that is ok, seconds a call; A/A controls are left out.
 
-    Where a case went on from the survey to the heats, the samples are those of the heats, as in every report.
+    Where a case went on from the survey to the groups, the samples are those of the groups, as in every report.
 
     `stats` are those of the pooled samples, as pytest-benchmark makes them. The harness's own figures stand in
     `extra_info`: memory, energy with its source, and for a best path the row of the report with its intervals. How

@@ -38,7 +38,7 @@ _DENSE = ("workload", "point", "backend", "best path", "time", "memory", "share"
 def sections(summary: Summary) -> list[Section]:
     """Ideas, their other twins, dense twins, amortisation, ranks, what ran where; without those that have nothing."""
     where = Where([*summary.rows, *summary.dense])
-    others = [(r, one) for r in summary.rows for one in r.against[1:]]
+    others = [(r, against_twin) for r in summary.rows for against_twin in r.against[1:]]
     out = [
         Section("Ideas against their dense twin", _IDEA, [_cells(r, where) for r in summary.rows]),
         Section(
@@ -48,7 +48,9 @@ def sections(summary: Summary) -> list[Section]:
         ),
         Section("Dense twins", _DENSE, [_dense_cells(r, where) for r in summary.dense]),
         Section(
-            estimates_text.TITLE, estimates_text.NAMES, [estimates_text.cells(one, where) for one in summary.estimates]
+            estimates_text.TITLE,
+            estimates_text.NAMES,
+            [estimates_text.cells(estimate, where) for estimate in summary.estimates],
         ),
         _amortisation(summary),
         _ranks(summary),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.figures.ceilings import Ceiling
 from harness.figures.datasheets import Datasheet
-from harness.figures.portability import Cell, Portability
+from harness.figures.portability import Portability, PortabilityCell
 from harness.figures.summary import Against, Row, Summary
 from harness.records.outcomes import outcome
 from harness.stats.intervals import FEWEST
@@ -68,17 +68,17 @@ def _times(value: float | None, low: float | None, high: float | None) -> str:
     return f"{number}×{_interval(number, low, high)}"
 
 
-def speed_up_cell(one: Against | None) -> str:
+def speed_up_cell(against: Against | None) -> str:
     """1/T with its interval, and `tie` where it is one."""
-    if one is None:
+    if against is None:
         return UNKNOWN
-    text = _times(one.speed_up, one.speed_up_low, one.speed_up_high)
-    return f"{text} tie" if one.verdict == "tie" and one.speed_up is not None else text
+    text = _times(against.speed_up, against.speed_up_low, against.speed_up_high)
+    return f"{text} tie" if against.verdict == "tie" and against.speed_up is not None else text
 
 
-def tax_cell(one: Against | None) -> str:
+def tax_cell(against: Against | None) -> str:
     """T/W with its interval."""
-    return UNKNOWN if one is None else _times(one.tax, one.tax_low, one.tax_high)
+    return UNKNOWN if against is None else _times(against.tax, against.tax_low, against.tax_high)
 
 
 def time_cell(row: Row) -> str:
@@ -158,7 +158,7 @@ def cells_share(p: Portability) -> str:
     return f"{ok} of {p.cells} ({p.cells_share:.0%})" + (f"; {others}" if others else "")
 
 
-def verdict_cell(c: Cell) -> str:
+def verdict_cell(c: PortabilityCell) -> str:
     """What became of one formulation in one place: the verdict, the class of failure, and the framework's words."""
     parts: list[str] = [c.verdict] if c.verdict != "failed" else []
     parts += [c.fallback] if c.fallback else []
@@ -184,8 +184,8 @@ def footer(summary: Summary) -> list[str]:
     for even in summary.break_even:
         place = f"{even.backend} {even.device} {even.dtype}{where.run(even.run)}"
         lines.append(f"break-even: {even.workload} [{even.point}] {even.mode}, {place}: {even.sentence}.")
-    lines += [f"ceiling{where.run(one.run)}: {_ceiling(one)}." for one in _top(summary.ceilings)]
-    lines += [f"datasheet{where.run(one.run)}: {_datasheet(one)}." for one in summary.datasheets]
+    lines += [f"ceiling{where.run(ceiling.run)}: {_ceiling(ceiling)}." for ceiling in _top(summary.ceilings)]
+    lines += [f"datasheet{where.run(datasheet.run)}: {_datasheet(datasheet)}." for datasheet in summary.datasheets]
     for p in summary.portability:
         if p.missing:
             gaps = [f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing]
@@ -195,7 +195,7 @@ def footer(summary: Summary) -> list[str]:
                 f"portability: {p.backend} {p.device}{where.run(p.run)} {does} {p.ok} of {p.total} workloads and "
                 f"modes; no path: {'; '.join(gaps)}."
             )
-    for moved in [one for one in summary.lottery if one.shift][:3]:
+    for moved in [shift for shift in summary.lottery if shift.shift][:3]:
         at = ", ".join(f"{rank} on {place}" for place, rank in moved.ranks.items() if rank is not None)
         lines.append(f"lottery: {moved.workload} [{moved.point}] {moved.mode} ranks {at}.")
     lines += [f"{f.status} ×{f.cases} ({', '.join(f.backends)}): {shorten(f.reason, 160)}" for f in summary.failures]
@@ -241,21 +241,21 @@ def _top(found: Sequence[Ceiling]) -> list[Ceiling]:
     return out
 
 
-def _ceiling(one: Ceiling) -> str:
-    if one.working_set_bytes is None:
-        return f"{one.device} {one.dtype} dense product {quantity(one.per_s, 'FLOP/s')} ({one.path})"
-    size = significant(one.working_set_bytes / 2**20)
-    return f"{one.device} memory {quantity(one.per_s, 'B/s')} at {size} MiB ({one.path})"
+def _ceiling(ceiling: Ceiling) -> str:
+    if ceiling.working_set_bytes is None:
+        return f"{ceiling.device} {ceiling.dtype} dense product {quantity(ceiling.per_s, 'FLOP/s')} ({ceiling.path})"
+    size = significant(ceiling.working_set_bytes / 2**20)
+    return f"{ceiling.device} memory {quantity(ceiling.per_s, 'B/s')} at {size} MiB ({ceiling.path})"
 
 
-def _datasheet(one: Datasheet) -> str:
+def _datasheet(datasheet: Datasheet) -> str:
     """What the maker says, beside what the run measured."""
-    said = [f"{dtype} {quantity(rate, 'FLOP/s')}" for dtype, rate in one.peak_flop_per_s.items()]
-    said += [f"memory {quantity(one.bandwidth_bytes_per_s, 'B/s')}"] if one.bandwidth_bytes_per_s else []
-    said += [f"{one.memory_bytes / 2**30:.0f} GiB"] if one.memory_bytes else []
-    said += [f"{one.tdp_w:g} W"] if one.tdp_w else []
-    share = f", one of its {one.devices} devices" if one.devices > 1 else ""
-    return f"{one.device} is {one.name}{share}; its maker says {', '.join(said)} (never used as the limit)"
+    said = [f"{dtype} {quantity(rate, 'FLOP/s')}" for dtype, rate in datasheet.peak_flop_per_s.items()]
+    said += [f"memory {quantity(datasheet.bandwidth_bytes_per_s, 'B/s')}"] if datasheet.bandwidth_bytes_per_s else []
+    said += [f"{datasheet.memory_bytes / 2**30:.0f} GiB"] if datasheet.memory_bytes else []
+    said += [f"{datasheet.tdp_w:g} W"] if datasheet.tdp_w else []
+    share = f", one of its {datasheet.devices} devices" if datasheet.devices > 1 else ""
+    return f"{datasheet.device} is {datasheet.name}{share}; its maker says {', '.join(said)} (never used as the limit)"
 
 
 def shorten(text: str, most: int) -> str:

@@ -17,24 +17,24 @@ def refused(reason: str) -> Answer:
 
 
 def record(
-    one: Planned,
+    planned: Planned,
     measured: Measured,
     *,
     run: str,
     round_: int,
     order: int,
-    heat: int | None,
+    group: int | None,
     control: bool,
     started_at: str,
 ) -> Record:
     """The record of one process."""
     trial = measured.trial
     if trial is not None:
-        trial = msgspec.structs.replace(trial, round=round_, order=order, heat=heat)
+        trial = msgspec.structs.replace(trial, round=round_, order=order, heat=group)
     return Record(
         schema=SCHEMA,
         run=run,
-        case=one.case,
+        case=planned.case,
         status=measured.status,
         reason=measured.reason,
         failure_class=measured.failure_class,
@@ -43,9 +43,9 @@ def record(
         time=None if trial is None else _timing(trial, measured.samples_s),
         memory=measured.memory,
         energy=measured.energy,
-        work=one.work,
-        twins=list(one.twins),
-        headline=one.headline and not control,
+        work=planned.work,
+        twins=list(planned.twins),
+        headline=planned.headline and not control,
         settings=measured.settings,
         environment=facts.state(),
         started_at=started_at,

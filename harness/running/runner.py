@@ -15,8 +15,7 @@ from backends.ops import Backend, Device, Scalar
 from harness.machine import state
 from harness.measuring.settings import Sampling
 from harness.planning import selection
-from harness.planning.groups import Heat, Lane, Place, width
-from harness.planning.groups import heats as make_heats
+from harness.planning.groups import InterleavedGroup, Member, MemberKey, interleaved_groups, width
 from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.records.record import KEPT, Record
@@ -28,8 +27,11 @@ from harness.running.side_by_side import side_by_side
 from harness.worker.client import Answer
 from harness.worker.messages import CaseJob
 
-MOST_ROUNDS = 60  # of one heat: an interval that is not narrow by then will not become so
-LONG_HEAT_S = 40.0  # a heat as long as this has FEWEST_ROUNDS: what differs between processes is small beside its calls
+MOST_ROUNDS = 60  # of one group: an interval that is not narrow by then will not become so
+LONG_GROUP_S = (
+    40.0  # a group as long as this has FEWEST_ROUNDS: what varies between processes is small beside its calls
+)
+
 SURVEY_SHARE = 0.2  # of the window: the survey only has to find what is worth the rounds
 SURVEY_LONG_S = 0.1  # and of calls as long as this two samples show it
 SWEEP_SHARE = 0.25  # what has one process only
@@ -51,28 +53,28 @@ class Runner:
     """One run over one plan. `execute` returns when all is done, the budget is spent or the user interrupts."""
 
     def __init__(
-        self, planned: Sequence[Planned], backends: Mapping[str, Backend], options: Options, store: Store, watch: Watch
+        self, plan: Sequence[Planned], backends: Mapping[str, Backend], options: Options, store: Store, watch: Watch
     ) -> None:
-        self._planned = list(planned)
+        self._plan = list(plan)
         self._options = options
         self._store = store
         self._watch = watch
         self._clock = _Clock()
-        self._records: dict[Place, Record] = {(r.case.key, r.control): r for r in store.before}
-        self._pool = Pool(self._planned, backends, options, store.folder / ".scratch", watch, self._clock.phases)
-        self._cut: set[int] = set()  # heats that had no more than `long_rounds`
+        self._records: dict[MemberKey, Record] = {(r.case.key, r.control): r for r in store.before}
+        self._pool = Pool(self._plan, backends, options, store.folder / ".scratch", watch, self._clock.phases)
+        self._cut: set[int] = set()  # groups that had no more than `long_rounds`
         self._chosen: dict[tuple[object, ...], str] = {}  # what of a compiler's was kept, of a formulation in a family
-        self._heat_s: dict[int, float] = {}  # what each heat took when it last ran
+        self._group_s: dict[int, float] = {}  # what each group took when it last ran
         self.notes: list[str] = []
 
-    def execute(self) -> dict[Place, Record]:
+    def execute(self) -> dict[MemberKey, Record]:
         """Run survey, sweep and rounds. KeyboardInterrupt passes through; everything measured is in the store."""
         try:
             with self._pool, ExitStack() as stack:
                 stack.callback(self._judge_machine, state.read())  # before the servers close
-                self._step("survey", [p for p in self._planned if p.survey])
+                self._step("survey", [p for p in self._plan if p.survey])
                 self._chosen = self._kept_in_survey()
-                swept, left_out = selection.sweep(self._planned, self._cases())
+                swept, left_out = selection.sweep(self._plan, self._cases())
                 if left_out:
                     self.notes.append(
                         f"{len(left_out)} cases of the sweeps were not run: at the survey point their formulation was "
@@ -89,154 +91,152 @@ class Runner:
         """By formulation, execution and family: which of a compiler's settings won the trial at the survey point."""
         cases = self._cases()
         found = {
-            _compiled(p): cases[p.case.key].settings.get(KEPT)
-            for p in self._planned
-            if p.case.key in cases and p.survey
+            _compiled(p): cases[p.case.key].settings.get(KEPT) for p in self._plan if p.case.key in cases and p.survey
         }
         return {place: kept for place, kept in found.items() if isinstance(kept, str)}
 
     def _judge_machine(self, before: Mapping[str, Scalar]) -> None:
-        """Note what the machine did meanwhile that spoils the run, each with its number and what to do."""
+        """Note what the machine did meanwhile that disturbs the run, each with its number and what to do."""
         found = state.warnings(before, state.read(), self._options.threads)
-        self.notes += [f"the machine spoilt the run: {warning.sentence}" for warning in found]
+        self.notes += [f"the machine disturbed the run: {warning.sentence}" for warning in found]
 
     # -- cases --------------------------------------------------------------------------------------------------------
 
-    def _step(self, name: str, planned: Sequence[Planned]) -> None:
+    def _step(self, name: str, plan: Sequence[Planned]) -> None:
         """Survey or sweep: every case alone, in shuffled order; before them what is only compiled, side by side."""
         began = time.monotonic()
-        order = selection.shuffled(planned, self._options.seed, 0)
+        order = selection.shuffled(plan, self._options.seed, 0)
         self._watch.begin(name, len(order))
         order = self._compile(name, order)
-        for number, one in enumerate(order):
+        for number, planned in enumerate(order):
             if self._spent():
                 self.notes.append(
                     f"the budget ended in the {name}: {len(order) - number} of {len(order)} cases were not run"
                 )
                 break
-            if (one.case.key, False) not in self._records:
-                self._watch.now(str(one.case))
-                (answer,) = self._ask([Lane(one)], self._short(one))
-                self._keep(Lane(one), answer, order=number)
+            if (planned.case.key, False) not in self._records:
+                self._watch.now(str(planned.case))
+                (answer,) = self._ask([Member(planned)], self._short(planned))
+                self._keep(Member(planned), answer, order=number)
             self._watch.done()
         self._clock.phases[f"{name}_s"] += time.monotonic() - began
 
     def _compile(self, name: str, order: Sequence[Planned]) -> list[Planned]:
         """The cases whose device is compiled for and not run, all frameworks at once; returns the others."""
         queues: dict[tuple[str, str], list[Planned]] = defaultdict(list)
-        for one in order:
-            if one.case.device.startswith("tpu-aot:"):
-                if (one.case.key, False) in self._records:
+        for planned in order:
+            if planned.case.device.startswith("tpu-aot:"):
+                if (planned.case.key, False) in self._records:
                     self._watch.done()
                 else:
-                    queues[one.case.backend, one.case.device].append(one)
+                    queues[planned.case.backend, planned.case.device].append(planned)
 
         def abandon() -> None:
             for key in queues:
                 self._pool.close(*key)
 
-        def ask(one: Planned) -> Answer:
-            return self._ask([Lane(one)], self._short(one))[0]
+        def ask(planned: Planned) -> Answer:
+            return self._ask([Member(planned)], self._short(planned))[0]
 
         left = sum(map(len, queues.values()))
         with closing(side_by_side(queues.values(), ask, abandon)) as answers:
-            for one, answer in answers:
-                self._watch.now(str(one.case))
-                self._keep(Lane(one), answer, order=0)
+            for planned, answer in answers:
+                self._watch.now(str(planned.case))
+                self._keep(Member(planned), answer, order=0)
                 self._watch.done()
                 left -= 1
                 if left and self._spent():
                     self.notes.append(f"the budget ended in the {name}: {left} cases were not compiled")
                     break
-        return [one for one in order if not one.case.device.startswith("tpu-aot:")]
+        return [planned for planned in order if not planned.case.device.startswith("tpu-aot:")]
 
     def _race(self) -> None:
-        """The rounds: the best of every point in heats with their twins; what falls behind in one leaves the next."""
+        """The rounds: the best of every point in groups with their twins; what falls behind in one leaves the next."""
         began = time.monotonic()
-        rounds, left = self._options.rounds, selection.finalists(self._planned, self._cases())
+        rounds, left = self._options.rounds, selection.finalists(self._plan, self._cases())
         for round_ in range(1, rounds + 1):
-            heats = self._heats(left)
-            if not self._round(f"round {round_} of {rounds}", heats, round_):
+            groups = self._groups(left)
+            if not self._round(f"round {round_} of {rounds}", groups, round_):
                 break
             left = selection.finalists(left, self._cases())
         else:
             if self._options.precision is not None and rounds:
-                self._narrow(self._heats(left), self._options.precision)
+                self._narrow(self._groups(left), self._options.precision)
         if self._cut:
-            cut = f"{len(self._cut)} heats that took over {LONG_HEAT_S:.0f} s"
+            cut = f"{len(self._cut)} groups that took over {LONG_GROUP_S:.0f} s"
             self.notes.append(f"{cut} had {self._options.long_rounds} rounds of {rounds}")
         self._clock.phases["rounds_s"] += time.monotonic() - began
 
-    def _heats(self, planned: Sequence[Planned]) -> list[Heat]:
-        return make_heats(planned, self._records, self._options.seed, self._options.memory_bytes)
+    def _groups(self, plan: Sequence[Planned]) -> list[InterleavedGroup]:
+        return interleaved_groups(plan, self._records, self._options.seed, self._options.memory_bytes)
 
-    def _round(self, name: str, heats: Sequence[Heat], round_: int) -> bool:
-        """Every heat once, in shuffled order, long ones in the first rounds only; False when the time ended in it."""
-        self._watch.begin(name, len(heats))
+    def _round(self, name: str, groups: Sequence[InterleavedGroup], round_: int) -> bool:
+        """Every group once, in shuffled order, long ones in the first rounds only; False when the time ended in it."""
+        self._watch.begin(name, len(groups))
         long = round_ > self._options.long_rounds
-        order = selection.shuffled(heats, self._options.seed, round_)
+        order = selection.shuffled(groups, self._options.seed, round_)
         enough = self._options.enough_s
         if round_ == 1:
             enough = self._options.ends_s
             order = order if enough is None else sorted(order, key=self._expected_s)
-        for number, heat in enumerate(order):
-            took = self._expected_s(heat)
+        for number, group in enumerate(order):
+            took = self._expected_s(group)
             if self._spent(took) or (enough is not None and self._clock.elapsed + took > enough):
                 ended = "the budget" if self._spent(took) else f"the time of this preset ({enough:.0f} s)"
-                self.notes.append(f"{ended} ended in {name}: {len(heats) - number} of {len(heats)} heats missing")
+                self.notes.append(f"{ended} ended in {name}: {len(groups) - number} of {len(groups)} groups missing")
                 return False
-            if long and took > LONG_HEAT_S:
-                self._cut.add(heat.number)
+            if long and took > LONG_GROUP_S:
+                self._cut.add(group.number)
             else:
-                self._run_heat(heat, round_, number)
+                self._run_group(group, round_, number)
             self._watch.done()
         return True
 
-    def _expected_s(self, heat: Heat) -> float:
-        """Seconds that a heat took, or what its lanes took alone, without compiling, and their windows."""
-        known = self._heat_s.get(heat.number)
+    def _expected_s(self, group: InterleavedGroup) -> float:
+        """Seconds that a group took, or what its members took alone, without compiling, and their windows."""
+        known = self._group_s.get(group.number)
         if known is not None:
             return known
-        records = (self._records.get((lane.one.case.key, False)) for lane in heat.lanes)
+        records = (self._records.get((member.planned.case.key, False)) for member in group.members)
         times = [record.time for record in records if record is not None and record.time is not None]
         alone = sum(time.trials[0].wall_s - time.trials[0].first_call_s for time in times)
-        return alone + len(heat.lanes) * self._options.sampling.window_s
+        return alone + len(group.members) * self._options.sampling.window_s
 
-    def _narrow(self, heats: Sequence[Heat], precision: float) -> None:
-        """More heats where the intervals are widest, until all are narrow enough or the budget ends."""
-        rounds = {heat.number: self._options.rounds for heat in heats}
+    def _narrow(self, groups: Sequence[InterleavedGroup], precision: float) -> None:
+        """More groups where the intervals are widest, until all are narrow enough or the budget ends."""
+        rounds = {group.number: self._options.rounds for group in groups}
         self._watch.begin(f"narrowing to ±{precision:.3g}", 0)
         while True:
-            wide = sorted(((width(h, self._records), h.number, h) for h in heats), reverse=True)
-            wide = [(w, n, h) for w, n, h in wide if w > precision]
-            worth = [(w, h) for w, n, h in wide if rounds[n] < MOST_ROUNDS]
-            worth = [(w, h) for w, h in worth if not self._spent(self._heat_s.get(h.number, 0.0))]
+            wide = sorted(((width(g, self._records), g.number, g) for g in groups), reverse=True)
+            wide = [(w, n, g) for w, n, g in wide if w > precision]
+            worth = [(w, g) for w, n, g in wide if rounds[n] < MOST_ROUNDS]
+            worth = [(w, g) for w, g in worth if not self._spent(self._group_s.get(g.number, 0.0))]
             if not worth:
                 break
-            span, heat = worth[0]
-            rounds[heat.number] += 1
-            self._watch.now(f"{heat.lanes[0].one.case} (±{span:.1%})")
-            self._run_heat(heat, rounds[heat.number], 0)
+            span, group = worth[0]
+            rounds[group.number] += 1
+            self._watch.now(f"{group.members[0].planned.case} (±{span:.1%})")
+            self._run_group(group, rounds[group.number], 0)
         left = len(wide)
         extra = sum(rounds.values()) - self._options.rounds * len(rounds)
         self.notes.append(
-            f"{extra} heats more went where intervals were widest; "
-            + (f"{left} of {len(heats)} are still wider than" if left else "all are within")
+            f"{extra} groups more went where intervals were widest; "
+            + (f"{left} of {len(groups)} are still wider than" if left else "all are within")
             + f" ±{100 * precision:.3g} %"
         )
 
-    def _run_heat(self, heat: Heat, round_: int, order: int) -> None:
-        if all(self._known(lane, round_) for lane in heat.lanes):
+    def _run_group(self, group: InterleavedGroup, round_: int, order: int) -> None:
+        if all(self._known(member, round_) for member in group.members):
             return
-        self._watch.now(str(heat.lanes[0].one.case))
+        self._watch.now(str(group.members[0].planned.case))
         began = time.monotonic()
-        for lane, answer in zip(heat.lanes, self._ask(heat.lanes, self._options.sampling, round_), strict=True):
-            self._keep(lane, answer, order, round_, heat=1000 * round_ + heat.number)
-        self._heat_s[heat.number] = time.monotonic() - began
+        for member, answer in zip(group.members, self._ask(group.members, self._options.sampling, round_), strict=True):
+            self._keep(member, answer, order, round_, group=1000 * round_ + group.number)
+        self._group_s[group.number] = time.monotonic() - began
 
-    def _known(self, lane: Lane, round_: int) -> bool:
+    def _known(self, member: Member, round_: int) -> bool:
         """Whether a resumed run has this already."""
-        record = self._records.get(lane.place)
+        record = self._records.get(member.key)
         if record is None:
             return False
         return record.time is None or any(t.round == round_ for t in record.time.trials)
@@ -245,24 +245,24 @@ class Runner:
         budget = self._options.budget_s
         return budget is not None and self._clock.elapsed + next_s > budget
 
-    def _keep(self, lane: Lane, answer: Answer, order: int, round_: int = 0, heat: int | None = None) -> None:
-        """Store what came of a lane before anything else runs."""
+    def _keep(self, member: Member, answer: Answer, order: int, round_: int = 0, group: int | None = None) -> None:
+        """Store what came of a member before anything else runs."""
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         made = record(
-            lane.one,
+            member.planned,
             answer.measured,
             run=self._store.info.run,
             round_=round_,
             order=order,
-            heat=heat,
-            control=lane.control,
+            group=group,
+            control=member.control,
             started_at=started_at,
         )
         self._store.append(made)
-        known = self._records.get(lane.place)
-        self._records[lane.place] = merge([known, made])[0] if known else made
+        known = self._records.get(member.key)
+        self._records[member.key] = merge([known, made])[0] if known else made
         mismatch = made.settings.get("threads_mismatch")
-        if mismatch and (note := f"{lane.one.case.backend}: {mismatch}") not in self.notes:
+        if mismatch and (note := f"{member.planned.case.backend}: {mismatch}") not in self.notes:
             self.notes.append(note)
         trial = answer.measured.trial
         framework = trial.wall_s - trial.open_s if trial else 0.0
@@ -270,34 +270,41 @@ class Runner:
         self._clock.phases["isolation_s"] += (answer.wall_s - framework) if trial else 0.0
         self._clock.phases["failed_cases_s"] += 0.0 if trial else answer.wall_s
 
-    def _ask(self, lanes: Sequence[Lane], sampling: Sampling, seed: int = 0) -> list[Answer]:
-        return self._pool.ask(lanes, lambda lane, data: self._job(lane, data, sampling), seed)
+    def _ask(self, members: Sequence[Member], sampling: Sampling, seed: int = 0) -> list[Answer]:
+        return self._pool.ask(members, lambda member, data: self._job(member, data, sampling), seed)
 
-    def _job(self, lane: Lane, data: str, sampling: Sampling) -> CaseJob:
+    def _job(self, member: Member, data: str, sampling: Sampling) -> CaseJob:
         options = self._options
-        known = self._records.get((lane.one.case.key, False))
+        planned = member.planned
+        known = self._records.get((planned.case.key, False))
         # What a trial kept at the survey point is kept over the sweep: its cases differ in one axis, and can be long.
-        keep = known.settings.get(KEPT) if known else None if lane.one.survey else self._chosen.get(_compiled(lane.one))
-        on_host = Device.parse(lane.one.case.device).kind == "cpu"  # elsewhere the allocator tells it for nothing
+        keep = (
+            known.settings.get(KEPT)
+            if known
+            else None
+            if member.planned.survey
+            else self._chosen.get(_compiled(member.planned))
+        )
+        on_host = Device.parse(planned.case.device).kind == "cpu"  # elsewhere the allocator tells it for nothing
         return CaseJob(
-            case=lane.one.case,
+            case=planned.case,
             data=data,
             threads=options.threads,
             cache=str(options.cache),
             sampling=sampling,
             power=options.power,
-            watch=lane.place not in self._records,
+            watch=member.key not in self._records,
             keep=keep if isinstance(keep, str) else None,
             memory=known.memory if known and on_host else None,
-            baseline=self._pool.baselines.get(lane.one.case.device),
+            baseline=self._pool.baselines.get(planned.case.device),
         )
 
-    def _short(self, one: Planned) -> Sampling:
+    def _short(self, planned: Planned) -> Sampling:
         """What a case gets that may yet be measured again, or never will be compared with an interval."""
         whole = self._options.sampling
         if not self._options.rounds:
             return msgspec.structs.replace(whole, turns=1)
-        if one.repeated:
+        if planned.repeated:
             return msgspec.structs.replace(
                 whole, window_s=SURVEY_SHARE * whole.window_s, min_samples=4, turns=1, long_s=SURVEY_LONG_S
             )
@@ -319,6 +326,6 @@ class Runner:
         self._store.write_info(info)
 
 
-def _compiled(one: Planned) -> tuple[object, ...]:
+def _compiled(planned: Planned) -> tuple[object, ...]:
     """What a survey point has in common with the points that are swept after it, of one formulation and execution."""
-    return (*one.family, one.case.formulation, one.case.execution)
+    return (*planned.family, planned.case.formulation, planned.case.execution)

@@ -16,7 +16,7 @@ import msgspec
 
 from backends.ops import Backend, Device
 from harness.measuring.energy.sources import Baseline, baseline
-from harness.planning.groups import Lane
+from harness.planning.groups import Member
 from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.running.progress import Watch
@@ -37,14 +37,14 @@ class Pool:
 
     def __init__(
         self,
-        planned: Sequence[Planned],
+        plan: Sequence[Planned],
         backends: Mapping[str, Backend],
         options: Options,
         scratch: Path,
         watch: Watch,
         phases: dict[str, float],
     ) -> None:
-        self._planned, self._backends, self._options = planned, backends, options
+        self._plan, self._backends, self._options = plan, backends, options
         self._scratch, self._watch, self._phases = scratch, watch, phases
         self._servers: dict[tuple[str, str], Server] = {}
         self._dead: dict[tuple[str, str], str] = {}
@@ -69,25 +69,25 @@ class Pool:
     ) -> None:
         self._stack.close()
 
-    def ask(self, lanes: Sequence[Lane], job: Callable[[Lane, str], CaseJob], seed: int = 0) -> list[Answer]:
-        """An answer for each lane; those that can run share a heat, where the device is one that can be shared.
+    def ask(self, members: Sequence[Member], job: Callable[[Member, str], CaseJob], seed: int = 0) -> list[Answer]:
+        """An answer for each member; those that can run share a group, where the device is one that can be shared.
 
-        `job` makes what is sent, from a lane and the folder of its inputs.
+        `job` makes what is sent, from a member and the folder of its inputs.
         """
-        key = (lanes[0].one.case.backend, lanes[0].one.case.device)
+        key = (members[0].planned.case.backend, members[0].planned.case.device)
         jobs: list[CaseJob] = []
         answers: list[Answer | None] = []
-        for lane in lanes:
-            data = self._data.get(_data_key(lane.one), "no inputs were made")
+        for member in members:
+            data = self._data.get(_data_key(member.planned), "no inputs were made")
             ready = key not in self._dead and not isinstance(data, str)
             answers.append(None if ready else refused(self._dead.get(key, str(data))))
             if ready:
-                jobs.append(job(lane, str(data)))
+                jobs.append(job(member, str(data)))
         try:
             server, timeout_s = self._servers[key], self._options.timeout_s
             if key[1] == "cpu":
-                ran = server.heat(jobs, timeout_s, seed) if jobs else []
-            else:  # one process at a time on an accelerator: its lanes follow each other closely instead
+                ran = server.interleave(jobs, timeout_s, seed) if jobs else []
+            else:  # one process at a time on an accelerator: its members follow each other closely instead
                 ran = [server.run(job, timeout_s) for job in jobs]
         except ServerError as error:
             self._dead[key] = str(error)
@@ -101,7 +101,7 @@ class Pool:
 
     def _rest(self) -> None:
         """Measure what a device takes at rest, before anything of ours runs; at once where nothing can be read."""
-        for device in dict.fromkeys(p.case.device for p in self._planned):
+        for device in dict.fromkeys(p.case.device for p in self._plan):
             self.baselines[device] = baseline(Device.parse(device), self._options.power)
 
     def _server(self, backend: Backend, device: str) -> Server:
@@ -112,7 +112,7 @@ class Pool:
         return self._stack.enter_context(server)
 
     def _open(self) -> None:
-        wanted = dict.fromkeys((p.case.backend, p.case.device) for p in self._planned)
+        wanted = dict.fromkeys((p.case.backend, p.case.device) for p in self._plan)
         for name, device in wanted:
             self._servers[name, device] = self._server(self._backends[name], device)
         self._numpy = self._servers.get(("numpy", "cpu")) or self._server(self._backends["numpy"], "cpu")
@@ -132,9 +132,9 @@ class Pool:
         """Inputs and float64 references, once for all backends: a process a workload, so that a cache serves it."""
         began = time.monotonic()
         todo: dict[tuple[str, str, int], dict[str, Planned]] = defaultdict(dict)
-        for one in self._planned:
-            c = one.case
-            todo[c.workload, c.dtype, c.seed].setdefault(_data_key(one), one)
+        for planned in self._plan:
+            c = planned.case
+            todo[c.workload, c.dtype, c.seed].setdefault(_data_key(planned), planned)
         self._watch.begin("inputs and references", len(todo))
         for (workload, dtype, seed), points in todo.items():
             self._watch.now(workload)
@@ -158,11 +158,11 @@ class Pool:
         elif len(points) == 1:
             self._data.update(dict.fromkeys(points, f"no inputs or reference: {measured.reason}"))
         else:  # one bad point must not take the others with it
-            for key, one in points.items():
-                self._data_job(workload, dtype, seed, {key: one})
+            for key, point in points.items():
+                self._data_job(workload, dtype, seed, {key: point})
 
 
-def _data_key(one: Planned) -> str:
-    c = one.case
+def _data_key(planned: Planned) -> str:
+    c = planned.case
     text = msgspec.json.encode([c.workload, c.params, c.mode, c.dtype, c.seed], order="deterministic")
     return hashlib.sha256(text).hexdigest()[:16]

@@ -24,10 +24,10 @@ def side_by_side(
 
     def work(cases: Sequence[Asked]) -> None:
         try:
-            for one in cases:
+            for planned in cases:
                 if stop.is_set():
                     return
-                answers.put((one, ask(one)))
+                answers.put((planned, ask(planned)))
         except BaseException as error:
             answers.put(error)
         finally:

@@ -155,7 +155,7 @@ def verdict(ratio: float, low: float, high: float, noise: float | None) -> str |
     """`faster`, `slower` or `tie` for a time ratio with its interval (NaN where unknown); None when it cannot be said.
 
     A ratio whose interval holds 1, or which is nearer to 1 than the A/A noise, is a tie. The A/A noise is that of pairs
-    in heats: without an interval there was no pair, and up to SINGLE it is a tie.
+    in groups: without an interval there was no pair, and up to SINGLE it is a tie.
     """
     if ratio != ratio:
         return None

@@ -1,4 +1,4 @@
-"""What the machine makes of nothing: how far a case is from itself, side by side in a heat and some minutes apart."""
+"""What the machine makes of nothing: how far a case is from itself, side by side in a group and some minutes apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from harness.records.record import Record
 from harness.stats.process_times import paired_ratios, processes
 
-LEAST_HEATS = 4  # of a case, to hold the earlier ones against the later
+LEAST_GROUPS = 4  # of a case, to hold the earlier ones against the later
 
 
 def noise_floor(records: Sequence[Record]) -> float | None:
@@ -24,9 +24,9 @@ def noise_floor(records: Sequence[Record]) -> float | None:
 
 
 def paired_floors(records: Sequence[Record]) -> list[float]:
-    """For each A/A control the ratio of the case to itself, paired heat by heat as an idea is with its twin.
+    """For each A/A control the ratio of the case to itself, paired group by group as an idea is with its twin.
 
-    A control that fell behind early has fewer heats than what the run reports: those of less than half the most are
+    A control that fell behind early has fewer groups than what the run reports: those of less than half the most are
     left out.
     """
     cases = {(r.run, r.case.key, r.control): r for r in records if r.status == "ok" and r.time is not None}
@@ -40,14 +40,14 @@ def paired_floors(records: Sequence[Record]) -> list[float]:
 
 
 def drift_floor(records: Sequence[Record]) -> float | None:
-    """How far apart a case's earlier heats lie from its later ones, as a share; None where no case has LEAST_HEATS.
+    """How far apart a case's earlier groups lie from its later ones, as a share; None where no case has LEAST_GROUPS.
 
     The noise of times that are not taken in pairs: of two runs, or of two backends. The 95th percentile of all cases.
     """
     floors = []
     for record in records:
         times = [process.centre_s for process in processes(record)]
-        if len(times) >= LEAST_HEATS:
+        if len(times) >= LEAST_GROUPS:
             ratio = median(times[: len(times) // 2]) / median(times[-(len(times) // 2) :])
             floors.append(max(ratio, 1 / ratio) - 1)
     return float(np.quantile(floors, 0.95, method="higher")) if floors else None

@@ -15,7 +15,7 @@ FEWEST_SLICES = 2  # that two processes have in common, to be held against each 
 class Process(NamedTuple):
     """The time of one process of a case, and what pairs it with those of others.
 
-    `key` is its heat, or its round where it ran alone; `centre_s` the median of its samples; `counts` how many samples
+    `key` is its group, or its round where it ran alone; `centre_s` the median of its samples; `counts` how many samples
     each slice of its window had before the first `cut` of them, the warm-up, were left out.
     """
 
@@ -46,9 +46,9 @@ def process_centres(samples_s: Sequence[Sequence[float]]) -> list[float]:
 
 
 def counted(time: Timing) -> list[tuple[int, list[float]]]:
-    """The processes whose samples count, each with the number by which it pairs with others: its heat, else its round.
+    """The processes whose samples count, each with the number by which it pairs with others: its group, else its round.
 
-    The survey and the sweep (round 0) choose who goes on to the heats, and the smallest of many noisy times is too
+    The survey and the sweep (round 0) choose who goes on to the groups, and the smallest of many noisy times is too
     small (winner's curse): where a case went on, they are left out.
     """
     return [(_key(trial), samples) for trial, samples in _counted(time)]
@@ -85,10 +85,10 @@ def centre(record: Record | None) -> float | None:
 
 
 def paired_ratios(over: Iterable[Process], under: Iterable[Process]) -> list[float]:
-    """One time over another in every heat (or round) that both ran in: pairs near in time, so that drift cancels.
+    """One time over another in every group (or round) that both ran in: pairs near in time, so that drift cancels.
 
-    In a heat the slices of both took turns. A machine that is shared changes its speed from one slice to the next, and
-    the median of a window that was half slow and half fast is either; so the ratio of a heat is the median over the
+    In a group the slices of both took turns. A machine that is shared changes its speed from one slice to the next, and
+    the median of a window that was half slow and half fast is either; so the ratio of a group is the median over the
     turns of the ratio in each, where both have FEWEST_SLICES that can be told apart, else that of the two medians.
     """
     first, second = _by_key(over), _by_key(under)

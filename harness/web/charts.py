@@ -95,9 +95,9 @@ def heat_maps(drawer: Drawer) -> Iterator[Chart]:
         )
 
 
-def _heat(drawer: Drawer, row: Row, one: Against | None) -> dict[str, Any]:
-    tax = one.tax if one else None
-    tie = " ≈" if one and one.verdict == "tie" else ""
+def _heat(drawer: Drawer, row: Row, against: Against | None) -> dict[str, Any]:
+    tax = against.tax if against else None
+    tie = " ≈" if against and against.verdict == "tie" else ""
     text = f"{significant(tax)}{tie}" if tax is not None else (_worst(row) if row.path is None else "no twin")
     level = palette.tax_level(tax)
     return drawer.facts(row) | {
@@ -179,12 +179,12 @@ def break_evens(drawer: Drawer) -> Iterator[Chart]:
         )
 
 
-def _dense_enough(drawer: Drawer, row: Row, one: Against) -> dict[str, Any]:
+def _dense_enough(drawer: Drawer, row: Row, against: Against) -> dict[str, Any]:
     figures = {
         "density": row.params["density"],
-        "value": one.speed_up,
-        "low": one.speed_up_low,
-        "high": one.speed_up_high,
+        "value": against.speed_up,
+        "low": against.speed_up_low,
+        "high": against.speed_up_high,
     }
     return drawer.facts(row) | figures
 
@@ -194,7 +194,7 @@ def _dense_enough(drawer: Drawer, row: Row, one: Against) -> dict[str, Any]:
 
 def ranks(drawer: Drawer) -> Iterator[Chart]:
     """How the ranks of ideas by speed-up move between places: a line an idea, tied ideas beside one another."""
-    moved = [one for one in drawer.summary.lottery if all(rank is not None for rank in one.ranks.values())]
+    moved = [shift for shift in drawer.summary.lottery if all(rank is not None for rank in shift.ranks.values())]
     if not moved:
         return
     places = list(moved[0].ranks)
@@ -206,8 +206,8 @@ def ranks(drawer: Drawer) -> Iterator[Chart]:
         )
         for row in rows
     }
-    names = [f"{one.workload} ({one.point}, {one.mode})" for one in moved]
-    short = _shortest(drawer, names, [(one.workload, one.point, one.mode, one.dtype) for one in moved])
+    names = [f"{shift.workload} ({shift.point}, {shift.mode})" for shift in moved]
+    short = _shortest(drawer, names, [(shift.workload, shift.point, shift.mode, shift.dtype) for shift in moved])
     # Tied ideas share a rank and leave the following ones free: each gets a slot of its own there.
     slots: dict[str, list[int]] = {}
     for place in places:

@@ -77,20 +77,20 @@ def _payload(index: Index, kept: int | None) -> dict[str, Any]:
     environments: dict[bytes, int] = {}
     records = []
     for record, facts in zip(index.records, index.table, strict=True):
-        one = msgspec.to_builtins(record)
+        fields = msgspec.to_builtins(record)
         for name, seen in (("settings", settings), ("environment", environments)):
-            one[name] = seen.setdefault(msgspec.json.encode(one[name], order="sorted"), len(seen))
+            fields[name] = seen.setdefault(msgspec.json.encode(fields[name], order="sorted"), len(seen))
         for name in ("schema", "control", "twins", "headline"):
-            del one[name]
-        one["name"] = str(record.case)
-        one["path"] = facts["path"]
-        one["reason"] = shorten(record.reason)
+            del fields[name]
+        fields["name"] = str(record.case)
+        fields["path"] = facts["path"]
+        fields["reason"] = shorten(record.reason)
         if record.time is not None:
-            one["time"]["samples_s"] = [thinned(samples, kept) for samples in record.time.samples_s]
-            for trial in one["time"]["trials"]:
+            fields["time"]["samples_s"] = [thinned(samples, kept) for samples in record.time.samples_s]
+            for trial in fields["time"]["trials"]:
                 trial["warmup_s"] = len(trial["warmup_s"])
-        one["figures"] = figures(facts)
-        records.append(one)
+        fields["figures"] = figures(facts)
+        records.append(fields)
     return {
         "records": records,
         "groups": index.groups(),

@@ -115,7 +115,7 @@ def _facts(published: Published, index: Index, made: Sequence[Chart]) -> dict[st
             (name, _captioned(of)) for name, of in grouped
         ],
         "open_groups": _OPEN_GROUPS,
-        "sections": [one for one in sections(replace(summary, all_points=True)) if one.title not in _SHOWN_ABOVE],
+        "sections": [s for s in sections(replace(summary, all_points=True)) if s.title not in _SHOWN_ABOVE],
         "notes": footer(summary) if summary.records else [],
         "runs": [
             {
@@ -145,8 +145,8 @@ def _captioned(numbered: Sequence[tuple[int, Chart]]) -> list[dict[str, Any]]:
         }
         for number, chart in numbered
     ]
-    for one, following in pairwise(out):
-        one["caption"] = "" if one["note"] == following["note"] else one["note"]
+    for chart, following in pairwise(out):
+        chart["caption"] = "" if chart["note"] == following["note"] else chart["note"]
     return out
 
 

@@ -82,13 +82,13 @@ def matrix(summary: Summary, where: Where, index: Index) -> dict[str, Any]:
 
 
 def _cell(row: Row, where: Where, index: Index) -> dict[str, Any]:
-    one, numbers = row.principal, index.of(row)
-    tax = one.tax if one else None
+    against, numbers = row.principal, index.of(row)
+    tax = against.tax if against else None
     level = palette.tax_level(tax)
     said = outcome_cell(row)
-    tie = " ≈" if one and one.verdict == "tie" else ""
+    tie = " ≈" if against and against.verdict == "tie" else ""
     if tax is not None:
-        shown, (below, span) = f"{significant(tax)}{tie}", _parted(f"speed-up {speed_up_cell(one)}")
+        shown, (below, span) = f"{significant(tax)}{tie}", _parted(f"speed-up {speed_up_cell(against)}")
     else:
         shown, below, span = UNKNOWN, shorten(said, 90), ""
     return {
@@ -98,7 +98,7 @@ def _cell(row: Row, where: Where, index: Index) -> dict[str, Any]:
         "tax": shown,
         "below": below,
         "span": span,
-        "label": f"{row.workload} {point_cell(row)}, {where.of(row)}: tax {tax_cell(one)}, {below} {span}; open it",
+        "label": f"{row.workload} {point_cell(row)}, {where.of(row)}: tax {tax_cell(against)}, {below} {span}; open it",
         "text": f"{row.path or ''} {said} {row.backend} {row.device} {row.dtype}",
         "open": numbers[0] if numbers else None,
     }
@@ -127,7 +127,7 @@ def _parted(cell: str) -> tuple[str, str]:
 def line(row: Row, where: Where, index: Index) -> dict[str, Any]:
     """A row of all figures: its cells in the order of `columns`."""
     numbers = index.of(row)
-    one, others = row.principal, row.against[1:]
+    against, others = row.principal, row.against[1:]
     cells = [
         _text(row.workload, below=() if row.against else ("dense twin",)),
         _text(point_cell(row)),
@@ -138,12 +138,14 @@ def line(row: Row, where: Where, index: Index) -> dict[str, Any]:
         _text(row.path or "", kind="nowrap", below=(f"{row.tied} tied",) if row.tied else ()),
         _number(time_cell(row), row.time_s),
         _number(
-            speed_up_cell(one),
-            one.speed_up if one else None,
+            speed_up_cell(against),
+            against.speed_up if against else None,
             [text for a in others for text in (f"{a.kind}:", speed_up_cell(a))],
         ),
         _number(
-            tax_cell(one), one.tax if one else None, [text for a in others for text in (f"{a.kind}:", tax_cell(a))]
+            tax_cell(against),
+            against.tax if against else None,
+            [text for a in others for text in (f"{a.kind}:", tax_cell(a))],
         ),
         _number(memory_cell(row), row.memory_bytes),
         _number(energy_cell(row), row.energy_j),
@@ -155,18 +157,18 @@ def line(row: Row, where: Where, index: Index) -> dict[str, Any]:
 
 def all_against(row: Row) -> list[tuple[str, str]]:
     """The figures against every twin as text, the unknown ones left out."""
-    return [pair for one in row.against for pair in _against(one)]
+    return [pair for against_twin in row.against for pair in _against(against_twin)]
 
 
-def _against(one: Against) -> list[tuple[str, str]]:
-    taxes = ((f"{name} tax", value) for name, value in (("memory", one.memory_tax), ("energy", one.energy_tax)))
+def _against(against: Against) -> list[tuple[str, str]]:
+    taxes = ((f"{name} tax", value) for name, value in (("memory", against.memory_tax), ("energy", against.energy_tax)))
     pairs = [
-        (one.kind, f"{one.twin_workload} {one.twin_path or one.twin_outcome}"),
-        ("speed-up", speed_up_cell(one)),
-        ("verdict", one.verdict or UNKNOWN),
-        ("tax", tax_cell(one)),
+        (against.kind, f"{against.twin_workload} {against.twin_path or against.twin_outcome}"),
+        ("speed-up", speed_up_cell(against)),
+        ("verdict", against.verdict or UNKNOWN),
+        ("tax", tax_cell(against)),
         *((name, UNKNOWN if value is None else f"{significant(value)}×") for name, value in taxes),
-        ("useful FLOP ratio", UNKNOWN if one.work_ratio is None else significant(one.work_ratio)),
-        ("rounds in common", str(one.rounds)),
+        ("useful FLOP ratio", UNKNOWN if against.work_ratio is None else significant(against.work_ratio)),
+        ("rounds in common", str(against.rounds)),
     ]
     return [(name, text) for name, text in pairs if text != UNKNOWN]

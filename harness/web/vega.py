@@ -126,7 +126,7 @@ class Drawer:
     def facts(self, row: Row) -> dict[str, Any]:
         """What a mark of a row shows when it is pointed at, and the record that it opens."""
         numbers = self.index.of(row)
-        one = row.principal
+        against = row.principal
         out: dict[str, Any] = {
             "what": self.entry(row),
             "where": self.place(row.run, row.backend, row.device),
@@ -134,7 +134,7 @@ class Drawer:
             "time": time_cell(row),
             "open": numbers[0] if numbers else None,
         }
-        return out | ({"speed-up": speed_up_cell(one), "tax": tax_cell(one)} if one else {})
+        return out | ({"speed-up": speed_up_cell(against), "tax": tax_cell(against)} if against else {})
 
 
 def tooltip(*fields: str) -> list[dict[str, str]]:

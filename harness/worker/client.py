@@ -18,7 +18,7 @@ import msgspec
 
 from backends.ops import Backend, Device
 from harness.worker import outcome
-from harness.worker.messages import Exit, Exits, Job, Lane, Measured, Ready, Request
+from harness.worker.messages import Exit, Exits, Job, Measured, MemberJob, Ready, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,7 +63,7 @@ def environment(backend: Backend, device: Device, threads: int, cache: Path) -> 
 
 
 class Server:
-    """One fork server. Use as a context manager; `run` and `heat` may be called any number of times, one at a time."""
+    """One fork server. Use as a context manager; `run` and `group` may be called any number of times, one at a time."""
 
     def __init__(
         self, backend: Backend, device: Device, threads: int, cache: Path, *, memory_bytes: int | None = None
@@ -103,19 +103,19 @@ class Server:
 
     def run(self, job: Job, timeout_s: float) -> Answer:
         """Do `job` in a fresh process and wait for it. Every way to end is an outcome; ServerError only for our own."""
-        return self.heat([job], timeout_s)[0]
+        return self.interleave([job], timeout_s)[0]
 
-    def heat(self, jobs: Sequence[Job], timeout_s: float, seed: int = 0) -> list[Answer]:
+    def interleave(self, jobs: Sequence[Job], timeout_s: float, seed: int = 0) -> list[Answer]:
         """Do `jobs` in a fresh process each, all alive at once and measured in turns; an answer each, in order."""
         self.start()
         folder = Path(self._folder.name)
-        lanes = []
+        members = []
         for number, job in enumerate(jobs):
             result, log = folder / f"result{number}.json", folder / f"case{number}.log"
             for stale in (result, log, log.with_suffix(".phase")):
                 stale.unlink(missing_ok=True)
-            lanes.append(Lane(job=job, result=str(result), log=str(log)))
-        request = Request(lanes=lanes, seed=seed, timeout_s=timeout_s, memory_bytes=self._memory_bytes)
+            members.append(MemberJob(job=job, result=str(result), log=str(log)))
+        request = Request(members=members, seed=seed, timeout_s=timeout_s, memory_bytes=self._memory_bytes)
         kills = _oom_kills()
         if self._process.stdin is None:
             raise ServerError(f"the server of {self.backend.title} is closed")
@@ -129,7 +129,7 @@ class Server:
             raise ServerError(f"the server of {self.backend.title} died: {self._last_words()}")
         exits = msgspec.json.decode(line, type=Exits).exits
         killed = _oom_kills() > kills
-        return [_answer(lane, end, timeout_s, killed) for lane, end in zip(lanes, exits, strict=True)]
+        return [_answer(member, end, timeout_s, killed) for member, end in zip(members, exits, strict=True)]
 
     def _last_words(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
@@ -150,8 +150,8 @@ class Server:
         self._folder.cleanup()
 
 
-def _answer(lane: Lane, end: Exit, timeout_s: float, oom_killed: bool) -> Answer:
-    result, log = Path(lane.result), Path(lane.log)
+def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) -> Answer:
+    result, log = Path(member.result), Path(member.log)
     if result.exists():
         return Answer(msgspec.json.decode(result.read_bytes(), type=Measured), end.wall_s)
     phase = log.with_suffix(".phase")

@@ -1,11 +1,11 @@
-"""A heat: several fresh processes alive at once, of which one at a time has the turn.
+"""A group: several fresh processes alive at once, of which one at a time has the turn.
 
 A machine that is shared changes its speed within a second, and two processes measured one after the other differ by
 that. Here an idea, its twins and an A/A control are all prepared first, each alone, and then take slices of their
 windows in turn, in an order drawn anew every time: what the machine does to one it does to all, and cancels in their
 ratio (randomised interleaving, Bakshy & Frachtenberg 2015, "Design and Analysis of Benchmarking Experiments for
 Distributed Internet Services", applied at the scale of slices). A process that has not the turn blocks in a read; its
-thread pools sleep. One lane alone is the ordinary case.
+thread pools sleep. One member alone is the ordinary case.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, ForkProcess
 from pathlib import Path
 
-from harness.worker.messages import Exit, Lane, Request
+from harness.worker.messages import Exit, MemberJob, Request
 
-STILL_S, POLL_S = 0.02, 5e-4  # how long a lane may go on after its slice, and between two looks
+IDLE_WAIT_S, POLL_S = 0.02, 5e-4  # how long a member may go on after its slice, and between two looks
 READY, GO, REST, DONE, FINISH = b"ready", b"go", b"rest", b"done", b"finish"
 
 
 class Baton:
-    """The turn of a process in a heat: it says where it is and reads the answer."""
+    """The turn of a process in a group: it says where it is and reads the answer."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -42,7 +42,7 @@ class Baton:
         self._say(REST)
 
     def done(self) -> None:
-        """Wait until every lane is done."""
+        """Wait until every member is done."""
         self._say(DONE)
 
     def _say(self, word: bytes) -> None:
@@ -52,7 +52,7 @@ class Baton:
 
 @dataclass(slots=True)
 class _Runner:
-    """The server's end of one lane."""
+    """The server's end of one member."""
 
     process: ForkProcess
     connection: Connection
@@ -99,13 +99,13 @@ class _Runner:
         self.connection.close()
 
 
-def run(request: Request, fork: ForkContext, child: Callable[[Lane, Request, Connection], None]) -> list[Exit]:
-    """Run the lanes of `request` through their heat; `child` is what a forked process does with its own."""
+def run(request: Request, fork: ForkContext, child: Callable[[MemberJob, Request, Connection], None]) -> list[Exit]:
+    """Run the members of `request` through their group; `child` is what a forked process does with its own."""
     runners: list[_Runner] = []
-    for lane in request.lanes:
+    for member in request.members:
         ours, theirs = fork.Pipe()
         began = time.perf_counter()
-        process = fork.Process(target=child, args=(lane, request, theirs))
+        process = fork.Process(target=child, args=(member, request, theirs))
         process.start()
         theirs.close()  # so that its end is ours to read as the end of the file
         runner = _Runner(process, ours, request.timeout_s)
@@ -126,16 +126,16 @@ def _take_turns(runners: Sequence[_Runner], order: random.Random) -> None:
         for runner in racing:
             runner.tell(GO)
             if runner.word is not None and runner.process.pid is not None:
-                still(runner.process.pid)
+                wait_until_idle(runner.process.pid)
         racing = [r for r in racing if r.word == REST]
 
 
-def still(pid: int) -> None:
-    """Wait until the threads of a process sleep, STILL_S at most: pools spin for a while after their last work.
+def wait_until_idle(pid: int) -> None:
+    """Wait until the threads of a process sleep, IDLE_WAIT_S at most: pools spin for a while after their last work.
 
-    libgomp's do so for some milliseconds, as long as the next lane's slice, which would have a core less.
+    libgomp's do so for some milliseconds, as long as the next member's slice, which would have a core less.
     """
-    deadline = time.perf_counter() + STILL_S
+    deadline = time.perf_counter() + IDLE_WAIT_S
     busy = _running(Path(f"/proc/{pid}/task").glob("*/stat"))
     while busy and time.perf_counter() < deadline:
         time.sleep(POLL_S)

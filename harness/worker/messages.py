@@ -69,8 +69,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     answer: list[str] = []
 
 
-class Lane(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of a heat: its answer goes to the file `result`, its words to `log`."""
+class MemberJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of a group: its answer goes to the file `result`, its words to `log`."""
 
     job: Job
     result: str
@@ -78,19 +78,19 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Main process to server: fork a process a lane; prepare them one after the other, then measure in turns.
+    """Main process to server: fork a process a member; prepare them one after the other, then measure in turns.
 
-    `seed` is of the order of the turns; no wait for any lane is longer than `timeout_s`.
+    `seed` is of the order of the turns; no wait for any member is longer than `timeout_s`.
     """
 
-    lanes: list[Lane]
+    members: list[MemberJob]
     seed: int
     timeout_s: float
     memory_bytes: int | None
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """Server to main process: how the process of one lane ended, and the wall time that was its own."""
+    """Server to main process: how the process of one member ended, and the wall time that was its own."""
 
     code: int | None
     timed_out: bool
@@ -98,7 +98,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exits(msgspec.Struct, frozen=True, kw_only=True):
-    """Server to main process: the ends of all lanes, in the order of the request."""
+    """Server to main process: the ends of all members, in the order of the request."""
 
     exits: list[Exit]
 

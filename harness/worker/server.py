@@ -24,7 +24,7 @@ import msgspec
 from backends.discovery import backends
 from backends.ops import Device
 from harness.worker import case, interleave
-from harness.worker.messages import Exits, Lane, Ready, Request
+from harness.worker.messages import Exits, MemberJob, Ready, Request
 from workloads.discovery import workloads
 
 PR_SET_PDEATHSIG = 1
@@ -55,9 +55,9 @@ def main(name: str) -> None:
     for line in sys.stdin.buffer:
         request = msgspec.json.decode(line, type=Request)
 
-        def child(lane: Lane, request: Request, connection: Connection) -> None:
+        def child(member: MemberJob, request: Request, connection: Connection) -> None:
             answers.close()
-            _child(lane, request, connection)
+            _child(member, request, connection)
 
         _answer(answers, Exits(exits=interleave.run(request, fork, child)))
 
@@ -66,19 +66,19 @@ def _answer(stream: BinaryIO, message: msgspec.Struct) -> None:
     stream.write(msgspec.json.encode(message) + b"\n")
 
 
-def _child(lane: Lane, request: Request, connection: Connection) -> None:
+def _child(member: MemberJob, request: Request, connection: Connection) -> None:
     os.setsid()  # a group of its own, so that a timeout reaches everything that it started
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    log = os.open(lane.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    log = os.open(member.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if request.memory_bytes is not None:
         # RLIMIT_DATA counts what is allocated, not the address space that a runtime reserves.
         resource.setrlimit(resource.RLIMIT_DATA, (request.memory_bytes, request.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    measured = case.answer(lane.job, Path(lane.log).with_suffix(".phase"), interleave.Baton(connection))
-    result = Path(lane.result)
+    measured = case.answer(member.job, Path(member.log).with_suffix(".phase"), interleave.Baton(connection))
+    result = Path(member.result)
     partial = result.with_suffix(".partial")
     partial.write_bytes(msgspec.json.encode(measured))
     partial.rename(result)

@@ -345,13 +345,13 @@ def test_the_state_of_a_card_is_recorded_without_naming_the_card():
     assert "0123" not in str(found["gpu_id"])
 
 
-def test_samples_between_readings_of_which_one_is_bad_are_spoiled_and_the_power_limit_spoils_none():
+def test_samples_between_readings_of_which_one_is_bad_are_disturbed_and_the_power_limit_disturbs_none():
     readings = iter([0x0, 0x04, 0x40, 0x0, 0x0])
     now = iter(range(100))
     throttle = gpu_conditions.Throttle(lambda: next(readings), clock=lambda: next(now))
     for taken in (0, 10, 20, 30, 40):
         throttle.now(taken)
-    assert throttle.spoiled == set(range(10, 30))
+    assert throttle.disturbed == set(range(10, 30))
     assert throttle.settings() == {
         "gpu_limited_by": "power limit, hardware thermal slowdown",
         "gpu_samples_thrown_away": 20,

@@ -1,9 +1,9 @@
 """What the harness itself costs: isolation of a case, the command line, the clock, the report.
 
 `tox run -e perf`, or `pytest tests/benchmarks/bench_overhead.py --benchmark-only`. The figures to hold: isolation at
-most 0.1 s for PyTorch, 0.3 s for TensorFlow and 0.4 s for JAX after the first; `list` and `--help` within 0.5 s; the clock's own
-cost below 1 µs a sample; parent and server below 2 % of a core while a case is measured; 10 000 records to Markdown
-within 3 s.
+most 0.1 s for PyTorch, 0.3 s for TensorFlow and 0.4 s for JAX after the first; `list` and `--help` within 0.5 s; the
+clock's own cost below 1 µs a sample; parent and server below 2 % of a core while a case is measured; 10 000 records to
+Markdown within 3 s.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ def _wait(outputs):
     """Nothing to wait for."""
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
-def test_parent_and_server_while_a_case_is_measured(lanes, tmp_path, benchmark):
-    """Shares of a core that the main process and the server use in a heat whose windows last two seconds each."""
+@pytest.mark.parametrize("members", [1, 4])
+def test_parent_and_server_while_a_case_is_measured(members, tmp_path, benchmark):
+    """Shares of a core that the main process and the server use in a group whose windows last two seconds each."""
     params = {**TINY, "m": 1024, "k": 1024, "n": 512}  # a call of some 20 ms
     data = DataJob(
         workload="dense_matmul",
@@ -154,7 +154,7 @@ def test_parent_and_server_while_a_case_is_measured(lanes, tmp_path, benchmark):
         processes = {"parent": psutil.Process(), "server": psutil.Process(server._process.pid)}
         before = {name: process.cpu_times() for name, process in processes.items()}
         began = time.perf_counter()
-        answers = benchmark.pedantic(lambda: server.heat([job] * lanes, 60), rounds=1)
+        answers = benchmark.pedantic(lambda: server.interleave([job] * members, 60), rounds=1)
         wall_s = time.perf_counter() - began
         for answer in answers:
             assert answer.measured.trial.window_s >= 1.9, answer.measured.reason
@@ -162,7 +162,7 @@ def test_parent_and_server_while_a_case_is_measured(lanes, tmp_path, benchmark):
             now = process.cpu_times()  # without the children that the server has waited for
             share = (now.user + now.system - before[name].user - before[name].system) / wall_s
             benchmark.extra_info[f"{name}_share_of_a_core"] = share
-            print(f"\n{name}, {lanes} lanes: {share:.2%} of a core")
+            print(f"\n{name}, {members} members: {share:.2%} of a core")
 
 
 def test_ten_thousand_records_to_markdown(benchmark):

@@ -132,10 +132,10 @@ class Watch:
         while not self.stop.wait(0.1):
             total = 0
             try:
-                for one in [self.process, *self.process.children(recursive=True)]:
-                    times = one.cpu_times()
-                    total += one.memory_info().rss
-                    self.seconds[one.pid] = times.user + times.system
+                for item in [self.process, *self.process.children(recursive=True)]:
+                    times = item.cpu_times()
+                    total += item.memory_info().rss
+                    self.seconds[item.pid] = times.user + times.system
             except psutil.Error:
                 continue
             self.bytes = max(self.bytes, total)

@@ -3,7 +3,7 @@
     pytest tests/benchmarks/bench_trust.py -s
 
 A chain of 20 products is held against itself (A/A) and against a chain of 21, 5 % more work (power), by `hwlottery run`
-with the windows, heats and controls of `quick`, but ten heats. As many of them at a time as `quick` takes are what a
+with the windows, groups and controls of `quick`, but ten groups. As many of them at a time as `quick` takes are what a
 run of `quick` would have said; all ten are what `--rounds 10` says. Between two runs each of the other tools times the
 same chain in PyTorch in pairs of fresh processes, as long as `quick` does. The table at the end says how far from 1 the
 ratios are, how often intervals hold 1, and what was called slower. HWLOTTERY_TRUST_RUNS sets how many runs.
@@ -33,7 +33,7 @@ from harness.stats.process_times import paired_ratios
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = int(os.environ.get("HWLOTTERY_TRUST_RUNS", "3"))
-HEATS = 10
+GROUPS = 10
 PAIRS = int(os.environ.get("HWLOTTERY_TRUST_PAIRS", "4"))  # of each other tool, each size, after each run
 FRAMEWORKS = [name for name in ("torch", "jax", "tensorflow") if importlib.util.find_spec(name) is not None]
 SECONDS = ROUNDS["quick"] * WINDOWS["quick"].window_s
@@ -89,7 +89,7 @@ def _workloads(folder: Path) -> None:
 
 def _run(folder: Path, plugins: Path, seed: int) -> Path:
     command = [sys.executable, "-m", "harness", "run", "--preset", "quick", "--workload", "chain_with_extra"]
-    command += ["--backend", ",".join(FRAMEWORKS), "--seed", str(seed), "--rounds", str(HEATS), "--out", str(folder)]
+    command += ["--backend", ",".join(FRAMEWORKS), "--seed", str(seed), "--rounds", str(GROUPS), "--out", str(folder)]
     path = os.pathsep.join([str(plugins), str(ROOT)])
     environment = os.environ | {"HWLOTTERY_WORKLOADS": str(plugins), "PYTHONPATH": path}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -118,7 +118,7 @@ def _off(ratios: list[float]) -> str:
 
 
 def _ratios(folder: Path) -> dict[tuple[str, int, int], list[float]]:
-    """For each backend, size and extra: time of the idea over its twin's in every heat, both by best path."""
+    """For each backend, size and extra: time of the idea over its twin's in every group, both by best path."""
     table = frame([record for record in load(folder).records if not record.control])
     best = [row for row in rows_of(best_paths(table)) if row["workload"].startswith("chain")]
     twins = {(r["backend"], r["params"]["size"]): r for r in best if r["workload"] == "chain_plain"}
@@ -131,10 +131,10 @@ def _ratios(folder: Path) -> dict[tuple[str, int, int], list[float]]:
     return out
 
 
-def _at_quick(heats: list[float]) -> list[list[float]]:
-    """The heats of a run, as many at a time as `quick` takes: each part is what one run of `quick` would have."""
+def _at_quick(groups: list[float]) -> list[list[float]]:
+    """The groups of a run, as many at a time as `quick` takes: each part is what one run of `quick` would have."""
     n = ROUNDS["quick"]
-    return [heats[k : k + n] for k in range(0, len(heats) - n + 1, n)]
+    return [groups[k : k + n] for k in range(0, len(groups) - n + 1, n)]
 
 
 @pytest.mark.skipif("torch" not in FRAMEWORKS, reason="the other tools time PyTorch, which is not installed")
@@ -148,8 +148,8 @@ def test_how_far_the_same_case_is_from_itself_and_whether_five_percent_are_seen(
     others: dict[str, list[float]] = {"torch.utils.benchmark": [], "pytest-benchmark": []}
     for seed in range(RUNS):
         folder = _run(tmp_path / f"run{seed}", plugins, seed)
-        for (backend, _, extra), heats in _ratios(folder).items():
-            quick += [(backend, part) for part in _at_quick(heats)] if not extra else []
+        for (backend, _, extra), groups in _ratios(folder).items():
+            quick += [(backend, part) for part in _at_quick(groups)] if not extra else []
         summary = summarise(load(folder).records)
         floors.append(summary.noise or 0.0)
         for row in summary.rows:
@@ -168,16 +168,16 @@ def test_how_far_the_same_case_is_from_itself_and_whether_five_percent_are_seen(
     holds = (low <= 1) & (high >= 1)
     said = [verdict for _, verdict, _ in verdicts]
     with capsys.disabled():
-        print(f"\n\nA/A, {RUNS} runs of {HEATS} heats, interleaved with the other tools: distance of a ratio from 1")
+        print(f"\n\nA/A, {RUNS} runs of {GROUPS} groups, interleaved with the other tools: distance of a ratio from 1")
         print(f"  {'':44} {'pairs':>5} {'median':>8} {'95th':>8}")
-        rows = {f"hwlottery, {ROUNDS['quick']} heats as in quick": [median(part) for _, part in quick]}
+        rows = {f"hwlottery, {ROUNDS['quick']} groups as in quick": [median(part) for _, part in quick]}
         rows |= {f"  of these {b}": [median(part) for name, part in quick if name == b] for b in FRAMEWORKS}
         for name, values in (rows | others).items():
             print(f"  {name:44} {len(values):5} {_off(values)}")
         print(f"  the 95 % interval holds 1 in {holds.sum()} of {len(holds)} pairs ({100 * holds.mean():.0f} %)")
-        print(f"  by {HEATS} heats called a tie: {same.count('tie')} of {len(same)}")
+        print(f"  by {GROUPS} groups called a tie: {same.count('tie')} of {len(same)}")
         print(f"  noise floors of the runs: {', '.join(f'{100 * f:.1f} %' for f in floors)}")
-        print(f"Power, {HEATS} heats: 5 % more work")
+        print(f"Power, {GROUPS} groups: 5 % more work")
         for name in ("all", *FRAMEWORKS):
             ours = [(verdict, ratio) for b, verdict, ratio in verdicts if name in ("all", b)]
             counts = [sum(v == word for v, _ in ours) for word in ("slower", "tie", "faster")]

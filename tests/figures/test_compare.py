@@ -122,7 +122,7 @@ def test_what_got_worse_comes_first_and_what_broke_before_it():
 
 def test_what_is_on_one_side_only_is_listed():
     found = _compared([*_run(), idea(**_times(1), workload="old")], [*_run(), idea(**_times(1), workload="new")])
-    only = {(one.side, one.case.split()[0]) for one in found.only if one.kind == "case"}
+    only = {(item.side, item.case.split()[0]) for item in found.only if item.kind == "case"}
     assert only == {("A", "old/csr"), ("B", "new/csr")}
 
 
@@ -154,7 +154,7 @@ def test_markdown_shows_the_worst_first_and_leaves_out_identical_cases_that_tie(
     assert "| 1.10× [1.09, 1.11] | slower |" in best
     assert "dense_matmul" in best
     assert "dense_matmul" not in cases
-    assert "the noise of both, drift between heats included, is 3%" in text
+    assert "the noise of both, drift between groups included, is 3%" in text
     assert "identical cases: 1 slower, 1 tie." in text
     assert "dense_matmul/nn" in as_markdown(_compared(_run(1.0), _run(1.1)), everything=True)
 

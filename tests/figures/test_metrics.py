@@ -189,7 +189,7 @@ def test_a_survey_that_was_not_repeated_does_not_win_by_luck():
     assert row["path"] == "fast/eager"
 
 
-def test_a_survey_time_is_held_against_survey_times_not_against_heats_of_a_slower_hour():
+def test_a_survey_time_is_held_against_survey_times_not_against_groups_of_a_slower_hour():
     """In the survey it took 1.2 times as long; then the machine halved its speed."""
     repeated = idea([1.0, 2.0, 2.1, 2.2], rounds=[0, 1, 2, 3])
     (row,) = best_paths(frame([repeated, idea([1.2], rounds=[0], formulation="early")])).to_dict("records")
@@ -198,7 +198,7 @@ def test_a_survey_time_is_held_against_survey_times_not_against_heats_of_a_slowe
     assert row["path"] == "fast/eager"
     raced = idea([0.7, 2.5], rounds=[0, 1], formulation="raced")
     (row,) = best_paths(frame([repeated, raced])).to_dict("records")
-    assert row["path"] == "csr/eager", "it lost in a heat"
+    assert row["path"] == "csr/eager", "it lost in a group"
 
 
 def test_overlapping_paths_are_counted_as_tied():
@@ -260,16 +260,16 @@ def test_only_common_rounds_are_paired_whatever_their_order():
 
 
 def _turns(slices, warmup=()):
-    """A record of one heat whose window had these slices, the samples of `warmup` before them in the first."""
-    flat = [s for one in slices for s in one]
-    counts = [len(one) + (len(warmup) if not k else 0) for k, one in enumerate(slices)]
+    """A record of one group whose window had these slices, the samples of `warmup` before them in the first."""
+    flat = [s for item in slices for s in item]
+    counts = [len(element) + (len(warmup) if not k else 0) for k, element in enumerate(slices)]
     made = idea([flat])
     (trial,) = made.time.trials
     trial = msgspec.structs.replace(trial, heat=7, slices=counts, warmup_s=list(warmup))
     return processes(msgspec.structs.replace(made, time=msgspec.structs.replace(made.time, trials=[trial])))
 
 
-def test_in_a_heat_turns_are_paired_so_a_machine_that_changes_its_speed_between_them_cancels():
+def test_in_a_group_turns_are_paired_so_a_machine_that_changes_its_speed_between_them_cancels():
     """Half of the window slow: the medians of the two windows are 1 and 4, and the cases the same."""
     a, b = [[1.0, 1.0, 1.0], [4.0, 4.0], [1.0], [4.0, 4.0]], [[1.0], [4.0, 4.0, 4.0], [1.0], [4.0, 4.0]]
     (first,), (second,) = _turns(a), _turns(b)
@@ -332,8 +332,8 @@ def test_every_twin_is_compared_and_the_first_is_the_principal():
     small = {"m": 8, "k": 1, "n": 4}
     refs = [twin_ref(), twin_ref("equal_work", params=small)]
     row = _only([idea([2.0], twins=refs), dense([1.0]), dense([0.5], params=small, flop=100)])
-    assert [(one.kind, one.speed_up) for one in row.against] == [("same_shape", 0.5), ("equal_work", 0.25)]
-    assert [one.tax for one in row.against] == pytest.approx([20, 4])
+    assert [(element.kind, element.speed_up) for element in row.against] == [("same_shape", 0.5), ("equal_work", 0.25)]
+    assert [item.tax for item in row.against] == pytest.approx([20, 4])
 
 
 def test_the_calibration_row_is_its_own_twin():
@@ -444,7 +444,7 @@ def test_break_even_by_log_log_interpolation():
 
 
 def test_a_break_even_of_single_processes_has_their_margin_and_not_that_of_pairs():
-    """T from 1/4 to 4 by single processes: 30 % either way, not the 1 % of heats."""
+    """T from 1/4 to 4 by single processes: 30 % either way, not the 1 % of groups."""
     found = _break_even(_sweep({0.01: [0.25], 0.16: [4.0]}), noise=0.01)
     assert found.density == pytest.approx(0.04)
     reach = 16 ** (math.log(1.3) / math.log(16))
@@ -523,11 +523,11 @@ def test_the_noise_floor_is_what_controls_differ_by_in_common_rounds():
     assert summarise([case, control]).records == 1
 
 
-def test_times_that_are_not_pairs_have_the_noise_of_the_drift_between_heats():
+def test_times_that_are_not_pairs_have_the_noise_of_the_drift_between_groups():
     drifting = dense([1.0, 1.0, 1.2, 1.2])
     assert drift_floor([drifting, idea([3.0, 3.0, 3.0, 3.0])]) == pytest.approx(0.2)
     assert noise_floor([drifting]) is None
-    assert drift_floor([dense([1.0, 1.2, 1.2])]) is None, "three heats have no halves"
+    assert drift_floor([dense([1.0, 1.2, 1.2])]) is None, "three groups have no halves"
 
 
 def test_one_density_is_no_sweep():
@@ -539,7 +539,7 @@ def test_sweeps_are_kept_apart_by_everything_but_density():
     records = _sweep({0.01: 0.25, 0.16: 4.0})
     records += [r for r in _sweep({0.01: 0.25, 0.16: 4.0}, backend="jax") if r.case.backend == "jax"]
     best = best_paths(frame(records))
-    assert [one.backend for one in break_even(best, comparisons(best))] == ["numpy"], "jax has no twin here"
+    assert [item.backend for item in break_even(best, comparisons(best))] == ["numpy"], "jax has no twin here"
 
 
 def _paid(*records):
@@ -550,24 +550,24 @@ def _paid(*records):
 
 def test_compilation_is_paid_back_after_the_calls_worked_by_hand():
     """Eager 2 s a call; compiled 11 s, then 1 s: after 10 calls both have taken 20 s."""
-    (one,) = _paid(
+    (item,) = _paid(
         record(processes=[2.0], first_call_s=2.0),
         record(processes=[1.0], first_call_s=11.0, execution="compiled", cache="cold"),
     )
-    assert (one.kind, one.calls, one.extra_s, one.cache) == ("compile", 10, 9.0, "cold")
+    assert (item.kind, item.calls, item.extra_s, item.cache) == ("compile", 10, 9.0, "cold")
 
 
 def test_compilation_that_gains_nothing_is_never_paid_back():
-    (one,) = _paid(
+    (item,) = _paid(
         record(processes=[1.0], first_call_s=1.0), record(processes=[1.5], first_call_s=9.0, execution="graph")
     )
-    assert one.calls is None
+    assert item.calls is None
 
 
 def test_conversion_is_paid_back_against_the_dense_twin():
     """3 s more of conversion, 1 s gained a call: three calls."""
-    (one,) = _paid(idea([1.0], convert_s=4.0), dense([2.0], convert_s=1.0))
-    assert (one.kind, one.calls, one.against) == ("convert", 3, "nn/eager")
+    (item,) = _paid(idea([1.0], convert_s=4.0), dense([2.0], convert_s=1.0))
+    assert (item.kind, item.calls, item.against) == ("convert", 3, "nn/eager")
 
 
 def test_portability_counts_what_runs_and_says_why_the_rest_does_not():

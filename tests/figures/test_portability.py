@@ -59,15 +59,15 @@ def test_the_most_frequent_failure_speaks_and_numbers_in_it_do_not_tell_failures
 
 
 def test_places_formulations_and_executions_are_cells_of_their_own_and_ceilings_and_controls_are_none():
-    one = idea([1.0])
+    item = idea([1.0])
     cells = matrix(
         [
-            one,
+            item,
             idea([1.0], execution="compiled"),
             idea([1.0], backend="torch"),
             idea([1.0], device="cuda"),
             record("stream", [1.0], formulation="copy"),
-            msgspec.structs.replace(one, control=True),
+            msgspec.structs.replace(item, control=True),
         ]
     )
     assert len(cells) == 4

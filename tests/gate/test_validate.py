@@ -281,11 +281,11 @@ def test_what_breaks_a_rule_is_refused_with_what_and_where_and_a_remedy(rule, tm
     records, info = change(copy.deepcopy(SOUND), copy.deepcopy(INFO))
     refusals = validate(_written(tmp_path / "r", records, info)).refusals
     assert code in {r.code for r in refusals}
-    for one in refusals:
-        assert one.where.startswith(("records.jsonl", "run.json"))
-        assert one.what
-        assert one.remedy
-        assert one.code != "unchecked"
+    for refusal in refusals:
+        assert refusal.where.startswith(("records.jsonl", "run.json"))
+        assert refusal.what
+        assert refusal.remedy
+        assert refusal.code != "unchecked"
 
 
 def test_a_difference_that_is_declared_is_not_refused(tmp_path):
@@ -299,8 +299,8 @@ def test_an_execution_that_a_formulation_has_not_may_be_refused_by_a_run_but_not
     params = workloads()[0]["dense_conv"].presets["smoke"][0].params
     case = {**record["case"], "workload": "dense_conv", "mode": "forward", "params": dict(params)}
     case |= {"formulation": "nhwc_packed", "backend": "torch", "execution": "compiled"}
-    one = msgspec.convert({**record, "case": case}, Record)
-    found = record_rules.check(one, "records.jsonl line 1", record_rules.Known())
+    item = msgspec.convert({**record, "case": case}, Record)
+    found = record_rules.check(item, "records.jsonl line 1", record_rules.Known())
     assert [refusal.code for refusal in found if refusal.code == "case"] == codes
 
 
@@ -404,9 +404,9 @@ def test_the_reasons_for_a_hundred_thousand_bad_lines_are_limited(tmp_path):
 def test_the_words_of_others_are_one_short_line(tmp_path):
     records = copy.deepcopy(SOUND)
     records[IDEA]["case"]["workload"] = "\x1b[31m\nred\u202e\ud83d" + "x" * 10_000
-    for one in validate(_written(tmp_path / "r", records)).refusals:
-        assert len(str(one)) < 1000
-        assert not set("\x1b\n\u202e") & set(str(one))
+    for refusal in validate(_written(tmp_path / "r", records)).refusals:
+        assert len(str(refusal)) < 1000
+        assert not set("\x1b\n\u202e") & set(str(refusal))
 
 
 def test_a_bug_of_the_validator_refuses_and_raises_nothing(tmp_path, monkeypatch):

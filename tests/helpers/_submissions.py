@@ -88,7 +88,7 @@ class Lenient:
 
 def lenient(path):
     found = load(path)
-    bad = [SimpleNamespace(where="records.jsonl", what=w, remedy="mend it") for w in found.warnings]
+    bad = [SimpleNamespace(where="records.jsonl", what=w, remedy="fix it") for w in found.warnings]
     return Lenient(refusals=bad, run=found)
 
 

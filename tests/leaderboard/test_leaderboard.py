@@ -35,18 +35,18 @@ FAST, MIDDLE, SLOW = (0.20, 0.21, 0.19), (0.50, 0.51, 0.49), (1.50, 1.51, 1.49)
 
 
 def test_the_largest_speed_up_and_the_lowest_tax_lead():
-    one = taken("a", pair(SLOW), machine=machine("slow"))
+    item = taken("a", pair(SLOW), machine=machine("slow"))
     two = taken("b", pair(FAST), machine=machine("fast"))
     three = taken("c", pair(MIDDLE), machine=machine("middle"))
-    board = board_of(one, two, three)
+    board = board_of(item, two, three)
     assert ranks_of(board) == {"fast": (1, 1), "middle": (2, 2), "slow": (3, 3)}
     assert next(s.machine.facts["cpu"] for s in board.boards["unstructured_sparse"][0].standings) == "fast"
 
 
 def test_overlapping_intervals_share_a_rank():
-    one = taken("a", pair((0.29, 0.30, 0.31)), machine=machine("a"))
+    item = taken("a", pair((0.29, 0.30, 0.31)), machine=machine("a"))
     two = taken("b", pair((0.30, 0.31, 0.32)), machine=machine("b"))
-    assert set(ranks_of(board_of(one, two)).values()) == {(1, 1)}
+    assert set(ranks_of(board_of(item, two)).values()) == {(1, 1)}
 
 
 def test_a_difference_inside_the_noise_of_the_runs_is_a_tie():
@@ -59,8 +59,8 @@ def test_a_difference_inside_the_noise_of_the_runs_is_a_tie():
 def test_an_entry_too_unsure_to_place_has_no_rank_and_makes_nobody_a_tie():
     """As the leader it would tie with everybody, so that one loud run could flatten a board."""
     unsure = taken("a", pair((0.01, 0.1, 0.9)), machine=machine("unsure"))
-    one, two = (taken(d, pair(t), machine=machine(d)) for d, t in (("b", FAST), ("c", SLOW)))
-    board = board_of(unsure, one, two)
+    item, two = (taken(d, pair(t), machine=machine(d)) for d, t in (("b", FAST), ("c", SLOW)))
+    board = board_of(unsure, item, two)
     assert ranks_of(board) == {"b": (1, 1), "c": (2, 2), "unsure": (None, None)}
     why = board.boards["unstructured_sparse"][0].standings[-1].why
     assert why is not None
@@ -91,7 +91,7 @@ def test_energy_is_ranked_within_its_source_only():
         return taken(digest, records, machine=machine(digest))
 
     several = [("a", 1.0, "counter"), ("b", 3.0, "counter"), ("c", 0.1, "modelled"), ("d", 9.0, "sampled")]
-    board = board_of(*(with_energy(*one) for one in several))
+    board = board_of(*(with_energy(*item) for item in several))
     energy = board.boards["unstructured_sparse"][0].energy
     found = {source: [(s.machine.facts["cpu"], s.rank) for s in standing] for source, standing in energy.items()}
     assert found == {"counter": [("a", 1), ("b", 2)], "modelled": [("c", 1)], "sampled": [("d", 1)]}
@@ -100,8 +100,8 @@ def test_energy_is_ranked_within_its_source_only():
 def test_what_was_compiled_and_not_run_has_no_rank_even_where_it_claims_a_time():
     records = [*pair((1e-6,) * 3, device="tpu-aot:v5e"), *compiled()]
     board = board_of(taken("a", records, machine=machine("a")), taken("b", pair(SLOW), machine=machine("b")))
-    one = board.boards["unstructured_sparse"][0]
-    assert [(s.machine.facts["cpu"], s.speed_up_rank) for s in one.standings] == [("b", 1)]
+    item = board.boards["unstructured_sparse"][0]
+    assert [(s.machine.facts["cpu"], s.speed_up_rank) for s in item.standings] == [("b", 1)]
     assert [e.device for _, e in board.estimates["unstructured_sparse"]] == ["tpu-aot:v5e"]
     assert all(o.device == "cpu" for several in board.overall.values() for o in several)
     assert not board.boards["unstructured_sparse"][0].energy
@@ -151,16 +151,16 @@ def test_the_accelerator_that_the_cases_ran_on_is_hardware():
         return taken(digest, records)
 
     several = [on("a", "card A"), on("b", "card B"), on("c", None), on("d", None, "cpu"), on("e", "card A")]
-    titles = [one.machine.title.partition("16 GiB")[2] for one in several]
+    titles = [element.machine.title.partition("16 GiB")[2] for element in several]
     assert titles == [" · card A", " · card B", " · cuda without a name", "", " · card A"]
-    assert len({one.machine.slug for one in several}) == 4
+    assert len({item.machine.slug for item in several}) == 4
 
 
 def test_points_are_in_the_order_of_their_numbers():
     shapes = [{"m": 8, "k": 8, "n": n} for n in (16, 8, 128, 1)]
     records = [r for s in shapes for r in pair(FAST, params=s, twins=[twin_ref(params=s)])]
     boards = board_of(taken("a", records)).boards["unstructured_sparse"]
-    assert [one.point.rpartition("=")[2] for one in boards] == ["1", "8", "16", "128"]
+    assert [board.point.rpartition("=")[2] for board in boards] == ["1", "8", "16", "128"]
 
 
 def test_equal_hardware_is_shown_together_and_every_submission_stays():
@@ -174,13 +174,13 @@ def test_equal_hardware_is_shown_together_and_every_submission_stays():
 
 
 def test_the_same_bytes_twice_are_one_submission():
-    one = taken("a", pair(FAST))
-    assert len(board_of(one, one).submissions) == 1
+    item = taken("a", pair(FAST))
+    assert len(board_of(item, item).submissions) == 1
 
 
 def test_two_submissions_that_claim_one_run_are_marked():
     board = board_of(taken("a", pair(FAST)), taken("b", pair(SLOW)), taken("c", pair(SLOW, run="r9")))
-    marked = {one.short[0]: one.marks for one in board.submissions}
+    marked = {submission.short[0]: submission.marks for submission in board.submissions}
     assert marked == {
         "a": ["another submission claims the same run: bbbbbbbb"],
         "b": ["another submission claims the same run: aaaaaaaa"],
@@ -269,8 +269,8 @@ def test_a_span_is_the_interval_and_no_narrower_than_the_noise():
 def test_a_submission_of_very_many_rows_is_cut_and_says_so():
     shapes = [{"m": 8, "k": 8, "n": n} for n in range(1, MOST_ENTRIES + 4)]
     records = [r for s in shapes for r in pair((0.2, 0.2), (1.0, 1.0), params=s, twins=[twin_ref(params=s)])]
-    one = taken("a", records)
-    assert (len(one.entries), one.unseen) == (MOST_ENTRIES, 3)
+    item = taken("a", records)
+    assert (len(item.entries), item.unseen) == (MOST_ENTRIES, 3)
 
 
 def test_text_is_one_line_without_invisible_characters_and_not_endless():

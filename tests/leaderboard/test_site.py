@@ -231,9 +231,9 @@ def test_a_pipe_is_not_waited_for(tmp_path, open_gate):
 def test_what_is_too_large_is_not_opened(tmp_path, open_gate, monkeypatch):
     three(tmp_path / "in")
     monkeypatch.setitem(submissions.MOST_BYTES, "records.jsonl", 100)
-    one = read(tmp_path / "in" / "a", "a")
-    assert isinstance(one, Refused)
-    assert "more than the 100 allowed" in one.reasons[0]
+    item = read(tmp_path / "in" / "a", "a")
+    assert isinstance(item, Refused)
+    assert "more than the 100 allowed" in item.reasons[0]
 
 
 def test_what_lies_too_deep_is_refused(tmp_path, open_gate):
@@ -325,15 +325,15 @@ def test_page_names_are_words_or_digests():
 def test_many_submissions_are_read_by_several_processes_in_their_order(tmp_path):
     folders = [(write(tmp_path / "in" / f"s{k}", pair(FAST, run=f"r{k}")), f"s{k}") for k in range(command.FEW + 2)]
     found = list(taken_in(folders, tmp_path, reader=name_only))
-    assert [one.reasons[0] for one in found] == [f"s{k}" for k in range(command.FEW + 2)]
-    assert os.getpid() not in {int(one.name) for one in found}
+    assert [item.reasons[0] for item in found] == [f"s{k}" for k in range(command.FEW + 2)]
+    assert os.getpid() not in {int(found_one.name) for found_one in found}
 
 
 def test_a_submission_that_kills_its_reader_is_refused_and_the_others_are_read(tmp_path):
     folders = [(tmp_path / f"s{k}", f"s{k}") for k in range(command.FEW + 2)]
     found = list(taken_in(folders, tmp_path, reader=dies_on_s2))
-    assert [one.reasons[0] for one in found if one.name != "s2"] == ["s0", "s1", "s3", "s4", "s5"]
-    assert "ended the process" in next(one.reasons[0] for one in found if one.name == "s2")
+    assert [found_one.reasons[0] for found_one in found if found_one.name != "s2"] == ["s0", "s1", "s3", "s4", "s5"]
+    assert "ended the process" in next(item.reasons[0] for item in found if item.name == "s2")
 
 
 # -- untrusted input ---------------------------------------------------------------------------------------------------
@@ -368,12 +368,12 @@ def test_whatever_stands_in_a_file_it_is_shown_or_refused(tmp_path, open_gate, d
         for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(raw) - 1), st.integers(0, 255)), max_size=2)):
             raw[at] = byte
         (folder / name).write_bytes(bytes(raw))
-    one = command.take_in(folder, "fuzz", tmp_path)
-    assert isinstance(one, Submission | Refused)
-    if isinstance(one, Refused):
-        assert one.reasons
-        assert not any(str(tmp_path) in reason for reason in one.reasons)
-    board = command.leaderboard([one] if isinstance(one, Submission) else [], [], {})
+    item = command.take_in(folder, "fuzz", tmp_path)
+    assert isinstance(item, Submission | Refused)
+    if isinstance(item, Refused):
+        assert item.reasons
+        assert not any(str(tmp_path) in reason for reason in item.reasons)
+    board = command.leaderboard([item] if isinstance(item, Submission) else [], [], {})
     assert {name for name, _ in site.pages(board, {})} >= {"index.html", "feed.xml", "history.html"}
     for _, content in site.pages(board, {}):
         content.decode()
@@ -515,6 +515,6 @@ def test_the_site_of_real_records_is_used_in_a_browser(tmp_path, open_gate, size
 
 
 def submission_digest(folder):
-    one = read(folder, "it")
-    assert not isinstance(one, Refused)
-    return one[0].digest
+    item = read(folder, "it")
+    assert not isinstance(item, Refused)
+    return item[0].digest

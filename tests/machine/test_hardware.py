@@ -16,24 +16,24 @@ from harness.machine.hardware import Hardware
 
 def test_every_entry_has_the_fields_of_the_schema_and_a_public_source():
     """A device without a source, or with a rate that no unit fits, is not in the table."""
-    for one in hardware.table():
-        assert urlparse(one.source).scheme == "https", one.name
-        assert urlparse(one.source).netloc.count("."), one.name
-        assert one.peak_flop_per_s, one.name
-        assert all(1e10 < rate < 1e17 for rate in one.peak_flop_per_s.values()), one.name
-        assert one.bandwidth_bytes_per_s is None or 1e10 < one.bandwidth_bytes_per_s < 1e14, one.name
-        assert one.memory_bytes is None or 2**33 < one.memory_bytes < 2**39, one.name
-        assert one.tdp_w is None or 20 < one.tdp_w < 3000, one.name
+    for item in hardware.table():
+        assert urlparse(item.source).scheme == "https", item.name
+        assert urlparse(item.source).netloc.count("."), item.name
+        assert item.peak_flop_per_s, item.name
+        assert all(1e10 < rate < 1e17 for rate in item.peak_flop_per_s.values()), item.name
+        assert item.bandwidth_bytes_per_s is None or 1e10 < item.bandwidth_bytes_per_s < 1e14, item.name
+        assert item.memory_bytes is None or 2**33 < item.memory_bytes < 2**39, item.name
+        assert item.tdp_w is None or 20 < item.tdp_w < 3000, item.name
 
 
 def test_rates_are_dense():
     """Narrower numbers are at most twice as fast a step, but for the first one that a tensor core takes."""
-    for one in hardware.table():
-        peaks = one.peak_flop_per_s
+    for item in hardware.table():
+        peaks = item.peak_flop_per_s
         if "tf32" in peaks and "bfloat16" in peaks:
-            assert peaks["bfloat16"] <= 2.1 * peaks["tf32"], one.name
+            assert peaks["bfloat16"] <= 2.1 * peaks["tf32"], item.name
         if "float16" in peaks and "bfloat16" in peaks:
-            assert peaks["float16"] == peaks["bfloat16"], one.name
+            assert peaks["float16"] == peaks["bfloat16"], item.name
 
 
 def test_an_unknown_field_or_a_missing_source_is_refused():
@@ -97,8 +97,11 @@ def test_a_report_says_what_the_maker_publishes_of_its_devices():
     gpu = msgspec.structs.replace(dense([1.0], device="cuda"), settings={"gpu": "NVIDIA H200"})
     chip = dense(None, device="tpu-aot:v4", status="estimated")
     other = msgspec.structs.replace(dense([1.0], device="cuda:1"), settings={"gpu": "NVIDIA L40S"})
-    found = {one.device: one for one in datasheets([gpu, chip, other, dense([1.0])])}
-    assert {device: one.name for device, one in found.items()} == {"cuda": "NVIDIA H200 SXM", "tpu-aot:v4": "TPU v4"}
+    found = {datasheet.device: datasheet for datasheet in datasheets([gpu, chip, other, dense([1.0])])}
+    assert {device: found_one.name for device, found_one in found.items()} == {
+        "cuda": "NVIDIA H200 SXM",
+        "tpu-aot:v4": "TPU v4",
+    }
     assert found["cuda"].peak_flop_per_s["float32"] == 67e12
     text = render([gpu, chip, other], "markdown")
     assert "cuda is NVIDIA H200 SXM; its maker says float64 67000 GFLOP/s" in text

@@ -1,4 +1,4 @@
-"""The machine's state: what is read of it, quiet and spoilt, and the warning for each reading that spoils."""
+"""The machine's state: what is read of it, quiet and disturbed, and the warning for each reading that disturbs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fresh(monkeypatch):
     linux.cgroups.cache_clear()
 
 
-def spoilt(tmp_path, monkeypatch, *, seconds=10.0, threads=2, before=None, **after):
+def disturbed(tmp_path, monkeypatch, *, seconds=10.0, threads=2, before=None, **after):
     """The warnings between a quiet reading and one of `after`, `seconds` later."""
     clock = iter([100.0, 100.0 + seconds])
     monkeypatch.setattr(state.time, "perf_counter", lambda: next(clock))
@@ -60,7 +60,7 @@ def test_everything_that_is_told_is_read(tmp_path):
 
 def test_a_quiet_machine_has_no_warnings(tmp_path, monkeypatch):
     """Ten seconds of work of ours, a little of others: 2.5 % of two cores."""
-    assert spoilt(tmp_path, monkeypatch, user=3050, ours=2500) == []
+    assert disturbed(tmp_path, monkeypatch, user=3050, ours=2500) == []
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_quiet_machine_has_no_warnings(tmp_path, monkeypatch):
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
-def test_a_reading_that_spoils_is_a_warning_with_its_number(tmp_path, monkeypatch, after, code, number):
-    (found,) = spoilt(tmp_path, monkeypatch, **after)
+def test_a_reading_that_disturbs_is_a_warning_with_its_number(tmp_path, monkeypatch, after, code, number):
+    (found,) = disturbed(tmp_path, monkeypatch, **after)
     assert found.code == code
     assert found.number == pytest.approx(number, rel=1e-6)
     assert re.search(r"\d", found.sentence)
@@ -89,12 +89,12 @@ def test_a_reading_that_spoils_is_a_warning_with_its_number(tmp_path, monkeypatc
 
 
 def test_a_governor_that_follows_the_load_is_no_warning(tmp_path, monkeypatch):
-    assert spoilt(tmp_path, monkeypatch, governor="powersave", driver="intel_pstate") == []
+    assert disturbed(tmp_path, monkeypatch, governor="powersave", driver="intel_pstate") == []
 
 
 def test_load_over_too_short_a_time_is_not_judged(tmp_path, monkeypatch):
     """The kernel counts in hundredths of a second."""
-    assert spoilt(tmp_path, monkeypatch, seconds=0.1, user=1010) == []
+    assert disturbed(tmp_path, monkeypatch, seconds=0.1, user=1010) == []
 
 
 def test_a_machine_that_tells_nothing_is_unknown_and_no_warning(tmp_path):

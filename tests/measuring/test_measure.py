@@ -9,7 +9,7 @@ import pytest
 
 from harness.machine import facts
 from harness.measuring import host_memory
-from harness.measuring.clock import TASTES, sample
+from harness.measuring.clock import CALIBRATION_CALLS, sample
 from harness.measuring.energy import sources
 from harness.measuring.settings import PowerModel, Sampling
 from harness.measuring.steady_state import settle, trend, warmup
@@ -36,7 +36,7 @@ def test_every_call_is_waited_for_and_counted():
     window = sample(
         lambda x: calls.append(x) or (x,), (7,), waits.append, Sampling(window_s=0.0, min_samples=5, sample_s=1e-4)
     )
-    assert len(calls) == len(waits) == window.calls + TASTES[0]  # some more to learn how long a call takes
+    assert len(calls) == len(waits) == window.calls + CALIBRATION_CALLS[0]  # some more to learn how long a call takes
     assert set(calls) == {7}
     assert window.calls_per_sample >= 1
 

@@ -53,10 +53,10 @@ def _first_layer(ops, name, later):
 def test_the_loss_of_a_layer_has_no_gradient_to_the_layers_before(framework, name):
     """Other parameters above change their losses, and the step of the first layer not by one bit."""
     ops = _ops(framework)
-    one, other = (_first_layer(ops, name, later) for later in (1, -3))
-    assert np.array_equal(one[0], other[0])
-    assert np.array_equal(one[1], other[1])
-    assert not np.isclose(one[2], other[2]), "the change must be large enough to be seen"
+    item, other = (_first_layer(ops, name, later) for later in (1, -3))
+    assert np.array_equal(item[0], other[0])
+    assert np.array_equal(item[1], other[1])
+    assert not np.isclose(item[2], other[2]), "the change must be large enough to be seen"
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -64,8 +64,8 @@ def test_a_gradient_that_passes_is_seen(framework, monkeypatch):
     """With the stop taken out of the joint formulation the first layer's step depends on those above."""
     ops = _ops(framework)
     monkeypatch.setattr(type(ops), "stop_gradient", lambda self, x: x)
-    one, other = (_first_layer(ops, "joint", later) for later in (1, -3))
-    assert not np.array_equal(one[0], other[0])
+    item, other = (_first_layer(ops, "joint", later) for later in (1, -3))
+    assert not np.array_equal(item[0], other[0])
 
 
 # -- activations are given back ----------------------------------------------------------------------------------------

@@ -47,11 +47,11 @@ ALL = {w.name: w for w in (DENSE, IDEA, CEILING)}
 NUMPY = {"numpy": backends()[0]["numpy"]}
 
 
-def _record(one, time, status="ok", rounds=(0,)):
+def _record(item, time, status="ok", rounds=(0,)):
     return Record(
         schema=SCHEMA,
         run="r",
-        case=one.case,
+        case=item.case,
         status=status,
         reason=None,
         failure_class=None,
@@ -60,7 +60,7 @@ def _record(one, time, status="ok", rounds=(0,)):
         time=timing(list(time) if isinstance(time, tuple) else [time], rounds=rounds),
         memory=None,
         energy=None,
-        work=one.work,
+        work=item.work,
         twins=[],
         headline=True,
         settings={},
@@ -154,7 +154,7 @@ def test_a_family_in_which_nothing_ran_is_swept_whole():
 
 @pytest.mark.parametrize(
     ("seconds", "factor"),
-    [(0.5 * selection.LONG_CALL_S, selection.SURVEY_FACTOR), (selection.LONG_CALL_S, selection.LONG_HEAT_FACTOR)],
+    [(0.5 * selection.LONG_CALL_S, selection.SURVEY_FACTOR), (selection.LONG_CALL_S, selection.LONG_GROUP_FACTOR)],
 )
 def test_finalists_are_those_that_may_be_the_best_of_their_point(seconds, factor):
     """Closer where calls are long."""
@@ -170,8 +170,8 @@ def test_finalists_are_those_that_may_be_the_best_of_their_point(seconds, factor
     assert stay(factor + 0.05) == ["a"]
 
 
-def test_after_a_heat_the_ratio_in_it_decides_who_stays():
-    """The two were surveyed in another order, and the machine halved its speed for one of the two heats."""
+def test_after_a_group_the_ratio_in_it_decides_who_stays():
+    """The two were surveyed in another order, and the machine halved its speed for one of the two groups."""
     planned = _plan()
     first = {p.case.formulation: p for p in planned if p.case.workload == "idea" and p.survey}
 
@@ -182,7 +182,7 @@ def test_after_a_heat_the_ratio_in_it_decides_who_stays():
     assert stay((2.0, 1.0, 2.0), (1.0, 1.05, 2.1)) == ["a", "b"]
     assert stay((2.0, 1.0, 2.0), (1.0, 1.1, 2.2)) == ["a"]
     assert stay((1.0, 1.1, 2.2), (2.0, 1.0, 2.0)) == ["b"]
-    # Their medians, 2 and 2.5, are of different heats.
+    # Their medians, 2 and 2.5, are of different groups.
     assert stay((1.0, 1.0, 2.0, 4.0), (1.0, 2.5, 2.04, 4.08)) == ["a", "b"]
 
 

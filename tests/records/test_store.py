@@ -117,13 +117,13 @@ def test_processes_of_a_case_become_one_record(tmp_path):
         for round_, joules in ((2, 3.0), (0, 9.0), (1, 2.0)):
             store.append(record("a", round_, samples=(round_, round_), joules=joules))
     assert len((tmp_path / "out" / RECORDS).read_text().splitlines()) == 1
-    (one,) = load(tmp_path / "out").records
-    assert one.time.samples_s == [[0, 0], [1, 1], [2, 2]]
-    assert [t.round for t in one.time.trials] == [0, 1, 2]
-    assert one.time.first_call_s == 1.0
-    assert not one.time.steady
-    assert one.time.drift == -0.2
-    assert one.energy.gross_j == 3.0
+    (item,) = load(tmp_path / "out").records
+    assert item.time.samples_s == [[0, 0], [1, 1], [2, 2]]
+    assert [t.round for t in item.time.trials] == [0, 1, 2]
+    assert item.time.first_call_s == 1.0
+    assert not item.time.steady
+    assert item.time.drift == -0.2
+    assert item.energy.gross_j == 3.0
 
 
 def test_merging_twice_changes_nothing():
@@ -132,9 +132,9 @@ def test_merging_twice_changes_nothing():
 
 
 def test_a_case_that_fails_in_one_process_is_a_failure():
-    (one,) = merge([record("a", 0), record("a", 1, status="timeout", reason="not done after 5 s")])
-    assert one.status == "timeout"
-    assert one.reason == "in 1 of 2 processes: not done after 5 s"
+    (item,) = merge([record("a", 0), record("a", 1, status="timeout", reason="not done after 5 s")])
+    assert item.status == "timeout"
+    assert item.reason == "in 1 of 2 processes: not done after 5 s"
 
 
 def test_a_control_is_kept_apart_from_the_case_that_it_repeats():

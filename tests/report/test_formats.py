@@ -198,8 +198,8 @@ def test_pytest_benchmark_compares_and_lists_the_file(tmp_path):
     assert "unstructured_sparse/csr forward numpy eager cpu float32 [m=8,k=8,n=4]" in out.stdout
     rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
     assert len(rows) == 4
-    one = next(r for r in rows if "sparse/csr forward numpy" in r["name"])
-    assert [float(one[n]) for n in ("min", "median", "max", "rounds")] == pytest.approx([2.0e-3, 2.1e-3, 2.2e-3, 3])
+    item = next(r for r in rows if "sparse/csr forward numpy" in r["name"])
+    assert [float(item[n]) for n in ("min", "median", "max", "rounds")] == pytest.approx([2.0e-3, 2.1e-3, 2.2e-3, 3])
     listed = _pytest_benchmark("--storage", f"file://{file.parent}", "list", cwd=tmp_path)
     assert "0001_run.json" in listed.stdout
 
@@ -209,10 +209,10 @@ def test_pytest_benchmark_has_the_raw_samples_and_what_the_record_says():
     assert content["hwlottery"]["left_out"] == {"unsupported": 1}
     assert content["machine_info"]["processor"] == "A CPU"
     assert content["commit_info"]["dirty"] is None
-    one = content["benchmarks"][0]
-    assert one["stats"]["data"] == [2.0e-3, 2.1e-3, 2.2e-3]
-    assert one["group"] == "unstructured_sparse/k=8,m=8,n=4"
-    extra = one["extra_info"]
+    item = content["benchmarks"][0]
+    assert item["stats"]["data"] == [2.0e-3, 2.1e-3, 2.2e-3]
+    assert item["group"] == "unstructured_sparse/k=8,m=8,n=4"
+    extra = item["extra_info"]
     assert (extra["status"], extra["energy"]["source"]) == ("ok", "modelled")
     assert extra["case"]["params"] == SHAPE
     assert extra["memory"]["host_peak_bytes"] == 12 * 2**20
@@ -225,10 +225,10 @@ def test_the_statistics_are_those_that_pytest_benchmark_makes_itself():
     samples = [1.0, 1.1, 1.2, 1.05, 9.0]
     for sample in samples:
         theirs.update(sample)
-    (one,) = json.loads(render([dense([samples])], "pytest-benchmark"))["benchmarks"]
-    assert set(Stats.fields) <= set(one["stats"])
+    (load,) = json.loads(render([dense([samples])], "pytest-benchmark"))["benchmarks"]
+    assert set(Stats.fields) <= set(load["stats"])
     for name in ("min", "max", "mean", "stddev", "median", "rounds", "total", "ops", "outliers"):
-        assert one["stats"][name] == pytest.approx(getattr(theirs, name)), name
+        assert load["stats"][name] == pytest.approx(getattr(theirs, name)), name
 
 
 def test_a_control_is_no_benchmark():
@@ -266,4 +266,4 @@ def test_several_files_go_into_a_folder(tmp_path):
 
 
 def test_every_format_has_a_suffix():
-    assert all(re.fullmatch(r"\.[a-z]+", one.suffix) or one.suffix == "" for one in FORMATS.values())
+    assert all(re.fullmatch(r"\.[a-z]+", item.suffix) or item.suffix == "" for item in FORMATS.values())

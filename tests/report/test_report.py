@@ -231,8 +231,8 @@ def test_a_share_above_the_ceiling_is_printed_as_it_is_and_marked():
 
 
 def test_device_dtype_and_run_are_named_only_where_they_differ():
-    one, two = _plain(), [*_plain(), *(idea([1.0], device="cuda", dtype="bfloat16", run="r2") for _ in range(1))]
-    assert _markdown_rows(render(one, "markdown"), IDEAS)[0]["backend"] == "numpy"
+    item, two = _plain(), [*_plain(), *(idea([1.0], device="cuda", dtype="bfloat16", run="r2") for _ in range(1))]
+    assert _markdown_rows(render(item, "markdown"), IDEAS)[0]["backend"] == "numpy"
     text = render(two, "markdown")
     assert {r["backend"] for r in _markdown_rows(text, IDEAS)} == {
         "numpy cpu float32 run 1",

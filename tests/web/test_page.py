@@ -324,7 +324,7 @@ def test_a_quick_run_has_every_picture(quick):
     assert {chart.name for chart in groups["Time, memory, energy"]} == {"time-memory", "time-energy"}
 
 
-def test_the_heat_map_says_the_tax_of_every_row_and_words_where_there_is_none():
+def test_the_group_map_says_the_tax_of_every_row_and_words_where_there_is_none():
     (chart,) = by_group(charts(published(failing())))["Tax"]
     said = {(v["what"], v["where"]): (v["text"], v["level"]) for v in chart.spec["data"]["values"]}
     summary = published(failing()).summary
@@ -336,8 +336,8 @@ def test_break_even_curves_have_the_summary_s_speed_ups_intervals_and_crossing()
     made = published(failing())
     (chart,) = by_group(charts(made))["Break-even"]
     values = {v["density"]: (v["value"], v["low"], v["high"]) for v in chart.spec["data"]["values"]}
-    one = {r.params["density"]: r.principal for r in made.summary.rows if r.backend == "jax"}
-    assert values == {d: (a.speed_up, a.speed_up_low, a.speed_up_high) for d, a in one.items()}
+    item = {r.params["density"]: r.principal for r in made.summary.rows if r.backend == "jax"}
+    assert values == {d: (a.speed_up, a.speed_up_low, a.speed_up_high) for d, a in item.items()}
     (found,) = made.summary.break_even
     crossing = [layer["data"]["values"] for layer in chart.spec["layer"] if "data" in layer][-1]
     assert [c["x"] for c in crossing] == [found.density]

@@ -115,7 +115,7 @@ def test_empty_shapes_are_refused(call, found):
         call()
 
 
-def test_a_cached_array_cannot_be_spoilt():
+def test_a_cached_array_cannot_be_disturbed():
     """The images kept for the process are read-only, and a batch is a copy."""
     with pytest.raises(ValueError, match="read-only"):
         digits._digits()[0][0] = 1

@@ -105,7 +105,7 @@ class NoMeter:
         return nothing("none", self._why)
 
 
-class Measured(ABC):
+class SensorMeter(ABC):
     """A meter that reads hardware. `optional` domains may stand still and are then left out; `error` is a share.
 
     Subclasses read: `_start` begins a slice and returns the time of its first reading, `_stop` that of its last and the
@@ -133,7 +133,7 @@ class Measured(ABC):
         self._began = 0.0
         self._window_s, self._windows = 0.0, 0
         self._joules: dict[str, float] = {}
-        self._spoilt: str | None = None
+        self._disturbed: str | None = None
 
     @property
     def least_window_s(self) -> float:
@@ -173,7 +173,7 @@ class Measured(ABC):
             self._began = self._start()
         except Unavailable as why:
             self._began = self._clock()
-            self._spoilt = self._spoilt or str(why)
+            self._disturbed = self._disturbed or str(why)
 
     def end(self) -> None:
         """End a slice and add it up."""
@@ -181,7 +181,7 @@ class Measured(ABC):
             ended, counted = self._stop()
         except Unavailable as why:
             ended, counted = self._clock(), {}
-            self._spoilt = self._spoilt or str(why)
+            self._disturbed = self._disturbed or str(why)
         for domain, joules in counted.items():
             self._joules[domain] = self._joules.get(domain, 0.0) + joules
         self._window_s += ended - self._began
@@ -217,8 +217,8 @@ class Measured(ABC):
         )
 
     def _unknown(self, calls: int, still: Sequence[str]) -> str | None:
-        if self._spoilt is not None:
-            return self._spoilt
+        if self._disturbed is not None:
+            return self._disturbed
         if not self._windows or not calls:
             return "no window was measured"
         mean_s = self._window_s / self._windows
@@ -243,7 +243,7 @@ class Counters(Protocol):
         """What lies between two readings of a domain; raises Unavailable where they make no sense."""
 
 
-class CounterMeter(Measured):
+class CounterMeter(SensorMeter):
     """A meter on counters of energy: two readings a slice."""
 
     def __init__(

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.measuring.energy.meter import Baseline, CounterMeter, Measured, Unavailable
+from harness.measuring.energy.meter import Baseline, CounterMeter, SensorMeter, Unavailable
 
 UPDATE_S = 0.1  # the longest period that Yang et al. found; a run's baseline has the one of this machine
 AVERAGED_S = 1.0  # nvmlDeviceGetPowerUsage is an average over a second on Ampere and later (NVML API reference)
@@ -58,7 +58,7 @@ class TotalEnergy:
         return (after - before) * MILLI
 
 
-class PowerMeter(Measured):
+class PowerMeter(SensorMeter):
     """Power polled by a thread that sleeps for the sensor's update period, and added up by the trapezoid rule."""
 
     def __init__(

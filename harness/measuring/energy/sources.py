@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backends.ops import Device
 from harness.measuring.energy import nvml, rapl
-from harness.measuring.energy.meter import Baseline, Measured, Meter, NoMeter, Unavailable
+from harness.measuring.energy.meter import Baseline, Meter, NoMeter, SensorMeter, Unavailable
 from harness.measuring.energy.model import ModelMeter, modelled
 from harness.measuring.energy.nvml import Gpu, open_gpu
 from harness.measuring.settings import PowerModel
@@ -64,4 +64,4 @@ def baseline(
     Sleeps for about half a second with RAPL, up to three with NVML, not at all where nothing is read.
     """
     meter = choose(device, model, powercap=powercap, gpu=gpu)
-    return meter.baseline() if isinstance(meter, Measured) else Baseline(source=meter.source)
+    return meter.baseline() if isinstance(meter, SensorMeter) else Baseline(source=meter.source)
