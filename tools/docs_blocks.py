@@ -135,7 +135,7 @@ def trust(_: Block) -> str:
     )
 
 
-_NAMES = ("hwlottery, 3 heats as in quick", "torch.utils.benchmark", "pytest-benchmark")
+_NAMES = ("hwlottery, 3 groups as in quick", "torch.utils.benchmark", "pytest-benchmark")
 
 
 def _found(table_: Table, key: str, value: str) -> dict[str, Cell]:

@@ -60,6 +60,8 @@ def _escaped(text: str) -> str:
 def schema(name: str) -> dict[str, Any]:
     """JSON Schema (2020-12) of a line of records.jsonl or of run.json."""
     found = msgspec.json.schema(sources.structs()[name])
+    for part in found["$defs"].values():
+        part["description"] = " ".join(part.get("description", "").split())
     title = "One case and everything learnt from it" if name == "records.jsonl" else "What all records of a run share"
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **found}
 
@@ -77,7 +79,7 @@ def fields(block: Block) -> str:
     out = []
     for name in block.words or tuple(parts):
         part = parts[name]
-        out += [f"## {name}", "", " ".join(part.get("description", "").split()), ""]
+        out += [f"## {name}", "", part["description"], ""]
         needed = set(part.get("required", ()))
         rows = [[f"`{k}`", _type(v), "" if k in needed else "may be absent"] for k, v in part["properties"].items()]
         out += [table(["field", "type", ""], rows), ""]

@@ -1,7 +1,7 @@
 """What benchmarks of the harness itself measured: tables of numbers, kept as JSON in results/perf-cpu, shown as text.
 
-A benchmark hands its table to `store`, which writes it where HWLOTTERY_BENCH_OUT names a folder; `markdown` is the only
-place that turns the numbers into text.
+A benchmark hands its table to `report`, which prints it, and writes it where HWLOTTERY_BENCH_OUT names a folder. The
+documentation prints the stored ones by `markdown`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import TypeAlias
 import msgspec
 
 OUT = "HWLOTTERY_BENCH_OUT"
+_WIDTH = 160  # a pipe is 80 columns wide, and the rows are not
 Cell: TypeAlias = str | int | float | None
-_INNERMOST = re.compile(r"\{[^{}\[\]]*\}")  # objects that hold no other
+_INNERMOST = re.compile(r"\{[^{}]*\}")  # objects that hold no other
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,6 +38,13 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rows: list[dict[str, Cell]]
     about: str = ""
     ratio: str | None = None
+
+
+RATIO = (  # columns of a ratio with its interval
+    Column(key="ratio", head="ratio", format=".3f"),
+    Column(key="low", head="95 % from", format=".3f"),
+    Column(key="high", head="to", format=".3f"),
+)
 
 
 class Perf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,23 +71,61 @@ def write(folder: Path, perf: Perf) -> Path:
     path = folder / f"{perf.name}.json"
     folder.mkdir(parents=True, exist_ok=True)
     text = msgspec.json.format(msgspec.json.encode(perf), indent=1).decode()
-    path.write_text(_INNERMOST.sub(lambda found: " ".join(found[0].split()), text) + "\n")
+    path.write_text(_INNERMOST.sub(lambda found: re.sub(r"\n *", " ", found[0]), text) + "\n")
     return path
 
 
-def store(name: str, table: Table | None = None, facts: Mapping[str, Cell] | None = None) -> Path | None:
+def report(name: str, table: Table) -> None:
+    """Print a table on the terminal, and store it."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+    out = Grid(title=table.title)
+    for column, number in zip(table.columns, _numbers(table.columns, table.rows), strict=True):
+        out.add_column(column.head, justify="right" if number else "left")
+    for row in table.rows:
+        out.add_row(*(_shown(row.get(c.key), c.format) for c in table.columns))
+    console = Console()
+    console.width = max(console.width, _WIDTH)
+    console.print()
+    console.print(out)
+    if table.ratio is not None:
+        console.print(_summary(table, table.ratio))
+    store(name, table)
+
+
+def store(
+    name: str, table: Table | None = None, facts: Mapping[str, Cell] | None = None, identity: Sequence[str] = ()
+) -> Path | None:
     """Add a table or figures to NAME.json in the folder of HWLOTTERY_BENCH_OUT; None where that is not set.
 
-    A table replaces the one of the same title and `about`.
+    A table replaces the one of the same title and `about`; with `identity`, the keys that tell rows apart, it replaces
+    the rows that it has and keeps the others.
     """
     if not os.environ.get(OUT):
         return None
     folder = Path(os.environ[OUT])
     path = folder / f"{name}.json"
-    was = read(path) if path.exists() else Perf(name=name, command=" ".join(sys.argv), machine=_machine())
-    tables = [t for t in was.tables if table is None or (t.title, t.about) != (table.title, table.about)]
-    new = [] if table is None else [table]
-    return write(folder, msgspec.structs.replace(was, tables=[*tables, *new], facts={**was.facts, **(facts or {})}))
+    was = (
+        read(path)
+        if path.exists()
+        else Perf(name=name, command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), machine=_machine())
+    )
+    tables = {(t.title, t.about): t for t in was.tables}
+    if table is not None:
+        before = tables.get((table.title, table.about))
+        tables[table.title, table.about] = table if before is None else _joined(before, table, identity)
+    return write(
+        folder, msgspec.structs.replace(was, tables=list(tables.values()), facts={**was.facts, **(facts or {})})
+    )
+
+
+def _joined(before: Table, now: Table, identity: Sequence[str]) -> Table:
+    if not identity:
+        return now
+    new = {tuple(row[key] for key in identity) for row in now.rows}
+    kept = [row for row in before.rows if tuple(row[key] for key in identity) not in new]
+    return msgspec.structs.replace(now, rows=[*kept, *now.rows])
 
 
 def _machine() -> str:
@@ -106,11 +152,14 @@ def markdown(perf: Perf) -> str:
 
 def grid(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]]) -> str:
     """A Markdown table: text to the left, numbers to the right."""
-    numbers = [all(not isinstance(row.get(c.key), str) for row in rows) for c in columns]
     lines = ["| " + " | ".join(c.head for c in columns) + " |"]
-    lines.append("| " + " | ".join("---:" if number else "---" for number in numbers) + " |")
-    shown = [[_shown(row.get(c.key), c.format) for c in columns] for row in rows]
+    lines.append("| " + " | ".join("---:" if number else "---" for number in _numbers(columns, rows)) + " |")
+    shown = [[_shown(row.get(c.key), c.format).replace("|", "\\|") for c in columns] for row in rows]
     return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in shown)])
+
+
+def _numbers(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]]) -> list[bool]:
+    return [all(not isinstance(row.get(c.key), str) for row in rows) for c in columns]
 
 
 def _summary(table: Table, key: str) -> str:
@@ -124,5 +173,5 @@ def _shown(value: Cell, form: str) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return value.replace("|", "\\|")
+        return value
     return format(value, form).replace("%", " %")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from tools import docs_blocks
 from tools.docs_pages import Block, PageError
 from tools.docs_sources import RESULTS
-from tools.perf_tables import OUT, Column, Perf, Table, grid, markdown, read, store, write
+from tools.perf_tables import OUT, Column, Perf, Table, grid, markdown, read, report, store, write
 
 COLUMNS = [Column(key="what", head="what"), Column(key="ratio", head="ratio", format=".3f")]
 TABLE = Table(title="ours / theirs", columns=COLUMNS, rows=[{"what": "a|b", "ratio": 0.5}], ratio="ratio")
@@ -38,6 +40,37 @@ def test_numbers_are_shown_by_their_format_and_the_largest_ratio_is_named():
 
 def test_an_unknown_number_is_an_empty_cell():
     assert grid(COLUMNS, [{"what": "c", "ratio": None}]).splitlines()[-1] == "| c |  |"
+
+
+def test_rows_that_are_measured_again_replace_their_like(tmp_path, monkeypatch):
+    monkeypatch.setenv(OUT, str(tmp_path))
+    for what, ratio in (("a", 1.0), ("b", 2.0), ("a", 3.0)):
+        table = Table(title="t", columns=COLUMNS, rows=[{"what": what, "ratio": ratio}])
+        path = store("trial", table, identity=["what"])
+    assert [(row["what"], row["ratio"]) for row in read(path).tables[0].rows] == [("b", 2.0), ("a", 3.0)]
+
+
+def test_a_table_is_printed_with_its_largest_ratio(capsys, monkeypatch):
+    monkeypatch.delenv(OUT, raising=False)
+    report("trial", TABLE)
+    printed = capsys.readouterr().out
+    assert "ours / theirs" in printed
+    assert "a|b" in printed
+    assert "the largest is 0.500 (a|b)" in printed
+
+
+def test_what_the_study_of_trust_writes_can_be_read_aloud(tmp_path, monkeypatch):
+    """The benchmark's own tables, of made-up times, in the place of the stored ones."""
+    trust = importlib.import_module("bench_trust")
+    quick = [(backend, [1.0, 1.01, 0.99]) for backend in trust.FRAMEWORKS]
+    others = {"torch.utils.benchmark": [1.0, 1.5], "pytest-benchmark": [1.0, 0.5]}
+    verdicts = [(backend, "slower", 1.05) for backend in trust.FRAMEWORKS]
+    facts = {"pairs whose 95 % interval holds 1": 3, "pairs": 3}
+    tables = [trust.distances(quick, others), trust.power(verdicts)]
+    write(tmp_path / "perf-cpu", Perf(name="trust", command="c", machine="m", tables=tables, facts=facts))
+    monkeypatch.setattr(docs_blocks.sources, "RESULTS", tmp_path)
+    said = docs_blocks.trust(Block("trust", (), "", tmp_path))
+    assert f"slower by ten groups in {len(verdicts)} of {len(verdicts)} trials and faster in 0" in said
 
 
 def test_a_benchmark_writes_only_where_it_is_told(tmp_path, monkeypatch):
