@@ -16,6 +16,7 @@ myst_heading_anchors = 4
 html_theme = "furo"
 html_title = "hwlottery"
 html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_show_sourcelink = False
 exclude_patterns = ["build"]

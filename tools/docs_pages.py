@@ -43,6 +43,9 @@ def blocks(page: Path, text: str) -> list[Block]:
     marks = len(_MARKS.findall(text))
     if marks != 2 * len(found) or any(_MARKS.search(m["body"]) for m in found):
         raise PageError(f"{page}: a block's begin and end do not match; write <!-- begin: NAME --> … <!-- end -->")
+    for m in found:
+        if "\n" not in m["body"] and (m.start() == 0 or text[m.start() - 1] == "\n"):
+            raise PageError(f"{page}: {m[1]} begins a line, which Markdown then takes as HTML; put words before it")
     return [_block(m, page) for m in found]
 
 

@@ -34,6 +34,7 @@ def test_a_drifted_row_is_seen():
     [
         ("<!-- begin: took quick-cpu -->", "begin and end do not match"),
         ("<!-- begin: took quick-cpu -->\n<!-- begin: rows x -->\n<!-- end -->\n<!-- end -->", "do not match"),
+        ("<!-- begin: took quick-cpu --><!-- end --> minutes", "begins a line"),
         ("<!-- begin: nonsense -->\n<!-- end -->", "no block is called 'nonsense'"),
     ],
 )
