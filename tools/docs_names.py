@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 import typing
 from collections.abc import Callable, Mapping
 
@@ -64,6 +65,12 @@ def energy() -> set[str]:
     from harness.records.record import EnergySource
 
     return set(typing.get_args(EnergySource))
+
+
+def extras() -> set[str]:
+    """The extras of the package."""
+    project = tomllib.loads((sources.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return set(project["optional-dependencies"])
 
 
 def presets() -> set[str]:
@@ -143,6 +150,7 @@ def _returned(function: str) -> set[str]:
 KINDS: Mapping[str, Callable[[], set[str]]] = {
     "energy": energy,
     "environment": environment,
+    "extras": extras,
     "failures": failures,
     "fallbacks": fallbacks,
     "formats": formats,
