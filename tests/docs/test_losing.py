@@ -18,7 +18,8 @@ def stored():
 
 
 def _cells(records):
-    lines = [line.strip("| ").split(" | ") for line in tables(WORKLOAD, records) if line.startswith("| `")]
+    text = "\n".join(tables(WORKLOAD, records)).splitlines()
+    lines = [line.strip("| ").split(" | ") for line in text if line.startswith("| `")]
     return {name.strip("`"): cells for name, *cells in lines}
 
 
