@@ -13,6 +13,7 @@ except metadata.PackageNotFoundError:
 extensions = ["myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
+smartquotes = False  # options begin with two hyphens
 html_theme = "furo"
 html_title = "hwlottery"
 html_static_path = ["_static"]
