@@ -6,7 +6,9 @@ import json
 import re
 from pathlib import Path
 
+import fastjsonschema
 import pytest
+import yaml
 
 from tools import docs, docs_commands, docs_names, docs_picture, docs_reference
 from tools.docs_console import Examples
@@ -155,7 +157,6 @@ def test_every_page_is_in_the_tables_of_contents():
 
 
 def _citation_faults(text):
-    yaml = pytest.importorskip("yaml")
     found = yaml.safe_load(text)
     faults = [f"{key} is missing" for key in ("cff-version", "message", "title", "authors") if not found.get(key)]
     faults += ["cff-version must be 1.2.0"] if found.get("cff-version") != "1.2.0" else []
@@ -181,7 +182,6 @@ def test_the_citation_has_the_version_of_the_package():
 
 @pytest.mark.parametrize("name", ["records.jsonl", "run.json"])
 def test_stored_results_are_as_the_schema_says_and_others_are_not(name):
-    fastjsonschema = pytest.importorskip("fastjsonschema")
     schema = docs_reference.schema(name)
     del schema["$schema"]  # fastjsonschema knows drafts up to 7, of which this uses nothing that has changed
     check = fastjsonschema.compile(schema)
