@@ -24,6 +24,7 @@ EIGHT = (
 )
 ALOUD = ("unstructured_sparse", "n=128", "torch")
 _TITLES = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
+_MAIN = ("Ideas against their dense twin", "Compiled for, not run")  # titles of main tables
 _NOTES = ("- cases", "- […]", "- tie", "- \\*", "- ?", "- break-even", "- ceiling")
 
 
@@ -66,22 +67,39 @@ def aloud(_: Block) -> str:
     )
 
 
+def _sections(name: str) -> dict[str, str]:
+    """The sections of a stored run's Markdown report, by their titles."""
+    parts = ("\n" + sources.report(name)).split("\n## ")[1:]
+    return {part.partition("\n")[0].strip(): part.partition("\n")[2].strip() for part in parts}
+
+
+def _main(block: Block, found: dict[str, str]) -> str:
+    """The title of the main table; PageError where there is none."""
+    for title in _MAIN:
+        if title in found:
+            return title
+    raise PageError(f"{block.page}: the report of {block.words[0]} has no main table; its sections: {', '.join(found)}")
+
+
 def rows(block: Block) -> str:
     """The main table of a stored run."""
-    first = sources.report(block.words[0]).strip().split("\n## ")[0]
-    return "\n".join(first.splitlines()[2:])
+    found = _sections(block.words[0])
+    return found[_main(block, found)]
 
 
 def sections(block: Block) -> str:
     """Everything of a stored run's report but the main table, a heading lower."""
-    _, *others = sources.report(block.words[0]).strip().split("\n## ")
-    return "\n\n".join("### " + part.strip() for part in others)
+    found = _sections(block.words[0])
+    found.pop(_main(block, found))
+    return "\n\n".join(f"### {title}\n\n{body}" for title, body in found.items())
 
 
 def notes(block: Block) -> str:
-    """The lines below the table of a stored run."""
-    last = sources.report(block.words[0]).strip().split("\n## ")[-1]
-    return "\n".join(line for line in last.splitlines()[2:] if line.startswith(_NOTES))
+    """How many cases ended how, where an idea begins to pay, and the ceilings of a stored run."""
+    found = _sections(block.words[0])
+    if "Notes" not in found:
+        raise PageError(f"{block.page}: the report of {block.words[0]} has no notes; its sections: {', '.join(found)}")
+    return "\n".join(line for line in found["Notes"].splitlines() if line.startswith(_NOTES))
 
 
 def took(block: Block) -> str:

@@ -105,3 +105,10 @@ def test_a_row_that_is_not_in_the_run_is_refused(monkeypatch):
     monkeypatch.setattr(docs_blocks, "EIGHT", (("unstructured_sparse", "n=2", "torch"),))
     with pytest.raises(PageError, match="has 0 rows of unstructured_sparse n=2 torch, 1 is wanted"):
         docs_blocks.eight(Block("eight", (), "\n", RESULTS))
+
+
+@pytest.mark.parametrize("make", [docs_blocks.rows, docs_blocks.sections, docs_blocks.notes])
+def test_a_report_without_the_section_is_refused(make, monkeypatch):
+    monkeypatch.setattr(docs_blocks.sources, "report", lambda name: "## Birds\n\nnone\n")
+    with pytest.raises(PageError, match=r"the report of quick-cpu has no .*; its sections: Birds"):
+        make(Block(make.__name__, ("quick-cpu",), "\n", RESULTS / "page.md"))
