@@ -109,4 +109,4 @@ def _run(command: str, folder: Path, wanted: int, page: Path) -> str:
         raise PageError(f"{page}: {command!r} took over {_LIMIT_S} s; choose a smaller example") from None
     if done.returncode != wanted:
         raise PageError(f"{page}: {command!r} exits with {done.returncode}, {wanted} is expected:\n{done.stdout}")
-    return done.stdout
+    return done.stdout.replace(f"{folder}/", "").replace("python -m harness", "hwlottery")
