@@ -173,7 +173,7 @@ def _loop(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
         rows = ops.reshape(ops.permute_dims(poses, (0, 1, 2, 4, 3, 5)), (n, height, height, POSE, ci * POSE))
         v = None
         for tap, seen in enumerate(shifted(ops, rows, k, stride, padding)):
-            part = ops.matmul(ops.reshape(seen, (n * oh * oh * POSE, ci * POSE)), w[tap])
+            part = ops.matmul(ops.reshape(seen, (n * oh * oh * POSE, ci * POSE)), w[tap, ...])
             v = part if v is None else v + part
         v = ops.permute_dims(ops.reshape(v, (n, oh, oh, POSE, co, POSE)), (0, 1, 2, 4, 3, 5))
         return (_laid_out(ops, v, params),)

@@ -133,7 +133,9 @@ def _train(form: Form) -> Formulation:
         def run(*operands: Array) -> tuple[Array, ...]:
             half = len(operands) // 2
             value, gradients = ops.value_and_grad(loss, range(half, 2 * half))(*operands)
-            return value, *(ops.descend(w, g, LEARNING_RATE) for w, g in zip(operands[half:-1], gradients, strict=True))
+            return value, *(
+                ops.sgd_step(w, g, LEARNING_RATE) for w, g in zip(operands[half:-1], gradients, strict=True)
+            )
 
         return run
 

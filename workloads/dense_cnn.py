@@ -96,7 +96,7 @@ def _train(note: str, layout: Layout) -> Formulation:
 
         def run(images: Array, target: Array, *weights: Array) -> tuple[Array, ...]:
             value, grads = gradients(images, target, *weights)
-            return value, *(ops.descend(w, g, LEARNING_RATE) for w, g in zip(weights, grads, strict=True))
+            return value, *(ops.sgd_step(w, g, LEARNING_RATE) for w, g in zip(weights, grads, strict=True))
 
         return run
 

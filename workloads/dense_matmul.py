@@ -180,7 +180,7 @@ def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
         error = ops.matmul(a, b) - target
         dy = error / columns
         loss = ops.sum(error * error) * (0.5 / columns)
-        updated = ops.descend_along(a, dy, ops.permute_dims(b, (1, 0)), LEARNING_RATE)
+        updated = ops.sgd_step_along(a, dy, ops.permute_dims(b, (1, 0)), LEARNING_RATE)
         if params["grads"] == "both":
             return loss, updated, ops.matmul(ops.permute_dims(a, (1, 0)), dy)
         return loss, updated
@@ -200,7 +200,7 @@ def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
 
     def run(a: Array, b: Array, target: Array) -> tuple[Array, ...]:
         value, grads = gradients(a, b, target)
-        return value, ops.descend(a, grads[0], LEARNING_RATE), *grads[1:]
+        return value, ops.sgd_step(a, grads[0], LEARNING_RATE), *grads[1:]
 
     return run
 

@@ -89,7 +89,7 @@ def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
 
     def run(x: Array, target: Array, *weights: Array) -> tuple[Array, ...]:
         value, grads = gradients(x, target, *weights)
-        return value, *(ops.descend(w, g, LEARNING_RATE) for w, g in zip(weights, grads, strict=True))
+        return value, *(ops.sgd_step(w, g, LEARNING_RATE) for w, g in zip(weights, grads, strict=True))
 
     return run
 
@@ -123,7 +123,7 @@ def _by_hand(transposed: bool) -> Formulation:
             for i in reversed(range(len(weights))):
                 w, h = weights[i], read[i]
                 left, right = (turned(d), h) if transposed else (turned(h), d)
-                updated.insert(0, ops.descend_along(w, left, right, LEARNING_RATE))
+                updated.insert(0, ops.sgd_step_along(w, left, right, LEARNING_RATE))
                 if i:
                     d = ops.relu_grad(ops.matmul(d, w if transposed else turned(w)), h)
             return loss, *updated

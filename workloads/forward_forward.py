@@ -152,9 +152,9 @@ def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
         for w in weights[:-1]:
             (loss, x), (dw,) = inner_gradient(w, x, sign)
             losses.append(loss)
-            updated.append(ops.descend(w, dw, LEARNING_RATE))
+            updated.append(ops.sgd_step(w, dw, LEARNING_RATE))
         loss, (dw,) = last_gradient(weights[-1], x, sign)
-        return *losses, loss, *updated, ops.descend(weights[-1], dw, LEARNING_RATE)
+        return *losses, loss, *updated, ops.sgd_step(weights[-1], dw, LEARNING_RATE)
 
     return run
 

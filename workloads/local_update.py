@@ -235,8 +235,8 @@ def _layer_by_layer(ops: Ops, params: Params, layout: Layout) -> Callable[..., t
             w, q = parameters[i], parameters[count + i]
             (loss, h), (dw, dq) = gradients[i](w, q, x, target)
             losses.append(loss)
-            updated_w.append(ops.descend(w, dw, LEARNING_RATE))
-            updated_q.append(ops.descend(q, dq, LEARNING_RATE))
+            updated_w.append(ops.sgd_step(w, dw, LEARNING_RATE))
+            updated_q.append(ops.sgd_step(q, dq, LEARNING_RATE))
             x = networks.pooled(ops, layer, h, layout)
         return *losses, *updated_w, *updated_q
 
@@ -261,7 +261,7 @@ def _joint(ops: Ops, params: Params, layout: Layout) -> Callable[..., tuple[Arra
 
     def run(x: Array, target: Array, *parameters: Array) -> tuple[Array, ...]:
         (_, losses), grads = gradients(x, target, *parameters)
-        return losses, *(ops.descend(p, g, LEARNING_RATE) for p, g in zip(parameters, grads, strict=True))
+        return losses, *(ops.sgd_step(p, g, LEARNING_RATE) for p, g in zip(parameters, grads, strict=True))
 
     return run
 
@@ -297,9 +297,9 @@ def _by_hand(ops: Ops, params: Params, layout: Layout) -> Callable[..., tuple[Ar
             d = masked(classifier, h, ops.matmul(dz, q))
             d = ops.reshape(d, (-1, layer.channels_out)) if layer.is_conv else d
             flat = ops.reshape(w, matrix) if layer.is_conv else w
-            flat = ops.descend_along(flat, ops.permute_dims(rows, (1, 0)), d, LEARNING_RATE)
+            flat = ops.sgd_step_along(flat, ops.permute_dims(rows, (1, 0)), d, LEARNING_RATE)
             updated_w.append(ops.reshape(flat, layer.shape) if layer.is_conv else flat)
-            updated_q.append(ops.descend_along(q, ops.permute_dims(dz, (1, 0)), seen, LEARNING_RATE))
+            updated_q.append(ops.sgd_step_along(q, ops.permute_dims(dz, (1, 0)), seen, LEARNING_RATE))
             x = networks.pooled(ops, layer, h, layout)
         return *losses, *updated_w, *updated_q
 
@@ -330,8 +330,8 @@ def _by_hand_transposed() -> Formulation:
                 losses.append(ops.sum(target * log_probability) * (-1.0 / batch))
                 dz = (ops.exp(log_probability) - target) * (1.0 / batch)
                 d = ops.relu_grad(ops.matmul(dz, q), h)
-                updated_w.append(ops.descend_along(w, turned(d), x, LEARNING_RATE))
-                updated_q.append(ops.descend_along(q, turned(dz), h, LEARNING_RATE))
+                updated_w.append(ops.sgd_step_along(w, turned(d), x, LEARNING_RATE))
+                updated_q.append(ops.sgd_step_along(q, turned(dz), h, LEARNING_RATE))
                 x = h
             return *losses, *updated_w, *updated_q
 

@@ -14,7 +14,9 @@ import click
 import msgspec
 
 from backends import aot
+from backends.device import is_ahead_of_time
 from backends.discovery import backends as find_backends
+from backends.install import install_hint
 from backends.ops import Backend, Device
 from harness.errors import UserError, nearest
 from harness.machine import digest, facts
@@ -115,9 +117,7 @@ def _present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str
         if backend.default and present:
             click.echo(f"note: {name} is left out: not installed; try: {backend.install}", err=True)
     if not present:
-        raise UserError(
-            'no framework is installed; try: python -m pip install "hwlottery[all]", or run --backend numpy'
-        )
+        raise UserError(f"no framework is installed; try: {install_hint('all')}, or run --backend numpy")
     return tuple(present)
 
 
@@ -211,7 +211,7 @@ def _check_devices(ask: Ask, backends: Mapping[str, Backend], how: Options) -> N
     for text in ask.devices:
         if text == "cpu":
             continue
-        if Device.parse(text).kind == "tpu-aot":
+        if is_ahead_of_time(text):
             why = aot.missing(Device.parse(text))
             if why is not None:
                 raise UserError(why)

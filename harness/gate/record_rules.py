@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from backends.device import is_ahead_of_time
 from backends.discovery import backends
+from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, Backend, Device
 from harness.gate.refusal import Refusal, plain, refusal
 from harness.records.record import Case, Energy, Record, Timing, Trial, TwinRef
@@ -78,7 +80,7 @@ def _facts(workload: Workload | None, case: Case) -> Facts | str:
         if (case.dtype, case.mode) not in workload.tolerances:
             return f"{workload.name} has no tolerance for {plain(case.dtype)} {case.mode}"
         twins = frozenset((t.kind, t.workload, t.mode, _axes(t.params)) for t in workload.twins(params, case.mode))
-        return workload.work(params, case.mode, {"float64": 8, "float32": 4}.get(case.dtype, 2)), twins
+        return workload.work(params, case.mode, itemsize(case.dtype)), twins
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         return plain(str(error)) or f"{workload.name} does not take these axes"
 
@@ -112,7 +114,7 @@ def _twins(found: Sequence[TwinRef], expected: frozenset[tuple[Any, ...]], where
 
 
 def _outcome(record: Record, where: str, known: Known) -> Iterator[Refusal]:
-    ahead = record.case.device.startswith("tpu-aot")
+    ahead = is_ahead_of_time(record.case.device)
     if record.status == "estimated" or record.estimate is not None or ahead:
         if record.time is not None or record.energy is not None or record.status == "ok":
             said = "an estimate stands beside something measured"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, Backend, Device, Execution
 from harness.errors import PlanError, nearest
 from harness.records.record import Case, TwinRef, WorkFacts
@@ -210,13 +211,12 @@ def _expand(
 
 def _executions(backend: Backend, device: str) -> Sequence[Execution]:
     """What a backend has on a device: where programs are compiled and not run, compiling is all there is."""
-    return ("compiled",) if Device.parse(device).kind == "tpu-aot" else backend.executions
+    return ("compiled",) if Device.parse(device).ahead_of_time else backend.executions
 
 
 def _work(workload: Workload, params: Params, mode: Mode, dtype: str) -> WorkFacts:
-    itemsize = {"float64": 8, "float32": 4}.get(dtype, 2)
     try:
-        work = workload.work(params, mode, itemsize)
+        work = workload.work(params, mode, itemsize(dtype))
     except ValueError as error:  # axes that are good each and do not go together
         raise PlanError(str(error)) from None
     return WorkFacts(useful_flop=work.useful_flop, least_bytes=work.least_bytes, live_bytes=work.live_bytes)

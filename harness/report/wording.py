@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from backends.device import is_ahead_of_time
 from harness.figures.ceilings import Ceiling
 from harness.figures.datasheets import Datasheet
 from harness.figures.portability import Portability, PortabilityCell
@@ -190,7 +191,7 @@ def footer(summary: Summary) -> list[str]:
         if p.missing:
             gaps = [f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing]
             gaps = gaps if len(gaps) <= _MOST_GAPS else [*gaps[:_MOST_GAPS], f"and {len(gaps) - _MOST_GAPS} more"]
-            does = "compiles" if p.device.startswith("tpu-aot:") else "runs"
+            does = "compiles" if is_ahead_of_time(p.device) else "runs"
             lines.append(
                 f"portability: {p.backend} {p.device}{where.run(p.run)} {does} {p.ok} of {p.total} workloads and "
                 f"modes; no path: {'; '.join(gaps)}."

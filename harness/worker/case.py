@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from backends.device import is_ahead_of_time
 from backends.discovery import backends
+from backends.dtypes import itemsize
 from backends.ops import Backend, Compiled, Device, Matrix, Ops, Scalar, Unsupported
 from harness.measuring import gpu_conditions, threads
 from harness.measuring.clock import sample
@@ -79,7 +81,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     if formulation.executions is not None and case.execution not in formulation.executions:
         raise Unsupported(f"{case.formulation} has no execution {case.execution}")
 
-    if case.device.startswith("tpu-aot:"):
+    if is_ahead_of_time(case.device):
         return compile_only.case(job, formulation, lambda: load_inputs(job), phase)
 
     phase("opening the device")
@@ -126,8 +128,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     prepared_s = time.perf_counter() - began
     turn.ready()
     phase("measuring")
-    itemsize = {"float64": 8, "float32": 4}.get(case.dtype, 2)
-    conditions = gpu_conditions.Conditions(ops, workload.work(case.params, case.mode, itemsize).live_bytes)
+    conditions = gpu_conditions.Conditions(ops, workload.work(case.params, case.mode, itemsize(case.dtype)).live_bytes)
     meter = sources.choose(ops.device, job.power, known=job.baseline)
     traces = compiled.traces()  # after all that is made for the window: the first flush of a cache compiles, too
     ops.reset_peak_bytes()

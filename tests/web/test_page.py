@@ -439,7 +439,9 @@ def test_a_missing_library_is_one_sentence_with_what_to_install():
         "from harness.errors import UserError\nfrom harness.web import pictures\n"
         "try: pictures.converter()\nexcept UserError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
     assert done.stdout == (
-        "charts need vl-convert-python, which is not installed; try: pip install 'hwlottery[report]'\n"
+        'charts need vl-convert-python, which is not installed; try: python -m pip install -e ".[report]"\n'
     )

@@ -166,7 +166,7 @@ def _outer(ops: Ops, block: int, rows: Array, columns: Array) -> Callable[[Array
                 ops.take(ops.reshape(x, (x.shape[0] // block, block, x.shape[1])), at)
                 for x, at in zip(slices, (rows, columns), strict=True)
             )
-            values = ops.descend_along(values, left, ops.permute_dims(right, (0, 2, 1)), LEARNING_RATE)
+            values = ops.sgd_step_along(values, left, ops.permute_dims(right, (0, 2, 1)), LEARNING_RATE)
         return values
 
     return update
@@ -236,7 +236,7 @@ def equal_rows_step(note: str) -> Formulation:
         def run(*operands: Array) -> tuple[Array, ...]:
             values = range(3, 3 + (len(operands) - 3) // 2)  # behind B, the target and the order
             value, (grad_b, *grads) = ops.value_and_grad(loss, (0, *values))(*operands)
-            new = (ops.descend(operands[i], grad, LEARNING_RATE) for i, grad in zip(values, grads, strict=True))
+            new = (ops.sgd_step(operands[i], grad, LEARNING_RATE) for i, grad in zip(values, grads, strict=True))
             return value, *new, grad_b
 
         return run

@@ -256,9 +256,9 @@ def patches(ops: Ops, layer: Layer, x: Array) -> Array:
 
 def _padded(ops: Ops, x: Array, pad: int) -> Array:
     """Zeros around the map, made from the map's own edge: `Ops.zeros` would have to be told the dtype."""
-    rows = x[:, :pad] * 0
+    rows = x[:, :pad, ...] * 0
     x = ops.concat([rows, x, rows], 1)
-    columns = x[:, :, :pad] * 0
+    columns = x[:, :, :pad, ...] * 0
     return ops.concat([columns, x, columns], 2)
 
 

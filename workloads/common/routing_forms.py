@@ -264,7 +264,7 @@ def folded_by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]
         for u, w, gradient in zip(us, ws, gradients, strict=True):
             n = d * u.shape[1]
             part = ops.matmul(gradient_s, ops.permute_dims(ops.reshape(u, (n, b)), (1, 0)))
-            updated.append(ops.descend(w, added(gradient, ops.reshape(part, (j, D, n))), LEARNING_RATE))
+            updated.append(ops.sgd_step(w, added(gradient, ops.reshape(part, (j, D, n))), LEARNING_RATE))
         return loss, *updated
 
     return run

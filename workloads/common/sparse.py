@@ -180,7 +180,7 @@ class Products(NamedTuple):
 
 def descending(ops: Ops, sampled: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Array], Array]:
     """The update of a gradient that is formed first: sampled(dy, b), in the shape of the values."""
-    return lambda values, dy, b: ops.descend(values, sampled(dy, b), LEARNING_RATE)
+    return lambda values, dy, b: ops.sgd_step(values, sampled(dy, b), LEARNING_RATE)
 
 
 def train_step(
@@ -240,7 +240,7 @@ def autodiff_step(
 
         def run(a: Array, b: Array, target: Array, *others: Array) -> tuple[Array, ...]:
             value, (grad_a, grad_b) = gradients(a, b, target, *others)
-            return value, ops.descend(a, grad_a, LEARNING_RATE), grad_b
+            return value, ops.sgd_step(a, grad_a, LEARNING_RATE), grad_b
 
         return run
 

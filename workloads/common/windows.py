@@ -24,14 +24,14 @@ def shifted(ops: Ops, x: Array, kernel: int, stride: int, padding: int) -> list[
     """k² slices of x (n, h, h, …), each (n, oh, oh, …): what each tap of the kernel sees, rows first."""
     if padding:
         # A row of the image times zero: it has the dtype and the device of the image without asking for either.
-        border = x[:, :1] * 0.0
+        border = x[:, :1, ...] * 0.0
         x = ops.concat([border] * padding + [x] + [border] * padding, 1)
-        border = x[:, :, :1] * 0.0
+        border = x[:, :, :1, ...] * 0.0
         x = ops.concat([border] * padding + [x] + [border] * padding, 2)
     oh = out_side(x.shape[1], kernel, stride, 0)
     span = (oh - 1) * stride + 1
     return [
-        x[:, row : row + span : stride, column : column + span : stride]
+        x[:, row : row + span : stride, column : column + span : stride, ...]
         for row in range(kernel)
         for column in range(kernel)
     ]
