@@ -33,6 +33,7 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "command": docs_blocks.command,
         "commands": docs_reference.commands,
         "console": examples.console,
+        "core": docs_reference.core,
         "eight": docs_blocks.eight,
         "fields": docs_reference.fields,
         "headlines": docs_blocks.headlines,

@@ -86,6 +86,12 @@ def fields(block: Block) -> str:
     return "\n".join(out).strip()
 
 
+def core(_: Block) -> str:
+    """The methods that every backend writes."""
+    names = sources.core()
+    return f"the {len(names)} methods of its core: {', '.join(f'`{name}`' for name in names)}"
+
+
 def columns(_: Block) -> str:
     """The columns of the data frame."""
     return table(["column", "meaning and unit"], [[f"`{k}`", _escaped(v)] for k, v in sources.columns().items()])

@@ -67,6 +67,13 @@ def commands() -> Mapping[str, click.Command]:
     return cli.commands
 
 
+def core() -> Sequence[str]:
+    """The methods of `Ops` that every backend writes, in the order in which they stand."""
+    from backends.core import CoreOps
+
+    return [name for name in vars(CoreOps) if name in CoreOps.__abstractmethods__]
+
+
 def structs() -> Mapping[str, Any]:
     """The record of a case and the facts of a run, by the name of the file that holds them."""
     from harness.records.record import Record
