@@ -25,7 +25,7 @@ EIGHT = (
 ALOUD = ("unstructured_sparse", "n=128", "torch")
 _TITLES = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
 _MAIN = ("Ideas against their dense twin", "Compiled for, not run")  # titles of main tables
-_NOTES = ("- cases", "- […]", "- tie", "- \\*", "- ?", "- break-even", "- ceiling")
+_NOTES = ("- constant", "- dense twins", "- cases", "- […]", "- tie", "- \\*", "- ?", "- break-even", "- ceiling")
 
 
 def _row(workload: str, label: str, backend: str) -> Row:
