@@ -23,6 +23,7 @@ _EXAMPLE = re.compile(r"<!-- example: ([\w./-]+) -->\n```\w+\n(.*?)```", re.DOTA
 _LINKS = ("results", "tools", "tests", "constraints.txt")
 _LIMIT_S = 300
 _ALIKE = 0.7  # share of the words shown that a new run of what `varies` must print again
+_PROGRESS = re.compile(r"^.*: \d+ of \d+, about .* left; now .*\n", re.MULTILINE)  # of a run that takes its time
 _SHELL = 'hwlottery() { "$PYTHON" -m harness "$@"; }; python() { "$PYTHON" "$@"; }; set -o pipefail; '
 
 
@@ -109,4 +110,5 @@ def _run(command: str, folder: Path, wanted: int, page: Path) -> str:
         raise PageError(f"{page}: {command!r} took over {_LIMIT_S} s; choose a smaller example") from None
     if done.returncode != wanted:
         raise PageError(f"{page}: {command!r} exits with {done.returncode}, {wanted} is expected:\n{done.stdout}")
-    return done.stdout.replace(f"{folder}/", "").replace("python -m harness", "hwlottery")
+    shown = _PROGRESS.sub("", done.stdout)
+    return shown.replace(f"{folder}/", "").replace("python -m harness", "hwlottery")
