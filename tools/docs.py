@@ -37,7 +37,6 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "eight": docs_blocks.eight,
         "fields": docs_reference.fields,
         "headlines": docs_blocks.headlines,
-        "losing": docs_losing.losing,
         "machine": docs_blocks.machine,
         "names": docs_names.names,
         "notes": docs_blocks.notes,
@@ -58,6 +57,7 @@ def pages() -> list[Path]:
 def files() -> dict[Path, str]:
     """Files that are generated whole."""
     return {
+        docs_losing.PAGE: docs_losing.made(),
         ROOT / "docs" / "_static" / "quick-cpu.svg": docs_picture.svg("quick-cpu"),
         ROOT / "docs" / "_static" / "record.schema.json": docs_reference.schema_file("records.jsonl"),
         ROOT / "docs" / "_static" / "run.schema.json": docs_reference.schema_file("run.json"),
