@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, HostArray
 from workloads.authoring.axes import TAKEN
 from workloads.authoring.functions import WorkloadError, raised_at, where
 from workloads.base import MODES, ROLES, Axis, Definition, Formulation, Inputs, Mode, Params, Point, Twin, Work
 
-ITEMSIZES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}  # the dtypes that a case can have
+DTYPES = ("float64", "float32", "bfloat16", "float16")  # that a case can have
 FORMULAS = ("useful_flop", "least_bytes", "live_bytes")
 
 
@@ -96,9 +97,8 @@ def _raised(error: Exception, definition: Definition, fact: str, params: Params,
     if isinstance(error, WorkloadError):
         return error  # says where already
     place = raised_at(error, definition.author(fact, mode))
-    if (
-        isinstance(error, ValueError) and fact != "reference"
-    ):  # axes that are good each and do not go together: the author's own sentence
+    # Of axes that are good each and do not go together the author's own sentence tells.
+    if isinstance(error, ValueError) and fact != "reference":
         return WorkloadError(f"{error} ({place})")
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return WorkloadError(f"{place}: {fact} of {definition.name} raises {what} at {_at(params)}, mode {mode}")
@@ -138,9 +138,9 @@ def _of_the_whole(definition: Definition) -> Iterator[str]:
             yield f"{place}: preset {preset} of {name} has no point; give it one or leave it out"
     modes = [mode for mode in MODES if definition.formulations.get(mode)]
     for (dtype, mode), tolerance in definition.tolerances.items():
-        if dtype not in ITEMSIZES or mode not in MODES:
+        if dtype not in DTYPES or mode not in MODES:
             yield (
-                f"{place}: {name} has a tolerance for {dtype!r} in mode {mode!r}; dtypes are {', '.join(ITEMSIZES)}, "
+                f"{place}: {name} has a tolerance for {dtype!r} in mode {mode!r}; dtypes are {', '.join(DTYPES)}, "
                 f"modes are {', '.join(MODES)}"
             )
         elif not isinstance(tolerance, int | float) or not 0 < tolerance < math.inf:
@@ -201,7 +201,7 @@ def _of_point(
         return
     try:
         params = definition.check(point.params)
-        work_of(definition, params, mode, ITEMSIZES["float32"])
+        work_of(definition, params, mode, itemsize("float32"))
         twins = twins_of(definition, params, mode)
     except ValueError as error:
         yield str(error)
@@ -243,6 +243,6 @@ def _of_twin(twin: Twin, known: Mapping[str, Definition] | None) -> Iterator[str
             yield f"has no formulation of mode {twin.mode}; it has {', '.join(dense.formulations)}"
         else:
             try:
-                work_of(dense, dense.check(twin.params), twin.mode, ITEMSIZES["float32"])
+                work_of(dense, dense.check(twin.params), twin.mode, itemsize("float32"))
             except ValueError as error:
                 yield f"cannot be at {_at(twin.params)}: {error}"

@@ -5,10 +5,8 @@ trained by softmax cross-entropy; the gradient of that loss goes to W_l and Q_l 
 a convolution reads its map average-pooled to at most 2048 values. There is no output layer behind the hidden ones:
 the last local classifier answers, and `forward` is that inference. No biases and no batch norm.
 
-What it saves is memory, since an activation may go once its layer has learnt. Peak of a step of `mlp8`, 256 units a
-layer, 4096 images, over that of back-propagation, each by the framework's own differentiation: 0.53 in PyTorch eager,
-0.52 in TensorFlow eager, 0.63 to 0.74 in JAX compiled (tests/test_memory_of_learning.py). It does not where one
-differentiation spans all layers: `joint` in TensorFlow eager takes 1.4, for its tape keeps every activation.
+What it saves is memory, since an activation may go once its layer has learnt; not where one differentiation spans all
+layers (`joint`) and keeps every activation. How much: docs/results/notes.md.
 """
 
 from __future__ import annotations

@@ -48,12 +48,12 @@ def _refuse_name(name: str, kind: str, known: object) -> None:
 
 def _write(template: str, name: str, file: Path) -> Path:
     content = (files("harness.cli") / "templates" / template).read_text(encoding="utf-8").replace("NAME", name)
+    if file.exists():
+        raise UserError(f"{file} is there already and is kept; choose another name, or another folder by -o")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as out:
             out.write(content)
-    except FileExistsError:
-        raise UserError(f"{file} is there already and is kept; choose another name, or another folder by -o") from None
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}); name another folder by -o") from None
     return file

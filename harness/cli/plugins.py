@@ -36,6 +36,6 @@ def own_names(files: Iterable[Path], workloads: Mapping[str, Definition], broken
         reason = reasons.get(file.resolve())
         if reason is not None:
             raise UserError(reason)
-        name = definition_of(load_module(file), file).name
+        name = definition_of(load_module(file), str(file)).name
         names.append(workloads[name].name)
     return tuple(names)

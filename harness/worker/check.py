@@ -86,7 +86,7 @@ def facts_of(file: Path) -> PlugInFacts:
     if kind == "backend":
         backend: Backend = module.BACKEND
         return PlugInFacts(kind=kind, name=backend.name, faults=list(_of_backend(file, backend)))
-    definition = definition_of(module, file)
+    definition = definition_of(module, str(file))
     known = {name: other for name, other in found.items() if isinstance(other, Definition)}
     wrong = faults(definition, known)
     return PlugInFacts(

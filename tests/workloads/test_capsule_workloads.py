@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from backends.numpy_backend import NumpyOps
+from backends.numpy_ops import NumpyOps
 from backends.ops import Device
 from harness.measuring.correctness import judge, rounded, upcast
 from workloads import capsule_conv, capsule_routing, dense_conv, dense_matmul

@@ -6,34 +6,16 @@ HWLOTTERY_REQUIRE (tox sets it) must be present, so that a missing one is a fail
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from functools import cache
-
 import pytest
+from _opened import BACKENDS, opened
 
-from backends.discovery import backends
-from backends.ops import Device, Ops, Unsupported
-from harness.cli.run import cache_folder
+from backends.ops import Unsupported
 from harness.measuring.correctness import epsilon, judge, rounded, upcast
 from workloads.conformance import Attempt, Oracle, conformity
 from workloads.discovery import workloads
 
-BACKENDS, _ = backends()
 WORKLOADS, _ = workloads()
 ORACLE = Oracle(rounded, upcast, judge, epsilon)
-REQUIRED = [name for name in os.environ.get("HWLOTTERY_REQUIRE", "").split(",") if name]
-
-
-@cache
-def _open(name: str) -> Ops:
-    if importlib.util.find_spec(BACKENDS[name].module) is None:
-        if name in REQUIRED:
-            pytest.fail(f"{name} is required here and {BACKENDS[name].module} is not installed")
-        pytest.skip(f"{BACKENDS[name].module} is not installed: {BACKENDS[name].install}")
-    backend, device = BACKENDS[name], Device("cpu")
-    os.environ.update(backend.environ(device, len(os.sched_getaffinity(0)), cache_folder()))
-    return backend.open(device)
 
 
 def _cases():
@@ -64,7 +46,7 @@ def test_agrees_with_the_reference(workload, point, name, backend, execution):
         pytest.skip(f"{backend} has no execution {execution}")
     if execution == "compiled" and point is not _first(workload, point.mode):
         pytest.skip("a compiler is tried at the first point of each mode: further points are for the numbers")
-    ops = _open(backend)
+    ops = opened(backend)
     formulation = workload.formulations[point.mode][name]
     if formulation.executions is not None and execution not in formulation.executions:
         pytest.skip(f"{name} has no execution {execution}")

@@ -6,7 +6,7 @@ import pytest
 from autograd import grad
 from autograd.scipy.special import logsumexp
 
-from backends.numpy_backend import NumpyOps
+from backends.numpy_ops import NumpyOps
 from backends.ops import Device
 from harness.measuring.correctness import judge, rounded, upcast
 from workloads import dense_cnn, dense_mlp, forward_forward, local_update

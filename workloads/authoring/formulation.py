@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from backends.ops import Array, Execution, HostArray, Matrix, Ops
-from workloads.authoring.functions import Named, WorkloadError, returned_names, where
+from workloads.authoring.functions import ByName, WorkloadError, returned_names, where
 from workloads.base import Formulation, Inputs, Parameters
 
 Outputs: TypeAlias = Sequence[str] | Callable[[Parameters], Sequence[str]]
@@ -77,7 +77,7 @@ def _prepared(
     prepare: Callable[..., Any] | None, operands: Sequence[str], function: Callable[..., Any], what: str, mode: str
 ) -> Callable[[Ops, Inputs, Parameters], Sequence[Array | Matrix]]:
     if prepare is not None:
-        named = Named.of(prepare, f"prepare of {what}")
+        named = ByName.of(prepare, f"prepare of {what}")
         return lambda ops, inputs, p: named(inputs, {"ops": ops, "p": p, "mode": mode})
 
     def as_they_are(ops: Ops, inputs: Inputs, p: Parameters) -> Sequence[Array]:
@@ -95,7 +95,7 @@ def _prepared(
 def _restored(
     restore: Callable[..., Any] | None, outputs: Outputs, function: Callable[..., Any], what: str, mode: str
 ) -> Callable[[Sequence[HostArray], Inputs, Parameters], Mapping[str, HostArray]]:
-    named = None if restore is None else Named.of(restore, f"restore of {what}")
+    named = None if restore is None else ByName.of(restore, f"restore of {what}")
 
     def restored(arrays: Sequence[HostArray], inputs: Inputs, p: Parameters) -> Mapping[str, HostArray]:
         names = outputs(p) if callable(outputs) else outputs

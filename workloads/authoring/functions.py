@@ -89,7 +89,7 @@ def line_of(error: BaseException, function: Callable[..., Any]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ByName:
     """An author's function that is called by the names of its parameters: it asks for what it needs and no more.
 
     `names` are its parameters, `needed` those without a default, `rest` whether it takes `**others` as well.
@@ -102,7 +102,7 @@ class Named:
     rest: bool
 
     @classmethod
-    def of(cls, function: Callable[..., Any], what: str) -> Named:
+    def of(cls, function: Callable[..., Any], what: str) -> ByName:
         """WorkloadError where a parameter has no name to call it by."""
         parameters = inspect.signature(function).parameters.values()
         for parameter in parameters:
