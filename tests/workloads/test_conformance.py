@@ -6,8 +6,6 @@ HWLOTTERY_REQUIRE (tox sets it) must be present, so that a missing one is a fail
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 from _opened import BACKENDS, opened
 
