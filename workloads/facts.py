@@ -97,9 +97,8 @@ def _raised(error: Exception, definition: Definition, fact: str, params: Params,
     if isinstance(error, WorkloadError):
         return error  # says where already
     place = raised_at(error, definition.author(fact, mode))
-    if (
-        isinstance(error, ValueError) and fact != "reference"
-    ):  # axes that are good each and do not go together: the author's own sentence
+    # Of axes that are good each and do not go together the author's own sentence tells.
+    if isinstance(error, ValueError) and fact != "reference":
         return WorkloadError(f"{error} ({place})")
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return WorkloadError(f"{place}: {fact} of {definition.name} raises {what} at {_at(params)}, mode {mode}")

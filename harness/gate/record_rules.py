@@ -11,8 +11,9 @@ from backends.device import is_ahead_of_time
 from backends.discovery import backends
 from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, Backend, Device
-from harness.gate.refusal import Refusal, plain, refusal
+from harness.gate.refusal import Refusal, refusal
 from harness.records.record import Case, Energy, Record, Timing, Trial, TwinRef
+from harness.records.text import plain
 from workloads.base import Definition, Work
 from workloads.discovery import workloads
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import msgspec
 
-_LONGEST = 240  # characters of a sentence's part
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]+")
+from harness.records.text import plain
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +49,3 @@ def grouped(refusals: Iterable[Refusal]) -> list[Refusal]:
         )
         for first, *others in alike.values()
     ]
-
-
-def plain(text: str) -> str:
-    """`text` as one line that is safe in a terminal; it is not escaped for HTML."""
-    text = _UNSEEN.sub(" ", text[: 2 * _LONGEST])
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

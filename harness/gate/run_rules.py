@@ -15,11 +15,12 @@ from backends.ops import Device
 from harness.figures.ceilings import CEILING_MATMUL, CEILING_STREAM, Ceilings, ceilings
 from harness.figures.frame import frame
 from harness.gate.record_rules import Known
-from harness.gate.refusal import Mark, Refusal, plain, refusal
+from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Line
 from harness.machine import digest
 from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, RunInfo
+from harness.records.text import plain
 from harness.stats.intervals import SINGLE, median_interval
 from harness.stats.noise import noise_floor
 from harness.stats.process_times import counted, process_centres

@@ -10,6 +10,7 @@ import re
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ONE_LINE = 300  # characters that a table bears
+SENTENCE = 240  # characters of a part of a sentence
 
 # First and last of each range. All of Unicode 15's categories Cc, Cs, Zl and Zp, of Cf all but the twelve signs that
 # enclose digits or words and are seen (U+0600 to 0605, 06DD, 070F, 0890, 0891, 08E2, 110BD, 110CD), and what is no
@@ -41,7 +42,7 @@ def shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def plain(text: object, most: int) -> str:
+def plain(text: object, most: int = SENTENCE) -> str:
     """`text` as it may be shown anywhere: one line, only visible characters, at most `most` of them."""
     return shorten(visible(str(text)[: most + 1]), most)
 

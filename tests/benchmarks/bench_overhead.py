@@ -28,6 +28,7 @@ from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case
 from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
+from tools import perf_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"m": 48, "k": 32, "n": 8, "grads": "both"}
@@ -82,6 +83,14 @@ def test_isolation_of_a_case(name, tmp_path, benchmark):
     isolation.sort()
     benchmark.extra_info["isolation_median_s"] = isolation[len(isolation) // 2]
     print(f"\n{name}: isolation {isolation[len(isolation) // 2]:.3f} s (median of {len(isolation)})")
+    columns = [
+        perf_tables.Column(key="backend", head="backend"),
+        perf_tables.Column(key="isolation_s", head="isolation, s", format=".3f"),
+    ]
+    row = {"backend": name, "isolation_s": isolation[len(isolation) // 2]}
+    about = f"median of {len(isolation)}"
+    table = perf_tables.Table(title="Isolation of a case", about=about, columns=columns, rows=[row])
+    perf_tables.store("overhead", table, identity=["backend"])
 
 
 @pytest.mark.parametrize(
@@ -112,6 +121,8 @@ def test_the_clock_of_ten_thousand_samples(benchmark):
     assert len(window.samples_s) == 10_000
     own_s = (benchmark.stats.stats.min - min(bare)) / 10_000
     benchmark.extra_info["own_cost_s"] = own_s
+    facts = {"clock, own cost of a sample, s": own_s, "clock, the empty call and wait, s": min(bare) / 10_000}
+    perf_tables.store("overhead", facts=facts)
     print(f"\nclock: {own_s * 1e6:.2f} µs a sample of its own, {min(bare) * 100:.2f} µs the empty call and wait")
 
 
@@ -163,6 +174,15 @@ def test_parent_and_server_while_a_case_is_measured(members, tmp_path, benchmark
             share = (now.user + now.system - before[name].user - before[name].system) / wall_s
             benchmark.extra_info[f"{name}_share_of_a_core"] = share
             print(f"\n{name}, {members} members: {share:.2%} of a core")
+            columns = [
+                perf_tables.Column(key="process", head="process"),
+                perf_tables.Column(key="members", head="members of the group", format="d"),
+                perf_tables.Column(key="share_of_a_core", head="share of a core", format=".2%"),
+            ]
+            row = {"process": name, "members": members, "share_of_a_core": share}
+            title = "Parent and server while a case is measured"
+            table = perf_tables.Table(title=title, columns=columns, rows=[row])
+            perf_tables.store("overhead", table, identity=["process", "members"])
 
 
 def test_ten_thousand_records_to_markdown(benchmark):

@@ -190,9 +190,7 @@ def test_a_sample_behind_a_flush_is_one_call_and_the_flush_is_not_in_its_time():
 
 def test_energy_is_metered_over_calls_that_no_flush_comes_between():
     events = []
-    timed = Timed(
-        lambda: events.append("call") or (), (), lambda outputs: None, flush=lambda: events.append("flush")
-    )
+    timed = Timed(lambda: events.append("call") or (), (), lambda outputs: None, flush=lambda: events.append("flush"))
     meter = Hooks(begin=lambda: events.append("begin"), end=lambda: events.append("end"))
     window = sample(timed, Sampling(window_s=0.001, min_samples=2, max_samples=2), hooks=meter)
     metered = events[events.index("begin") + 1 : events.index("end")]

@@ -1,4 +1,4 @@
-"""The four headlines of the README, from a stored run: what others published, in our numbers."""
+"""Four headlines of the field, from a stored run: what others published, in our numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from harness.figures.best_paths import best_paths
 from harness.figures.frame import frame, rows_of
 from harness.figures.twins import comparisons
 from harness.records.store import load
+from tools.docs_pages import table
 
 FORWARD = "forward"
 
@@ -20,9 +19,9 @@ class Run:
     """A stored run as rows: every case, every best path, every comparison with a twin."""
 
     def __init__(self, folder: Path) -> None:
-        table = frame([r for r in load(folder).records if not r.control])
-        self.cases = rows_of(table)
-        best = best_paths(table)
+        cases = frame([r for r in load(folder).records if not r.control])
+        self.cases = rows_of(cases)
+        best = best_paths(cases)
         self.best, self.compared = rows_of(best), rows_of(comparisons(best))
         self.backends = sorted({c["backend"] for c in self.cases}, reverse=True)
 
@@ -113,8 +112,5 @@ ROWS: Sequence[tuple[str, str, Callable[[Run, str], str]]] = (
 def headlines(folder: Path) -> str:
     """The Markdown table, a column for each backend."""
     run = Run(folder)
-    table = pd.DataFrame(
-        [[claim, figure, *(cell(run, b) for b in run.backends)] for claim, figure, cell in ROWS],
-        columns=["what others found", "figure", *run.backends],
-    )
-    return table.to_markdown(index=False, disable_numparse=True)
+    rows = [[claim, figure, *(cell(run, b) for b in run.backends)] for claim, figure, cell in ROWS]
+    return table(["what others found", "figure", *run.backends], rows)
