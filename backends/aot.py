@@ -2,7 +2,7 @@
 
 A device `tpu-aot:<chip>` is libtpu's description of one chip and its compiler, nothing that could run. A framework's
 adapter opens it as an `Ahead`: operands stay on the host, where they are described, and a function becomes a
-`Program`. Each framework gets there by a route of its own (`aot_jax.py`, `aot_torch.py`, `aot_tensorflow.py`); what
+`Program`. Each framework gets there by a route of its own (`jax_aot.py`, `torch_aot.py`, `tensorflow_aot.py`); what
 the compiler answers is read in one place, here. JAX and libtpu are imported when a chip is opened.
 """
 
@@ -19,9 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from backends.install import install_hint
 from backends.ops import TPU_CHIPS, Array, Compiled, Device, Execution, Matrix, Ops, Scalar, Unsupported
 
-INSTALL = 'python -m pip install "hwlottery[tpu-aot]"'
+INSTALL = install_hint("tpu-aot")
 SEEN = {"jax": "0.10.2", "libtpu": "0.0.52", "torchax": "0.0.13", "torch": "2.13.0", "tensorflow": "2.21.0"}
 PRELOAD = ("jax", "jax.numpy", "jax.experimental.topologies")
 

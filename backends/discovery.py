@@ -1,24 +1,54 @@
-"""Finds plug-ins by their files, so that one file adds one and no list is edited. Used for backends and workloads."""
+"""Finds plug-ins, so that a file or an installed package adds one and no list is edited. For backends and workloads.
+
+A plug-in is a file in one of the folders, whose name matches a pattern and does not begin with `_`, or an entry point
+of an installed distribution. Files beside a plug-in can be imported by it: their folder is the last on Python's path.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Generic, Protocol, TypeVar
 
 from backends.ops import Backend
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Named(Protocol):
+    """What a plug-in is known by."""
+
+    @property
+    def name(self) -> str:
+        """The name by which it is asked for."""
+
+
+P = TypeVar("P", bound=Named)
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A plug-in file that could not be used, and the one sentence that says why."""
+    """A plug-in that could not be used: its file, or its distribution's name, and the one sentence that says why."""
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlugIn(Generic[T_co]):
+    """A plug-in, the words for where it is defined, and its file or its distribution's name."""
+
+    value: T_co
+    where: str
+    path: Path
 
 
 def folders(package: Path, variable: str) -> list[Path]:
@@ -26,29 +56,26 @@ def folders(package: Path, variable: str) -> list[Path]:
     return [package, *(Path(p) for p in os.environ.get(variable, "").split(os.pathsep) if p)]
 
 
-def load_plugins(where: list[Path], pattern: str, skip: frozenset[str], attribute: str, kind: type) -> Iterator[object]:
-    """Yield the `attribute` of every matching file, of type `kind`; a file that fails yields a Broken instead."""
+def plugin_files(where: Iterable[Path], pattern: str, skip: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """The files of the folders that match `pattern`. One that begins with `_` is a helper; `skip` are stems of ours."""
     for folder in where:
         for path in sorted(folder.glob(pattern)):
-            if path.stem in skip or path.stem.startswith("_"):
-                continue
-            try:
-                value = getattr(_module(path), attribute, None)
-            except Exception as error:  # somebody's file: whatever it raises is its author's to read
-                yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
-                continue
-            if not isinstance(value, kind):
-                found = "nothing" if value is None else type(value).__name__
-                yield Broken(path, f"{path} must end with {attribute} = {kind.__name__}(…), found {found}")
-            else:
-                yield value
+            if not path.stem.startswith("_") and not (path.stem in skip and _ours(path)):
+                yield path
 
 
-def _module(path: Path) -> ModuleType:
+def load_module(path: Path) -> ModuleType:
+    """The module of a plug-in's file, imported once; whatever it raises is its author's.
+
+    ImportError where it imports a file beside it and Python gave it another of that name, from another folder.
+    """
     name = f"{path.parent.name}.{path.stem}"
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
+    folder = str(path.parent.resolve())
+    if not _ours(path) and folder not in sys.path:
+        sys.path.append(folder)  # last, so that nothing that is installed gives way to it
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python module")
@@ -56,20 +83,80 @@ def _module(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+        if not _ours(path):
+            _refuse_another_of_the_name(path)
     except BaseException:
         del sys.modules[name]
         raise
     return module
 
 
-def backends() -> tuple[Mapping[str, Backend], list[Broken]]:
-    """Every backend by name, in the order of the files, and the files that are broken. Imports no framework."""
-    found: dict[str, Backend] = {}
+def installed(group: str) -> Iterator[PlugIn[object] | Broken]:
+    """What the entry points of `group` name in installed distributions: an object, or a module that holds one."""
+    for point in sorted(importlib.metadata.entry_points(group=group), key=lambda p: (p.name, p.value)):
+        distribution = point.dist.name if point.dist is not None else "an unnamed distribution"
+        words = f"entry point {point.name} = {point.value} of {distribution}"
+        try:
+            yield PlugIn(point.load(), words, Path(distribution))
+        except Exception as error:  # somebody's package: whatever it raises is its author's to read
+            yield Broken(Path(distribution), f"{words} does not load: {type(error).__name__}: {error}")
+
+
+def by_name(found: Iterable[PlugIn[P] | Broken], what: str) -> tuple[dict[str, P], list[Broken]]:
+    """Plug-ins by name, in the order in which they are found, and the broken ones; of one name the first is kept."""
+    kept: dict[str, PlugIn[P]] = {}
     broken: list[Broken] = []
-    where = folders(Path(__file__).parent, "HWLOTTERY_BACKENDS")
-    for plugin in load_plugins(where, "*_backend.py", frozenset(), "BACKEND", Backend):
-        if isinstance(plugin, Broken):
-            broken.append(plugin)
-        elif isinstance(plugin, Backend):
-            found[plugin.name] = plugin
-    return found, broken
+    for one in found:
+        if isinstance(one, Broken):
+            broken.append(one)
+            continue
+        first = kept.setdefault(one.value.name, one)
+        if first.value is not one.value:
+            words = (
+                f"{what} {one.value.name!r} is defined twice, by {first.where} and by {one.where}; rename one of them"
+            )
+            broken.append(Broken(one.path, words))
+    return {name: one.value for name, one in kept.items()}, broken
+
+
+def _ours(path: Path) -> bool:
+    return path.resolve().parent.parent == ROOT
+
+
+def _refuse_another_of_the_name(path: Path) -> None:
+    """ImportError for a helper beside `path` in whose place Python gave the first that it loaded of that name."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+    for name in sorted(names):
+        beside = (path.parent / f"{name}.py").resolve()
+        given = getattr(sys.modules.get(name), "__file__", None)
+        if beside.is_file() and given is not None and Path(given).resolve() != beside:
+            raise ImportError(f"it imports {name}, which is {given} and not {beside}; rename one of them")
+
+
+def _of_kind(value: object, where: str, path: Path) -> PlugIn[Backend] | Broken:
+    backend = getattr(value, "BACKEND", None) if isinstance(value, ModuleType) else value
+    if isinstance(backend, Backend):
+        return PlugIn(backend, where, path)
+    found = "nothing" if backend is None else type(backend).__name__
+    helper = "; a helper's file begins with _" if backend is None else ""
+    return Broken(path, f"{where} must end with BACKEND = Backend(…), found {found}{helper}")
+
+
+def _found() -> Iterator[PlugIn[Backend] | Broken]:
+    for path in plugin_files(folders(Path(__file__).parent, "HWLOTTERY_BACKENDS"), "*_backend.py"):
+        try:
+            yield _of_kind(load_module(path), str(path), path)
+        except Exception as error:  # somebody's file, as above
+            yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
+    for one in installed("hwlottery.backends"):
+        yield one if isinstance(one, Broken) else _of_kind(one.value, one.where, one.path)
+
+
+def backends() -> tuple[Mapping[str, Backend], list[Broken]]:
+    """Every backend by name, in the order of the files, and the plug-ins that are broken. Imports no framework."""
+    return by_name(_found(), "backend")

@@ -1,311 +1,21 @@
-"""JAX as a backend: arrays are jax.Array, sparse operands jax.experimental.sparse.BCSR and BCOO.
+"""JAX as a backend: what is set before it is imported, which devices it sees, and how one is opened.
 
-Nothing here imports JAX before `devices` or `open`. Two choices are worth knowing:
-
-float64. JAX makes 64-bit arrays 32-bit unless `jax_enable_x64` is set, which also changes what int32 sums, iotas and
-`while` counters become. So it stays off, as users have it, and goes on for the whole process with the first 64-bit
-array that is put on the device (`settings` tells). Python scalars stay weakly typed either way.
-
-Threads. XLA's CPU client sizes its pools by `PJRT_NPROC`, else by the CPU affinity of the process; OMP_NUM_THREADS has
-no say. `settings` counts the threads of the pool that really runs the operations.
+Nothing here imports JAX before `devices` or `open`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from backends import aot
-from backends.ops import (
-    CSR,
-    FLUSH_BYTES,
-    Array,
-    Backend,
-    Compiled,
-    Device,
-    Execution,
-    Fallback,
-    HostArray,
-    Layout,
-    Matrix,
-    Ops,
-    Scalar,
-    Unsupported,
-)
+from backends.install import install_hint
+from backends.jax_device import devices
+from backends.ops import Backend, Device, Ops
 
-PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "tpu": "tpu"}  # jax.Device.platform to Device.kind
-CONVOLUTION = {"nhwc": ("NHWC", "HWIO", "NHWC"), "nchw": ("NCHW", "HWIO", "NCHW")}
 
-
-class JaxOps(Ops):
-    """JAX on one device. Operations are jax.numpy's where its cached dispatch is the faster one, else jax.lax's."""
-
-    def __init__(self, device: Device) -> None:
-        import jax
-        import jax.numpy as jnp
-        from jax import lax
-
-        from backends import jax_compile, jax_kernels, jax_sparse
-
-        self.device = device
-        self._device = _find(device)
-        self._peaks = _Peaks()
-        self._flush: Array | None = None  # what is read to empty the caches of a GPU
-        self._jax, self._jnp, self._lax = jax, jnp, lax
-        self._read = jax.jit(jnp.sum)
-        self._compile, self._kernels, self._sparse = jax_compile, jax_kernels, jax_sparse
-        jax.config.update("jax_default_matmul_precision", "highest")  # float32 is float32: no TF32, no bfloat16 passes
-        if device.index:
-            jax.config.update("jax_default_device", self._device)  # constants belong beside the operands
-        if device.kind == "cuda":
-            jax.config.update("jax_bcoo_cusparse_lowering", True)  # else a generic gather and scatter
-        jax_compile.count_compilations()
-
-    def asarray(self, x: HostArray) -> Array:
-        if self._jax.dtypes.canonicalize_dtype(x.dtype) != x.dtype:
-            self._jax.config.update("jax_enable_x64", True)
-        if self.device.kind == "cpu":
-            # Not jax.device_put: on a CPU it shares an aligned host buffer, whatever its may_alias says.
-            array = self._jnp.array(x, copy=True, device=self._device)
-        else:
-            array = self._jax.device_put(x, self._device)  # one copy; jnp.array compiles two programs and holds two
-        return array.block_until_ready()
-
-    def filters(self, w: HostArray) -> Array:
-        return self.asarray(w)  # XLA chooses the layout of operands itself
-
-    def to_numpy(self, x: Array) -> HostArray:
-        return np.asarray(x)
-
-    def wait(self, outputs: Sequence[Array]) -> None:
-        for output in outputs:  # the methods are half as dear as jax.block_until_ready for the one or two usual outputs
-            output.block_until_ready()
-
-    def astype(self, x: Array, dtype: str) -> Array:
-        return self._lax.convert_element_type(x, dtype)
-
-    def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
-        return self._jnp.reshape(x, shape)
-
-    def permute_dims(self, x: Array, axes: tuple[int, ...]) -> Array:
-        return self._jnp.permute_dims(x, axes)
-
-    def expand_dims(self, x: Array, axis: int) -> Array:
-        return self._jnp.expand_dims(x, axis)
-
-    def concat(self, xs: Sequence[Array], axis: int) -> Array:
-        return self._jnp.concatenate(xs, axis)
-
-    def stack(self, xs: Sequence[Array], axis: int) -> Array:
-        return self._jnp.stack(xs, axis)
-
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        return self._jnp.zeros(shape, dtype)
-
-    def sum(self, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
-        return self._jnp.sum(x, axis=axis, keepdims=keepdims)
-
-    def max(self, x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
-        return self._jnp.max(x, axis=axis, keepdims=keepdims)
-
-    def exp(self, x: Array) -> Array:
-        return self._jnp.exp(x)
-
-    def log(self, x: Array) -> Array:
-        return self._jnp.log(x)
-
-    def sqrt(self, x: Array) -> Array:
-        return self._jnp.sqrt(x)
-
-    def where(self, condition: Array, x: Array, y: Array | float) -> Array:
-        return self._jnp.where(condition, x, y)
-
-    def maximum(self, x: Array, y: Array | float) -> Array:
-        return self._jnp.maximum(x, y)
-
-    def take(self, x: Array, indices: Array, axis: int = 0) -> Array:
-        return self._jnp.take(x, indices, axis, mode="clip")  # the default also fills what lies outside with NaN
-
-    def matmul(self, a: Array, b: Array) -> Array:
-        return self._jnp.matmul(a, b)
-
-    def einsum(self, equation: str, *xs: Array) -> Array:
-        return self._jnp.einsum(equation, *xs)
-
-    def relu(self, x: Array) -> Array:
-        return self._kernels.relu(x)
-
-    def relu_grad(self, gradient: Array, y: Array) -> Array:
-        return self._kernels.relu_grad(gradient, y)
-
-    def softplus(self, x: Array) -> Array:
-        return self._jax.nn.softplus(x)
-
-    def softmax(self, x: Array, axis: int) -> Array:
-        return self._kernels.softmax(x, axis)
-
-    def log_softmax(self, x: Array, axis: int) -> Array:
-        return self._kernels.log_softmax(x, axis)
-
-    def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
-        return self._lax.conv_general_dilated(
-            x, w, (stride, stride), ((padding, padding), (padding, padding)), dimension_numbers=CONVOLUTION[layout]
-        )
-
-    def max_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
-        return self._kernels.max_pool2d(x, size, layout)
-
-    def avg_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
-        return self._kernels.avg_pool2d(x, size, layout)
-
-    def sparse(self, csr: CSR, format: str, block: int = 1) -> Matrix:
-        return self._sparse.convert(csr, format, self.asarray, self.device.kind)
-
-    def sparse_matmul(self, a: Matrix, b: Array) -> Array:
-        return self._sparse.matmul(a, b)
-
-    def sparse_matmul_transposed(self, a: Matrix, b: Array) -> Array:
-        return self._sparse.matmul_transposed(a, b)
-
-    def sparse_values(self, a: Matrix) -> Array:
-        return a.data
-
-    def sparse_with_values(self, a: Matrix, values: Array) -> Matrix:
-        return self._sparse.with_values(a, values)
-
-    def sampled_matmul(self, a: Matrix, x: Array, y: Array) -> Array:
-        return self._sparse.sampled_matmul(a, x, y)
-
-    def segment_sum(self, x: Array, segment_ids: Array, num_segments: int) -> Array:
-        return self._jax.ops.segment_sum(x, segment_ids, num_segments, indices_are_sorted=True)
-
-    def value_and_grad(
-        self, fn: Callable[..., Any], argnums: Sequence[int], has_aux: bool = False
-    ) -> Callable[..., tuple[Any, tuple[Array, ...]]]:
-        gradients: Callable[..., tuple[Any, tuple[Array, ...]]] = self._jax.value_and_grad(fn, tuple(argnums), has_aux)
-        return gradients
-
-    def stop_gradient(self, x: Array) -> Array:
-        return self._lax.stop_gradient(x)
-
-    def compile(
-        self,
-        fn: Callable[..., tuple[Array, ...]],
-        execution: Execution,
-        args: Sequence[Array | Matrix],
-        keep: str | None = None,
-    ) -> Compiled:
-        if execution == "eager":
-            traces = self._compile.compilations_since()
-            return self._watched(Compiled(call=fn, traces=traces), lambda operands: self._eager(fn, operands))
-        if execution != "compiled":
-            raise Unsupported(f"JAX has no execution {execution!r}: it runs eager or compiled (jax.jit)")
-        compiled: Compiled = self._compile.compile(fn, args, kind=self.device.kind, keep=keep)
-        self._peaks.first = self._peak()
-        return self._watched(compiled, compiled.fallbacks)
-
-    def _eager(self, fn: Callable[..., Any], operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
-        from backends import jax_fallback
-
-        return jax_fallback.of_eager(fn, operands, self.device.kind)
-
-    def _watched(self, compiled: Compiled, program: Callable[[Sequence[Any]], Sequence[Fallback]]) -> Compiled:
-        """`compiled` with an account of its program and, off the host, of where its results are."""
-
-        def fallbacks(operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
-            from backends import jax_fallback
-
-            if self.device.kind == "cpu":
-                return program(operands)
-            return [*program(operands), *jax_fallback.of_outputs(compiled.call(*operands), self._device.platform)]
-
-        return replace(compiled, fallbacks=fallbacks)
-
-    def settings(self) -> dict[str, Scalar]:
-        import jaxlib
-
-        config = self._jax.config
-        return {
-            "jax": self._jax.__version__,
-            "jaxlib": jaxlib.__version__,
-            "platform": self._device.platform,
-            "platform_version": " ".join(self._device.client.platform_version.split()),
-            "device_kind": self._device.device_kind,
-            "threads": _pool_threads(),
-            "x64": config.jax_enable_x64,
-            "matmul_precision": config.jax_default_matmul_precision,
-            "tf32": config.jax_default_matmul_precision not in ("highest", "float32"),
-            "cusparse": config.jax_bcoo_cusparse_lowering,
-            "compilation_cache": config.jax_compilation_cache_dir is not None,
-            "xla_flags": os.environ.get("XLA_FLAGS"),
-        }
-
-    def flush_cache(self) -> bool:
-        if self.device.kind != "cuda":
-            return False
-        if self._flush is None:
-            self._flush = self._jnp.zeros(FLUSH_BYTES // 4, "float32", device=self._device)
-        self._read(self._flush).block_until_ready()
-        return True
-
-    def reset_peak_bytes(self) -> None:
-        self._peaks.window = self._peak()
-
-    def device_peak_bytes(self) -> int | None:
-        """The window's peak, None where it is not known: JAX's allocator remembers its peak and cannot forget it.
-
-        It is the window's where it rose in it, or in the first call of a callable compiled ahead, which is the same.
-        """
-        peak = self._peak()
-        before = self._peaks.window if self._peaks.first is None else self._peaks.first
-        if peak is None or before is None or peak <= before:
-            return None
-        return peak - (0 if self._flush is None else FLUSH_BYTES)
-
-    def _peak(self) -> int | None:
-        statistics = self._device.memory_stats()  # None on cpu, whose allocator is the host's
-        return None if statistics is None else statistics.get("peak_bytes_in_use")
-
-
-@dataclass(slots=True)
-class _Peaks:
-    """The allocator's peak, bytes, before the first call of a callable compiled ahead, and at the start of a window."""
-
-    first: int | None = None
-    window: int | None = None
-
-
-def _find(device: Device) -> Any:
-    import jax
-
-    if device.kind not in PLATFORMS.values():
-        raise Unsupported(f"JAX runs on {', '.join(sorted(set(PLATFORMS.values())))} here, not on {device}")
-    try:
-        found = jax.local_devices(backend=device.kind)
-    except (RuntimeError, AssertionError) as refusal:
-        # An absent platform that JAX_PLATFORMS names is a bare AssertionError, without a word.
-        words = " ".join(str(refusal).split()) or "JAX could not start that platform and does not say why"
-        raise Unsupported(f"JAX has no {device.kind} device here: {words}") from refusal
-    if device.index >= len(found):
-        raise Unsupported(f"JAX has no device {device} here: it found {len(found)} of kind {device.kind}")
-    return found[device.index]
-
-
-def _pool_threads() -> int | None:
-    """Threads of the pool on which XLA's CPU client runs operations, counted by name; None where /proc is absent."""
-    try:
-        names = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    except OSError:
-        return None
-    return sum(name == "tf_XLAEigen" for name in names) or None
-
-
-def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
+def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
+    """What JAX and XLA read before the import; the compile cache is JAX's own."""
     variables = {
         "JAX_PLATFORMS": device.kind,  # one platform: never a quiet fall back to another
         "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
@@ -315,34 +25,21 @@ def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the allocator's peak is then the case's, not three quarters of it
     }
-    if device.kind == "tpu-aot":
+    if device.ahead_of_time:
         return {"TF_CPP_MIN_LOG_LEVEL": "2", "PJRT_NPROC": str(threads), **aot.environ()}
     if device.kind != "tpu":
         variables["TPU_SKIP_MDS_QUERY"] = "1"  # importing JAX on a TPU machine asks the metadata server otherwise
     return variables
 
 
-def _devices() -> Sequence[Device]:
-    import jax
-
-    found: dict[str, int] = {}
-    try:
-        seen = jax.local_devices()
-    except AssertionError:  # a platform that JAX_PLATFORMS names and this JAX has not
-        seen = []
-    for device in seen:
-        kind = PLATFORMS.get(device.platform)
-        if kind is not None:
-            found[kind] = found.get(kind, 0) + 1
-    found["cpu"] = 1  # the host is one device, however many JAX is told to split it into
-    return [Device(kind, index) for kind in sorted(found) for index in range(found[kind])]
-
-
-def _open(device: Device) -> Ops:
-    if device.kind == "tpu-aot":
-        from backends.aot_jax import JaxAotOps
+def open_device(device: Device) -> Ops:
+    """JAX on `device`; Unsupported, with the words of who refuses, where there is none."""
+    if device.ahead_of_time:
+        from backends.jax_aot import JaxAotOps
 
         return JaxAotOps(device)
+    from backends.jax_ops import JaxOps
+
     return JaxOps(device)
 
 
@@ -351,11 +48,11 @@ BACKEND = Backend(
     title="JAX",
     module="jax",
     distributions=("jax", "jaxlib"),
-    install='python -m pip install "hwlottery[jax]"',
-    preload=("jax", "jax.numpy", "jax.experimental.sparse"),
+    install=install_hint("jax"),
+    preload=("jax", "jax.numpy", "jax.experimental.sparse", "backends.jax_ops"),
     ahead=(*aot.PRELOAD, "jax.experimental.sparse"),
     executions=("compiled", "eager"),
-    environ=_environ,
-    devices=_devices,
-    open=_open,
+    environ=environ,
+    devices=devices,
+    open=open_device,
 )

@@ -1,6 +1,6 @@
 """Compiles ahead of time, chooses XLA's CPU fusion by trial, and counts compilations.
 
-Imported by `jax_backend` when a device is opened.
+Imports JAX: only an opened backend imports this file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Operations that JAX lacks, or whose own form is slower to dispatch: each jitted once, as jax.numpy does with its own.
 
-Imported by `jax_backend` when a device is opened. `inline=True` leaves no trace of the inner jit in a compiled caller.
+Imports JAX: only an opened backend imports this file. `inline=True` leaves no trace of the inner jit in a compiled
+caller.
 """
 
 from __future__ import annotations

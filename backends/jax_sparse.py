@@ -1,6 +1,6 @@
 """JAX's own sparse operands and products: CSR is `BCSR`, COO is `BCOO`, with one non-zero an entry.
 
-Imported by `jax_backend` when a device is opened. `BCSR` has a kernel for some devices and dtypes only, and quietly
+Imports JAX: only an opened backend imports this file. `BCSR` has a kernel for some devices and dtypes only, and quietly
 runs the `BCOO` product, 15–18× slower for many columns, for all others (mixed dtypes, transposed or batched operands
 too): those are refused here, so that a row named `csr` is never another product.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backends import aot
-from backends.ops import Device, Scalar, Unsupported
+from backends.ops import Array, Device, Matrix, Scalar, Unsupported
 
 _KINDS = {"cpu": "CPU", "cuda": "GPU", "tpu": "TPU"}
 
@@ -77,8 +77,8 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={cache / 'tensorflow-xla'}",
         "TF_USE_LEGACY_KERAS": "1",
-        **({"CUDA_VISIBLE_DEVICES": ""} if device.kind in ("cpu", "tpu-aot") else {}),
-        **(aot.environ() if device.kind == "tpu-aot" else {}),
+        **({"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" or device.ahead_of_time else {}),
+        **(aot.environ() if device.ahead_of_time else {}),
     }
 
 
@@ -109,3 +109,23 @@ def settings(tf: Any) -> dict[str, Scalar]:
         "xla_flags": os.environ.get("XLA_FLAGS"),
         "tf_xla_flags": os.environ.get("TF_XLA_FLAGS"),
     }
+
+
+def wait(tf: Any, outputs: Sequence[Array | Matrix], kind: str, name: str) -> None:
+    """Return when every output is computed, on the device `name` of this `kind`, where TensorFlow runs ahead.
+
+    Exporting a tensor by DLPack blocks until its producer has run, and copies nothing. On a GPU the producer has run
+    when it is enqueued, so that the device is waited for after that. Matrices are waited for by their parts. Exporting
+    an opaque one would end the process; its shape is known when its producer has run.
+    """
+    export = tf.experimental.dlpack.to_dlpack
+    for output in outputs:
+        if not isinstance(output, tuple):
+            export(output)
+            continue
+        for part in output:
+            if isinstance(part, tf.Tensor):
+                _ = part.shape if part.dtype == tf.variant else export(part)
+    if kind != "cpu":
+        with tf.device(name):
+            tf.raw_ops.SyncDevice()

@@ -99,3 +99,22 @@ def _text(name: Any) -> str:
 def _on_floats(tf: Any, node: Any) -> bool:
     types = [node.attr[name].type for name in ("T", "dtype", "Tout", "DstT") if name in node.attr]
     return any(tf.dtypes.as_dtype(t).name.startswith(("float", "bfloat")) for t in types if t)
+
+
+def watch_eager(tf: Any, fn: Callable[..., Any], kind: str) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
+    """What `fn` ran instead of what was asked, seen in one more eager call; `kind` is the device's."""
+    return lambda operands: of_operations(executed(tf, fn, operands), kind)
+
+
+def watch_function(
+    tf: Any, fn: Callable[..., Any], concrete: Any, compiled: bool, kind: str
+) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
+    """The same of a traced function: where its graph was placed on an accelerator, else what is written in it."""
+    if kind != "cpu" and not compiled:
+        return lambda operands: of_operations(placed(tf, fn, operands), kind)
+
+    def read(_: Sequence[Array | Matrix]) -> Sequence[Fallback]:
+        found = of_operations(written(concrete), "cpu")
+        return [*found, *of_function(concrete)] if compiled else found
+
+    return read

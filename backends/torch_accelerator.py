@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from backends.install import install_hint
 from backends.ops import Array, Device, Unsupported
 
 PACKAGE = "torch_tpu"
@@ -22,7 +23,7 @@ def opened(torch: Any, device: Device) -> Any:
     if importlib.util.find_spec(PACKAGE) is None:
         raise Unsupported(
             f"PyTorch reaches {device} through the package {PACKAGE} only, and no module named {PACKAGE!r} is "
-            'installed; try: python -m pip install "hwlottery[tpu]"'
+            f"installed; try: {install_hint('tpu')}"
         )
     try:
         importlib.import_module(PACKAGE)  # registers the device; its autoload is off, so that a fork server starts none

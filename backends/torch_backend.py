@@ -1,384 +1,22 @@
-"""PyTorch: eager and torch.compile, on the CPU and on CUDA.
+"""PyTorch as a backend: what is set before it is imported, which devices it sees, and how one is opened.
 
-Arrays are plain tensors of the logical shape. Maps are kept channels-last by the layout "nhwc": its (n, h, w, c) is
-the memory that PyTorch calls channels_last, so both views are free. Sparse operands and `compile` have files of their
-own, which import PyTorch at their top; this one imports it when a device is opened.
+Nothing here imports PyTorch before `devices` or `open`.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
 
 from backends import aot, torch_accelerator
-from backends.ops import (
-    CSR,
-    FLUSH_BYTES,
-    Array,
-    Backend,
-    Compiled,
-    Device,
-    Execution,
-    Fallback,
-    HostArray,
-    Layout,
-    Matrix,
-    Ops,
-    Scalar,
-    Unsupported,
-)
+from backends.install import install_hint
+from backends.ops import Backend, Device, Ops
 
-# PyTorch, once a device has been opened. A global costs less than an attribute: 45 ns a call, of 1.7 µs for the
-# smallest product.
-torch: Any = None
 
-
-class TorchOps(Ops):
-    """Arrays are torch.Tensor; sparse operands are those of `torch_sparse`."""
-
-    own_products: ClassVar[bool] = True  # whether `torch_products` may stand in PyTorch's own place
-
-    def __init__(self, device: Device) -> None:
-        global torch
-        torch = importlib.import_module("torch")
-        self.device = device
-        self._torch_device = _opened(device)
-        self._flush: Array | None = None  # what is read to empty the caches of a GPU
-        self._sparse = importlib.import_module("backends.torch_sparse")
-        # The small operators without a frame of ours: it is 3 % of a product of 32×32. As methods they say the same.
-        direct = {name: getattr(torch, name) for name in ("matmul", "relu", "exp", "log", "sqrt", "where")}
-        for name, function in {**direct, "sparse_matmul": self._sparse.matmul}.items():
-            setattr(self, name, function)
-        self._products: Any = None  # oneDNN's, where they are the faster
-        if device.kind == "cpu" and self.own_products:
-            products = importlib.import_module("backends.torch_products")
-            if products.faster():
-                self._products = products
-                setattr(self, "matmul", products.matmul)  # noqa: B010 - as above
-        # Every framework computes fp32 products in fp32; TF32 is a setting that a run would have to ask all for.
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
-        # Shapes do not change in a case: let cuDNN look for its best algorithm in the first call, as XLA does.
-        torch.backends.cudnn.benchmark = device.kind == "cuda"
-        if "OMP_NUM_THREADS" in os.environ:  # OpenMP has read it; said here, MKL keeps to it too, and never to fewer
-            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-
-    # -- transfer ---------------------------------------------------------------------------------------------------
-    def asarray(self, x: HostArray) -> Array:
-        host = np.asarray(x, order="C")
-        if host.dtype.name == "bfloat16":  # NumPy's own interface has no such type: the bits travel as integers
-            return torch.tensor(host.view(np.int16), device=self._torch_device).view(torch.bfloat16)
-        return torch.tensor(host, device=self._torch_device)
-
-    def positions(self, x: HostArray) -> Array:
-        # Out of a vector by int64 on a CPU: 0.8 of the time. Rows are read as fast by both.
-        return self.asarray(x.astype(np.int64 if self.device.kind == "cpu" else np.int32))
-
-    def filters(self, w: HostArray) -> Array:
-        # As (co, ci, kh, kw) these are channels_last, what its convolutions want; `w - lr * g` keeps the order.
-        return self.asarray(np.transpose(w, (3, 0, 1, 2))).permute(1, 2, 3, 0)
-
-    def pack_filters(self, w: HostArray, images: tuple[int, int, int, int], stride: int, padding: int) -> Array:
-        """What `torch.compile` does to constants when it freezes a model: oneDNN's own layout, by the same operator."""
-        if self.device.kind != "cpu" or w.dtype != np.float32 or not torch.backends.mkldnn.is_available():
-            raise Unsupported("PyTorch lays filters out ahead by oneDNN only: float32, on the CPU")
-        n, height, width, channels = images
-        filters, around = torch.permute(self.filters(w), (3, 2, 0, 1)), ([padding] * 2, [stride] * 2, [1, 1], 1)
-        return torch.ops.mkldnn._reorder_convolution_weight(filters, *around, [n, channels, height, width])
-
-    def to_numpy(self, x: Array) -> HostArray:
-        host = x.detach().to("cpu", copy=True)
-        if host.dtype != torch.bfloat16:
-            return np.asarray(host.numpy())
-        import ml_dtypes
-
-        return np.asarray(host.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16))
-
-    def wait(self, outputs: Sequence[Array | Matrix]) -> None:
-        # On the CPU every operator returns when it is done. A synchronised device has finished all of its streams.
-        if self.device.kind == "cuda":
-            torch.cuda.synchronize(self._torch_device)
-        elif self.device.kind == "tpu":
-            torch_accelerator.wait(torch, self._torch_device, outputs)
-
-    # -- array API standard -----------------------------------------------------------------------------------------
-    def astype(self, x: Array, dtype: str) -> Array:
-        return x.to(getattr(torch, dtype))
-
-    def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
-        return torch.reshape(x, shape)
-
-    def permute_dims(self, x: Array, axes: tuple[int, ...]) -> Array:
-        return torch.permute(x, axes)
-
-    def expand_dims(self, x: Array, axis: int) -> Array:
-        return torch.unsqueeze(x, axis)
-
-    def concat(self, xs: Sequence[Array], axis: int) -> Array:
-        return torch.cat(xs, axis)
-
-    def stack(self, xs: Sequence[Array], axis: int) -> Array:
-        return torch.stack(xs, axis)
-
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        return torch.zeros(shape, dtype=getattr(torch, dtype), device=self._torch_device)
-
-    def sum(self, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
-        return torch.sum(x, dim=axis, keepdim=keepdims)
-
-    def max(self, x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
-        return torch.amax(x, axis, keepdims)  # torch.max also finds where it is, at 8 times the time
-
-    def exp(self, x: Array) -> Array:
-        return torch.exp(x)
-
-    def log(self, x: Array) -> Array:
-        return torch.log(x)
-
-    def sqrt(self, x: Array) -> Array:
-        return torch.sqrt(x)
-
-    def where(self, condition: Array, x: Array, y: Array | float) -> Array:
-        return torch.where(condition, x, y)
-
-    def maximum(self, x: Array, y: Array | float) -> Array:
-        return torch.clamp_min(x, y)  # takes a number too, which torch.maximum does not
-
-    def take(self, x: Array, indices: Array, axis: int = 0) -> Array:
-        # Its gradient adds into rows, which int32 indices slow down up to 6 times; reading rows is as fast with both.
-        return torch.index_select(x, axis, indices.long() if x.requires_grad else indices)
-
-    def matmul(self, a: Array, b: Array) -> Array:
-        return torch.matmul(a, b)
-
-    def einsum(self, equation: str, *xs: Array) -> Array:
-        return torch.einsum(equation, *xs)
-
-    # -- neural networks --------------------------------------------------------------------------------------------
-    def relu(self, x: Array) -> Array:
-        return torch.relu(x)
-
-    def relu_grad(self, gradient: Array, y: Array) -> Array:
-        return torch.ops.aten.threshold_backward(gradient, y, 0)
-
-    def softplus(self, x: Array) -> Array:
-        return torch.nn.functional.softplus(x)
-
-    def softmax(self, x: Array, axis: int) -> Array:
-        return torch.softmax(x, axis)
-
-    def log_softmax(self, x: Array, axis: int) -> Array:
-        return torch.log_softmax(x, axis)
-
-    def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
-        if w.is_mkldnn:
-            around = ([padding] * 2, [stride] * 2, [1, 1], 1)
-            return _nhwc(torch.ops.mkldnn._convolution_pointwise(_nchw(x), w, None, *around, "none", [], ""))
-        w = torch.permute(w, (3, 2, 0, 1))
-        if layout == "nhwc":
-            return _nhwc(torch.conv2d(_nchw(x), w, None, stride, padding))
-        # Filters in channels_last order would turn the whole network channels_last behind the caller's back.
-        return torch.conv2d(x, w.contiguous(), None, stride, padding)
-
-    def max_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
-        if layout == "nhwc":
-            return _nhwc(torch.max_pool2d(_nchw(x), size))
-        return torch.max_pool2d(x, size)
-
-    def avg_pool2d(self, x: Array, size: int, *, layout: Layout) -> Array:
-        if layout == "nhwc":
-            return _nhwc(torch.nn.functional.avg_pool2d(_nchw(x), size))
-        return torch.nn.functional.avg_pool2d(x, size)
-
-    # -- sparse -----------------------------------------------------------------------------------------------------
-    def sparse(self, csr: CSR, format: str, block: int = 1) -> Matrix:
-        return self._sparse.convert(self.asarray, csr, format, block)
-
-    def sparse_matmul(self, a: Matrix, b: Array) -> Array:
-        return self._sparse.matmul(a, b)
-
-    def sparse_matmul_transposed(self, a: Matrix, b: Array) -> Array:
-        return self._sparse.matmul_transposed(a, b)
-
-    def sparse_values(self, a: Matrix) -> Array:
-        return self._sparse.values(a)
-
-    def sparse_with_values(self, a: Matrix, values: Array) -> Matrix:
-        return self._sparse.with_values(a, values)
-
-    def sampled_matmul(self, a: Matrix, x: Array, y: Array) -> Array:
-        return self._sparse.sampled_matmul(a, x, y)
-
-    def segment_sum(self, x: Array, segment_ids: Array, num_segments: int) -> Array:
-        return self._sparse.segment_sum(x, segment_ids, num_segments)
-
-    # -- gradients --------------------------------------------------------------------------------------------------
-    def value_and_grad(
-        self, fn: Callable[..., Any], argnums: Sequence[int], has_aux: bool = False
-    ) -> Callable[..., tuple[Any, tuple[Array, ...]]]:
-        wanted = tuple(argnums)
-
-        def run(*args: Any) -> tuple[Any, tuple[Array, ...]]:
-            # The tracer follows torch.func into one graph, and autograd.grad not.
-            if torch.compiler.is_dynamo_compiling():
-                gradients, value = torch.func.grad_and_value(fn, wanted, has_aux)(*args)
-                return value, gradients
-            operands = list(args)
-            leaves = [args[i].detach().requires_grad_() for i in wanted]
-            for i, leaf in zip(wanted, leaves, strict=True):
-                operands[i] = leaf
-            if torch.is_grad_enabled():  # switching it on where it is on costs 4 µs
-                result = fn(*operands)
-            else:
-                with torch.enable_grad():
-                    result = fn(*operands)
-            try:
-                gradients = torch.autograd.grad(result[0] if has_aux else result, leaves, allow_unused=True)
-            except RuntimeError as error:
-                raise self._sparse.refusal(error) from error
-            if any(g is None for g in gradients):  # as `materialize_grads` does, which costs 5 µs to ask for
-                gradients = tuple(
-                    torch.zeros_like(x) if g is None else g for g, x in zip(gradients, leaves, strict=True)
-                )
-            return _detached(result), gradients
-
-        return run
-
-    def stop_gradient(self, x: Array) -> Array:
-        return x.detach()
-
-    def descend(self, w: Array, gradient: Array, rate: float) -> Array:
-        # One pass, as torch.optim.SGD has it. Never torch.add(alpha=-rate) in a compiled graph: Inductor of torch 2.13
-        # drops alpha where the gradient is itself a matrix product.
-        if torch.compiler.is_compiling():
-            return w - rate * gradient
-        return torch.sub(w, gradient, alpha=rate)
-
-    def descend_along(self, w: Array, left: Array, right: Array, rate: float) -> Array:
-        if torch.compiler.is_compiling() or w.ndim not in (2, 3):
-            return super().descend_along(w, left, right, rate)
-        if self._products is not None:
-            updated = self._products.descend_along(w, left, right, rate)
-            if updated is not None:
-                return updated
-        return (torch.addmm if w.ndim == 2 else torch.baddbmm)(w, left, right, alpha=-rate)
-
-    # -- running ----------------------------------------------------------------------------------------------------
-    def compile(
-        self,
-        fn: Callable[..., tuple[Array, ...]],
-        execution: Execution,
-        args: Sequence[Array | Matrix],
-        keep: str | None = None,
-    ) -> Compiled:
-        if execution == "eager":
-            return Compiled(call=fn, fallbacks=self._eager_fallbacks(fn))
-        if execution != "compiled":
-            raise Unsupported(f"PyTorch has no execution named {execution}; it has eager and compiled")
-        compiler = importlib.import_module("backends.torch_compile")
-        made: Compiled = compiler.compiled(fn, self.device.kind, args, keep, self._products)
-        return made
-
-    def _eager_fallbacks(self, fn: Callable[..., Any]) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
-        def watch(operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
-            seen = importlib.import_module("backends.torch_fallback")
-            found: list[Fallback] = seen.of_call(fn, operands, self.device.kind)
-            return found if self.device.kind == "cpu" else [*found, *seen.elsewhere(fn, operands, self.device.kind)]
-
-        return watch
-
-    def settings(self) -> dict[str, Scalar]:
-        mkldnn, cuda, cudnn = torch.backends.mkldnn, torch.backends.cuda, torch.backends.cudnn
-        common = {
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "interop_threads": torch.get_num_interop_threads(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "mkl": torch.backends.mkl.is_available(),
-            "onednn": mkldnn.is_available() and mkldnn.enabled,
-            "float32_matmul_library": "onednn" if self._products is not None else None,
-            "float32_matmul_precision": torch.get_float32_matmul_precision(),
-            "tf32": cuda.matmul.allow_tf32 or cudnn.allow_tf32,
-            "deterministic": torch.are_deterministic_algorithms_enabled(),
-        }
-        if self.device.kind != "cuda":
-            return common
-        return common | {
-            "cuda": torch.version.cuda,
-            "cudnn": cudnn.version(),
-            "cudnn_benchmark": cudnn.benchmark,
-            "bf16_reduced_precision_reduction": cuda.matmul.allow_bf16_reduced_precision_reduction,
-            "fp16_reduced_precision_reduction": cuda.matmul.allow_fp16_reduced_precision_reduction,
-        }
-
-    def flush_cache(self) -> bool:
-        if self.device.kind != "cuda":
-            return False
-        if self._flush is None:
-            self._flush = torch.zeros(FLUSH_BYTES // 4, dtype=torch.float32, device=self._torch_device)
-        torch.sum(self._flush)
-        torch.cuda.synchronize(self._torch_device)
-        return True
-
-    def device_s(self, call: Callable[..., Sequence[Array]], operands: Sequence[Array | Matrix]) -> float | None:
-        if self.device.kind != "cuda":
-            return None
-        seconds: float = importlib.import_module("backends.torch_events").median_s(call, operands, self._flush)
-        return seconds
-
-    def reset_peak_bytes(self) -> None:
-        if self.device.kind == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._torch_device)
-        elif self.device.kind == "tpu":
-            torch_accelerator.reset_peak_bytes(torch, self._torch_device)
-
-    def device_peak_bytes(self) -> int | None:
-        if self.device.kind == "tpu":
-            return torch_accelerator.peak_bytes(torch, self._torch_device)
-        if self.device.kind != "cuda":
-            return None
-        flush = 0 if self._flush is None else FLUSH_BYTES
-        return int(torch.cuda.max_memory_allocated(self._torch_device)) - flush
-
-
-def _nchw(x: Array) -> Array:
-    return torch.permute(x, (0, 3, 1, 2))
-
-
-def _nhwc(x: Array) -> Array:
-    return torch.permute(x, (0, 2, 3, 1))
-
-
-def _detached(tree: Any) -> Any:
-    """The same tuples, lists and dictionaries with every tensor cut off from its history."""
-    if isinstance(tree, torch.Tensor):
-        return tree.detach()
-    if isinstance(tree, dict):
-        return {name: _detached(x) for name, x in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*map(_detached, tree))
-    return type(tree)(map(_detached, tree)) if isinstance(tree, tuple | list) else tree
-
-
-def _opened(device: Device) -> Any:
-    """The torch.device, once it holds a tensor; Unsupported with PyTorch's words where it cannot."""
-    if device.kind == "tpu":
-        return torch_accelerator.opened(torch, device)
-    try:
-        target = torch.device(device.kind, device.index) if device.kind == "cuda" else torch.device("cpu")
-        torch.zeros(1, device=target)
-    except (AssertionError, RuntimeError) as error:  # "not compiled with CUDA" is an AssertionError
-        raise Unsupported(f"PyTorch has no {device} here: {str(error).splitlines()[0]}") from error
-    return target
-
-
-def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
-    ahead = aot.environ() if device.kind == "tpu-aot" else {}
+def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
+    """What PyTorch, Inductor and Triton read before the import; `cache` is where compiled code is kept."""
+    ahead = aot.environ() if device.ahead_of_time else {}
     return ahead | {
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "torch"),
         "TRITON_CACHE_DIR": str(cache / "torch" / "triton"),
@@ -391,7 +29,8 @@ def _environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
     }
 
 
-def _devices() -> Sequence[Device]:
+def devices() -> Sequence[Device]:
+    """The host, and every GPU and TPU that PyTorch sees; imports it."""
     torch = importlib.import_module("torch")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     tpus = torch_accelerator.count(torch)
@@ -402,11 +41,14 @@ def _devices() -> Sequence[Device]:
     )
 
 
-def _open(device: Device) -> Ops:
-    if device.kind == "tpu-aot":
-        from backends.aot_torch import TorchAotOps
+def open_device(device: Device) -> Ops:
+    """PyTorch on `device`; Unsupported, with the words of who refuses, where there is none."""
+    if device.ahead_of_time:
+        from backends.torch_aot import TorchAotOps
 
         return TorchAotOps(device)
+    from backends.torch_ops import TorchOps
+
     return TorchOps(device)
 
 
@@ -415,11 +57,11 @@ BACKEND = Backend(
     title="PyTorch",
     module="torch",
     distributions=("torch",),
-    install='python -m pip install "hwlottery[torch]"',
-    preload=("torch", "backends.torch_preload", "backends.torch_sparse", "backends.torch_products"),
-    ahead=("torch", "torch._dynamo", "backends.torch_sparse", *aot.PRELOAD, "backends.aot_torch"),
+    install=install_hint("torch"),
+    preload=("torch", "backends.torch_preload", "backends.torch_ops", "backends.torch_products"),
+    ahead=("torch", "torch._dynamo", "backends.torch_sparse", *aot.PRELOAD, "backends.torch_aot"),
     executions=("eager", "compiled"),
-    environ=_environ,
-    devices=_devices,
-    open=_open,
+    environ=environ,
+    devices=devices,
+    open=open_device,
 )

@@ -69,6 +69,12 @@ def elsewhere(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind
     return [Fallback("host", ", ".join(f"{name} ran on {where}" for name, where in sorted(seen.elsewhere.items())))]
 
 
+def of_eager(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: str) -> list[Fallback]:
+    """All that can be seen of an eager call; it is called once more, on an accelerator twice."""
+    found = of_call(call, operands, kind)
+    return found if kind == "cpu" else [*found, *elsewhere(call, operands, kind)]
+
+
 def synchronising(call: Callable[..., Any], operands: Sequence[Array | Matrix]) -> list[Fallback]:
     """What made the host wait inside a call on CUDA, in PyTorch's words; none where it does not say."""
     with warnings.catch_warnings(record=True) as caught:

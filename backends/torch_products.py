@@ -101,7 +101,7 @@ def matmul(a: Array, b: Array) -> Array:
     return _product(a, b)
 
 
-def descend_along(w: Array, left: Array, right: Array, rate: float) -> Array | None:
+def sgd_step_along(w: Array, left: Array, right: Array, rate: float) -> Array | None:
     """w − rate·(left·right); None where MKL's product, which adds within itself, suits better."""
     return torch.sub(w, _product(left, right), alpha=rate) if suits(left, right) else None
 

@@ -173,8 +173,8 @@ def test_list_help_and_doctor_work_with_no_framework_installed():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert out.stdout.splitlines()[-1] == "[0, 0, 0, 0, 2, 1]"
     for extra in ("torch", "jax", "tensorflow"):
-        assert f'→ python -m pip install "hwlottery[{extra}]"' in out.stdout
-    assert 'no framework is installed; try: python -m pip install "hwlottery[all]"' in out.stderr
+        assert f'→ python -m pip install -e ".[{extra}]"' in out.stdout
+    assert 'no framework is installed; try: python -m pip install -e ".[all]"' in out.stderr
 
 
 def test_the_command_line_answers_without_pandas_or_frameworks():

@@ -1,32 +1,68 @@
-"""Every workload by name, found by its file. Imports no framework."""
+"""Every workload by name, found by its file or by an installed package's entry point. Imports no framework."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
-from backends.discovery import Broken, folders, load_plugins
-from workloads.base import Workload
+from backends.discovery import Broken, PlugIn, by_name, folders, installed, load_module, plugin_files
+from workloads.authoring.builder import Workload
+from workloads.authoring.functions import WorkloadError
+from workloads.base import Definition
 
-_OURS = frozenset({"base", "discovery"})  # what workloads share lives in workloads/common/
+# What workloads share lives in workloads/common/, the short form in workloads/authoring/.
+_OURS = frozenset({"base", "conformance", "discovery", "facts"})
+
+
+def definition_of(value: object, where: str) -> Definition:
+    """The workload that a plug-in holds: itself, or a module's `WORKLOAD`, `w`, or the only one at module level.
+
+    It may have the short form or the long. WorkloadError where there is none, or two that have neither name.
+    """
+    held = vars(value) if isinstance(value, ModuleType) else {"w": value}
+    found = {name: thing for name, thing in held.items() if isinstance(thing, Workload | Definition)}
+    chosen = found.get("WORKLOAD") or found.get("w")
+    if chosen is None:
+        by_identity = {id(thing): thing for thing in found.values()}  # one workload under two names is one
+        if len(by_identity) != 1:
+            have = f"defines {len(found)} ({', '.join(found)})" if found else "defines none"
+            raise WorkloadError(
+                f"{where} {have}: it must define one workload, w = Workload(…) or WORKLOAD = Definition(…); a helper's "
+                "file begins with _"
+            )
+        (chosen,) = by_identity.values()
+    return chosen.definition() if isinstance(chosen, Workload) else chosen
+
+
+def _plugin(value: object, where: str, path: Path) -> PlugIn[Definition] | Broken:
+    try:
+        return PlugIn(definition_of(value, where), where, path)
+    except ValueError as error:
+        return Broken(path, str(error) if where in str(error) else f"{where}: {error}")
+
+
+def _plugins(where: tuple[Path, ...]) -> Iterator[PlugIn[Definition] | Broken]:
+    for path in plugin_files(where, "*.py", _OURS):
+        try:
+            module = load_module(path)
+        except WorkloadError as error:
+            yield Broken(path, str(error) if path.name in str(error) else f"{path}: {error}")
+        except Exception as error:  # somebody's file: whatever it raises is its author's to read
+            yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
+        else:
+            yield _plugin(module, str(path), path)
+    for one in installed("hwlottery.workloads"):
+        yield one if isinstance(one, Broken) else _plugin(one.value, one.where, one.path)
 
 
 @cache
-def _found(where: tuple[Path, ...]) -> tuple[Mapping[str, Workload], tuple[Broken, ...]]:
-    found: dict[str, Workload] = {}
-    broken: list[Broken] = []
-    for plugin in load_plugins(list(where), "*.py", _OURS, "WORKLOAD", Workload):
-        if isinstance(plugin, Broken):
-            broken.append(plugin)
-        elif isinstance(plugin, Workload):
-            if plugin.name in found:
-                broken.append(Broken(Path(plugin.name), f"workload {plugin.name!r} is defined by two files"))
-            else:
-                found[plugin.name] = plugin
+def _found(where: tuple[Path, ...]) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
+    found, broken = by_name(_plugins(where), "workload")
     return found, tuple(broken)
 
 
-def workloads() -> tuple[Mapping[str, Workload], tuple[Broken, ...]]:
+def workloads() -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     """The workloads here and in the folders of HWLOTTERY_WORKLOADS, and the files that are broken."""
     return _found(tuple(folders(Path(__file__).parent, "HWLOTTERY_WORKLOADS")))

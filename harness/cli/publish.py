@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from backends.install import install_hint
 from harness.cli.formats import FORMATS, render
 from harness.errors import UserError, nearest
 from harness.records.outcomes import outcome
@@ -49,8 +50,7 @@ def rendered(folders: Sequence[Path], format_: str = "table", *, all_points: boo
         return render(records, format_, runs=runs, all_points=all_points)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"--format {format_} needs {error.name}, which is not installed; "
-            'try: python -m pip install "hwlottery[report]"'
+            f"--format {format_} needs {error.name}, which is not installed; try: {install_hint('report')}"
         ) from None
 
 

@@ -14,7 +14,9 @@ import click
 import msgspec
 
 from backends import aot
+from backends.device import is_ahead_of_time
 from backends.discovery import backends as find_backends
+from backends.install import install_hint
 from backends.ops import Backend, Device
 from harness.errors import UserError, nearest
 from harness.machine import digest, facts
@@ -28,7 +30,7 @@ from harness.running.progress import Watch
 from harness.running.runner import Runner
 from harness.worker.client import Server
 from harness.worker.messages import DevicesJob
-from workloads.base import Point, Value, Workload
+from workloads.base import Definition, Point, Value
 from workloads.discovery import workloads as find_workloads
 
 
@@ -80,7 +82,7 @@ def run(options: Mapping[str, Any]) -> int:
 # -- from options to a plan -----------------------------------------------------------------------------------------
 
 
-def _ask(options: Mapping[str, Any], workloads: Mapping[str, Workload], backends: Mapping[str, Backend]) -> Ask:
+def _ask(options: Mapping[str, Any], workloads: Mapping[str, Definition], backends: Mapping[str, Backend]) -> Ask:
     points: dict[str, tuple[Point, ...]] = {}
     names = options["workload"]
     if options["smtx"]:
@@ -115,13 +117,11 @@ def _present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str
         if backend.default and present:
             click.echo(f"note: {name} is left out: not installed; try: {backend.install}", err=True)
     if not present:
-        raise UserError(
-            'no framework is installed; try: python -m pip install "hwlottery[all]", or run --backend numpy'
-        )
+        raise UserError(f"no framework is installed; try: {install_hint('all')}, or run --backend numpy")
     return tuple(present)
 
 
-def _axes(pairs: Sequence[str], workloads: Mapping[str, Workload]) -> dict[str, tuple[Value, ...]]:
+def _axes(pairs: Sequence[str], workloads: Mapping[str, Definition]) -> dict[str, tuple[Value, ...]]:
     known = {axis for w in workloads.values() if w.role == "idea" for axis in w.axes}
     axes: dict[str, tuple[Value, ...]] = {}
     for pair in pairs:
@@ -143,7 +143,9 @@ def _value(text: str) -> Value:
     return text
 
 
-def _smtx_points(files: Sequence[Path], preset: str, workloads: Mapping[str, Workload]) -> dict[str, tuple[Point, ...]]:
+def _smtx_points(
+    files: Sequence[Path], preset: str, workloads: Mapping[str, Definition]
+) -> dict[str, tuple[Point, ...]]:
     from workloads.common.smtx import SmtxError
     from workloads.unstructured_sparse import from_smtx
 
@@ -211,7 +213,7 @@ def _check_devices(ask: Ask, backends: Mapping[str, Backend], how: Options) -> N
     for text in ask.devices:
         if text == "cpu":
             continue
-        if Device.parse(text).kind == "tpu-aot":
+        if is_ahead_of_time(text):
             why = aot.missing(Device.parse(text))
             if why is not None:
                 raise UserError(why)

@@ -7,10 +7,10 @@ from collections import defaultdict
 import msgspec
 import pandas as pd
 
+from backends.dtypes import ITEM_BYTES, itemsize
 from harness.figures.frame import rows_of
 
 CEILING_MATMUL, CEILING_STREAM = "dense_matmul", "stream"
-_ITEMSIZE = {"float64": 8, "float32": 4}  # the rest take 2 bytes
 
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,9 +73,9 @@ def ceilings(frame: pd.DataFrame) -> Ceilings:
                 matmul[run, device, dtype] = Ceiling(
                     run=run, device=device, dtype=dtype, working_set_bytes=None, per_s=rate, path=path
                 )
-        elif "elements" in row["params"]:
+        elif "elements" in row["params"] and dtype in ITEM_BYTES:
             # The nominal size, so that kernels which differ by a vector share a level.
-            size = int(row["params"]["elements"]) * _ITEMSIZE.get(dtype, 2)
+            size = int(row["params"]["elements"]) * itemsize(dtype)
             rate = row["least_bytes"] / row["time_min_s"]
             if (run, device, size) not in stream or rate > stream[run, device, size].per_s:
                 stream[run, device, size] = Ceiling(

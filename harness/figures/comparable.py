@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from harness.measuring import threads
 from harness.records.points import point_name
 from harness.records.record import Record
 from harness.records.store import RunInfo
@@ -15,7 +16,7 @@ from harness.records.text import shorten
 MACHINE = ("cpu", "architecture", "cores_physical", "cores_logical", "cores_usable")
 # Settings read back from the frameworks that decide precision or threads, whatever the case.
 PRECISION = ("tf32", "float32_matmul_precision", "matmul_precision", "x64", "deterministic")
-THREADS = ("threads", "inter_op_threads", "interop_threads", "threads_asked")
+THREADS = (*threads.OWN, "threads_asked")
 _LONGEST = 80  # characters of a value in a sentence
 
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from backends.device import is_ahead_of_time
 from harness.figures.ceilings import CEILING_STREAM
 from harness.records.outcomes import SEVERITY, outcome
 from harness.records.points import point_name
@@ -67,7 +68,7 @@ class EstimateRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_estimated(record: Record) -> bool:
     """Whether the record is of a device that is compiled for and not run."""
-    return record.case.device.startswith("tpu-aot:")
+    return is_ahead_of_time(record.case.device)
 
 
 def estimate_rows(records: Iterable[Record], *, all_points: bool = False) -> list[EstimateRow]:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from backends.device import is_ahead_of_time
 from backends.discovery import backends
+from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, Backend, Device
 from harness.gate.refusal import Refusal, refusal
 from harness.records.record import Case, Energy, Record, Timing, Trial, TwinRef
 from harness.records.text import plain
-from workloads.base import Work, Workload
+from workloads.base import Definition, Work
 from workloads.discovery import workloads
 
 RESOLUTION_S = 1e-7  # two readings of perf_counter with a call between them are further apart
@@ -29,7 +31,7 @@ Facts: TypeAlias = tuple[Work, frozenset[tuple[Any, ...]]]  # the formulas' valu
 class Known:
     """What the harness has, looked up once for all records, and what the formulas said so far."""
 
-    workloads: Mapping[str, Workload] = field(default_factory=lambda: workloads()[0])
+    workloads: Mapping[str, Definition] = field(default_factory=lambda: workloads()[0])
     backends: Mapping[str, Backend] = field(default_factory=lambda: backends()[0])
     facts: dict[tuple[Any, ...], Facts | str] = field(default_factory=dict)
 
@@ -68,7 +70,7 @@ def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
             yield refusal("negative", named, "a peak of memory is negative", _MEASURE_AGAIN)
 
 
-def _facts(workload: Workload | None, case: Case) -> Facts | str:
+def _facts(workload: Definition | None, case: Case) -> Facts | str:
     """The workload's own formulas and twins at this point, or why there are none. No file is opened."""
     if workload is None:
         return f"there is no workload {plain(case.workload)!r}"
@@ -79,7 +81,7 @@ def _facts(workload: Workload | None, case: Case) -> Facts | str:
         if (case.dtype, case.mode) not in workload.tolerances:
             return f"{workload.name} has no tolerance for {plain(case.dtype)} {case.mode}"
         twins = frozenset((t.kind, t.workload, t.mode, _axes(t.params)) for t in workload.twins(params, case.mode))
-        return workload.work(params, case.mode, {"float64": 8, "float32": 4}.get(case.dtype, 2)), twins
+        return workload.work(params, case.mode, itemsize(case.dtype)), twins
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         return plain(str(error)) or f"{workload.name} does not take these axes"
 
@@ -113,7 +115,7 @@ def _twins(found: Sequence[TwinRef], expected: frozenset[tuple[Any, ...]], where
 
 
 def _outcome(record: Record, where: str, known: Known) -> Iterator[Refusal]:
-    ahead = record.case.device.startswith("tpu-aot")
+    ahead = is_ahead_of_time(record.case.device)
     if record.status == "estimated" or record.estimate is not None or ahead:
         if record.time is not None or record.energy is not None or record.status == "ok":
             said = "an estimate stands beside something measured"

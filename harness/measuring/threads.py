@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from backends.ops import Scalar
 
 AFFINITY, FRAMEWORK = "affinity", "threads"
-OWN = (FRAMEWORK, "inter_op_threads")  # as the adapters' settings name them
+SIDE_BY_SIDE = ("inter_op_threads", "interop_threads")  # that run operations, as TensorFlow and PyTorch name them
+OWN = (FRAMEWORK, *SIDE_BY_SIDE)  # as the adapters' settings name them
 
 
 def observed(settings: Mapping[str, Scalar]) -> dict[str, int | None]:
@@ -39,7 +40,7 @@ def mismatch(found: Mapping[str, int | None], asked: int) -> str | None:
     """One sentence that names every count that is not as asked, or None.
 
     The framework and the affinity must have as many as were asked. A pool may have fewer: a library that a framework
-    loads but does not compute with is held at one.
+    loads but does not compute with is held at one. So may the threads that run operations side by side.
     """
     wrong = [
         f"{name} {count}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from backends.device import is_ahead_of_time
 from harness.figures.ceilings import Ceiling
 from harness.figures.datasheets import Datasheet
 from harness.figures.findings import BreakEven
@@ -26,7 +27,6 @@ READING = (
 )  # not of this run alone
 _MOST_GAPS = 6  # named in a line; JSON has all
 _MOST_FAILURES = 6  # in the short form
-_BELOW = "faster than dense below density "
 
 
 def footer(summary: Summary) -> list[str]:
@@ -50,7 +50,7 @@ def footer(summary: Summary) -> list[str]:
         if p.missing:
             gaps = [f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing]
             gaps = gaps if len(gaps) <= _MOST_GAPS else [*gaps[:_MOST_GAPS], f"and {len(gaps) - _MOST_GAPS} more"]
-            does = "compiles" if p.device.startswith("tpu-aot:") else "runs"
+            does = "compiles" if is_ahead_of_time(p.device) else "runs"
             lines.append(
                 f"portability: {p.backend} {p.device}{where.run(p.run)} {does} {p.ok} of {p.total} workloads and "
                 f"modes; no path: {'; '.join(gaps)}."
@@ -89,22 +89,23 @@ def short(summary: Summary) -> list[str]:
 
 def _break_even(found: Sequence[BreakEven], where: Where) -> list[str]:
     """A line for each sweep, with what was found in every place; of its point, what tells the sweeps apart."""
-    parts: dict[str, list[set[str]]] = defaultdict(list)
+    points: dict[str, list[set[str]]] = defaultdict(list)
     for even in found:
-        parts[even.workload].append(set(even.point.split(",")))
+        points[even.workload].append(set(even.point.split(",")))
     sweeps: dict[str, list[BreakEven]] = defaultdict(list)
     for even in found:
-        same = set.intersection(*parts[even.workload])
+        same = set.intersection(*points[even.workload])
         axes = [part for part in even.point.split(",") if part not in same]
         sweeps[" ".join([even.workload, *axes, even.mode])].append(even)
     lines = []
     for name, several in sweeps.items():
-        crossing = [e for e in several if e.sentence.startswith(_BELOW)]
-        others = [e for e in several if not e.sentence.startswith(_BELOW)]
-        at = [f"{e.sentence.removeprefix(_BELOW)} on {_place(e, several, where)}" for e in crossing]
-        said = [_BELOW + ", ".join(at)] if at else []
-        said += [f"{e.sentence} on {_place(e, several, where)}" for e in others]
-        lines.append(f"break-even: {name} is {'; '.join(said)}.")
+        said: dict[str, list[str]] = defaultdict(list)  # what several places share is said once
+        for e in several:
+            start = f"faster than dense {'above' if e.above else 'below'} {e.axis} "
+            shared = start if e.sentence.startswith(start) else ""
+            said[shared].append(f"{e.sentence.removeprefix(shared)} on {_place(e, several, where)}")
+        parts = [f"{shared}{', '.join(places)}" for shared, places in said.items()]
+        lines.append(f"break-even: {name} is {'; '.join(parts)}.")
     return lines
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from backends.device import is_ahead_of_time
 from backends.ops import Backend, Device, Scalar
 from harness.machine import state
 from harness.measuring.settings import Sampling
@@ -125,7 +126,7 @@ class Runner:
         """The cases whose device is compiled for and not run, all frameworks at once; returns the others."""
         queues: dict[tuple[str, str], list[Planned]] = defaultdict(list)
         for planned in order:
-            if planned.case.device.startswith("tpu-aot:"):
+            if is_ahead_of_time(planned.case.device):
                 if (planned.case.key, False) in self._records:
                     self._watch.done()
                 else:
@@ -148,7 +149,7 @@ class Runner:
                 if left and self._spent():
                     self.notes.append(f"the budget ended in the {name}: {left} cases were not compiled")
                     break
-        return [planned for planned in order if not planned.case.device.startswith("tpu-aot:")]
+        return [planned for planned in order if not is_ahead_of_time(planned.case.device)]
 
     def _race(self) -> None:
         """The rounds: the best of every point in groups with their twins; what falls behind in one leaves the next."""

@@ -1,4 +1,4 @@
-"""Speed-up against density: a curve a place, and where each passes 1."""
+"""Speed-up against an axis to break even on: a curve a place, and where each passes 1."""
 
 from __future__ import annotations
 
@@ -6,37 +6,41 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from harness.figures.findings import DENSITY, break_even_axes
 from harness.figures.summary import Against, Row
 from harness.web.record_details import same_point
 from harness.web.vega import Chart, Drawer, Spec, Values, drawing, hued, log_axis, tooltip
 
 
 def break_evens(drawer: Drawer) -> Iterator[Chart]:
-    """Speed-up against density with intervals, a curve a place; the line at 1, and where each curve passes it."""
+    """Speed-up against an axis to break even on, with intervals, a curve a place; where each passes the line at 1."""
     curves: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in drawer.everything.rows:
-        density = row.params.get("density")
-        if isinstance(density, int | float) and density > 0 and row.principal and row.principal.speed_up:
-            curves[row.workload, same_point(row.params, without="density"), row.mode, row.dtype].append(row)
-    curves = {key: rows for key, rows in curves.items() if len({row.params["density"] for row in rows}) > 1}
-    for number, ((workload, point, mode, dtype), rows) in enumerate(curves.items(), 1):
+        for axis in break_even_axes(row.workload):
+            value = row.params.get(axis)
+            if isinstance(value, int | float) and value > 0 and row.principal and row.principal.speed_up:
+                point = same_point(row.params, without=axis)
+                curves[row.workload, point, axis, row.mode, row.dtype].append(row)
+    curves = {key: rows for key, rows in curves.items() if len({row.params[key[2]] for row in rows}) > 1}
+    for number, ((workload, point, axis, mode, dtype), rows) in enumerate(curves.items(), 1):
         meets = [
-            {"where": drawer.place(e.run, e.backend, e.device), "x": e.density, "low": e.low, "high": e.high, "one": 1}
+            {"where": drawer.place(e.run, e.backend, e.device), "x": e.value, "low": e.low, "high": e.high, "one": 1}
             | {"finding": e.sentence}
             for e in drawer.everything.break_even
-            if (e.workload, e.point, e.mode, e.dtype) == (workload, point, mode, dtype) and e.density is not None
+            if (e.workload, e.point, e.axis, e.mode, e.dtype) == (workload, point, axis, mode, dtype)
+            and e.value is not None
         ]
-        axes = [part for part in rows[0].label.split(", ") if part and not part.startswith("density=")]
+        axes = [part for part in rows[0].label.split(", ") if part and not part.startswith(f"{axis}=")]
         title = ", ".join([workload, *axes, mode, *([dtype] if drawer.where.dtypes else [])])
         yield Chart(
             name=f"break-even-{number}" if len(curves) > 1 else "break-even",
             group="Break-even",
             title=f"Break-even of {title}",
-            note="Above the dashed line the idea is faster. A diamond is the break-even density, its bar the interval.",
+            note=f"Above the dashed line the idea is faster. A diamond is the break-even {axis}, its bar the interval.",
             spec=drawing(
-                [_dense_enough(drawer, row, row.principal) for row in rows if row.principal],
+                [_along(axis, drawer, row, row.principal) for row in rows if row.principal],
                 300,
-                [_LINE_AT_ONE, *_curves(drawer), *_crossings(drawer, meets)],
+                [_LINE_AT_ONE, *_curves(axis, drawer), *_crossings(drawer, meets)],
             ),
         )
 
@@ -48,9 +52,10 @@ _LINE_AT_ONE: Spec = {
 }
 
 
-def _curves(drawer: Drawer) -> list[Spec]:
+def _curves(axis: str, drawer: Drawer) -> list[Spec]:
     """Intervals, lines and points of every place."""
-    x, y = log_axis("density", "density δ", "~g"), log_axis("value", "speed-up over the dense twin", "~g")
+    x = log_axis(axis, "density δ" if axis == DENSITY else axis, "~g")
+    y = log_axis("value", "speed-up over the dense twin", "~g")
     colour = hued("where", drawer.places)
     tips = tooltip("where", "what", "path", "speed-up", "tax", "time")
     low = log_axis("low", y["title"], "~g")
@@ -68,7 +73,7 @@ def _curves(drawer: Drawer) -> list[Spec]:
 
 
 def _crossings(drawer: Drawer, meets: Values) -> list[Spec]:
-    """Where each curve passes 1: a bar for the interval, a diamond for the density."""
+    """Where each curve passes 1: a bar for the interval, a diamond for the value."""
     colour = hued("where", drawer.places)
     one = {"field": "one", "type": "quantitative"}
     return [
@@ -96,9 +101,9 @@ def _crossings(drawer: Drawer, meets: Values) -> list[Spec]:
     ]
 
 
-def _dense_enough(drawer: Drawer, row: Row, against: Against) -> dict[str, Any]:
+def _along(axis: str, drawer: Drawer, row: Row, against: Against) -> dict[str, Any]:
     figures = {
-        "density": row.params["density"],
+        axis: row.params[axis],
         "value": against.speed_up,
         "low": against.speed_up_low,
         "high": against.speed_up_high,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from backends.install import install_hint
 from harness.errors import UserError
 from harness.report.published import Published
 from harness.web.charts import charts
@@ -26,7 +27,7 @@ def converter() -> ModuleType:
         import vl_convert
     except ImportError:
         raise UserError(
-            "charts need vl-convert-python, which is not installed; try: pip install 'hwlottery[report]'"
+            f"charts need vl-convert-python, which is not installed; try: {install_hint('report')}"
         ) from None
     return vl_convert
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from backends.install import install_hint
 from harness.errors import UserError
 from harness.records.text import visible
 from harness.web import palette
@@ -33,7 +34,7 @@ def environment() -> jinja2.Environment:
     try:
         import jinja2
     except ImportError:
-        raise UserError("pages need Jinja2, which is not installed; try: pip install 'hwlottery[report]'") from None
+        raise UserError(f"pages need Jinja2, which is not installed; try: {install_hint('report')}") from None
     return jinja2.Environment(
         loader=jinja2.PackageLoader("harness.web", "assets"),
         autoescape=True,

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from backends.device import is_ahead_of_time
 from backends.discovery import backends
+from backends.dtypes import itemsize
 from backends.ops import Backend, Compiled, Device, Matrix, Ops, Scalar, Unsupported
 from harness.measuring import gpu_conditions, threads
 from harness.measuring.clock import sample
@@ -28,7 +30,9 @@ from harness.records.record import KEPT, Memory, Trial, Verdict
 from harness.worker import compile_cache, compile_only, outcome
 from harness.worker.case_data import load_arrays, load_inputs, make_data
 from harness.worker.messages import CaseJob, DataJob, Job, Measured
-from workloads.base import Workload
+from workloads.authoring.functions import WorkloadError, line_of
+from workloads.base import Definition
+from workloads.conformance import wrong_dtypes
 from workloads.discovery import workloads
 
 PRELOAD = ("scipy.stats", "ml_dtypes")  # what checking and the clock's statistics need, imported once in the server
@@ -52,7 +56,17 @@ def answer(job: Job, phase_file: Path, turn: Turn | None = None) -> Measured:
     except BaseException as error:
         traceback.print_exc()  # to the process's log; the record carries one line
         status, kind, reason = outcome.of_exception(error)
+        reason += _place(job, error)
     return Measured(status=status, reason=reason, failure_class=kind)
+
+
+def _place(job: Job, error: BaseException) -> str:
+    """Where in the author's file an exception arose; nothing where the sentence says it, or it arose elsewhere."""
+    if not isinstance(job, CaseJob) or isinstance(error, WorkloadError):
+        return ""
+    by_name = _workload(job.case.workload).formulations[job.case.mode]
+    line = line_of(error, by_name[job.case.formulation].step) if job.case.formulation in by_name else None
+    return f" ({line})" if line else ""
 
 
 def _devices() -> Measured:
@@ -60,7 +74,7 @@ def _devices() -> Measured:
     return Measured(status="ok", answer=[str(device) for device in backends()[0][name].devices()])
 
 
-def _workload(name: str) -> Workload:
+def _workload(name: str) -> Definition:
     found, broken = workloads()
     if name not in found:
         raise ValueError("; ".join(b.reason for b in broken) or f"no workload {name!r}")
@@ -79,7 +93,7 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     if formulation.executions is not None and case.execution not in formulation.executions:
         raise Unsupported(f"{case.formulation} has no execution {case.execution}")
 
-    if case.device.startswith("tpu-aot:"):
+    if is_ahead_of_time(case.device):
         return compile_only.case(job, formulation, lambda: load_inputs(job), phase)
 
     phase("opening the device")
@@ -108,7 +122,11 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
     first_call_s = (t2 - t1) + (t1 - t0 if ahead is None else ahead)
 
     phase("checking against the reference")
-    restored = formulation.restore([ops.to_numpy(o) for o in outputs], inputs, case.params)
+    host = [ops.to_numpy(output) for output in outputs]
+    restored = formulation.restore(host, inputs, case.params)
+    widened = wrong_dtypes(host, list(restored), case.dtype)
+    if widened is not None:
+        return Measured(status="error", reason=widened, failure_class="type")
     tolerance = workload.tolerances[case.dtype, case.mode]
     reference = load_arrays(Path(job.data) / "reference")
     verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
@@ -120,14 +138,13 @@ def _case(job: CaseJob, phase: Callable[[str], None], turn: Turn) -> Measured:
         return Measured(
             status="wrong", reason=verdict.reason, failure_class="precision", verdict=verdict, settings=settings
         )
-    del outputs, restored, reference, inputs
+    del outputs, host, restored, reference, inputs
 
     phase("waiting for its turn")
     prepared_s = time.perf_counter() - began
     turn.ready()
     phase("measuring")
-    itemsize = {"float64": 8, "float32": 4}.get(case.dtype, 2)
-    conditions = gpu_conditions.Conditions(ops, workload.work(case.params, case.mode, itemsize).live_bytes)
+    conditions = gpu_conditions.Conditions(ops, workload.work(case.params, case.mode, itemsize(case.dtype)).live_bytes)
     meter = sources.choose(ops.device, job.power, known=job.baseline)
     traces = compiled.traces()  # after all that is made for the window: the first flush of a cache compiles, too
     ops.reset_peak_bytes()

@@ -10,6 +10,7 @@ import re
 import signal
 
 from harness.records.record import FailureClass, Status
+from workloads.authoring.functions import WorkloadError
 
 # Words by which allocators say that memory ran out, in an exception or in a dying process's last lines.
 _MEMORY = re.compile(
@@ -19,6 +20,7 @@ _MEMORY = re.compile(
 )
 _TYPE = re.compile(r"dtype|data type|unsupported type|expected .* but got .*(Float|Half|Int)", re.IGNORECASE)
 _LONGEST = 300
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:]+/)+(?=[^\s/:]+\.py:\d)")
 
 
 def one_line(text: str) -> str:
@@ -37,6 +39,8 @@ def of_refusal(words: str) -> tuple[Status, FailureClass, str]:
 def of_exception(error: BaseException) -> tuple[Status, FailureClass, str]:
     """A computation raised."""
     words = f"{type(error).__name__}: {error}"
+    if isinstance(error, WorkloadError):  # a sentence with its place; a record tells nobody's folders
+        words = _FOLDERS.sub("", str(error))
     if isinstance(error, MemoryError) or _MEMORY.search(words):
         return "oom", "memory", one_line(words)
     if isinstance(error, NotImplementedError):

@@ -21,8 +21,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from backends.device import is_ahead_of_time
 from backends.discovery import backends
-from backends.ops import Device
 from harness.worker import case, interleave
 from harness.worker.messages import Exits, MemberJob, Ready, Request
 from workloads.discovery import workloads
@@ -41,7 +41,7 @@ def main(name: str) -> None:
     error = None
     try:
         found, _ = backends()
-        ahead = Device.parse(os.environ["HWLOTTERY_DEVICE"]).kind == "tpu-aot"
+        ahead = is_ahead_of_time(os.environ["HWLOTTERY_DEVICE"])
         for module in (*(found[name].ahead if ahead else found[name].preload), *case.PRELOAD):
             importlib.import_module(module)
         workloads()  # loads their files, once for all cases

@@ -174,19 +174,19 @@ def test_a_step_along_a_product(ops, called):
         for s in ((200, 130), (200, 150), (150, 130))
     )
     expected = w.double().numpy() - 0.1 * (left.double().numpy() @ right.double().numpy())
-    _close(ops.descend_along(w, left, right, 0.1), expected)
+    _close(ops.sgd_step_along(w, left, right, 0.1), expected)
     assert len(called) == 1
     small = torch.ones(4, 4)
-    _close(ops.descend_along(small, small, small, 0.5), np.full((4, 4), -1.0))
+    _close(ops.sgd_step_along(small, small, small, 0.5), np.full((4, 4), -1.0))
     assert len(called) == 1
 
 
 def test_another_device_keeps_its_own_products(monkeypatch):
     """On CUDA cuBLAS multiplies: the module is not even asked."""
-    from backends import torch_backend, torch_products
+    from backends import torch_device, torch_ops, torch_products
 
     monkeypatch.setattr(torch_products, "faster", lambda: True)
-    monkeypatch.setattr(torch_backend, "_opened", lambda device: SimpleNamespace(type=device.kind))
-    made = torch_backend.TorchOps(Device("cuda", 0))
+    monkeypatch.setattr(torch_device, "opened", lambda device: SimpleNamespace(type=device.kind))
+    made = torch_ops.TorchOps(Device("cuda", 0))
     assert made._products is None
     assert made.matmul is torch.matmul

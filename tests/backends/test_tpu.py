@@ -139,7 +139,7 @@ def test_pytorch_gives_the_words_of_a_runtime_that_finds_no_chip(torch_tpu):
 def test_pytorch_without_the_package_names_it_and_the_command(monkeypatch):
     """What is missing, and what fixes it."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Unsupported, match=r"torch_tpu.*hwlottery\[tpu\]"):
+    with pytest.raises(Unsupported, match=r"torch_tpu.*pip install -e .*\[tpu\]"):
         torch_accelerator.opened(Torch(), TPU)
     assert torch_accelerator.count(Torch()) == 0
 
@@ -209,4 +209,4 @@ def test_doctor_says_that_none_was_ever_run_on():
     assert "never run on a TPU" in doctor._tpu().found
     ahead = doctor._ahead()
     assert ahead.well == all(importlib.util.find_spec(m) is not None for m in ("libtpu", "jax", "torchax"))
-    assert ahead.well or "hwlottery[tpu-aot]" in ahead.fix
+    assert ahead.well or "[tpu-aot]" in ahead.fix

@@ -1,4 +1,4 @@
-"""Compiling for a TPU that is not there: three routes, refusals, what the program's text says, and the figures."""
+"""Compiling for a TPU that is not there: names and packages, refusals, and three routes for real."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from _records import SHAPE, dense, idea
 
 from backends import aot
-from backends.aot import Ahead, Program
+from backends.aot import Ahead
 from backends.discovery import backends
 from backends.ops import TPU_CHIPS, Device, Unsupported
-from harness.cli.formats import render
 from harness.cli.listing import listing
 from harness.errors import UserError
-from harness.figures.estimates import estimate_rows
-from harness.figures.summary import summarise
-from harness.measuring import hlo_estimate
 from harness.measuring.settings import PowerModel, Sampling
 from harness.planning import plan
-from harness.records.record import Case, Estimate
+from harness.records.record import Case
+from harness.worker import compile_only
 from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
 from workloads.discovery import workloads
@@ -37,97 +33,6 @@ needs_libtpu = pytest.mark.skipif(
 needs_torchax = pytest.mark.skipif(
     importlib.util.find_spec("torchax") is None, reason="torchax is not installed: tox run has it"
 )
-
-HLO = """HloModule jit_f, is_scheduled=true
-
-%body (p.1: (s32[], f32[8,8])) -> (s32[], f32[8,8]) {
-  %p.1 = (s32[], f32[8,8]) parameter(0)
-  %gather.1 = f32[8,8]{1,0} gather(%p.1), backend_config={"estimated_cycles":"7000"}
-}
-
-%fused_scatter (p.2: f32[8,8]) -> f32[8,8] {
-  ROOT %scatter.1 = f32[8,8]{1,0} scatter(%p.2), to_apply=%add
-}
-
-ENTRY %main.1 (a.1: f32[8,8]) -> f32[8,8] {
-  %a.1 = f32[8,8]{1,0:T(8,128)} parameter(0)
-  %copy-start = (f32[8,8]{1,0:T(8,128)S(1)}, f32[8,8]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%a.1)
-  %fusion.1 = f32[8,8]{1,0} fusion(%a.1), kind=kLoop, calls=%x, backend_config={"estimated_cycles":"300","x":"1"}
-  %convert.1 = bf16[8,8]{1,0} convert(%fusion.1), backend_config={"window_config":{"estimated_cycles":"40"}}
-  %one = f32[]{:T(128)} multiply(%c, %c)
-  %bits = f32[8,8]{1,0} custom-call(%convert.1), custom_call_target="ConcatBitcast"
-  %topk = f32[8,8]{1,0} custom-call(%convert.1), custom_call_target="TopK"
-  %fusion.2 = f32[8,8]{1,0} fusion(%a.1), kind=kCustom, calls=%fused_scatter
-  %while = (s32[], /*index=1*/f32[8,8]{1,0}) while(%t), condition=%c, body=%body
-  ROOT %out = f32[8,8]{1,0} get-tuple-element(%while), index=1
-}
-"""
-
-
-def test_cycles_are_added_up_and_what_carries_none_is_counted_by_kind():
-    """Names, transfers and single numbers are no work; a loop counts as a whole, whatever stands inside."""
-    found = hlo_estimate.cycles(HLO)
-    assert found.cycles == 340
-    assert found.covered == 2
-    assert found.uncovered == {"custom-call TopK": 1, "fusion of scatter": 1, "while of gather": 1}
-    assert found.share == 2 / 5
-
-
-def test_a_program_without_work_has_no_share():
-    """Unknown is None, never 0."""
-    assert hlo_estimate.cycles("ENTRY %m (a: f32[2]) -> f32[2] {\n  ROOT %a = f32[2] parameter(0)\n}\n").share is None
-
-
-def program(**facts) -> Program:
-    known = {
-        "route": "by hand",
-        "trace_s": 0.1,
-        "compile_s": 1.5,
-        "cost": {"flops": 2e6, "bytes accessed": 3e3, "optimal_seconds": 4e-5},
-        "argument_bytes": 1000,
-        "output_bytes": 100,
-        "alias_bytes": 50,
-        "temp_bytes": 10,
-        "code_bytes": 5,
-        "hlo": HLO,
-        "compiler": "libtpu 1",
-    }
-    return Program(**{**known, **facts})
-
-
-def test_the_estimate_holds_what_the_compiler_said():
-    """Every figure is the compiler's; whether it fits is its sum against the chip's memory."""
-    made = hlo_estimate.estimate(program(), "v5e")
-    assert (made.flop, made.bytes_accessed, made.optimal_s) == (2e6, 3e3, 4e-5)
-    assert (made.cycles, made.covered_share, made.fits) == (340, 0.4, True)
-    assert hlo_estimate.estimate(program(temp_bytes=16 << 30), "v5e").fits is False
-    assert hlo_estimate.estimate(program(temp_bytes=16 << 30), "v5p").fits is True
-
-
-@pytest.mark.parametrize(
-    ("cost", "hlo", "seconds"),
-    [
-        (4e-5, "", 4e-5),
-        (0.0, "", 0.0),
-        (-1 + 4e-5, 'custom_call_target="ConcatBitcast"', pytest.approx(4e-5)),
-        (-2 + 4e-5, 'custom_call_target="ConcatBitcast" custom_call_target="AllocateBuffer"', pytest.approx(4e-5)),
-        (-1 + 4e-5, 'custom_call_target="TopK"', None),  # it does work, and nobody knows how long
-        (-1 + 4e-5, "", None),
-        (-1 + 1e-7, 'custom_call_target="ConcatBitcast"', None),  # below what a float32 near -1 can tell
-    ],
-)
-def test_the_minus_one_of_a_free_custom_call_is_taken_back_and_no_other(cost, hlo, seconds):
-    """XLA's cost model marks unknown by adding -1, which must neither stand as a time nor hide one."""
-    assert hlo_estimate.optimal_s(program(cost={"optimal_seconds": cost}, hlo=hlo)) == seconds
-
-
-def test_unknown_figures_are_none():
-    """-1 and an absent name are both unknown."""
-    made = hlo_estimate.estimate(program(cost={"flops": -1.0}, hlo=""), "v5e")
-    assert (made.flop, made.bytes_accessed, made.optimal_s, made.cycles, made.covered_share) == (None,) * 5
-
-
-# -- names, packages, versions -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["tpu-aot:v9", "tpu-aot:", "tpu-aot"])
@@ -238,8 +143,8 @@ def answered(words, **facts):
     formulation = SimpleNamespace(prepare=lambda ops, inputs, params: [], step=lambda ops, params: None)
     made = {"jax": SimpleNamespace(title="JAX", ahead=("jax",), open=lambda device: chip)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hlo_estimate, "backends", lambda: (made, []))
-        return hlo_estimate.case(one, formulation, dict, lambda words: None)
+        patch.setattr(compile_only, "backends", lambda: (made, []))
+        return compile_only.case(one, formulation, dict, lambda words: None)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +175,7 @@ def test_other_executions_are_refused_where_nothing_is_run():
 def test_a_backend_without_a_route_says_so():
     """NumPy has no compiler at all."""
     with pytest.raises(Unsupported, match="NumPy has no route to the TPU compiler"):
-        hlo_estimate.case(job("numpy"), SimpleNamespace(), dict, lambda words: None)
+        compile_only.case(job("numpy"), SimpleNamespace(), dict, lambda words: None)
 
 
 # -- the three routes, for real ----------------------------------------------------------------------------------------
@@ -343,9 +248,9 @@ def test_overloads_that_pytorch_no_longer_has_are_tolerated_while_torchax_regist
     """The stand-in is a key that is never looked up; nothing of it is left behind."""
     code = (
         "import torch\n"
-        "from backends import aot_torch\n"
+        "from backends import torch_aot\n"
         "absent = []\n"
-        "with aot_torch._tolerant(absent):\n"
+        "with torch_aot._tolerant(absent):\n"
         "    held = torch.ops.aten.add.no_such_overload\n"
         "assert absent == ['aten.add.no_such_overload'], absent\n"
         "assert type(held).__name__ == '_Absent'\n"
@@ -370,89 +275,3 @@ def test_libtpu_knows_every_chip_by_the_name_it_is_asked_for(chip):
     environ = {**aot.environ(), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.startswith("TPU"), done.stderr
-
-
-# -- the figures -------------------------------------------------------------------------------------------------------
-
-
-def estimated(record, optimal_s=1.0, cycles=100, covered=1.0):
-    made = Estimate(
-        route="r",
-        chip="v5e",
-        trace_s=0.1,
-        compile_s=1.0,
-        flop=1.0,
-        bytes_accessed=1.0,
-        optimal_s=optimal_s,
-        argument_bytes=1,
-        output_bytes=1,
-        temp_bytes=1,
-        code_bytes=1,
-        fits=True,
-        cycles=cycles,
-        covered_share=covered,
-        uncovered={},
-        compiler="c",
-    )
-    return msgspec.structs.replace(record, estimate=made)
-
-
-def ours(optimal_s, **facts):
-    return estimated(idea(device=V5E, status="estimated", execution="compiled"), optimal_s, **facts)
-
-
-def theirs(optimal_s, **facts):
-    return estimated(dense(device=V5E, status="estimated", execution="compiled"), optimal_s, **facts)
-
-
-def test_the_estimated_tax_is_the_ratio_of_the_compilers_figures_over_that_of_the_work():
-    """W = 0.1: half the ideal time for a tenth of the work is a tax of 5; 30 cycles for 100 one of 3."""
-    (row,) = estimate_rows([ours(0.5, cycles=30), theirs(1.0)])
-    assert (row.tax, row.cycles_tax, row.cycles_tax_is_bound) == (pytest.approx(5), pytest.approx(3), False)
-    assert (row.path, row.twin_path, row.work_ratio) == ("csr", "nn", pytest.approx(0.1))
-
-
-def test_a_tax_by_cycles_is_a_lower_bound_where_only_the_twin_is_whole_and_unknown_where_it_is_not():
-    """Cycles that nobody counted can only raise the idea's; a twin with holes says nothing."""
-    (row,) = estimate_rows([ours(0.5, cycles=30, covered=0.6), theirs(1.0)])
-    assert (row.cycles_tax, row.cycles_tax_is_bound) == (pytest.approx(3), True)
-    (row,) = estimate_rows([ours(0.5), theirs(1.0, covered=0.9)])
-    assert (row.cycles_tax, row.cycles_tax_is_bound) == (None, False)
-
-
-def test_the_best_path_is_the_one_with_the_least_ideal_time():
-    """Formulations compete, as measured ones do; one without the figure comes last."""
-    other = msgspec.structs.replace(ours(0.2), case=msgspec.structs.replace(ours(0.2).case, formulation="ell"))
-    (row,) = estimate_rows([ours(None), other, theirs(1.0)])
-    assert (row.path, row.cases) == ("ell", 2)
-
-
-def test_a_point_that_nothing_compiled_at_has_its_refusal():
-    """The compiler's words stand where the figures would."""
-    refused = idea(device=V5E, status="unsupported", reason="no such kernel", execution="compiled")
-    (row,) = estimate_rows([refused, theirs(1.0)])
-    assert (row.path, row.tax, row.reason) == (None, None, "no such kernel")
-    assert "no such kernel" in render([refused, theirs(1.0)])
-
-
-def test_estimates_stand_in_a_section_of_their_own_and_never_among_measured_rows():
-    """The same idea measured on the host and compiled for a chip gives one row in each table, no rank, no best path."""
-    records = [idea([0.5, 0.5]), dense([1.0, 1.0]), ours(0.5), theirs(1.0)]
-    summary = summarise(records, all_points=True)
-    assert {row.device for row in (*summary.rows, *summary.dense)} == {"cpu"}
-    assert {row.device for row in summary.estimates} == {V5E}
-    assert summary.lottery == summarise(records[:2]).lottery
-    for format in ("table", "markdown"):
-        text = render(records, format)
-        assert "Compiled for, not run" in text
-        assert "nothing of it was run" in text
-        assert "Compiled for, not run" not in render(records[:2], format)
-
-
-def test_what_compiles_counts_as_portable_where_nothing_is_run():
-    """The share of a chip is of what its compiler takes."""
-    coo = dict(SHAPE)
-    refused = idea(device=V5E, status="unsupported", reason="no", formulation="coo", execution="compiled", params=coo)
-    (place,) = summarise([ours(0.5), refused, theirs(1.0)]).portability
-    assert (place.ok, place.total) == (2, 2)
-    assert (place.cells_share, place.verdicts) == (pytest.approx(2 / 3), {"compiled for": 2, "failed": 1})

@@ -174,6 +174,7 @@ def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
         "sleeper": "timeout",
         "liar": "wrong",
         "raiser": "error",
+        "widener": "error",
         "late_leaver": "crash",
         "late_sleeper": "timeout",
         "refuser": "unsupported",
@@ -187,7 +188,7 @@ def test_a_broken_workload_file_is_named_and_the_others_run(bad, tmp_path):
     out = call(*SMALL, "--out", tmp_path / "out")
     assert out.returncode == 1
     assert "broken.py does not load: ModuleNotFoundError" in out.stderr
-    assert "empty.py must end with WORKLOAD = Workload(…), found nothing" in out.stderr
+    assert "empty.py defines none: it must define one workload" in out.stderr
     assert "capsule_conv" in out.stdout
 
 

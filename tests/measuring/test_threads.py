@@ -18,6 +18,7 @@ from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are pinned on Linux only")
+SIDE_BY_SIDE = ("inter_op_threads", "interop_threads")
 PARAMS = {"m": 48, "k": 32, "n": 8, "grads": "both"}
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
@@ -75,10 +76,19 @@ def test_a_worker_with_fewer_threads_than_asked_says_so(data):
     assert found["threads_mismatch"] == "2 threads were asked and the process has affinity 1, threads 1"
 
 
+@pytest.mark.skipif(CORES < 2, reason="needs two cores")
+@pytest.mark.parametrize(("name", "key"), [("torch", "interop_threads"), ("tensorflow", "inter_op_threads")])
+def test_a_worker_that_runs_more_operations_side_by_side_than_asked_says_so(data, name, key):
+    """Under the name that each adapter itself reports."""
+    found = settings(data, name, given=2, asked=1)
+    assert found[key] == 2
+    assert f"{key} 2" in found["threads_mismatch"]
+
+
 def test_each_witness_can_say_no():
-    quiet = {"affinity": 2, "pool_openblas": 1, "pool_openmp": 2, "threads": 2, "inter_op_threads": 2}
+    quiet = {"affinity": 2, "pool_openblas": 1, "pool_openmp": 2, "threads": 2, **dict.fromkeys(SIDE_BY_SIDE, 2)}
     assert threads.mismatch(quiet, 2) is None
-    for name, count in [("affinity", 4), ("pool_openblas", 3), ("threads", 1), ("inter_op_threads", 8)]:
+    for name, count in [("affinity", 4), ("pool_openblas", 3), ("threads", 1), *((n, 8) for n in SIDE_BY_SIDE)]:
         assert threads.mismatch({**quiet, name: count}, 2).endswith(f"has {name} {count}")
     both = threads.mismatch({**quiet, "threads": 1, "pool_openmp": 16}, 2)
     assert both == "2 threads were asked and the process has pool_openmp 16, threads 1"

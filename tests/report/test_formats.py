@@ -256,7 +256,7 @@ def test_the_other_outcomes_are_named_where_a_format_has_times_only(tmp_path, ca
 def test_a_missing_library_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "harness.report.latex", None)
     monkeypatch.setitem(sys.modules, "pylatexenc", None)
-    with pytest.raises(Exception, match=r"needs .*, which is not installed; try: .*hwlottery\[report\]"):
+    with pytest.raises(Exception, match=r"needs .*, which is not installed; try: .*\[report\]"):
         report([stored(tmp_path / "run")], "latex", None, False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 
 import psutil
@@ -11,8 +12,10 @@ import pytest
 from backends.discovery import backends
 from backends.ops import Device
 from harness.measuring.settings import Sampling
+from harness.worker import outcome
 from harness.worker.client import Server, ServerError, environment
 from harness.worker.messages import DevicesJob
+from workloads.authoring.functions import WorkloadError
 
 
 @pytest.fixture
@@ -77,7 +80,18 @@ def test_lying_is_wrong_and_has_no_time(measure):
 def test_an_exception_is_an_error_with_one_line(measure):
     measured = measure("raiser")
     assert measured.status == "error"
-    assert measured.reason == "ValueError: this computation is ill-posed"
+    assert re.fullmatch(r"ValueError: this computation is ill-posed \(misbehaving.py:\d+\)", measured.reason)
+
+
+def test_a_step_that_computes_in_another_dtype_is_an_error(measure):
+    measured = measure("widener")
+    assert (measured.status, measured.failure_class) == ("error", "type")
+    assert measured.reason.startswith("output y is float64 in a case of float32; ")
+
+
+def test_a_sentence_of_an_author_s_function_tells_no_folder():
+    error = WorkloadError("/home/someone/ideas/mine.py:12: work of mine raises KeyError: 'n' at n=8")
+    assert outcome.of_exception(error)[2] == "mine.py:12: work of mine raises KeyError: 'n' at n=8"
 
 
 def test_leaving_is_a_crash_with_code_and_last_words(measure):

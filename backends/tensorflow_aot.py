@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 
 from backends.aot import Ahead, Chip, Program, precision, route, versions
 from backends.ops import Array, Device, Matrix, Scalar
-from backends.tensorflow_backend import TensorflowOps
-from backends.tensorflow_calls import refusal
+from backends.tensorflow_ops import TensorflowOps
 
 
 class TensorflowAotOps(Ahead, TensorflowOps):
@@ -40,14 +39,9 @@ class TensorflowAotOps(Ahead, TensorflowOps):
 
     def _lowered(self, fn: Callable[..., tuple[Array, ...]], operands: Sequence[Array | Matrix]) -> bytes:
         function = self._tf.function(fn, autograph=False, jit_compile=True)
-        self._xla = True
-        try:
+        with self._tracing(True):
             lower = function.experimental_get_compiler_ir(*operands)
             serialized: bytes = lower(stage="hlo_serialized")
-        except Exception as error:
-            raise refusal(self._tf, error) or error from error
-        finally:
-            self._xla = False
         return serialized
 
     def settings(self) -> dict[str, Scalar]:

@@ -20,7 +20,7 @@ import torch
 
 from backends.aot import INSTALL, Ahead, Chip, Program, route, versions
 from backends.ops import Array, Device, Matrix, Scalar, Unsupported
-from backends.torch_backend import TorchOps
+from backends.torch_ops import TorchOps
 
 _MODULES = ("", ".interop", ".ops.jaten", ".ops.jtorch", ".decompositions")  # that register its operators
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from backends.aot import Ahead, Chip, Program, versions
-from backends.jax_backend import JaxOps
+from backends.jax_ops import JaxOps
 from backends.ops import CSR, Array, Device, Matrix, Scalar
 
 

@@ -1,0 +1,60 @@
+"""One device as a user writes it, and the TPU chips that can be compiled for without one. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+AHEAD_OF_TIME = "tpu-aot"  # the kind of a device that is a chip's description and a compiler
+
+# The TPU chips that libtpu compiles for, and its name for one chip alone. Of v2, v3, v4 and v7x a device is one of the
+# chip's two cores, as libtpu describes it: half of the chip's rate and memory.
+TPU_CHIPS = {
+    "v2": "v2:1x1",
+    "v3": "v3:1x1",
+    "v4": "v4:1x1x1",
+    "v5e": "v5e:1x1",
+    "v5p": "v5p:1x1x1",
+    "v6e": "v6e:1x1",
+    "v7x": "tpu7x:1x1x1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device as a user writes it: `cpu`, `cuda`, `cuda:1`, `tpu:0`, `tpu-aot:v5e`."""
+
+    kind: str
+    index: int = 0
+    chip: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """Read `cpu`, `cuda[:i]`, `tpu[:i]` or `tpu-aot:<chip>`; ValueError says what was found and expected."""
+        kind, _, rest = text.partition(":")
+        if kind == AHEAD_OF_TIME:
+            if rest not in TPU_CHIPS:
+                raise ValueError(f"device {text!r} names no chip to compile for; known are {', '.join(TPU_CHIPS)}")
+            return cls(kind, 0, rest)
+        if kind == "cpu" and not rest:
+            return cls(kind)
+        if kind in ("cuda", "tpu") and (not rest or rest.isdecimal()):
+            return cls(kind, int(rest or 0))
+        raise ValueError(f"device {text!r} is not one of cpu, cuda[:i], tpu[:i], tpu-aot:<chip>")
+
+    @property
+    def ahead_of_time(self) -> bool:
+        """Whether programs are compiled for this device and never run on it."""
+        return self.kind == AHEAD_OF_TIME
+
+    def __str__(self) -> str:
+        if self.chip is not None:
+            return f"{self.kind}:{self.chip}"
+        return f"{self.kind}:{self.index}" if self.index else self.kind
+
+
+def is_ahead_of_time(text: str) -> bool:
+    """`Device.ahead_of_time` of a device given as text, as records hold it; a text that is no device is not."""
+    try:
+        return Device.parse(text).ahead_of_time
+    except ValueError:
+        return False

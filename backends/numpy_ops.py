@@ -1,0 +1,99 @@
+"""NumPy's operators: those of the array API standard, and what NumPy and SciPy have beyond it."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse
+
+from backends import numpy_threads
+from backends.array_api_ops import ArrayApiOps
+from backends.ops import CSR, Array, Device, HostArray, Layout, Matrix, Scalar, Unsupported
+
+
+class NumpyOps(ArrayApiOps):
+    """Arrays are numpy.ndarray; sparse operands are scipy.sparse arrays."""
+
+    framework = "NumPy"
+
+    def __init__(self, device: Device) -> None:
+        if device.kind != "cpu":
+            raise Unsupported(f"NumPy runs on cpu only, not on {device}")
+        numpy_threads.limit()
+        super().__init__(np, device)
+
+    def dtype(self, name: str) -> np.dtype:
+        return np.dtype(name)
+
+    def asarray(self, x: HostArray) -> Array:
+        return np.array(x, order="C")
+
+    def to_numpy(self, x: Array) -> HostArray:
+        return np.asarray(x)
+
+    def wait(self, outputs: object) -> None:
+        return None  # NumPy computes before it returns
+
+    def astype(self, x: Array, dtype: str) -> Array:
+        return x.astype(np.dtype(dtype))
+
+    def take(self, x: Array, indices: Array, axis: int = 0) -> Array:
+        return np.take(x, indices, axis)
+
+    def sort(self, x: Array, axis: int = -1, descending: bool = False) -> Array:
+        ordered = np.sort(x, axis)
+        return np.flip(ordered, axis) if descending else ordered
+
+    def topk(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Only the k greatest are sorted: the rest is told apart from them by a partition."""
+        first = x.shape[-1] - k
+        chosen = np.argpartition(x, first, axis=-1)[..., first:] if 0 < first < x.shape[-1] else None
+        values = x if chosen is None else np.take_along_axis(x, chosen, -1)
+        order = np.flip(np.argsort(values, axis=-1), -1)[..., :k]
+        places = order if chosen is None else np.take_along_axis(chosen, order, -1)
+        return np.take_along_axis(values, order, -1), places
+
+    def einsum(self, equation: str, *xs: Array) -> Array:
+        return np.einsum(equation, *xs, optimize=True)
+
+    def softplus(self, x: Array) -> Array:
+        return np.logaddexp(x, 0)
+
+    def conv2d(self, x: Array, w: Array, *, stride: int, padding: int, layout: Layout) -> Array:
+        if layout == "nchw":
+            x = np.transpose(x, (0, 2, 3, 1))
+        pad = (padding, padding)
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), pad, pad, (0, 0))), w.shape[:2], (1, 2))
+        # (n, oh, ow, ci, kh, kw) against (kh, kw, ci, co): one matrix product over (kh, kw, ci)
+        y = np.tensordot(windows[:, ::stride, ::stride], w, axes=((4, 5, 3), (0, 1, 2)))
+        return np.transpose(y, (0, 3, 1, 2)) if layout == "nchw" else y
+
+    def sparse(self, csr: CSR, format: str, block: int = 1) -> Matrix:
+        matrix = scipy.sparse.csr_array((csr.values, csr.indices, csr.indptr), shape=csr.shape)
+        if format == "csr":
+            return matrix
+        if format == "bsr":
+            return matrix.tobsr((block, block))
+        raise Unsupported(f"SciPy is offered here with the formats csr and bsr, not {format}")
+
+    def sparse_matmul(self, a: Matrix, b: Array) -> Array:
+        return a @ b
+
+    def sparse_matmul_transposed(self, a: Matrix, b: Array) -> Array:
+        return a.T @ b
+
+    def sparse_values(self, a: Matrix) -> Array:
+        return a.data
+
+    def sparse_with_values(self, a: Matrix, values: Array) -> Matrix:
+        return type(a)((values, a.indices, a.indptr), shape=a.shape)
+
+    def sampled_matmul(self, a: Matrix, x: Array, y: Array) -> Array:
+        raise Unsupported("SciPy has no sampled dense-dense product")
+
+    def segment_sum(self, x: Array, segment_ids: Array, num_segments: int) -> Array:
+        out = np.zeros((num_segments, *x.shape[1:]), x.dtype)
+        np.add.at(out, segment_ids, x)
+        return out
+
+    def settings(self) -> dict[str, Scalar]:
+        return numpy_threads.settings()
