@@ -73,18 +73,29 @@ def short(summary: Summary) -> list[str]:
     if len(where.runs) > 1:
         lines.append("runs: " + ", ".join(f"{short} = {run}" for run, short in where.runs.items()) + ".")
     lines += _break_even(summary.break_even, where)
-    empty = [row for row in headlines(summary.rows) if row.path is None]
-    said = [
-        f"no path: {row.workload} {row.mode} on {where.of(row)}: {shorten(outcome_cell(row), 200)}" for row in empty
+    failures = _failures(summary, where)
+    lines += failures[:_MOST_FAILURES]
+    lines += [f"and {len(failures) - _MOST_FAILURES} failures more."] if len(failures) > _MOST_FAILURES else []
+    return [*lines, "all figures, with times, best paths, memory, energy, ceilings and what ran where: report --all."]
+
+
+def _failures(summary: Summary, where: Where) -> list[str]:
+    """Why a cell of the matrix has a word instead of figures, and what failed although it should have run."""
+    out = [
+        f"no path: {row.workload} {row.mode} on {where.of(row)}: {shorten(outcome_cell(row), 200)}"
+        for row in headlines(summary.rows)
+        if row.path is None
     ]
-    said += [
+    out += [
+        f"no path: {row.workload} {row.mode} on {row.backend} {row.device}: {row.outcome}; {shorten(row.reason or '', 200)}"
+        for row in headlines(summary.estimates)
+        if row.path is None
+    ]
+    return out + [
         f"{f.status} ×{f.cases}, such as {f.example}: {shorten(f.reason, 160)}"
         for f in summary.failures
         if f.status != "unsupported"
     ]
-    lines += said[:_MOST_FAILURES]
-    lines += [f"and {len(said) - _MOST_FAILURES} failures more."] if len(said) > _MOST_FAILURES else []
-    return [*lines, "all figures, with times, best paths, memory, energy, ceilings and what ran where: report --all."]
 
 
 def _break_even(found: Sequence[BreakEven], where: Where) -> list[str]:
