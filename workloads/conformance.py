@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from backends.ops import Array, Compiled, Execution, HostArray, Matrix, Ops, Unsupported
-from workloads.authoring.functions import raised_at, where
+from workloads.authoring.functions import WorkloadError, raised_at, where
 from workloads.base import Definition, Formulation, Inputs, Params, Point
 from workloads.facts import inputs_of, reference_of
 
@@ -150,14 +150,10 @@ def _of_outputs(attempt: Attempt, inputs: Inputs, outputs: list[HostArray], when
     if widened is not None:
         return [f"{attempt.what}: {widened}"]
     exact = attempt.oracle.upcast(inputs)
-    reference = reference_of(definition, exact, attempt.params, mode)
-    for name, array in reference.items():
-        if not np.isfinite(array).all():
-            place = where(definition.author("reference", mode))
-            return [
-                f"{place}: the reference of {definition.name} gives {name} that is not finite; mend the reference, or "
-                "inputs for which it has no value"
-            ]
+    try:
+        reference = reference_of(definition, exact, attempt.params, mode)
+    except WorkloadError as error:
+        return [str(error)]  # a sentence with its place
     tolerance, rounding = definition.tolerances[attempt.dtype, mode], attempt.oracle.epsilon(attempt.dtype)
     verdict = attempt.oracle.judge(restored, reference, exact, tolerance, rounding)
     return [] if verdict.agrees else [f"{attempt.what} disagrees {when}with the reference: {verdict.reason}"]

@@ -53,8 +53,8 @@ def _plugins(where: tuple[Path, ...]) -> Iterator[PlugIn[Definition] | Broken]:
             yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
         else:
             yield _plugin(module, str(path), path)
-    for one in installed("hwlottery.workloads"):
-        yield one if isinstance(one, Broken) else _plugin(one.value, one.where, one.path)
+    for entry in installed("hwlottery.workloads"):
+        yield entry if isinstance(entry, Broken) else _plugin(entry.value, entry.where, entry.path)
 
 
 @cache

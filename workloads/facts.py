@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, HostArray
 from workloads.authoring.axes import TAKEN
@@ -67,18 +69,36 @@ def inputs_of(definition: Definition, params: Params, mode: Mode, seed: int) -> 
 
 
 def reference_of(definition: Definition, inputs: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
-    """The outputs by name in float64; WorkloadError where the author's function raises."""
+    """The outputs by name in float64; WorkloadError where the author's function raises, or nothing can be held to it.
+
+    `inputs` are rounded and upcast. Where they are not finite themselves, they are what the sentence names.
+    """
     try:
-        return definition.reference(inputs, params, mode)
+        outputs = definition.reference(inputs, params, mode)
     except Exception as error:
         raise _raised(error, definition, "reference", params, mode) from error
+    if not isinstance(outputs, Mapping) or not outputs:
+        place = where(definition.author("reference", mode))
+        raise WorkloadError(
+            f"{place}: the reference of {definition.name} must return arrays by name, found {outputs!r}"
+        )
+    for fact, arrays in (("inputs", inputs), ("reference", outputs)):
+        for name, array in arrays.items():
+            values = np.asarray(array)
+            bad = values.size - int(np.isfinite(values).sum())
+            if bad:
+                what = f"{fact} of {definition.name}: {bad} of {values.size} values of {name} are not finite"
+                place = where(definition.author(fact, mode))
+                raise WorkloadError(f"{place}: {what} at {_at(params)}, mode {mode}")
+    return outputs
 
 
 def _raised(error: Exception, definition: Definition, fact: str, params: Params, mode: Mode) -> WorkloadError:
     if isinstance(error, WorkloadError):
         return error  # says where already
     place = raised_at(error, definition.author(fact, mode))
-    if isinstance(error, ValueError):  # axes that are good each and do not go together: the author's own sentence
+    # Of axes that are good each and do not go together the author's own sentence tells.
+    if isinstance(error, ValueError) and fact != "reference":
         return WorkloadError(f"{error} ({place})")
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return WorkloadError(f"{place}: {fact} of {definition.name} raises {what} at {_at(params)}, mode {mode}")

@@ -45,7 +45,8 @@ def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
     if work is None:
         work = known.facts[key] = _facts(known.workloads.get(case.workload), case)
     if isinstance(work, str):
-        yield refusal("case", named, work, "publish cases of workloads that the harness has, or add the workload to it")
+        remedy = "publish cases of workloads that the harness has, or name the file or folder of yours in "
+        yield refusal("case", named, work, f"{remedy}HWLOTTERY_WORKLOADS")
         return
     yield from _case(record, named, known)
     expected, twins = work

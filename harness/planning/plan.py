@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from backends.dtypes import itemsize
+from backends.dtypes import ITEM_BYTES, itemsize
 from backends.ops import EXECUTIONS, Backend, Device, Execution
 from harness.errors import PlanError, nearest
 from harness.records.record import Case, TwinRef, WorkFacts
@@ -199,7 +199,10 @@ def _expand(
         if (only and name not in only) or not workload.formulations[point.mode][name].applies(params):
             continue
         if (dtype, point.mode) not in workload.tolerances:
-            raise nearest("dtype", dtype, sorted({d for d, _ in workload.tolerances}))
+            have = sorted({d for d, mode in workload.tolerances if mode == point.mode})
+            if dtype not in ITEM_BYTES:
+                raise nearest("dtype", dtype, have)
+            raise PlanError(f"{workload.name} has no dtype {dtype} in mode {point.mode}; it has {', '.join(have)}")
         for runner in runners:
             for execution in _executions(backends[runner], device):
                 if ask.executions and execution not in ask.executions:

@@ -15,7 +15,10 @@ from workloads.facts import inputs_of, reference_of
 
 
 def make_data(workload: Definition, job: DataJob, phase: Callable[[str], None]) -> Measured:
-    """Save the inputs, rounded to the dtype, and the reference of each point in its folder."""
+    """Save the inputs, rounded to the dtype, and the reference of each point in its folder.
+
+    WorkloadError where the author's `inputs` or `reference` raises, or gives what nothing can be held against.
+    """
     import threadpoolctl
 
     with threadpoolctl.threadpool_limits(limits=job.threads):

@@ -6,7 +6,7 @@ Ours: every formulation in every execution, as a run has them. By hand: the cand
 setting of the compiler named there, and the twins of `handwritten_FRAMEWORK.py`. Each must first agree to 1e-4 with the
 NumPy reference of the workload; one that does not is left out, and said so. A few calls of each find the FINALISTS
 fastest of both sides; these are then timed in rounds of blocks, and the ratio is of the fastest of either side by its
-median. Nothing is asserted about speed: see the table at the end, and `extra_info` in the JSON. On each line stands
+median. Nothing is asserted about speed: see the table at the end, and HWLOTTERY_BENCH_OUT. On each line stands
 which path won; HWLOTTERY_BENCH_VERBOSE=1 prints every path that was tried, with its time.
 """
 
@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from bench_handwritten import COMPUTATIONS as TWINS
 
 from backends.ops import HostArray, Unsupported
 from harness.measuring.correctness import rounded, upcast
+from tools import perf_tables
 from workloads.base import Inputs, Mode, Params
 
 FINALISTS = 4  # of each side; those within CLOSE of its fastest: a small call's time changes with what runs before it
@@ -295,28 +295,24 @@ def table(request: pytest.FixtureRequest) -> Iterator[list[Row]]:
 
 
 def show(framework: str, rows: list[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     if not rows:
         return
-    out = Table(title=f"{BACKENDS[framework].title}: time of the best path over that of the fastest by hand")
-    for heading in ("computation", "best path", "by hand", "ratio", "95 % interval", "best path, ms", "by hand, ms"):
-        out.add_column(heading, justify="left" if heading in ("computation", "best path", "by hand") else "right")
-    ratios = {}
+    columns = [
+        perf_tables.Column(key="computation", head="computation"),
+        perf_tables.Column(key="best_path", head="best path"),
+        perf_tables.Column(key="by_hand", head="fastest by hand"),
+        *perf_tables.RATIO,
+        perf_tables.Column(key="best_path_s", head="best path, s", format=".4g"),
+        perf_tables.Column(key="by_hand_s", head="by hand, s", format=".4g"),
+    ]
+    cells = []
     for row in rows:
         ratio, low, high = figures(row.times)
-        ratios[row.label] = ratio
-        first, second = np.median(row.times, axis=0) * 1e3
-        span = f"{low:.3f} … {high:.3f}"
-        out.add_row(row.label, row.ours, row.by_hand, f"{ratio:.3f}", span, f"{first:.4g}", f"{second:.4g}")
-    console = Console()
-    console.width = max(console.width, 160)  # a pipe is 80 columns wide, and the rows are not
-    console.print()
-    console.print(out)
-    worst = max(ratios, key=ratios.__getitem__)
-    mean = geometric_mean(list(ratios.values()))
-    console.print(f"geometric mean {mean:.3f}; the worst is {ratios[worst]:.3f} ({worst})")
+        first, second = map(float, np.median(row.times, axis=0))
+        names = {"computation": row.label, "best_path": row.ours, "by_hand": row.by_hand}
+        cells.append({**names, "ratio": ratio, "low": low, "high": high, "best_path_s": first, "by_hand_s": second})
+    title = f"{BACKENDS[framework].title}: time of the best path over that of the fastest by hand"
+    perf_tables.report("best", perf_tables.Table(title=title, columns=columns, rows=cells, ratio="ratio"))
 
 
 CASES = [

@@ -23,6 +23,7 @@ from _interleaved import BACKENDS, FRAMEWORKS, SECONDS, WORKLOADS, Side, adapter
 from backends.ops import HostArray, Unsupported
 from harness.measuring.correctness import rounded
 from harness.stats.intervals import median_interval
+from tools import perf_tables
 from workloads.base import Params
 from workloads.common import networks
 
@@ -150,24 +151,23 @@ def table(request: pytest.FixtureRequest) -> Iterator[list[tuple[str, str, str, 
 
 
 def show(rows: list[tuple[str, str, str, float, tuple[float, float, float]]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     if not rows:
         return
-    out = Table(title=f"Share of the ceiling, a product {SQUARE}³ of {ceiling()[1]}")
-    for heading in ("computation", *(BACKENDS[f].title for f in FRAMEWORKS), "best"):
-        out.add_column(heading, justify="left" if heading == "computation" else "right")
-    for label in dict.fromkeys(row[1] for row in rows):
-        found = {row[0]: row for row in rows if row[1] == label}
-        cells = [
-            f"{found[f][4][0]:.0%} {found[f][2]}, {found[f][3]:.0f} GFLOP/s" if f in found else "" for f in FRAMEWORKS
-        ]
-        out.add_row(label, *cells, f"{max(row[4][0] for row in found.values()):.0%}")
-    console = Console()
-    console.width = max(console.width, 150)  # a pipe is 80 columns wide, and the rows are not
-    console.print()
-    console.print(out)
+    columns = [
+        perf_tables.Column(key="computation", head="computation"),
+        perf_tables.Column(key="backend", head="backend"),
+        perf_tables.Column(key="path", head="path"),
+        perf_tables.Column(key="share", head="share", format=".0%"),
+        perf_tables.Column(key="gflop_per_s", head="GFLOP/s", format=".0f"),
+    ]
+    labels = list(dict.fromkeys(row[1] for row in rows))
+    rows = sorted(rows, key=lambda row: (labels.index(row[1]), FRAMEWORKS.index(row[0])))
+    cells = [
+        {"computation": label, "backend": framework, "path": path, "share": share[0], "gflop_per_s": rate}
+        for framework, label, path, rate, share in rows
+    ]
+    title = f"Share of the ceiling, a product {SQUARE}³ of {ceiling()[1]}"
+    perf_tables.report("ceiling", perf_tables.Table(title=title, columns=columns, rows=cells))
 
 
 @pytest.mark.filterwarnings("ignore")  # compilers' own warnings are not what is measured

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from _interleaved import (
 
 from backends.ops import Compiled, HostArray, Ops, Unsupported
 from harness.measuring.correctness import rounded, upcast
+from tools import perf_tables
 from workloads.base import Definition, Formulation, Mode, Params
 
 __all__ = ["COMPUTATIONS", "FRAMEWORKS", "WrongTwinError", "figures", "opened", "pair"]
@@ -139,28 +139,34 @@ def table(request: pytest.FixtureRequest) -> Iterator[list[tuple[str, str, str, 
 
 
 def show(framework: str, rows: list[tuple[str, str, HostArray]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     if not rows:
         return
-    out = Table(title=f"{BACKENDS[framework].title}: time through the abstraction over time by hand")
-    for heading in ("computation", "execution", "ratio", "95 % interval", "through, ms", "by hand, ms", "pairs"):
-        out.add_column(heading, justify="left" if heading in ("computation", "execution") else "right")
-    ratios = {}
+    columns = [
+        perf_tables.Column(key="computation", head="computation"),
+        perf_tables.Column(key="execution", head="execution"),
+        *perf_tables.RATIO,
+        perf_tables.Column(key="through_s", head="through, s", format=".4g"),
+        perf_tables.Column(key="by_hand_s", head="by hand, s", format=".4g"),
+        perf_tables.Column(key="pairs", head="pairs", format="d"),
+    ]
+    cells = []
     for label, execution, times in rows:
         ratio, low, high = figures(times)
-        ratios[f"{label}, {execution}"] = ratio
-        through, by_hand = np.median(times, axis=0) * 1e3
-        span = f"{low:.3f} … {high:.3f}"
-        out.add_row(label, execution, f"{ratio:.3f}", span, f"{through:.4g}", f"{by_hand:.4g}", str(len(times)))
-    console = Console()
-    console.width = max(console.width, 110)  # a pipe is 80 columns wide, and the rows are not
-    console.print()
-    console.print(out)
-    worst = max(ratios, key=ratios.__getitem__)
-    mean = geometric_mean(list(ratios.values()))
-    console.print(f"geometric mean {mean:.3f}; the worst is {ratios[worst]:.3f} ({worst})")
+        through, by_hand = map(float, np.median(times, axis=0))
+        names = {"computation": label, "execution": execution}
+        cells.append(
+            {
+                **names,
+                "ratio": ratio,
+                "low": low,
+                "high": high,
+                "through_s": through,
+                "by_hand_s": by_hand,
+                "pairs": len(times),
+            }
+        )
+    title = f"{BACKENDS[framework].title}: time through the abstraction over time by hand"
+    perf_tables.report("handwritten", perf_tables.Table(title=title, columns=columns, rows=cells, ratio="ratio"))
 
 
 CASES = [

@@ -23,11 +23,12 @@ from backends.discovery import backends
 from backends.ops import Device
 from harness.cli.formats import render
 from harness.cli.run import cache_folder
-from harness.measuring.clock import sample
+from harness.measuring.clock import Timed, sample
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case
 from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
+from tools import perf_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"m": 48, "k": 32, "n": 8, "grads": "both"}
@@ -82,6 +83,14 @@ def test_isolation_of_a_case(name, tmp_path, benchmark):
     isolation.sort()
     benchmark.extra_info["isolation_median_s"] = isolation[len(isolation) // 2]
     print(f"\n{name}: isolation {isolation[len(isolation) // 2]:.3f} s (median of {len(isolation)})")
+    columns = [
+        perf_tables.Column(key="backend", head="backend"),
+        perf_tables.Column(key="isolation_s", head="isolation, s", format=".3f"),
+    ]
+    row = {"backend": name, "isolation_s": isolation[len(isolation) // 2]}
+    about = f"median of {len(isolation)}"
+    table = perf_tables.Table(title="Isolation of a case", about=about, columns=columns, rows=[row])
+    perf_tables.store("overhead", table, identity=["backend"])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +107,7 @@ def test_the_clock_of_ten_thousand_samples(benchmark):
     """What a sample costs beside the call and the wait in it: the same calls are made without a clock, interleaved."""
     sampling = Sampling(window_s=0.0, sample_s=0.0, min_samples=10_000, max_samples=10_000)
     call, wait, operands = tuple, _wait, ()
-    bare = []
+    timed, bare = Timed(call, operands, wait), []
 
     def without_a_clock():
         began = time.perf_counter()
@@ -108,10 +117,12 @@ def test_the_clock_of_ten_thousand_samples(benchmark):
             wait(outputs)
         bare.append(time.perf_counter() - began)
 
-    window = benchmark.pedantic(lambda: sample(call, operands, wait, sampling), setup=without_a_clock, rounds=50)
+    window = benchmark.pedantic(lambda: sample(timed, sampling), setup=without_a_clock, rounds=50)
     assert len(window.samples_s) == 10_000
     own_s = (benchmark.stats.stats.min - min(bare)) / 10_000
     benchmark.extra_info["own_cost_s"] = own_s
+    facts = {"clock, own cost of a sample, s": own_s, "clock, the empty call and wait, s": min(bare) / 10_000}
+    perf_tables.store("overhead", facts=facts)
     print(f"\nclock: {own_s * 1e6:.2f} µs a sample of its own, {min(bare) * 100:.2f} µs the empty call and wait")
 
 
@@ -146,7 +157,7 @@ def test_parent_and_server_while_a_case_is_measured(members, tmp_path, benchmark
         data=str(tmp_path / "data"),
         threads=1,
         cache=str(cache_folder()),
-        sampling=Sampling(window_s=2.0, turns=20),
+        sampling=Sampling(window_s=2.0, slices=20),
         power=PowerModel(),
     )
     with Server(backends()[0]["numpy"], Device("cpu"), 1, cache_folder()) as server:
@@ -163,6 +174,15 @@ def test_parent_and_server_while_a_case_is_measured(members, tmp_path, benchmark
             share = (now.user + now.system - before[name].user - before[name].system) / wall_s
             benchmark.extra_info[f"{name}_share_of_a_core"] = share
             print(f"\n{name}, {members} members: {share:.2%} of a core")
+            columns = [
+                perf_tables.Column(key="process", head="process"),
+                perf_tables.Column(key="members", head="members of the group", format="d"),
+                perf_tables.Column(key="share_of_a_core", head="share of a core", format=".2%"),
+            ]
+            row = {"process": name, "members": members, "share_of_a_core": share}
+            title = "Parent and server while a case is measured"
+            table = perf_tables.Table(title=title, columns=columns, rows=[row])
+            perf_tables.store("overhead", table, identity=["process", "members"])
 
 
 def test_ten_thousand_records_to_markdown(benchmark):

@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -30,6 +31,8 @@ from harness.planning.options import ROUNDS, WINDOWS
 from harness.records.store import load
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import paired_ratios
+from tools import perf_tables
+from tools.perf_tables import Column, Table
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = int(os.environ.get("HWLOTTERY_TRUST_RUNS", "3"))
@@ -111,10 +114,38 @@ def _pytest_timer(size: int, folder: Path) -> float:
     return float(json.loads(out.read_text())["benchmarks"][0]["stats"]["median"])
 
 
-def _off(ratios: list[float]) -> str:
-    """How far from 1 a share of the ratios stays, as a percentage."""
-    far = [max(r, 1 / r) - 1 for r in ratios]
-    return f"{100 * np.quantile(far, 0.5):6.1f} % {100 * np.quantile(far, 0.95):6.1f} %"
+def distances(quick: Sequence[tuple[str, Sequence[float]]], others: Mapping[str, Sequence[float]]) -> Table:
+    """How far from 1 the ratios of A/A stay: of what a run of `quick` would have said, and of the other tools."""
+    rows = {f"hwlottery, {ROUNDS['quick']} groups as in quick": [median(part) for _, part in quick]}
+    rows |= {f"of these {b}": [median(part) for name, part in quick if name == b] for b in FRAMEWORKS}
+    columns = [
+        Column(key="what", head="measured by"),
+        Column(key="pairs", head="pairs", format="d"),
+        Column(key="median_off", head="median", format=".1%"),
+        Column(key="p95_off", head="95th percentile", format=".1%"),
+    ]
+    cells = []
+    for name, ratios in {**rows, **others}.items():
+        far = [max(r, 1 / r) - 1 for r in ratios]
+        middle, most = map(float, np.quantile(far, (0.5, 0.95)))
+        cells.append({"what": name, "pairs": len(far), "median_off": middle, "p95_off": most})
+    about = f"{RUNS} runs of {GROUPS} groups, interleaved with the other tools"
+    return Table(title="A/A: distance of a ratio from 1", about=about, columns=columns, rows=cells)
+
+
+def power(verdicts: Sequence[tuple[str, str, float]]) -> Table:
+    """What was said of 5 % more work: (backend, verdict, ratio) of each trial."""
+    columns = [
+        Column(key="backend", head="backend"),
+        *(Column(key=key, head=key, format="d") for key in ("slower", "tie", "faster", "trials")),
+        Column(key="median_ratio", head="median ratio", format=".3f"),
+    ]
+    cells = []
+    for name in ("all", *FRAMEWORKS):
+        ours = [(verdict, ratio) for backend, verdict, ratio in verdicts if name in ("all", backend)]
+        said = {word: sum(verdict == word for verdict, _ in ours) for word in ("slower", "tie", "faster")}
+        cells.append({"backend": name, **said, "trials": len(ours), "median_ratio": median(ratio for _, ratio in ours)})
+    return Table(title=f"Power: 5 % more work, {GROUPS} groups", columns=columns, rows=cells)
 
 
 def _ratios(folder: Path) -> dict[tuple[str, int, int], list[float]]:
@@ -167,22 +198,19 @@ def test_how_far_the_same_case_is_from_itself_and_whether_five_percent_are_seen(
     low, high = median_intervals([part for _, part in quick])
     holds = (low <= 1) & (high >= 1)
     said = [verdict for _, verdict, _ in verdicts]
+    tables = (distances(quick, others), power(verdicts))
+    found = {
+        "runs": RUNS,
+        "groups": GROUPS,
+        "pairs whose 95 % interval holds 1": int(holds.sum()),
+        "pairs": len(holds),
+        f"called a tie by {GROUPS} groups": same.count("tie"),
+        "of": len(same),
+        **{f"noise floor of run {number}": floor for number, floor in enumerate(floors, 1)},
+    }
     with capsys.disabled():
-        print(f"\n\nA/A, {RUNS} runs of {GROUPS} groups, interleaved with the other tools: distance of a ratio from 1")
-        print(f"  {'':44} {'pairs':>5} {'median':>8} {'95th':>8}")
-        rows = {f"hwlottery, {ROUNDS['quick']} groups as in quick": [median(part) for _, part in quick]}
-        rows |= {f"  of these {b}": [median(part) for name, part in quick if name == b] for b in FRAMEWORKS}
-        for name, values in (rows | others).items():
-            print(f"  {name:44} {len(values):5} {_off(values)}")
-        print(f"  the 95 % interval holds 1 in {holds.sum()} of {len(holds)} pairs ({100 * holds.mean():.0f} %)")
-        print(f"  by {GROUPS} groups called a tie: {same.count('tie')} of {len(same)}")
-        print(f"  noise floors of the runs: {', '.join(f'{100 * f:.1f} %' for f in floors)}")
-        print(f"Power, {GROUPS} groups: 5 % more work")
-        for name in ("all", *FRAMEWORKS):
-            ours = [(verdict, ratio) for b, verdict, ratio in verdicts if name in ("all", b)]
-            counts = [sum(v == word for v, _ in ours) for word in ("slower", "tie", "faster")]
-            print(
-                f"  {name:12} slower {counts[0]}, tie {counts[1]}, faster {counts[2]} of {len(ours)} "
-                f"({100 * counts[0] / len(ours):.0f} % slower), median ratio {median(r for _, r in ours):.3f}"
-            )
+        for table in tables:
+            perf_tables.report("trust", table)
+        print("\n".join(f"{name}: {value:g}" for name, value in found.items()))
+    perf_tables.store("trust", facts=found)
     assert "faster" not in said, "more work can be missed, but not be called faster"

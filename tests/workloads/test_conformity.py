@@ -94,7 +94,7 @@ def _refuses(ops, x):
         (_workload(draw=lambda p, seed: {"x": [1.0]}), "input x of double must be a NumPy array, found list"),
         (
             _workload(exact=lambda x: x / 0.0, draw=lambda p, seed: {"x": np.zeros(p.n)}),
-            rf"{HERE}:\d+: the reference of double gives y that is not finite",
+            rf"{HERE}:\d+: reference of double: \d+ of \d+ values of y are not finite",
         ),
     ],
 )

@@ -20,6 +20,7 @@ an input. `definition()` makes the long form of workloads/base.py of it, and dis
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -28,7 +29,7 @@ import numpy as np
 from backends.ops import Array, Execution, HostArray, Matrix
 from workloads.authoring.axes import axis_of
 from workloads.authoring.formulation import Outputs, short_formulation
-from workloads.authoring.functions import ByName, WorkloadError, where
+from workloads.authoring.functions import ByName, WorkloadError, placed, where
 from workloads.authoring.points import LARGE, Place, presets, swept
 from workloads.base import (
     MODES,
@@ -208,9 +209,10 @@ class Workload:
                 return given(p)
             return p[given] if isinstance(given, str) and given in own else given
 
-        self._twins.append(
-            lambda p, case: [Twin(kind, workload, {name: value(v, p) for name, v in axes.items()}, mode or case)]
-        )
+        def twin(p: Parameters, case: Mode) -> Sequence[Twin]:
+            return [Twin(kind, workload, {name: value(v, p) for name, v in axes.items()}, mode or case)]
+
+        self._twins.append(placed(twin, sys._getframe(1)))
 
     def twins(self, function: TwinOf) -> TwinOf:
         """The twins by one function of (p, mode), where `twin` cannot say them."""

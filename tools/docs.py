@@ -1,0 +1,121 @@
+"""Makes everything in the documentation that is generated: python tools/docs.py --write, or --check that it is current.
+
+Blocks of README.md, CONTRIBUTING.md and docs/, the picture, and the JSON Schema of the records. Examples of commands
+are run for real; what would take minutes shows a stored run and says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import shutil
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from tools import docs_blocks, docs_commands, docs_losing, docs_names, docs_picture, docs_reference  # noqa: E402
+from tools.docs_console import Examples  # noqa: E402
+from tools.docs_pages import Maker, PageError, regenerated  # noqa: E402
+
+_SHOWN = 12  # lines of a difference
+
+
+def makers(examples: Examples) -> Mapping[str, Maker]:
+    """Every block by its name."""
+    return {
+        "aloud": docs_blocks.aloud,
+        "columns": docs_reference.columns,
+        "command": docs_blocks.command,
+        "commands": docs_reference.commands,
+        "console": examples.console,
+        "core": docs_reference.core,
+        "eight": docs_blocks.eight,
+        "fields": docs_reference.fields,
+        "headlines": docs_blocks.headlines,
+        "machine": docs_blocks.machine,
+        "names": docs_names.names,
+        "notes": docs_blocks.notes,
+        "perf": docs_blocks.perf,
+        "rows": docs_blocks.rows,
+        "sections": docs_blocks.sections,
+        "source": docs_blocks.source,
+        "took": docs_blocks.took,
+        "trust": docs_blocks.trust,
+    }
+
+
+def pages() -> list[Path]:
+    """Every page that may have blocks."""
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def files() -> dict[Path, str]:
+    """Files that are generated whole."""
+    return {
+        docs_losing.PAGE: docs_losing.made(),
+        ROOT / "docs" / "_static" / "quick-cpu.svg": docs_picture.svg("quick-cpu"),
+        ROOT / "docs" / "_static" / "record.schema.json": docs_reference.schema_file("records.jsonl"),
+        ROOT / "docs" / "_static" / "run.schema.json": docs_reference.schema_file("run.json"),
+    }
+
+
+def examine(*, write: bool) -> list[str]:
+    """What is not current, a sentence each, or an error; with `write` everything is made anew first."""
+    examples = Examples(rewrite=write)
+    made = makers(examples)
+    found = []
+    try:
+        with ThreadPoolExecutor(2) as pool:  # examples wait for processes of their own
+            for sentences in pool.map(lambda path: _page(path, made, write), pages()):
+                found += sentences
+        for path, content in files().items():
+            found += _settled(path, path.read_text(encoding="utf-8") if path.exists() else "", content, write)
+    finally:
+        for folder in examples.folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def _page(path: Path, made: Mapping[str, Maker], write: bool) -> list[str]:
+    """What is wrong with one page, after it was made anew."""
+    text = path.read_text(encoding="utf-8")
+    found = list(docs_commands.faults(path.relative_to(ROOT), text))
+    try:
+        return found + _settled(path, text, regenerated(path, text, made), write)
+    except PageError as error:
+        return [*found, str(error)]
+
+
+def _settled(path: Path, text: str, made: str, write: bool) -> list[str]:
+    """Nothing where the text is what was made; else it is written, or a sentence says where they differ."""
+    if made == text:
+        return []
+    if write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(made, encoding="utf-8")
+        return []
+    lines = difflib.unified_diff(text.splitlines(), made.splitlines(), "stored", "made anew", lineterm="", n=0)
+    shown = "\n".join(list(lines)[:_SHOWN])
+    return [f"{path.relative_to(ROOT)} is not current; run: python tools/docs.py --write\n{shown}"]
+
+
+def main() -> int:
+    """0 when everything is current or was written, 1 with a sentence for each fault."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--write", action="store_true", help="make everything anew")
+    group.add_argument("--check", action="store_true", help="say what is not current, exit code 1")
+    asked = parser.parse_args()
+    found = examine(write=asked.write)
+    for sentence in found:
+        print(sentence, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
