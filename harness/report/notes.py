@@ -87,7 +87,8 @@ def _failures(summary: Summary, where: Where) -> list[str]:
         if row.path is None
     ]
     out += [
-        f"no path: {row.workload} {row.mode} on {row.backend} {row.device}: {row.outcome}; {shorten(row.reason or '', 200)}"
+        f"no path: {row.workload} {row.mode} on {row.backend} {row.device}: "
+        + shorten(f"{row.outcome}; {row.reason or 'no reason was recorded'}", 200)
         for row in headlines(summary.estimates)
         if row.path is None
     ]
