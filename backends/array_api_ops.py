@@ -48,7 +48,8 @@ class ArrayApiOps(Ops):
         self.device = device
         self.place = place
         for name in DIRECT:
-            setattr(self, name, getattr(xp, name))
+            if getattr(type(self), name) is getattr(ArrayApiOps, name):  # else a subclass has its own
+                setattr(self, name, getattr(xp, name))
 
     def dtype(self, name: str) -> Any:
         """The library's dtype of this name; Unsupported where it has none."""
@@ -63,7 +64,8 @@ class ArrayApiOps(Ops):
         return self.xp.asarray(np.ascontiguousarray(x).reshape(x.shape), copy=True, device=self.place)
 
     def to_numpy(self, x: Array) -> HostArray:
-        return np.array(np.from_dlpack(x))
+        # a reduction in NumPy gives a scalar of its own, which is no array
+        return np.asarray(x) if isinstance(x, np.generic) else np.array(np.from_dlpack(x))
 
     # -- array API standard -----------------------------------------------------------------------------------------
     def astype(self, x: Array, dtype: str) -> Array:

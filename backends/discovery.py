@@ -7,6 +7,7 @@ of an installed distribution. Files beside a plug-in can be imported by it: thei
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -52,15 +53,23 @@ class PlugIn(Generic[T_co]):
 
 
 def folders(package: Path, variable: str) -> list[Path]:
-    """The package's own folder, then those listed in the environment variable (separated as in PATH)."""
+    """The package's own folder, then the folders and files listed in the environment variable, as in PATH."""
     return [package, *(Path(p) for p in os.environ.get(variable, "").split(os.pathsep) if p)]
 
 
 def plugin_files(where: Iterable[Path], pattern: str, skip: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """The files of the folders that match `pattern`. One that begins with `_` is a helper; `skip` are stems of ours."""
-    for folder in where:
-        for path in sorted(folder.glob(pattern)):
-            if not path.stem.startswith("_") and not (path.stem in skip and _ours(path)):
+    """The files of the folders that match `pattern`. One that begins with `_` is a helper; `skip` are stems of ours.
+
+    A file that is itself in `where` is one, whatever its name. Each comes once.
+    """
+    seen: set[Path] = set()
+    for place in where:
+        for path in [place] if place.is_file() else sorted(place.glob(pattern)):
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
+            helper = path.stem.startswith("_") or (path.stem in skip and _ours(path))
+            if path == place or not helper:
                 yield path
 
 
@@ -69,7 +78,9 @@ def load_module(path: Path) -> ModuleType:
 
     ImportError where it imports a file beside it and Python gave it another of that name, from another folder.
     """
-    name = f"{path.parent.name}.{path.stem}"
+    # A file of somebody else's must not take the place of ours of the same folder and name.
+    folder_name = path.parent.name if _ours(path) else f"hwlottery_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
+    name = f"{folder_name}.{path.stem}"
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known

@@ -137,6 +137,7 @@ def choose(
     """The faster of two variants, in rounds of one call each, or the one named `keep`, and the words for the record.
 
     Capture saves what launching costs, nothing of what kernels take: calls longer than SHORT_S are not tried with it.
+    Where it fails, by an operator that synchronises or a library that refuses, the plain variant is kept.
     """
 
     def timed(variant: Variant) -> float:
@@ -145,10 +146,22 @@ def choose(
         wait()
         return time.perf_counter() - start
 
+    def fails() -> str | None:
+        """Call the captured variant until it is a recording; why that cannot be, or None."""
+        try:
+            captured.first_s = timed(captured)
+            captured.later_s = [timed(captured) for _ in range(CAPTURE_CALLS)][-1]
+        except (RuntimeError, exc.TorchDynamoException, Unsupported) as error:
+            words = next((line for line in str(error).splitlines() if line.strip()), "")
+            return f"failed: {type(error).__name__}: {words.strip()}"
+        return None
+
     if keep == CAPTURED:
-        captured.first_s = timed(captured)
-        captured.later_s = [timed(captured) for _ in range(CAPTURE_CALLS)][-1]
-        return captured, {"graph_capture": CAPTURED}
+        why = fails()
+        if why is None:
+            return captured, {"graph_capture": CAPTURED}
+        plain.first_s, plain.later_s = timed(plain), timed(plain)
+        return plain, {"graph_capture": why}
     plain.first_s = timed(plain)
     if keep == PLAIN:
         plain.later_s = timed(plain)
@@ -156,9 +169,9 @@ def choose(
     plain.later_s = min(timed(plain) for _ in range(TRIAL_ROUNDS))
     if plain.later_s > SHORT_S:
         return plain, {"graph_capture": f"not tried: a call takes more than {SHORT_S:g} s"}
-    captured.first_s = timed(captured)
-    for _ in range(CAPTURE_CALLS):
-        timed(captured)
+    why = fails()
+    if why is not None:
+        return plain, {"graph_capture": why}
     if refused():
         return plain, {"graph_capture": "refused by Inductor, which would run without"}
     times: dict[str, list[float]] = {PLAIN: [], CAPTURED: []}

@@ -17,12 +17,12 @@ import torch
 from backends.ops import CSR, SPARSE_FORMATS, Array, HostArray, Matrix, Unsupported
 
 _REFUSALS = re.compile(
-    r"not implemented|not (yet )?supported|not compiled|unsupported|only supports?|expected .*layout", re.IGNORECASE
+    r"not implemented|not[ _](yet )?supported|not compiled|unsupported|only supports?|expected .*layout", re.IGNORECASE
 )
 _LONG_SEGMENT = 32  # on average: measured at 10 (loses by 1.5) and at 100 (wins by 1.7)
 
 
-class Bag(NamedTuple):
+class EmbeddingBag(NamedTuple):
     """Rows as bags of an embedding: `sparse_matmul` is `embedding_bag` with the values as weights."""
 
     indptr: Array
@@ -89,7 +89,7 @@ def _bsr(put: Callable[[HostArray], Array], csr: CSR, block: int) -> Matrix:
 def _bag(put: Callable[[HostArray], Array], csr: CSR) -> Matrix:
     # The first CSR tensor of a process warns. `sampled_matmul` makes one of a bag, in the call that is timed.
     _compressed(torch.sparse_csr_tensor, torch.zeros(2).int(), torch.zeros(0).int(), torch.zeros(0), (1, 1))
-    return Bag(put(csr.indptr), put(csr.indices), put(csr.values), csr.shape[1])
+    return EmbeddingBag(put(csr.indptr), put(csr.indices), put(csr.values), csr.shape[1])
 
 
 _MAKERS = {"csr": _csr, "csc": _csc, "coo": _coo, "bag": _bag}
@@ -108,11 +108,11 @@ def matmul(a: Matrix, b: Array) -> Array:
     """a (M×K) · b (K×N), or a CSR's or COO's with a vector b (K,)."""
     try:
         if b.ndim == 1:  # asked once: at small shapes every look at a tensor is a percent of the call
-            if isinstance(a, (Bag, Csc)):
+            if isinstance(a, (EmbeddingBag, Csc)):
                 words = f"PyTorch has no product of a vector for {type(a).__name__.lower()}, csr and coo have one"
                 raise Unsupported(words)
             return torch.mv(a, b)
-        if isinstance(a, Bag):  # torch.nn.functional's own checks cost 10 µs of a call
+        if isinstance(a, EmbeddingBag):  # torch.nn.functional's own checks cost 10 µs of a call
             return torch.embedding_bag(b, a.indices, a.indptr, False, 0, False, a.values, True)[0]
         if isinstance(a, Csc):
             return torch.mm(a.tensor, b)
@@ -126,7 +126,7 @@ def matmul(a: Matrix, b: Array) -> Array:
 
 def matmul_transposed(a: Matrix, b: Array) -> Array:
     """aᵀ (K×M) · b (M×N): a CSR transposed is a CSC, and a CSC a CSR, without a copy."""
-    if isinstance(a, Bag):
+    if isinstance(a, EmbeddingBag):
         raise Unsupported("an embedding_bag sums over rows only: make one of the transpose")
     try:
         return torch.mm((a.tensor if isinstance(a, Csc) else a).t(), b)
@@ -136,7 +136,7 @@ def matmul_transposed(a: Matrix, b: Array) -> Array:
 
 def values(a: Matrix) -> Array:
     """Stored values, in the order of the CSR; blocks (blocks, b, b) of BSR."""
-    if isinstance(a, Bag):
+    if isinstance(a, EmbeddingBag):
         return a.values
     if isinstance(a, Csc):
         return torch.index_select(a.tensor.values(), 0, a.inverse)
@@ -145,8 +145,8 @@ def values(a: Matrix) -> Array:
 
 def with_values(a: Matrix, new: Array) -> Matrix:
     """The same pattern around other values."""
-    if isinstance(a, Bag):
-        return Bag(a.indptr, a.indices, new, a.columns)
+    if isinstance(a, EmbeddingBag):
+        return EmbeddingBag(a.indptr, a.indices, new, a.columns)
     if isinstance(a, Csc):
         t = a.tensor
         held = torch.index_select(new, 0, a.order)
@@ -163,7 +163,7 @@ def sampled_matmul(a: Matrix, x: Array, y: Array) -> Array:
 
     On a CPU 3 to 8 times as fast as the dot products of gathered rows, at density 0.1 and 0.01 of 1024×1024.
     """
-    if isinstance(a, Bag):
+    if isinstance(a, EmbeddingBag):
         shape = (len(a.indptr) - 1, a.columns)
         a = _compressed(torch.sparse_csr_tensor, a.indptr, a.indices, a.values, shape)
     try:

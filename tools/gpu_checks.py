@@ -86,10 +86,10 @@ def energy(ops: Ops) -> dict[str, Any]:
     for meter in meters.values():
         meter.end()
     read = {name: meter.energy(calls=1, cpu_s=0.0, memory_bytes=None) for name, meter in meters.items()}
-    joules = {f"{name}_j": one.gross_j for name, one in read.items()}
+    joules = {f"{name}_j": reading.gross_j for name, reading in read.items()}
     counted, polled = joules.values()
     if counted is None or polled is None:
-        return {"ok": None, "words": "; ".join(one.note or "" for one in read.values()), **joules}
+        return {"ok": None, "words": "; ".join(reading.note or "" for reading in read.values()), **joules}
     ratio = counted / polled
     return {"ok": abs(ratio - 1) <= ENERGY_SHARE, "ratio": ratio, "products": calls, "seconds": LOAD_S, **joules}
 

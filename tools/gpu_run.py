@@ -13,33 +13,20 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = ("torch", "jax", "tensorflow")
-# Of pyproject's dependencies, the modules: what cannot be imported must come from the bundle.
-MODULES = {
-    "autograd": "autograd",
-    "click": "click",
-    "ml-dtypes": "ml_dtypes",
-    "msgspec": "msgspec",
-    "numpy": "numpy",
-    "nvidia-ml-py": "pynvml",
-    "pandas": "pandas",
-    "platformdirs": "platformdirs",
-    "psutil": "psutil",
-    "rich": "rich",
-    "scikit-learn": "sklearn",
-    "scipy": "scipy",
-    "tabulate": "tabulate",
-    "threadpoolctl": "threadpoolctl",
-}
+# Modules of pyproject's dependencies whose name is not the distribution's.
+OTHER_NAMES = {"nvidia-ml-py": "pynvml", "scikit-learn": "sklearn"}
 UNITS = {"s": 1, "m": 60}
 CHECKS_S = 60.0  # of the budget, for the checks and the report
 STOP_S = 30.0  # a run that is told to stop has this long to write what it has
@@ -71,7 +58,7 @@ def main() -> int:
         sys.path[:0] = [str(ROOT), site]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [site, os.environ.get("PYTHONPATH")]))
         importlib.invalidate_caches()
-        missing = [name for name, module in MODULES.items() if not importlib.util.find_spec(module)]
+        missing = [name for name, module in modules().items() if not importlib.util.find_spec(module)]
         if missing:
             wanted = ", ".join(missing)
             return refuse(f"{wanted} missing here and in {asked.bundle}; collect wheels with tools/gpu_bundle.py")
@@ -79,6 +66,13 @@ def main() -> int:
         if why:
             return refuse(f"{why}; run this on a machine with an NVIDIA GPU, or try it with --device cpu")
         return measure(asked, found, began + budget_s)
+
+
+def modules() -> dict[str, str]:
+    """Of what pyproject.toml depends on, the modules: what cannot be imported must come from the bundle."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [re.split(r"[^\w.-]", wanted, maxsplit=1)[0] for wanted in project["dependencies"]]
+    return {name: OTHER_NAMES.get(name, name.replace("-", "_")) for name in names}
 
 
 def refuse(sentence: str) -> int:
@@ -128,7 +122,7 @@ def measure(asked: argparse.Namespace, backends: list[str], deadline: float) -> 
         with (out / "report.md").open("wb") as report:
             subprocess.run(harness("report", str(out), "--all", "--format", "markdown"), cwd=ROOT, stdout=report)
     print(text)
-    good = all(one.get("ok") is not False for each in checks.values() for one in each.values())
+    good = all(check.get("ok") is not False for found in checks.values() for check in found.values())
     return code or (0 if good else 1)
 
 

@@ -1,24 +1,44 @@
 """What a workload is: one computation with named axes, written once against `Ops`.
 
 A dataclass of functions rather than a class to inherit from: it reads as a table of facts and type-checks as one.
-Each file beside this one ends with `WORKLOAD = Workload(…)`.
+This is the long form, `WORKLOAD = Definition(…)`, and what the harness consumes. The short form, `Workload` of
+workloads/authoring/builder.py, makes one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from math import isfinite
+from typing import Any, Literal, TypeAlias, get_args
 
 from backends.ops import Array, Execution, HostArray, Matrix, Ops
+from workloads.authoring.parameters import Parameters, Params, Value, typed
+
+__all__ = [
+    "LEARNING_RATE",
+    "MODES",
+    "ROLES",
+    "Axis",
+    "Definition",
+    "Formulation",
+    "Inputs",
+    "Mode",
+    "Parameters",
+    "Params",
+    "Point",
+    "Role",
+    "Twin",
+    "Value",
+    "Work",
+]
 
 Mode = Literal["forward", "train_step"]
 Role = Literal["idea", "twin", "ceiling"]
-Value: TypeAlias = int | float | str
-Params: TypeAlias = Mapping[str, Value]
 Inputs: TypeAlias = Mapping[str, HostArray]
 
-MODES: tuple[Mode, ...] = ("forward", "train_step")
+MODES: tuple[Mode, ...] = get_args(Mode)
+ROLES: tuple[Role, ...] = get_args(Role)
 LEARNING_RATE = 0.1  # of every train step: plain SGD, so that the change of a parameter is lr times its gradient
 
 
@@ -44,24 +64,39 @@ class Twin:
     params: Params
     mode: Mode
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", dict(self.params))  # plain, whatever an author hands on
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A named axis: what it means, its unit and the values that it may take."""
+    """A named axis: what it means, its unit and the values that it may take.
 
-    help: str
+    `kind` is that of `default` where there is one, else int. `break_even` marks a numeric axis along which the report
+    looks for the value where the idea takes as long as its principal twin (sparsity's is `density`).
+    """
+
+    help: str = ""
     kind: type[int] | type[float] | type[str] = int
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] | None = None
+    default: Value | None = None
+    break_even: bool = False
+
+    def __post_init__(self) -> None:
+        if self.default is not None:
+            object.__setattr__(self, "kind", type(self.default))
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """One setting of the axes in a preset.
 
-    At a `survey` point every formulation and execution runs; at the others only those that came close to the best of
-    the survey point with the same `group`. A `headline` point has its row in the main table.
+    At a `survey` point every formulation and execution runs. At the others of the same `group` only those run that
+    came close to the best of the survey point; formulations that multiply the zeros too (`multiplies_zeros`) and those
+    that skip them are held each against their own kind there, since density changes how the two kinds stand. Points
+    whose group has no survey point run whole. A `headline` point has its row in the main table.
     """
 
     params: Params
@@ -78,27 +113,49 @@ class Formulation:
     prepare(ops, inputs, params) puts the operands on the device in this formulation's layout; timed apart, as
     `convert_s`. step(ops, params) is the timed function of those operands, pure, returning a flat tuple of arrays.
     restore(outputs, inputs, params) gives the host copies of that tuple the reference's names and layout; it only
-    rearranges. `note` says what it is and, where measured, which framework it loses in and by how much.
+    rearranges. `note` says what it is. Each of these functions and `applies` gets `Parameters`.
+
+    `multiplies_zeros`: it multiplies with the zeros too, so that how it stands to the others changes with the density.
+    A sweep holds formulations so marked against each other only, and the rest against the rest (see `Point`).
     """
 
     note: str
-    prepare: Callable[[Ops, Inputs, Params], Sequence[Array | Matrix]]
-    step: Callable[[Ops, Params], Callable[..., tuple[Array, ...]]]
-    restore: Callable[[Sequence[HostArray], Inputs, Params], Mapping[str, HostArray]]
+    prepare: Callable[[Ops, Inputs, Any], Sequence[Array | Matrix]]
+    step: Callable[[Ops, Any], Callable[..., tuple[Array, ...]]]
+    restore: Callable[[Sequence[HostArray], Inputs, Any], Mapping[str, HostArray]]
     executions: tuple[Execution, ...] | None = None
-    applies: Callable[[Params], bool] = lambda params: True  # False where it would be another formulation over again
-    over_zeros: bool = False  # multiplies with the zeros too: how it stands to the others changes with the density
+    applies: Callable[[Any], bool] = lambda params: True  # False where it would be another formulation over again
+    multiplies_zeros: bool = False
+
+    def __post_init__(self) -> None:
+        for name, position in (("prepare", 2), ("step", 1), ("restore", 2), ("applies", 0)):
+            object.__setattr__(self, name, typed(getattr(self, name), position))
+
+
+def _tolerances() -> Mapping[tuple[str, Mode], float]:
+    return {
+        ("float64", "forward"): 1e-10,
+        ("float64", "train_step"): 1e-8,
+        ("float32", "forward"): 1e-5,
+        ("float32", "train_step"): 1e-4,
+        ("bfloat16", "forward"): 2e-2,
+        ("bfloat16", "train_step"): 5e-2,
+        ("float16", "forward"): 2e-3,
+        ("float16", "train_step"): 1e-2,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """One computation, its facts and its formulations.
+class Definition:
+    """One computation, its facts and its formulations: what the harness runs.
 
     inputs(params, seed) returns host arrays: float64 for what the case's dtype rounds, int32 for indices.
     reference(inputs, params, mode) is NumPy float64 of the rounded inputs, never through `Ops`, and returns named
     outputs; an output that has the name of an input is a parameter after its update, and the check then looks at the
     change too. tolerances(dtype) maps a dtype to the largest error allowed, relative to the output's largest value.
     work(params, mode, itemsize) gives the formulas; twins(params, mode) the dense path, the principal one first.
+
+    Callers may give `params` as any mapping; each of these functions gets `Parameters`.
     """
 
     name: str
@@ -107,23 +164,28 @@ class Workload:
     role: Role = "idea"
     axes: Mapping[str, Axis]
     presets: Mapping[str, Sequence[Point]]
-    inputs: Callable[[Params, int], Inputs]
-    reference: Callable[[Inputs, Params, Mode], Mapping[str, HostArray]]
+    inputs: Callable[[Any, int], Inputs]
+    reference: Callable[[Inputs, Any, Mode], Mapping[str, HostArray]]
     formulations: Mapping[Mode, Mapping[str, Formulation]]
-    work: Callable[[Params, Mode, int], Work]
-    twins: Callable[[Params, Mode], Sequence[Twin]]
-    tolerances: Mapping[tuple[str, Mode], float] = field(
-        default_factory=lambda: {
-            ("float64", "forward"): 1e-10,
-            ("float64", "train_step"): 1e-8,
-            ("float32", "forward"): 1e-5,
-            ("float32", "train_step"): 1e-4,
-            ("bfloat16", "forward"): 2e-2,
-            ("bfloat16", "train_step"): 5e-2,
-            ("float16", "forward"): 2e-3,
-            ("float16", "train_step"): 1e-2,
-        }
-    )
+    work: Callable[[Any, Mode, int], Work]
+    twins: Callable[[Any, Mode], Sequence[Twin]]
+    tolerances: Mapping[tuple[str, Mode], float] = field(default_factory=_tolerances)
+    written: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)  # see `author`
+
+    def __post_init__(self) -> None:
+        for name, position in (("inputs", 0), ("reference", 1), ("work", 0), ("twins", 0)):
+            object.__setattr__(self, name, typed(getattr(self, name), position))
+
+    def author(self, fact: str, mode: Mode) -> Callable[..., Any]:
+        """The function that its author wrote for `inputs`, `reference`, `work`, `useful_flop`, `twins`, …
+
+        In the long form it is the field itself.
+        """
+        for name in (f"{fact} {mode}", fact, f"work {mode}", "work"):
+            if name in self.written:
+                return self.written[name]
+        function: Callable[..., Any] = getattr(self, fact, self.work)
+        return function
 
     def check(self, params: Mapping[str, Any]) -> Params:
         """Complete and check axes given by a user; ValueError names the axis, what was found and what is expected."""
@@ -138,16 +200,17 @@ class Workload:
 
 def _checked(workload: str, name: str, axis: Axis, value: Any) -> Value:
     try:
-        typed = axis.kind(value)
-    except (TypeError, ValueError):
-        typed = None
-    if typed is None or (axis.kind is int and float(value) != typed):
+        found = axis.kind(value)
+    except (TypeError, ValueError, OverflowError):
+        found = None
+    if found is None or (axis.kind is int and float(value) != found):
         raise ValueError(f"axis {name} of {workload} must be {axis.kind.__name__}, found {value!r}")
-    if axis.choices is not None and typed not in axis.choices:
+    if axis.choices is not None and found not in axis.choices:
         raise ValueError(f"axis {name} of {workload} must be one of {', '.join(axis.choices)}, found {value!r}")
-    if not isinstance(typed, str):
+    if not isinstance(found, str):
         low, high = axis.low, axis.high
-        if typed != typed or (low is not None and typed < low) or (high is not None and typed > high):
-            expected = f"at least {low:g}" if high is None else f"in {low if low is not None else '…'}…{high:g}"
+        if not isfinite(found) or (low is not None and found < low) or (high is not None and found > high):
+            bounds = f"in {'…' if low is None else f'{low:g}'}…{'' if high is None else f'{high:g}'}"
+            expected = "finite" if low is high is None else f"at least {low:g}" if high is None else bounds
             raise ValueError(f"axis {name} of {workload} must be {expected}, found {value!r}")
-    return typed
+    return found

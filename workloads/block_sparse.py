@@ -1,35 +1,6 @@
 """A block-sparse weight matrix times a dense one: A (M×K, a share δ of its b×b blocks) · B (K×N), and its SGD step.
 
 Blocks are kept by their Frobenius norm in a layer trained on the digits, or uniformly.
-
-What a formulation takes over the best of its framework, each in its best execution (results/standard-cpu):
-
-forward, m=5120 k=5120 n=64 density=0.25 block=32
-                               torch         jax  tensorflow
-    bsr                          2.5           -           -
-    csr                          1.9         2.8         1.8
-    bag                          1.1           -           -
-    gather_bmm                   1.6         2.6         1.6
-    ell_bmm                      2.1         3.4         1.6
-    equal_rows_bmm              best        best        best
-    masked_dense                 1.0         1.5         1.4
-
-train_step, m=2560 k=2560 n=64 density=0.25 block=32
-                               torch         jax  tensorflow
-    bsr                            -           -           -
-    bsr_bmm                      1.8           -           -
-    csr_dense_sample             2.0         2.1         3.4
-    bag_dense_sample             1.1           -           -
-    csr_bmm                      1.9         2.2         2.8
-    bag_bmm                      1.2           -           -
-    autodiff_bsr                   -           -           -
-    autodiff_bmm                best         2.2        best
-    autodiff_equal_rows          1.1        best         1.1
-    gather_bmm                   1.2         1.9         1.2
-    ell_bmm                      2.8         6.9         2.1
-    masked_dense                 1.7         2.2         1.6
-
-Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
 
 from __future__ import annotations
@@ -39,47 +10,46 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from backends.ops import HostArray
-from workloads.base import Axis, Inputs, Mode, Params, Point, Twin, Work, Workload
-from workloads.common import block_products as products
-from workloads.common import patterns, sparse
+from workloads.base import Axis, Definition, Inputs, Mode, Parameters, Params, Point, Twin, Work
+from workloads.common import block_products, block_steps, patterns, sparse
 
 
-def inputs(params: Params, seed: int) -> Inputs:
+def inputs(p: Parameters, seed: int) -> Inputs:
     """`a` (blocks, b, b) with `a_indices` and `a_indptr` (int32, in units of blocks), `b` (k, n), `target` (m, n)."""
-    m, k, _ = sparse.shape(params)
-    density, block = float(params["density"]), int(params["block"])
+    m, k, _ = sparse.shape(p)
+    density, block = p.density, p.block
     rng = np.random.default_rng([seed, 1])
     patterns.blocks(m, k, block)  # refuse a block that does not divide before training a layer
-    if params["pattern"] == "magnitude":
+    if p.pattern == "magnitude":
         weights = patterns.trained_weights(m, k, seed)
         pattern = patterns.magnitude_blocks(weights, density, block)
         values = patterns.take_blocks(weights, pattern, block)
     else:
         pattern = patterns.uniform_blocks(m, k, density, block, rng)
-        values = sparse.scaled_normal((len(pattern.indices), block, block), params, rng)
-    return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(params, seed)}
+        values = sparse.scaled_normal((len(pattern.indices), block, block), p, rng)
+    return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(p, seed)}
 
 
-def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
+def reference(x: Inputs, p: Parameters, mode: Mode) -> Mapping[str, HostArray]:
     """By dense products of A with its zeros; gradients are taken in the blocks."""
-    pattern, block = products.block_pattern(x, params), int(params["block"])
+    pattern, block = block_products.block_pattern(x, p), p.block
     return sparse.reference(
-        products.with_zeros(x, params), lambda full: patterns.take_blocks(full, pattern, block), x, mode
+        block_products.with_zeros(x, p), lambda full: patterns.take_blocks(full, pattern, block), x, mode
     )
 
 
-def work(params: Params, mode: Mode, itemsize: int) -> Work:
+def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     """Forward 2·nb·b²·N FLOP and nb(b²e+4) + 4(M/b+1) + e(KN+MN) bytes; the step's are in `sparse.work`."""
-    m, k, _ = sparse.shape(params)
-    block = int(params["block"])
+    m, k, _ = sparse.shape(p)
+    block = p.block
     rows, columns = patterns.blocks(m, k, block)
-    count = patterns.non_zeros(rows, columns, float(params["density"]))
-    return sparse.work(params, mode, itemsize, values=count * block**2, indices=count, rows=rows)
+    count = patterns.non_zeros(rows, columns, p.density)
+    return sparse.work(p, mode, itemsize, values=count * block**2, indices=count, rows=rows)
 
 
-def twins(params: Params, mode: Mode) -> Sequence[Twin]:
+def twins(p: Parameters, mode: Mode) -> Sequence[Twin]:
     """The same shape dense (its useful FLOP are δ of the twin's), and a narrower dense one of equal parameters."""
-    return sparse.same_shape(params, mode), sparse.narrower("equal_parameters", params, mode)
+    return sparse.same_shape(p, mode), sparse.narrower("equal_parameters", p, mode)
 
 
 # -- presets -----------------------------------------------------------------------------------------------------------
@@ -101,7 +71,7 @@ def _ladder(side: int, n: int, block: int, steps: Sequence[int]) -> tuple[Point,
     )
 
 
-WORKLOAD = Workload(
+WORKLOAD = Definition(
     name="block_sparse",
     title="block-sparse product",
     source="Gray, Radford and Kingma 2017, GPU Kernels for Block-Sparse Weights",
@@ -138,102 +108,104 @@ WORKLOAD = Workload(
     reference=reference,
     formulations={
         "forward": {
-            "bsr": sparse.native_step("the framework's own block product", products.native("bsr")),
-            "csr": sparse.native_step("the blocks unrolled, the framework's own CSR product", products.native("csr")),
+            "bsr": sparse.native_step("the framework's own block product", block_products.native("bsr")),
+            "csr": sparse.native_step(
+                "the blocks unrolled, the framework's own CSR product", block_products.native("csr")
+            ),
             "bag": sparse.native_step(
-                "the blocks unrolled, a weighted embedding bag for each row of A", products.native("bag")
+                "the blocks unrolled, a weighted embedding bag for each row of A", block_products.native("bag")
             ),
             "gather_bmm": sparse.forward_step(
                 "a batched product of every block with its rows of B, summed",
-                products.prepare_bmm,
-                products.forward_bmm,
+                block_products.prepare_bmm,
+                block_products.forward_bmm,
             ),
             "ell_bmm": sparse.forward_step(
                 "block rows padded to the longest, one product for each block row",
-                products.prepare_ell,
-                products.ell_product,
+                block_products.prepare_ell,
+                block_products.ell_product,
             ),
             "equal_rows_bmm": sparse.forward_step(
                 "block rows by their length, a batched product for each length: neither padded nor summed",
-                products.prepare_equal_rows,
-                products.equal_rows_product,
+                block_products.prepare_equal_rows,
+                block_products.equal_rows_product,
             ),
-            "masked_dense": sparse.over_zeros(
+            "masked_dense": sparse.marked_multiplies_zeros(
                 sparse.forward_step(
                     "A stored with its zeros, the dense product",
-                    lambda ops, x, params: [ops.asarray(products.with_zeros(x, params)), ops.asarray(x["b"])],
-                    lambda ops, params, a, b: ops.matmul(a, b),
+                    lambda ops, x, p: [ops.asarray(block_products.with_zeros(x, p)), ops.asarray(x["b"])],
+                    lambda ops, p, a, b: ops.matmul(a, b),
                 )
             ),
         },
         "train_step": {
-            "bsr": products.step(
-                "block products, the framework's own sampled product", products.prepare_bsr, products.bsr_products(True)
+            "bsr": block_steps.step(
+                "block products, the framework's own sampled product",
+                block_steps.prepare_bsr,
+                block_steps.bsr_products(True),
             ),
-            "bsr_bmm": products.step(
+            "bsr_bmm": block_steps.step(
                 "block products; the gradient of A by a batched product for each block",
-                products.prepare_bsr,
-                products.bsr_products(False),
+                block_steps.prepare_bsr,
+                block_steps.bsr_products(False),
             ),
-            "csr_dense_sample": products.step(
+            "csr_dense_sample": block_steps.step(
                 "unrolled CSR; the gradient of A dense, then taken",
-                products.prepare_unrolled("csr"),
-                products.unrolled_products,
+                block_steps.prepare_unrolled("csr"),
+                block_steps.unrolled_products,
                 True,
             ),
-            "bag_dense_sample": products.step(
+            "bag_dense_sample": block_steps.step(
                 "unrolled embedding bags; the gradient of A dense, then taken",
-                products.prepare_unrolled("bag"),
-                products.unrolled_products,
+                block_steps.prepare_unrolled("bag"),
+                block_steps.unrolled_products,
                 True,
             ),
-            "csr_bmm": products.step(
+            "csr_bmm": block_steps.step(
                 "unrolled CSR; the gradient of A by a batched product for each block",
-                products.prepare_unrolled_blocks("csr"),
-                products.unrolled_block_products,
+                block_steps.prepare_unrolled_blocks("csr"),
+                block_steps.unrolled_block_products,
             ),
-            "bag_bmm": products.step(
+            "bag_bmm": block_steps.step(
                 "unrolled embedding bags; the gradient of A by a batched product for each block, added within it "
                 "where the framework can",
-                products.prepare_unrolled_blocks("bag"),
-                products.unrolled_block_products,
+                block_steps.prepare_unrolled_blocks("bag"),
+                block_steps.unrolled_block_products,
             ),
             "autodiff_bsr": sparse.autodiff_step(
                 "block product, the framework's own differentiation: PyTorch has none for it",
-                lambda x, params: x["a"],
-                products.prepare_matrix,
-                products.matrix_product,
+                lambda x, p: x["a"],
+                block_steps.prepare_matrix,
+                block_steps.matrix_product,
             ),
             "autodiff_bmm": sparse.autodiff_step(
                 "batched products of gathered blocks, the framework's own differentiation",
-                lambda x, params: x["a"],
-                products.prepare_places,
-                products.bmm_product,
+                lambda x, p: x["a"],
+                block_steps.prepare_places,
+                block_steps.bmm_product,
             ),
-            "autodiff_equal_rows": products.equal_rows_step(
+            "autodiff_equal_rows": block_steps.equal_rows_step(
                 "block rows by their length, a batched product for each, the framework's own differentiation"
             ),
-            "gather_bmm": products.step(
+            "gather_bmm": block_steps.step(
                 "batched products of gathered blocks throughout",
-                products.prepare_bmm_step,
-                products.bmm_products,
+                block_steps.prepare_bmm_step,
+                block_steps.bmm_products,
             ),
             "ell_bmm": sparse.train_step(
                 "padded block rows and columns, a mask on the padding's gradient",
-                products.ell_values,
-                products.prepare_ell_step,
-                products.ell_products,
-                products.restore_ell,
+                block_products.ell_values,
+                block_steps.prepare_ell_step,
+                block_steps.ell_products,
+                block_steps.restore_ell,
             ),
-            "masked_dense": sparse.over_zeros(
+            "masked_dense": sparse.marked_multiplies_zeros(
                 sparse.train_step(
                     "A stored with its zeros, dense products, a mask on the gradient",
-                    products.with_zeros,
-                    products.prepare_mask,
+                    block_products.with_zeros,
+                    block_steps.prepare_mask,
                     sparse.dense_products,
-                    lambda a, x, params: patterns.take_blocks(
-                        a, products.block_pattern(x, params), int(params["block"])
-                    ),
+                    lambda a, x, p: patterns.take_blocks(a, block_products.block_pattern(x, p), p.block),
                 )
             ),
         },

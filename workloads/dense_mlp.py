@@ -2,16 +2,6 @@
 
 Linear layers without biases, relu between them, ten classes. A train step is the mean softmax cross-entropy, the
 gradient of every weight, w −= lr·∂w.
-
-What a formulation takes over the best of its framework, each in its best execution (results/standard-cpu):
-
-train_step, batch=128 features=784 hidden=1024 layers=3
-                               torch         jax  tensorflow
-    autodiff                     1.0        best        best
-    by_hand                     best         1.0         1.0
-    by_hand_transposed           new         new         new
-
-Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
 
 from __future__ import annotations
@@ -22,56 +12,80 @@ from typing import Any
 import numpy as np
 
 from backends.ops import Array, HostArray, Ops
-from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Params, Point, Work, Workload
+from workloads import Axis, Parameters, Workload
+from workloads.base import LEARNING_RATE, Formulation, Inputs, Mode, Work
 from workloads.common import digits, network_reference, networks
 from workloads.common.networks import Layers
 
+w = Workload(
+    "dense_mlp",
+    title="dense MLP",
+    source="Nøkland and Eidnes 2019 (arXiv:1901.06656), MLP 784-3×1024-10 without batch norm",
+    role="twin",
+    axes={
+        "batch": Axis(help="images", low=1, high=1e6, default=128),
+        "features": Axis(help="pixels of an image", low=1, high=1e6, default=784),
+        "hidden": Axis(help="units of a hidden layer", low=1, high=1e6, default=1024),
+        "layers": Axis(help="hidden layers", low=1, high=1000, default=3),
+    },
+)
+w.preset("smoke", batch=8, features=64, hidden=32, layers=2)
+w.preset("quick", mode="train_step")
+w.preset("standard", mode="train_step")
+w.preset("full", mode="train_step", batch=512, hidden=2000, layers=4)
 
-def _layers(params: Params) -> Layers:
-    return networks.mlp(int(params["features"]), int(params["hidden"]), int(params["layers"]))
+
+def _layers(p: Parameters) -> Layers:
+    return networks.mlp(p.features, p.hidden, p.layers)
 
 
-def inputs(params: Params, seed: int) -> Inputs:
+@w.inputs
+def inputs(p: Parameters, seed: int) -> Inputs:
     """Flat images x (n, features), targets (n, 10) one-hot, weights w0… (fan in, fan out)."""
-    batch, features = int(params["batch"]), int(params["features"])
-    weights = networks.he_normal(_layers(params), np.random.default_rng(seed))
-    return {"x": digits.flat(batch, features, seed), "target": digits.one_hot(batch, seed), **weights}
+    weights = networks.he_normal(_layers(p), np.random.default_rng(seed))
+    return {"x": digits.flat(p.batch, p.features, seed), "target": digits.one_hot(p.batch, seed), **weights}
 
 
-def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
-    """The logits, or the loss and every updated weight."""
-    layers = _layers(params)
-    if mode == "forward":
-        return {"logits": network_reference.logits(layers, x, x["x"])}
-    loss, gradients = network_reference.back_propagation(layers, x, x["x"], x["target"])
-    return {"loss": loss, **{name: x[name] - LEARNING_RATE * g for name, g in gradients.items()}}
+@w.reference(mode="forward")
+def logits(x: HostArray, p: Parameters, **weights: HostArray) -> Mapping[str, HostArray]:
+    """The logits (n, 10)."""
+    return {"logits": network_reference.logits(_layers(p), weights, x)}
 
 
-def work(params: Params, mode: Mode, itemsize: int) -> Work:
+@w.reference(mode="train_step")
+def train_step(x: HostArray, target: HostArray, p: Parameters, **weights: HostArray) -> Mapping[str, HostArray]:
+    """The loss and every updated weight."""
+    loss, gradients = network_reference.back_propagation(_layers(p), weights, x, target)
+    return {"loss": loss, **{name: weights[name] - LEARNING_RATE * g for name, g in gradients.items()}}
+
+
+@w.work
+def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     """2BΣP_l forward and Σ6BP_l − 2BP_1 a step, the output layer among the l; bytes as in `networks`."""
     count = networks.forward_work if mode == "forward" else networks.back_propagation_work
-    return count(_layers(params), int(params["batch"]), itemsize)
+    return count(_layers(p), p.batch, itemsize)
 
 
-def _prepare_forward(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    return [ops.asarray(x["x"]), *networks.put_parameters(ops, _layers(params), x, "nhwc")]
+# -- formulations -----------------------------------------------------------------------------------------------------
+def _prepare_forward(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
+    return [ops.asarray(x["x"]), *networks.put_parameters(ops, _layers(p), x, "nhwc")]
 
 
-def _prepare_train(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    weights = networks.put_parameters(ops, _layers(params), x, "nhwc")
+def _prepare_train(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
+    weights = networks.put_parameters(ops, _layers(p), x, "nhwc")
     return [ops.asarray(x["x"]), ops.asarray(x["target"]), *weights]
 
 
-def _restore_forward(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+def _restore_forward(outputs: Sequence[HostArray], x: Inputs, p: Parameters) -> Mapping[str, HostArray]:
     return {"logits": outputs[0]}
 
 
-def _restore_train(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
-    return {"loss": outputs[0], **networks.host_parameters(_layers(params), outputs[1:], "nhwc")}
+def _restore_train(outputs: Sequence[HostArray], x: Inputs, p: Parameters) -> Mapping[str, HostArray]:
+    return {"loss": outputs[0], **networks.host_parameters(_layers(p), outputs[1:], "nhwc")}
 
 
-def _products(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-    layers = _layers(params)
+def _products(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+    layers = _layers(p)
 
     def run(x: Array, *weights: Array) -> tuple[Array, ...]:
         return (networks.logits(ops, layers, x, weights, "nhwc"),)
@@ -79,8 +93,8 @@ def _products(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
     return run
 
 
-def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-    layers = _layers(params)
+def _by_autodiff(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+    layers = _layers(p)
 
     def loss(x: Array, target: Array, *weights: Array) -> Any:
         return networks.cross_entropy(ops, networks.logits(ops, layers, x, weights, "nhwc"), target)
@@ -97,16 +111,16 @@ def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
 def _by_hand(transposed: bool) -> Formulation:
     """Backward written out, with weights (fan in, fan out) or, `transposed`, (fan out, fan in)."""
 
-    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+    def prepare(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
         if not transposed:
-            return _prepare_train(ops, x, params)
-        layers = _layers(params)
+            return _prepare_train(ops, x, p)
+        layers = _layers(p)
         names = networks.named("w", len(layers))
         weights = (networks.put_transposed(ops, i, x[name], "nhwc") for i, name in zip(layers, names, strict=True))
         return [ops.asarray(x["x"]), ops.asarray(x["target"]), *weights]
 
-    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-        batch = int(params["batch"])
+    def step(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+        batch = p.batch
 
         def turned(x: Array) -> Array:
             return ops.permute_dims(x, (1, 0))
@@ -130,56 +144,26 @@ def _by_hand(transposed: bool) -> Formulation:
 
         return run
 
-    def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
-        return _restore_train([outputs[0], *(w.T if transposed else w for w in outputs[1:])], x, params)
+    def restore(outputs: Sequence[HostArray], x: Inputs, p: Parameters) -> Mapping[str, HostArray]:
+        return _restore_train([outputs[0], *(w.T if transposed else w for w in outputs[1:])], x, p)
 
     stored = ", weights stored (fan out, fan in)" * transposed
     return Formulation(note="the backward products written out" + stored, prepare=prepare, step=step, restore=restore)
 
 
-def _point(mode: Mode, batch: int, features: int, hidden: int, layers: int) -> Point:
-    return Point({"batch": batch, "features": features, "hidden": hidden, "layers": layers}, mode)
-
-
-WORKLOAD = Workload(
-    name="dense_mlp",
-    title="dense MLP",
-    source="Nøkland and Eidnes 2019 (arXiv:1901.06656), MLP 784-3×1024-10 without batch norm",
-    role="twin",
-    axes={
-        "batch": Axis(help="images", low=1, high=1e6),
-        "features": Axis(help="pixels of an image", low=1, high=1e6),
-        "hidden": Axis(help="units of a hidden layer", low=1, high=1e6),
-        "layers": Axis(help="hidden layers", low=1, high=1000),
-    },
-    presets={
-        "smoke": (_point("forward", 8, 64, 32, 2), _point("train_step", 8, 64, 32, 2)),
-        "quick": (_point("train_step", 128, 784, 1024, 3),),
-        "standard": (_point("train_step", 128, 784, 1024, 3),),
-        "full": (_point("train_step", 512, 784, 2000, 4),),
-    },
-    inputs=inputs,
-    reference=reference,
-    formulations={
-        "forward": {
-            "products": Formulation(
-                note="a product and a relu a layer",
-                prepare=_prepare_forward,
-                step=_products,
-                restore=_restore_forward,
-            ),
-        },
-        "train_step": {
-            "autodiff": Formulation(
-                note="the framework's own differentiation",
-                prepare=_prepare_train,
-                step=_by_autodiff,
-                restore=_restore_train,
-            ),
-            "by_hand": _by_hand(transposed=False),
-            "by_hand_transposed": _by_hand(transposed=True),
-        },
-    },
-    work=work,
-    twins=lambda params, mode: (),
+w.add(
+    "forward",
+    products=Formulation(
+        note="a product and a relu a layer", prepare=_prepare_forward, step=_products, restore=_restore_forward
+    ),
 )
+w.add(
+    "train_step",
+    autodiff=Formulation(
+        note="the framework's own differentiation", prepare=_prepare_train, step=_by_autodiff, restore=_restore_train
+    ),
+    by_hand=_by_hand(transposed=False),
+    by_hand_transposed=_by_hand(transposed=True),
+)
+
+WORKLOAD = w.definition()

@@ -1,4 +1,4 @@
-"""Every workload by name, found by its file. Imports no framework."""
+"""Every workload by name, found by its file or by an installed package's entry point. Imports no framework."""
 
 from __future__ import annotations
 
@@ -8,36 +8,61 @@ from pathlib import Path
 from types import ModuleType
 
 from backends.discovery import Broken, PlugIn, by_name, folders, installed, load_module, plugin_files
-from workloads.base import Workload
+from workloads.authoring.builder import Workload
+from workloads.authoring.functions import WorkloadError
+from workloads.base import Definition
 
-_OURS = frozenset({"base", "discovery"})  # what workloads share lives in workloads/common/
-
-
-def _of_kind(value: object, where: str, path: Path) -> PlugIn[Workload] | Broken:
-    workload = getattr(value, "WORKLOAD", None) if isinstance(value, ModuleType) else value
-    if isinstance(workload, Workload):
-        return PlugIn(workload, where, path)
-    found = "nothing" if workload is None else type(workload).__name__
-    helper = "; a helper's file begins with _" if workload is None else ""
-    return Broken(path, f"{where} must end with WORKLOAD = Workload(…), found {found}{helper}")
+# What workloads share lives in workloads/common/, the short form in workloads/authoring/.
+_OURS = frozenset({"base", "conformance", "discovery", "facts"})
 
 
-def _plugins(where: tuple[Path, ...]) -> Iterator[PlugIn[Workload] | Broken]:
+def definition_of(value: object, where: str) -> Definition:
+    """The workload that a plug-in holds: itself, or a module's `WORKLOAD`, `w`, or the only one at module level.
+
+    It may have the short form or the long. WorkloadError where there is none, or two that have neither name.
+    """
+    held = vars(value) if isinstance(value, ModuleType) else {"w": value}
+    found = {name: thing for name, thing in held.items() if isinstance(thing, Workload | Definition)}
+    chosen = found.get("WORKLOAD") or found.get("w")
+    if chosen is None:
+        by_identity = {id(thing): thing for thing in found.values()}  # one workload under two names is one
+        if len(by_identity) != 1:
+            have = f"defines {len(found)} ({', '.join(found)})" if found else "defines none"
+            raise WorkloadError(
+                f"{where} {have}: it must define one workload, w = Workload(…) or WORKLOAD = Definition(…); a helper's "
+                "file begins with _"
+            )
+        (chosen,) = by_identity.values()
+    return chosen.definition() if isinstance(chosen, Workload) else chosen
+
+
+def _plugin(value: object, where: str, path: Path) -> PlugIn[Definition] | Broken:
+    try:
+        return PlugIn(definition_of(value, where), where, path)
+    except ValueError as error:
+        return Broken(path, str(error) if where in str(error) else f"{where}: {error}")
+
+
+def _plugins(where: tuple[Path, ...]) -> Iterator[PlugIn[Definition] | Broken]:
     for path in plugin_files(where, "*.py", _OURS):
         try:
-            yield _of_kind(load_module(path), str(path), path)
+            module = load_module(path)
+        except WorkloadError as error:
+            yield Broken(path, str(error) if path.name in str(error) else f"{path}: {error}")
         except Exception as error:  # somebody's file: whatever it raises is its author's to read
             yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
-    for one in installed("hwlottery.workloads"):
-        yield one if isinstance(one, Broken) else _of_kind(one.value, one.where, one.path)
+        else:
+            yield _plugin(module, str(path), path)
+    for entry in installed("hwlottery.workloads"):
+        yield entry if isinstance(entry, Broken) else _plugin(entry.value, entry.where, entry.path)
 
 
 @cache
-def _found(where: tuple[Path, ...]) -> tuple[Mapping[str, Workload], tuple[Broken, ...]]:
+def _found(where: tuple[Path, ...]) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     found, broken = by_name(_plugins(where), "workload")
     return found, tuple(broken)
 
 
-def workloads() -> tuple[Mapping[str, Workload], tuple[Broken, ...]]:
+def workloads() -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     """The workloads here and in the folders of HWLOTTERY_WORKLOADS, and the files that are broken."""
     return _found(tuple(folders(Path(__file__).parent, "HWLOTTERY_WORKLOADS")))

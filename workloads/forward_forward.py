@@ -8,15 +8,6 @@ label in their first ten pixels (section 3.3), the right one and a wrong one.
 
 `forward` is one inference pass of a batch with its labels: the goodness summed over all hidden layers but the first
 (section 3.3). Classifying an image is ten such passes, one a label.
-
-What a formulation takes over the best of its framework, each in its best execution (results/standard-cpu):
-
-train_step, batch=128 features=784 hidden=1024 layers=3
-                               torch         jax  tensorflow
-    autodiff                     1.1        best         1.0
-    by_hand                     best         1.0        best
-
-Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
 
 from __future__ import annotations
@@ -27,16 +18,36 @@ from typing import Any
 import numpy as np
 
 from backends.ops import Array, HostArray, Ops
-from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Params, Point, Twin, Work, Workload
+from workloads import Axis, Parameters, Workload
+from workloads.base import LEARNING_RATE, Formulation, Inputs, Mode, Work
 from workloads.common import digits, networks
 from workloads.common.networks import Layers
 
 THRESHOLD = 2.0  # θ; the first weights put goodness there, where the logistic loss is steep for both kinds of data
 TINY = 1e-4  # added to a length: no division by zero where every unit of a layer is silent
 
+w = Workload(
+    "forward_forward",
+    title="forward-forward",
+    source="Hinton 2022 (arXiv:2212.13345), sections 2 and 3.3",
+    axes={
+        "batch": Axis(help="real images; a step sees as many negative ones", low=1, high=1e6, default=128),
+        "features": Axis(help="pixels of an image, the first ten hold the label", low=11, high=1e6, default=784),
+        "hidden": Axis(help="units of a hidden layer", low=1, high=1e6, default=1024),
+        "layers": Axis(help="hidden layers", low=2, high=1000, default=3),
+    },
+)
+w.preset("smoke", batch=8, features=64, hidden=32)
+w.preset("quick", mode="train_step")
+w.preset("standard", mode="train_step")
+w.preset("standard", mode="forward", headline=False)
+w.preset("full", mode="train_step", batch=512, hidden=2000, layers=4)
+w.preset("full", mode="forward", batch=512, hidden=2000, layers=4, headline=False)
+w.twin("dense_mlp", kind="back_propagation", batch="batch", features="features", hidden="hidden", layers="layers")
 
-def _layers(params: Params) -> Layers:
-    return networks.mlp(int(params["features"]), int(params["hidden"]), int(params["layers"]))[:-1]
+
+def _layers(p: Parameters) -> Layers:
+    return networks.mlp(p.features, p.hidden, p.layers)[:-1]
 
 
 def _labelled(images: HostArray, labels: HostArray) -> HostArray:
@@ -46,13 +57,13 @@ def _labelled(images: HostArray, labels: HostArray) -> HostArray:
     return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True))
 
 
-def inputs(params: Params, seed: int) -> Inputs:
+@w.inputs
+def inputs(p: Parameters, seed: int) -> Inputs:
     """Images with a right label, `positive`, and with a wrong one, `negative`, (n, features); weights w0…."""
-    batch, features = int(params["batch"]), int(params["features"])
     rng = np.random.default_rng(seed)
-    images, labels = digits.flat(batch, features, seed), digits.labels(batch, seed)
-    wrong = (labels + rng.integers(1, digits.CLASSES, batch)) % digits.CLASSES
-    layers = _layers(params)
+    images, labels = digits.flat(p.batch, p.features, seed), digits.labels(p.batch, seed)
+    wrong = (labels + rng.integers(1, digits.CLASSES, p.batch)) % digits.CLASSES
+    layers = _layers(p)
     weights = {
         name: rng.standard_normal(layer.shape) * np.sqrt(2 * THRESHOLD / layer.channels_out)
         for name, layer in zip(networks.named("w", len(layers)), layers, strict=True)
@@ -60,14 +71,17 @@ def inputs(params: Params, seed: int) -> Inputs:
     return {"positive": _labelled(images, labels), "negative": _labelled(images, wrong), **weights}
 
 
-def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
+@w.reference
+def reference(
+    positive: HostArray, negative: HostArray, p: Parameters, mode: Mode, **weights: HostArray
+) -> Mapping[str, HostArray]:
     """`goodness` (n,) of the real batch, or the loss of each layer and every updated weight, by hand."""
-    batch, count = int(params["batch"]), int(params["layers"])
-    read = x["positive"] if mode == "forward" else np.concatenate([x["positive"], x["negative"]])
-    sign = np.where(np.arange(len(read)) < batch, 1.0, -1.0)
-    total, out = np.zeros(batch), {}
-    for i in range(count):
-        y = np.maximum(read @ x[f"w{i}"], 0)
+    read = positive if mode == "forward" else np.concatenate([positive, negative])
+    sign = np.where(np.arange(len(read)) < p.batch, 1.0, -1.0)
+    total, out = np.zeros(p.batch), {}
+    for i in range(p.layers):
+        weight = weights[f"w{i}"]
+        y = np.maximum(read @ weight, 0)
         goodness = np.sum(y * y, axis=1)
         if mode == "forward":
             total = total + goodness if i else total
@@ -75,20 +89,21 @@ def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
             short = sign * (THRESHOLD - goodness)  # how far a sample is on the wrong side
             out[f"loss{i}"] = np.asarray(np.mean(np.logaddexp(short, 0)))
             d_goodness = -sign / (1 + np.exp(-short)) / len(read)
-            out[f"w{i}"] = x[f"w{i}"] - LEARNING_RATE * (read.T @ (2 * y * d_goodness[:, None]))
+            out[f"w{i}"] = weight - LEARNING_RATE * (read.T @ (2 * y * d_goodness[:, None]))
         read = y / (np.sqrt(goodness)[:, None] + TINY)
     return {"goodness": total} if mode == "forward" else out
 
 
-def work(params: Params, mode: Mode, itemsize: int) -> Work:
+@w.work
+def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     """A step: FLOP Σ8BP_l, two products of 2B samples a layer; goodness and normalisation are not counted.
 
     Bytes e·Σ(2·(2B·in + W + 2B·out) + 3W): forward, the weight gradient, the update. Live e·(ΣW + 2B·max(in + out)).
     """
-    layers, batch = _layers(params), int(params["batch"])
+    layers = _layers(p)
     if mode == "forward":
-        return networks.forward_work(layers, batch, itemsize)
-    forward = networks.forward_work(layers, 2 * batch, itemsize)
+        return networks.forward_work(layers, p.batch, itemsize)
+    forward = networks.forward_work(layers, 2 * p.batch, itemsize)
     update = 3 * sum(layer.weights for layer in layers)
     return Work(2 * forward.useful_flop, 2 * forward.least_bytes + itemsize * update, forward.live_bytes)
 
@@ -98,27 +113,27 @@ def _normalised(ops: Ops, y: Array, goodness: Array) -> Array:
     return y / (ops.expand_dims(ops.sqrt(goodness), 1) + TINY)
 
 
-def _prepare_forward(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
-    return [ops.asarray(x["positive"]), *networks.put_parameters(ops, _layers(params), x, "nhwc")]
+def _prepare_forward(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
+    return [ops.asarray(x["positive"]), *networks.put_parameters(ops, _layers(p), x, "nhwc")]
 
 
-def _prepare_train(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def _prepare_train(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     both = np.concatenate([x["positive"], x["negative"]])
     sign = np.repeat([1.0, -1.0], len(x["positive"])).astype(both.dtype)
-    return [ops.asarray(both), ops.asarray(sign), *networks.put_parameters(ops, _layers(params), x, "nhwc")]
+    return [ops.asarray(both), ops.asarray(sign), *networks.put_parameters(ops, _layers(p), x, "nhwc")]
 
 
-def _restore_forward(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+def _restore_forward(outputs: Sequence[HostArray], x: Inputs, p: Parameters) -> Mapping[str, HostArray]:
     return {"goodness": outputs[0]}
 
 
-def _restore_train(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
-    count = int(params["layers"])
+def _restore_train(outputs: Sequence[HostArray], x: Inputs, p: Parameters) -> Mapping[str, HostArray]:
+    count = p.layers
     names = [*networks.named("loss", count), *networks.named("w", count)]
     return dict(zip(names, outputs, strict=True))
 
 
-def _inference(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+def _inference(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
     def run(x: Array, first: Array, *weights: Array) -> tuple[Array, ...]:
         y = ops.relu(ops.matmul(x, first))
         goodness = ops.sum(y * y, 1)
@@ -132,8 +147,8 @@ def _inference(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
     return run
 
 
-def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-    scale = 0.5 / int(params["batch"])
+def _by_autodiff(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+    scale = 0.5 / p.batch
 
     def loss_and_goodness(w: Array, x: Array, sign: Array) -> tuple[Any, Array, Array]:
         y = ops.relu(ops.matmul(x, w))
@@ -159,8 +174,8 @@ def _by_autodiff(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
     return run
 
 
-def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-    scale = 0.5 / int(params["batch"])
+def _by_hand(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+    scale = 0.5 / p.batch
 
     def run(x: Array, sign: Array, *weights: Array) -> tuple[Array, ...]:
         losses, updated = [], []
@@ -178,53 +193,23 @@ def _by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
     return run
 
 
-def _point(mode: Mode, batch: int, features: int, hidden: int, layers: int, headline: bool = True) -> Point:
-    params = {"batch": batch, "features": features, "hidden": hidden, "layers": layers}
-    return Point(params, mode, headline=headline)
-
-
-WORKLOAD = Workload(
-    name="forward_forward",
-    title="forward-forward",
-    source="Hinton 2022 (arXiv:2212.13345), sections 2 and 3.3",
-    axes={
-        "batch": Axis(help="real images; a step sees as many negative ones", low=1, high=1e6),
-        "features": Axis(help="pixels of an image, the first ten hold the label", low=11, high=1e6),
-        "hidden": Axis(help="units of a hidden layer", low=1, high=1e6),
-        "layers": Axis(help="hidden layers", low=2, high=1000),
-    },
-    presets={
-        "smoke": (_point("forward", 8, 64, 32, 3), _point("train_step", 8, 64, 32, 3)),
-        "quick": (_point("train_step", 128, 784, 1024, 3),),
-        "standard": (_point("train_step", 128, 784, 1024, 3), _point("forward", 128, 784, 1024, 3, headline=False)),
-        "full": (_point("train_step", 512, 784, 2000, 4), _point("forward", 512, 784, 2000, 4, headline=False)),
-    },
-    inputs=inputs,
-    reference=reference,
-    formulations={
-        "forward": {
-            "products": Formulation(
-                note="a product, a relu and a normalisation a layer",
-                prepare=_prepare_forward,
-                step=_inference,
-                restore=_restore_forward,
-            ),
-        },
-        "train_step": {
-            "autodiff": Formulation(
-                note="differentiation layer by layer",
-                prepare=_prepare_train,
-                step=_by_autodiff,
-                restore=_restore_train,
-            ),
-            "by_hand": Formulation(
-                note="the local gradient written out",
-                prepare=_prepare_train,
-                step=_by_hand,
-                restore=_restore_train,
-            ),
-        },
-    },
-    work=work,
-    twins=lambda params, mode: (Twin("back_propagation", "dense_mlp", dict(params), mode),),
+w.add(
+    "forward",
+    products=Formulation(
+        note="a product, a relu and a normalisation a layer",
+        prepare=_prepare_forward,
+        step=_inference,
+        restore=_restore_forward,
+    ),
 )
+w.add(
+    "train_step",
+    autodiff=Formulation(
+        note="differentiation layer by layer", prepare=_prepare_train, step=_by_autodiff, restore=_restore_train
+    ),
+    by_hand=Formulation(
+        note="the local gradient written out", prepare=_prepare_train, step=_by_hand, restore=_restore_train
+    ),
+)
+
+WORKLOAD = w.definition()

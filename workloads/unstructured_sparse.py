@@ -1,49 +1,6 @@
 """A sparse weight matrix times a dense one: A (M×K, density δ) · B (K×N), and its SGD step.
 
 The pattern is that of a layer trained on the digits and pruned by magnitude, a uniform one, or any `.smtx` file.
-
-What a formulation takes over the best of its framework, each in its best execution (results/standard-cpu):
-
-forward, m=7680 k=2560 n=1 density=0.1
-                               torch         jax  tensorflow
-    csr                          1.0         9.0        best
-    csr_vector                  best         9.0           -
-    csc                          178           -           -
-    coo                          152         4.5         5.9
-    bag                          3.1           -           -
-    bsr                           20           -           -
-    ell                          3.9         1.5         1.7
-    gather_segment               6.8         3.8         5.2
-    masked_dense                 5.6        best         1.8
-
-forward, m=7680 k=2560 n=128 density=0.1
-                               torch         jax  tensorflow
-    csr                          2.9        best        best
-    csc                           19           -           -
-    coo                           16          29          49
-    bag                         best           -           -
-    bsr                           16           -           -
-    ell                           42          99          40
-    gather_segment                51          37          25
-    masked_dense                 3.7         1.4         2.8
-
-train_step, m=1920 k=1280 n=128 density=0.1
-                               torch         jax  tensorflow
-    csr                          2.4          11           -
-    csr_gather                    16          20         4.2
-    csr_dense_sample             3.4        best         1.1
-    csr_transposing              5.7           -         1.0
-    coo                            -          22           -
-    bag                          1.2           -           -
-    bag_gather                  best           -           -
-    bag_dense_sample             1.8           -           -
-    autodiff_csr                  11          21         4.5
-    autodiff_coo                  12          20          15
-    autodiff_bag                 6.8           -           -
-    gather_segment                36          30         6.6
-    masked_dense                 4.2         1.6        best
-
-Most ran in one process, alone: a difference under a fifth is noise. `-` is unsupported.
 """
 
 from __future__ import annotations
@@ -55,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.ops import HostArray
-from workloads.base import Axis, Inputs, Mode, Params, Point, Twin, Work, Workload
+from workloads.base import Axis, Definition, Inputs, Mode, Parameters, Params, Point, Twin, Work
 from workloads.common import patterns, scattered, sparse
 from workloads.common.smtx import SmtxError, read_smtx
 
@@ -71,10 +28,10 @@ def from_smtx(path: str | Path, n: int) -> Params:
     return {"m": m, "k": k, "n": n, "density": nnz / (m * k), "pattern": f"{_SMTX}{path}"}
 
 
-def inputs(params: Params, seed: int) -> Inputs:
+def inputs(p: Parameters, seed: int) -> Inputs:
     """`a` (nnz,) with `a_indices` and `a_indptr` (int32 CSR), `b` (k, n), `target` (m, n)."""
-    m, k, _ = sparse.shape(params)
-    density, kind = float(params["density"]), str(params["pattern"])
+    m, k, _ = sparse.shape(p)
+    density, kind = p.density, p.pattern
     rng = np.random.default_rng([seed, 1])
     if kind == "magnitude":
         weights = patterns.trained_weights(m, k, seed)
@@ -82,36 +39,36 @@ def inputs(params: Params, seed: int) -> Inputs:
         values = patterns.take(weights, pattern)
     elif kind == "uniform":
         pattern = patterns.uniform(m, k, density, rng)
-        values = sparse.scaled_normal(pattern.indices.shape, params, rng)
+        values = sparse.scaled_normal(pattern.indices.shape, p, rng)
     elif kind.startswith(_SMTX):
         pattern = read_smtx(kind.removeprefix(_SMTX))
         if pattern.shape != (m, k) or len(pattern.indices) != patterns.non_zeros(m, k, density):
             found = f"{pattern.shape[0]}×{pattern.shape[1]} with {len(pattern.indices)} non-zeros"
             raise ValueError(f"{kind} is {found}, the axes say {m}×{k} with density {density:g}; give the file's own")
-        values = sparse.scaled_normal(pattern.indices.shape, params, rng)
+        values = sparse.scaled_normal(pattern.indices.shape, p, rng)
     else:
         raise ValueError(f"axis pattern of unstructured_sparse is {kind!r}, expected magnitude, uniform or smtx:FILE")
-    return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(params, seed)}
+    return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(p, seed)}
 
 
-def reference(x: Inputs, params: Params, mode: Mode) -> Mapping[str, HostArray]:
+def reference(x: Inputs, p: Parameters, mode: Mode) -> Mapping[str, HostArray]:
     """By dense products of A with its zeros; gradients are taken at the non-zeros."""
-    pattern = scattered.pattern_of(x, params)
+    pattern = scattered.pattern_of(x, p)
     dense = np.zeros(pattern.shape, x["a"].dtype)
     dense[pattern.rows, pattern.indices] = x["a"]
     return sparse.reference(dense, lambda full: patterns.take(full, pattern), x, mode)
 
 
-def work(params: Params, mode: Mode, itemsize: int) -> Work:
+def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     """Forward 2·nnz·N FLOP and nnz(e+4) + 4(M+1) + e(KN+MN) bytes; the step's are in `sparse.work`."""
-    m, k, _ = sparse.shape(params)
-    nnz = patterns.non_zeros(m, k, float(params["density"]))
-    return sparse.work(params, mode, itemsize, values=nnz, indices=nnz, rows=m)
+    m, k, _ = sparse.shape(p)
+    nnz = patterns.non_zeros(m, k, p.density)
+    return sparse.work(p, mode, itemsize, values=nnz, indices=nnz, rows=m)
 
 
-def twins(params: Params, mode: Mode) -> Sequence[Twin]:
+def twins(p: Parameters, mode: Mode) -> Sequence[Twin]:
     """The same shape dense (its useful FLOP are δ of the twin's), and equal work, M×δK · δK×N."""
-    return sparse.same_shape(params, mode), sparse.narrower("equal_work", params, mode)
+    return sparse.same_shape(p, mode), sparse.narrower("equal_work", p, mode)
 
 
 # -- presets ----------------------------------------------------------------------------------------------------------
@@ -144,7 +101,7 @@ _QUICK = (
     ),
 )
 
-WORKLOAD = Workload(
+WORKLOAD = Definition(
     name="unstructured_sparse",
     title="unstructured sparse product",
     source="Gale, Zaharia and Elsen 2020, Sparse GPU Kernels for Deep Learning (arXiv:2006.10901), §2",
@@ -183,8 +140,8 @@ WORKLOAD = Workload(
                 sparse.native_step(
                     "the framework's own product of a CSR matrix and a vector, for one column", scattered.prepare_vector
                 ),
-                restore=lambda outputs, x, params: {"y": outputs[0][:, None]},
-                applies=lambda params: int(params["n"]) == 1,
+                restore=lambda outputs, x, p: {"y": outputs[0][:, None]},
+                applies=lambda p: p.n == 1,
             ),
             "csc": sparse.native_step("the framework's own CSC product", scattered.native("csc")),
             "coo": sparse.native_step(
@@ -198,7 +155,7 @@ WORKLOAD = Workload(
                     "in ten of the values that it stores and multiplies are zeros",
                     scattered.prepare_bsr,
                 ),
-                applies=lambda params: not (int(params["m"]) % scattered.BLOCK or int(params["k"]) % scattered.BLOCK),
+                applies=lambda p: not (p.m % scattered.BLOCK or p.k % scattered.BLOCK),
             ),
             "ell": sparse.forward_step(
                 "rows padded to the longest, batched product of taken rows",
@@ -208,13 +165,13 @@ WORKLOAD = Workload(
             "gather_segment": sparse.forward_step(
                 "a row of B for each non-zero, scaled, summed by row of A",
                 scattered.prepare_segments,
-                lambda ops, params, *operands: scattered.segment_product(ops, int(params["m"]), *operands),
+                lambda ops, p, *operands: scattered.segment_product(ops, p.m, *operands),
             ),
-            "masked_dense": sparse.over_zeros(
+            "masked_dense": sparse.marked_multiplies_zeros(
                 sparse.forward_step(
                     "A stored with its zeros, the dense product",
-                    lambda ops, x, params: [ops.asarray(scattered.with_zeros(x, params)), ops.asarray(x["b"])],
-                    lambda ops, params, a, b: ops.matmul(a, b),
+                    lambda ops, x, p: [ops.asarray(scattered.with_zeros(x, p)), ops.asarray(x["b"])],
+                    lambda ops, p, a, b: ops.matmul(a, b),
                 )
             ),
         },
@@ -249,17 +206,17 @@ WORKLOAD = Workload(
             "autodiff_bag": scattered.autodiff_step("embedding bags, the framework's own differentiation", "bag"),
             "gather_segment": sparse.train_step(
                 "gathered rows and segment sums in every product",
-                lambda x, params: x["a"],
+                lambda x, p: x["a"],
                 scattered.prepare_segment_step,
                 scattered.segment_products,
             ),
-            "masked_dense": sparse.over_zeros(
+            "masked_dense": sparse.marked_multiplies_zeros(
                 sparse.train_step(
                     "A stored with its zeros, dense products, a mask on the gradient",
                     scattered.with_zeros,
                     scattered.prepare_mask,
                     sparse.dense_products,
-                    lambda a, x, params: patterns.take(a, scattered.pattern_of(x, params)),
+                    lambda a, x, p: patterns.take(a, scattered.pattern_of(x, p)),
                 )
             ),
         },

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +20,7 @@ from backends.ops import TPU_CHIPS, Backend, Device
 from harness.cli.run import cache_folder
 from harness.measuring.energy import rapl
 from harness.measuring.energy.meter import Unavailable
+from harness.measuring.energy.nvml import ask
 from harness.worker.client import Server, ServerError
 from harness.worker.messages import DevicesJob
 from workloads.discovery import workloads
@@ -41,7 +45,7 @@ def examine(as_json: bool) -> int:
     findings = [_framework(b) for b in found.values()]
     ready = any(f.well for f, b in zip(findings, found.values(), strict=True) if b.default)
     findings += [Finding(str(b.path), False, b.reason, "fix or remove the file") for b in (*broken, *broken_workloads)]
-    findings += [_compiler(), _clear_refs(), _energy(), _gpu(), _tpu(), _ahead()]
+    findings += [_compiler(), _clear_refs(), _energy(), _gpu(findings), _tpu(), _ahead()]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
     else:
@@ -88,16 +92,53 @@ def _energy() -> Finding:
     return Finding("energy", True, f"RAPL counts {', '.join(names)}")
 
 
-def _gpu() -> Finding:
-    return Finding("GPU", True, "these paths have never run on a GPU: no results from them are claimed")
+def cards(nvml: Any = None) -> list[str]:
+    """Every NVIDIA card that the driver shows, by name and memory; Unavailable, in NVML's words, where there is none.
+
+    `nvml` stands in the place of the module of nvidia-ml-py. No framework is asked, and no context is made.
+    """
+    if nvml is None:
+        try:
+            nvml = importlib.import_module("pynvml")
+        except ImportError:
+            raise Unavailable("nvidia-ml-py is not installed, so nothing can look") from None
+    ask(nvml, nvml.nvmlInit)
+    try:
+        handles = [ask(nvml, nvml.nvmlDeviceGetHandleByIndex, i) for i in range(ask(nvml, nvml.nvmlDeviceGetCount))]
+        return [
+            f"{_text(ask(nvml, nvml.nvmlDeviceGetName, handle))} "
+            f"({ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle).total / 2**30:.0f} GiB)"
+            for handle in handles
+        ]
+    finally:
+        ask(nvml, nvml.nvmlShutdown)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _gpu(frameworks: Sequence[Finding], nvml: Any = None) -> Finding:
+    """What the driver shows, and which of the `frameworks`, as they were found, see it."""
+    try:
+        found = cards(nvml)
+    except Unavailable as why:
+        return Finding("GPU", True, f"none found ({why})")
+    if not found:
+        return Finding("GPU", True, "none found (the driver is there and shows no card)")
+    seen = [f.what for f in frameworks if "cuda" in f.found]
+    said = f"{', '.join(found)}; seen by {', '.join(seen) or 'no framework that is installed'}"
+    fix = "" if seen else "install a framework built for CUDA, such as the one that pytorch.org names for your driver"
+    return Finding("GPU", bool(seen), said, fix)
 
 
 def _tpu() -> Finding:
+    chips = sorted(Path("/dev").glob("accel[0-9]*")) or sorted(Path("/dev/vfio").glob("[0-9]*"))
     return Finding(
         "TPU",
         True,
-        "the paths to one have never run on a TPU: they are written from the packages' sources and tested against "
-        "stand-ins; no results from them are claimed",
+        f"{', '.join(map(str, chips)) or 'none found'}; the paths to one have never run on a TPU: they are written "
+        "from the packages' sources and tested against stand-ins; no results from them are claimed",
     )
 
 

@@ -171,6 +171,7 @@ def validate(paths: Sequence[Path], as_json: bool) -> int:
     """Say of every path whether it may be published, and every reason why not; 1 where one is refused."""
     import msgspec
 
+    from harness.gate.refusal import grouped
     from harness.gate.validate import validate as examine
 
     for path in paths:
@@ -186,10 +187,10 @@ def validate(paths: Sequence[Path], as_json: bool) -> int:
         return 1 if any(r.refusals for r in reports) else 0
     for verdict in reports:
         cases = len(verdict.run.records) if verdict.run is not None else 0
-        count = len(verdict.refusals)
+        count = len(grouped(verdict.refusals))
         refused = f"refused for {count} reason{'s' * (count > 1)}"
         click.echo(f"{verdict.path}: {refused if count else f'may be published, {cases} records'}")
-        for refusal in verdict.refusals:
+        for refusal in grouped(verdict.refusals):
             click.echo(f"  refused [{refusal.code}] {refusal}")
         for mark in verdict.marks:
             click.echo(f"  marked [{mark.code}] {mark}")

@@ -11,6 +11,7 @@ from harness.measuring import threads
 from harness.records.points import point_name
 from harness.records.record import Record
 from harness.records.store import RunInfo
+from harness.records.text import shorten
 
 MACHINE = ("cpu", "architecture", "cores_physical", "cores_logical", "cores_usable")
 # Settings read back from the frameworks that decide precision or threads, whatever the case.
@@ -94,5 +95,4 @@ def _settings(a: Sequence[Record], b: Sequence[Record], by: str | None) -> list[
 
 
 def _said(values: Iterable[object]) -> str:
-    text = ", ".join(sorted("unknown" if v is None else str(v) for v in values))
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return shorten(", ".join(sorted("unknown" if v is None else str(v) for v in values)), _LONGEST)

@@ -1,4 +1,4 @@
-"""What several cases say together: break-even density, amortisation, lottery shift."""
+"""What several cases say together: break-even, amortisation, lottery shift."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import pandas as pd
@@ -15,17 +15,22 @@ from harness.figures.best_paths import GROUP, choose, grouped
 from harness.figures.frame import rows_of
 from harness.records.points import point_name
 from harness.stats.intervals import SINGLE, none_if_nan, ranks
+from workloads.discovery import workloads
+
+DENSITY = "density"
+Curve: TypeAlias = tuple[float, float, float, float]  # a value of the axis, T, its lower and its upper bound
 
 _PLACE = ("run", "mode", "dtype", "backend", "device")
 
 
 class BreakEven(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a sweep over density meets its principal twin, T = 1.
+    """Where a sweep over an axis meets its principal twin, T = 1.
 
-    `density` is the first crossing from the sparse side, None for `never` and `always` (in the range measured, from
-    `range_low` to `range_high`). `low` and `high` are where the curves of T's upper and lower bounds cross; None with
-    `open_low`/`open_high` when that lies outside the range, None without when T has no interval. `not_monotone`: T
-    crosses 1 more than once, or downwards; `crossings` has every density where it does.
+    `axis` is one that the workload declares to break even on, `density` where it declares none. `value` is the last
+    crossing of an idea that is faster below it, the first of one that is faster `above` it; None for `never` and
+    `always` (in the range measured, from `range_low` to `range_high`). `low` and `high` are where the curves of T's
+    upper and lower bounds cross; None with `open_low`/`open_high` when that lies outside the range, None without when T
+    has no interval. `not_monotone`: T crosses 1 more than once, or downwards over density; `crossings` has every one.
     """
 
     run: str
@@ -36,7 +41,7 @@ class BreakEven(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     device: str
     verdict: Literal["crosses", "never", "always", "not_monotone"]
-    density: float | None
+    value: float | None
     low: float | None
     high: float | None
     open_low: bool
@@ -45,57 +50,93 @@ class BreakEven(msgspec.Struct, frozen=True, kw_only=True):
     range_high: float
     points: int
     crossings: list[float]
+    axis: str = DENSITY
+    above: bool = False
 
     @property
     def sentence(self) -> str:
         """The finding in words, without what it is about."""
-        if self.verdict == "always":
-            return f"always faster than dense in the range measured, density {self.range_low:g}–{self.range_high:g}"
-        if self.verdict == "never":
-            return f"never faster than dense in the range measured, density {self.range_low:g}–{self.range_high:g}"
+        if self.verdict in ("always", "never"):
+            measured = f"in the range measured, {self.axis} {self.range_low:g}–{self.range_high:g}"
+            return f"{self.verdict} faster than dense {measured}"
         if self.verdict == "not_monotone":
             at = ", ".join(f"{d:.2g}" for d in self.crossings)
-            return f"not monotone: crosses dense at density {at}"
+            return f"not monotone: crosses dense at {self.axis} {at}"
         low = f"<{self.range_low:g}" if self.open_low else None if self.low is None else f"{self.low:.2g}"
         high = f">{self.range_high:g}" if self.open_high else None if self.high is None else f"{self.high:.2g}"
         interval = f" [{low}, {high}]" if low and high else ""
-        if self.density is None:
-            return f"faster than dense below density {low}, a tie with dense from there on"
-        return f"faster than dense below density {self.density:.2g}{interval}"
+        side = "above" if self.above else "below"
+        if self.value is None:
+            near = high if self.above else low
+            return f"faster than dense {side} {self.axis} {near}, a tie with dense from there on"
+        return f"faster than dense {side} {self.axis} {self.value:.2g}{interval}"
+
+
+def break_even_axes(workload: str) -> tuple[str, ...]:
+    """The axes that a workload declares to break even on; `density` where it declares none, or is not known here."""
+    known = workloads()[0].get(workload)
+    declared = () if known is None else tuple(name for name, axis in known.axes.items() if axis.break_even)
+    return declared or (DENSITY,)
 
 
 def break_even(best: pd.DataFrame, compared: pd.DataFrame, noise: float | None = None) -> list[BreakEven]:
-    """Every sweep of two or more densities, by log-log interpolation of T of the best paths.
+    """Every sweep of two or more values of an axis, by log-log interpolation of T of the best paths.
 
     `noise` is the run's A/A noise as a share: a T that it can explain is a tie and decides nothing, and the interval is
     where T with that margin passes 1. A T of single processes, as most of a sweep, has the margin of those (SINGLE).
     """
     rows = rows_of(best, ["params", *GROUP])
-    curves: dict[tuple[Any, ...], list[tuple[float, float, float, float]]] = defaultdict(list)
+    curves: dict[tuple[Any, ...], list[Curve]] = defaultdict(list)
     columns = ("idea", "principal", "time_ratio", "time_ratio_low", "time_ratio_high")
     for idea, principal, *ratios in zip(*(compared[c].tolist() for c in columns), strict=True):
         row = rows[idea]
-        density = row["params"].get("density")
-        if not principal or not isinstance(density, float | int) or density <= 0 or not ratios[0] > 0:
-            continue
-        others = point_name({name: value for name, value in row["params"].items() if name != "density"})
-        key = (row["workload"], others, row["seed"], *(row[name] for name in _PLACE))
-        curves[key].append((float(density), *ratios))
+        for axis in break_even_axes(row["workload"]):
+            value = row["params"].get(axis)
+            if not principal or not isinstance(value, float | int) or value <= 0 or not ratios[0] > 0:
+                continue
+            others = point_name({name: v for name, v in row["params"].items() if name != axis})
+            key = (row["workload"], others, axis, row["seed"], *(row[name] for name in _PLACE))
+            curves[key].append((float(value), *ratios))
     out = []
-    for (workload, others, _, *place), curve in sorted(curves.items()):
-        if len({density for density, *_ in curve}) >= 2:
+    for (workload, others, axis, _, *place), curve in sorted(curves.items()):
+        if len({value for value, *_ in curve}) >= 2:
             where = dict(zip(_PLACE, place, strict=True))
-            out.append(BreakEven(workload=workload, point=others, **where, **_crossing(sorted(curve), noise)))
+            facts = _crossing(sorted(curve), noise)
+            if axis != DENSITY and facts["verdict"] == "not_monotone":
+                facts = _from_above(sorted(curve), noise) or facts
+            out.append(BreakEven(workload=workload, point=others, axis=axis, **where, **facts))
     return out
 
 
-def _crossing(curve: Sequence[tuple[float, float, float, float]], noise: float | None) -> dict[str, Any]:
-    densities, ratios, lows, highs = (list(column) for column in zip(*curve, strict=True))
+def _from_above(curve: Sequence[Curve], noise: float | None) -> dict[str, Any] | None:
+    """The same for an idea that is faster at large values: the axis is read as 1/value. None where it is not so."""
+    facts = _crossing([(1 / value, t, low, high) for value, t, low, high in reversed(curve)], noise)
+    if facts["verdict"] != "crosses":
+        return None
+
+    def back(x: float | None) -> float | None:
+        return None if x is None else 1 / x
+
+    return facts | {
+        "above": True,
+        "value": back(facts["value"]),
+        "crossings": [1 / x for x in reversed(facts["crossings"])],
+        "low": back(facts["high"]),
+        "high": back(facts["low"]),
+        "open_low": facts["open_high"],
+        "open_high": facts["open_low"],
+        "range_low": curve[0][0],
+        "range_high": curve[-1][0],
+    }
+
+
+def _crossing(curve: Sequence[Curve], noise: float | None) -> dict[str, Any]:
+    values, ratios, lows, highs = (list(column) for column in zip(*curve, strict=True))
     floor = noise or 0.0
     margins = [1 + (max(floor, SINGLE) if noise is not None and math.isnan(low) else floor) for low in lows]
-    at = _crossings(densities, ratios)
-    facts: dict[str, Any] = {"range_low": densities[0], "range_high": densities[-1], "points": len(curve)}
-    facts |= {"crossings": at, "density": None, "low": None, "high": None, "open_low": False, "open_high": False}
+    at = _crossings(values, ratios)
+    facts: dict[str, Any] = {"range_low": values[0], "range_high": values[-1], "points": len(curve)}
+    facts |= {"crossings": at, "value": None, "low": None, "high": None, "open_low": False, "open_high": False}
     # Faster or not; ties within the noise say nothing.
     clear = [t < 1 for t, margin in zip(ratios, margins, strict=True) if not 1 <= max(t, 1 / t) < margin]
     if not any(clear):
@@ -103,15 +144,15 @@ def _crossing(curve: Sequence[tuple[float, float, float, float]], noise: float |
     if all(clear) and len(clear) == len(ratios):
         return facts | {"verdict": "always"}
     if clear != sorted(clear, reverse=True):
-        return facts | {"verdict": "not_monotone", "density": at[0] if at and ratios[0] < 1 else None}
-    facts |= {"verdict": "crosses", "density": at[-1] if at else None}
+        return facts | {"verdict": "not_monotone", "value": at[0] if at and ratios[0] < 1 else None}
+    facts |= {"verdict": "crosses", "value": at[-1] if at else None}
     if noise:
         lows = [min(t / m, t if math.isnan(b) else b) for t, m, b in zip(ratios, margins, lows, strict=True)]
         highs = [max(t * m, t if math.isnan(b) else b) for t, m, b in zip(ratios, margins, highs, strict=True)]
     if any(math.isnan(bound) for bound in (*lows, *highs)):
         return facts
-    first = (_crossings(densities, highs) if highs[0] < 1 else [])[:1]
-    last = _crossings(densities, lows)[-1:]
+    first = (_crossings(values, highs) if highs[0] < 1 else [])[:1]
+    last = _crossings(values, lows)[-1:]
     return facts | {
         "low": first[0] if first else None,
         "high": last[0] if last else None,
@@ -120,10 +161,10 @@ def _crossing(curve: Sequence[tuple[float, float, float, float]], noise: float |
     }
 
 
-def _crossings(densities: Sequence[float], ratios: Sequence[float]) -> list[float]:
-    """Densities where the ratio passes 1, straight between neighbours in log density and log ratio."""
+def _crossings(values: Sequence[float], ratios: Sequence[float]) -> list[float]:
+    """Values where the ratio passes 1, straight between neighbours in log value and log ratio."""
     out = []
-    for (d0, t0), (d1, t1) in pairwise(zip(densities, ratios, strict=True)):
+    for (d0, t0), (d1, t1) in pairwise(zip(values, ratios, strict=True)):
         if (t0 < 1) != (t1 < 1):
             share = -math.log(t0) / (math.log(t1) - math.log(t0))
             out.append(math.exp(math.log(d0) + share * (math.log(d1) - math.log(d0))))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.records.points import point_name
 from harness.records.record import Record
+from harness.records.text import first_line
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import alone_s, processes
 
@@ -81,11 +82,6 @@ _NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_s", "_bytes", 
 _COUNTS = frozenset({"seed", "processes", "samples"})
 
 
-def first_line(text: str | None) -> str | None:
-    """The first line of `text` that says anything."""
-    return next((line.strip() for line in (text or "").splitlines() if line.strip()), None)
-
-
 def rows_of(table: pd.DataFrame, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """The rows of a frame as dicts of plain Python values, for loops that pandas would make slower."""
     names = list(table.columns if columns is None else columns)
@@ -119,71 +115,90 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def _row(record: Record) -> tuple[Any, ...]:
-    """The values of `COLUMNS` in their order; the derived ones are filled in for all rows at once."""
-    case, time, memory, energy, work = record.case, record.time, record.memory, record.energy, record.work
+    """The values of `COLUMNS` in their order; the derived ones, filled in for all rows at once, are None."""
+    values = {**_case(record), **_outcome(record), **_times(record), **_memory(record), **_energy(record)}
+    work = record.work
+    values |= {"useful_flop": work.useful_flop, "least_bytes": work.least_bytes, "live_bytes": work.live_bytes}
+    values |= {"twins": record.twins, "settings": record.settings, "started_at": record.started_at}
+    return tuple(values.get(name) for name in COLUMNS)
+
+
+def _case(record: Record) -> dict[str, Any]:
+    case = record.case
+    return {
+        "run": record.run,
+        "key": case.key,
+        "workload": case.workload,
+        "formulation": case.formulation,
+        "execution": case.execution,
+        "path": f"{case.formulation}/{case.execution}",
+        "params": case.params,
+        "point": point_name(case.params),
+        "mode": case.mode,
+        "dtype": case.dtype,
+        "backend": case.backend,
+        "device": case.device,
+        "seed": case.seed,
+        "headline": record.headline,
+    }
+
+
+def _outcome(record: Record) -> dict[str, Any]:
+    return {
+        "status": record.status,
+        "reason": first_line(record.reason),
+        "failure_class": record.failure_class,
+        "fallback": record.fallback,
+        "max_rel_error": record.verdict.max_rel_error if record.verdict else None,
+    }
+
+
+def _times(record: Record) -> dict[str, Any]:
     paired = processes(record)  # none unless ok: wrong output has no time, whatever the record holds
     samples = [process.samples_s for process in paired]
     process_s = [process.centre_s for process in paired]
-    rounds = [process.key for process in paired]
-    device_bytes, host_bytes, memory_bytes, memory_source = None, None, None, None
-    if memory is not None:
-        device_bytes, host_bytes = memory.device_peak_bytes, memory.host_peak_bytes
-        memory_bytes = host_bytes if device_bytes is None else device_bytes
-        if memory_bytes is not None:
-            memory_source = f"{'host' if device_bytes is None else 'device'}: {memory.source}"
-    return (
-        record.run,
-        case.key,
-        case.workload,
-        case.formulation,
-        case.execution,
-        f"{case.formulation}/{case.execution}",
-        case.params,
-        point_name(case.params),
-        case.mode,
-        case.dtype,
-        case.backend,
-        case.device,
-        case.seed,
-        record.headline,
-        record.status,
-        first_line(record.reason),
-        record.failure_class,
-        record.fallback,
-        record.verdict.max_rel_error if record.verdict else None,
-        median(process_s) if process_s else None,
-        None,
-        None,
-        min(map(min, samples)) if samples else None,
-        alone_s(record),
-        len(samples),
-        sum(map(len, samples)),
-        time.steady if time else None,
-        time.drift if time else None,
-        time.first_call_s if time else None,
-        time.compile_s if time else None,
-        time.convert_s if time else None,
-        time.trials[0].compile_cache if time and time.trials else None,
-        device_bytes,
-        host_bytes,
-        memory.compiled_temp_bytes if memory else None,
-        memory_bytes,
-        memory_source,
-        energy.gross_j if energy else None,
-        energy.net_j if energy else None,
-        energy.low_j if energy else None,
-        energy.high_j if energy else None,
-        energy.source if energy else "none",
-        work.useful_flop,
-        work.least_bytes,
-        work.live_bytes,
-        None,
-        None,
-        None,
-        rounds,
-        process_s,
-        paired,
-        record.twins,
-        record.settings,
-        record.started_at,
-    )
+    values: dict[str, Any] = {
+        "time_s": median(process_s) if process_s else None,
+        "time_min_s": min(map(min, samples)) if samples else None,
+        "alone_s": alone_s(record),
+        "processes": len(samples),
+        "samples": sum(map(len, samples)),
+        "rounds": [process.key for process in paired],
+        "process_s": process_s,
+        "paired": paired,
+    }
+    time = record.time
+    if time is not None:
+        values |= {"steady": time.steady, "drift": time.drift, "first_call_s": time.first_call_s}
+        values |= {"compile_s": time.compile_s, "convert_s": time.convert_s}
+        values |= {"compile_cache": time.trials[0].compile_cache if time.trials else None}
+    return values
+
+
+def _memory(record: Record) -> dict[str, Any]:
+    """The device's peak, or the host's where the device has no allocator of its own."""
+    memory = record.memory
+    if memory is None:
+        return {}
+    device, host = memory.device_peak_bytes, memory.host_peak_bytes
+    held = host if device is None else device
+    return {
+        "device_peak_bytes": device,
+        "host_peak_bytes": host,
+        "compiled_temp_bytes": memory.compiled_temp_bytes,
+        "memory_bytes": held,
+        "memory_source": None if held is None else f"{'host' if device is None else 'device'}: {memory.source}",
+    }
+
+
+def _energy(record: Record) -> dict[str, Any]:
+    energy = record.energy
+    if energy is None:
+        return {"energy_source": "none"}
+    return {
+        "energy_j": energy.gross_j,
+        "energy_net_j": energy.net_j,
+        "energy_low_j": energy.low_j,
+        "energy_high_j": energy.high_j,
+        "energy_source": energy.source,
+    }

@@ -16,8 +16,9 @@ import msgspec
 import pandas as pd
 
 from harness.figures.ceilings import CEILING_STREAM
-from harness.figures.frame import first_line, rows_of
+from harness.figures.frame import rows_of
 from harness.records.record import Record
+from harness.records.text import first_line
 
 CellVerdict = Literal["ok", "in part", "something else", "compiled for", "failed"]
 

@@ -23,6 +23,7 @@ from harness.figures.findings import (
 )
 from harness.figures.frame import frame, rows_of
 from harness.figures.portability import Failure, Portability, PortabilityCell, explain_outcomes, matrix, portability
+from harness.figures.suspects import Suspect, suspects
 from harness.figures.twins import comparisons
 from harness.records.record import Record
 from harness.stats.intervals import none_if_nan, verdict
@@ -119,6 +120,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All that a report says. `outcomes` counts cases by status; `dense` has the twins of the rows; `noise` is A/A.
 
     `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
+    `suspects` are computations of which every path is wrong.
     `matrix` is what ran where; formats for reading print it where `all_points` were asked for.
     """
 
@@ -137,6 +139,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     datasheets: list[Datasheet]
     noise: float | None
     all_points: bool = False
+    suspects: list[Suspect] = []
 
 
 def summarise(records: Sequence[Record], *, all_points: bool = False, noise: float | None = None) -> Summary:
@@ -171,6 +174,7 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
         estimates=estimate_rows(records, all_points=all_points),
         noise=noise,
         all_points=all_points,
+        suspects=suspects(records),
     )
 
 

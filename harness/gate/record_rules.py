@@ -11,9 +11,10 @@ from backends.device import is_ahead_of_time
 from backends.discovery import backends
 from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, Backend, Device
-from harness.gate.refusal import Refusal, plain, refusal
+from harness.gate.refusal import Refusal, refusal
 from harness.records.record import Case, Energy, Record, Timing, Trial, TwinRef
-from workloads.base import Work, Workload
+from harness.records.text import plain
+from workloads.base import Definition, Work
 from workloads.discovery import workloads
 
 RESOLUTION_S = 1e-7  # two readings of perf_counter with a call between them are further apart
@@ -30,7 +31,7 @@ Facts: TypeAlias = tuple[Work, frozenset[tuple[Any, ...]]]  # the formulas' valu
 class Known:
     """What the harness has, looked up once for all records, and what the formulas said so far."""
 
-    workloads: Mapping[str, Workload] = field(default_factory=lambda: workloads()[0])
+    workloads: Mapping[str, Definition] = field(default_factory=lambda: workloads()[0])
     backends: Mapping[str, Backend] = field(default_factory=lambda: backends()[0])
     facts: dict[tuple[Any, ...], Facts | str] = field(default_factory=dict)
 
@@ -44,7 +45,8 @@ def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
     if work is None:
         work = known.facts[key] = _facts(known.workloads.get(case.workload), case)
     if isinstance(work, str):
-        yield refusal("case", named, work, "publish cases of workloads that the harness has, or add the workload to it")
+        remedy = "publish cases of workloads that the harness has, or name the file or folder of yours in "
+        yield refusal("case", named, work, f"{remedy}HWLOTTERY_WORKLOADS")
         return
     yield from _case(record, named, known)
     expected, twins = work
@@ -69,7 +71,7 @@ def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
             yield refusal("negative", named, "a peak of memory is negative", _MEASURE_AGAIN)
 
 
-def _facts(workload: Workload | None, case: Case) -> Facts | str:
+def _facts(workload: Definition | None, case: Case) -> Facts | str:
     """The workload's own formulas and twins at this point, or why there are none. No file is opened."""
     if workload is None:
         return f"there is no workload {plain(case.workload)!r}"

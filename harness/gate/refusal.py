@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 
 import msgspec
 
-_LONGEST = 240  # characters of a sentence's part
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]+")
+from harness.records.text import plain
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +36,16 @@ def refusal(code: str, where: str, what: str, remedy: str) -> Refusal:
     return Refusal(code=code, where=plain(where), what=plain(what), remedy=remedy)
 
 
-def plain(text: str) -> str:
-    """`text` as one line that is safe in a terminal; it is not escaped for HTML."""
-    text = _UNSEEN.sub(" ", text[: 2 * _LONGEST])
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def grouped(refusals: Iterable[Refusal]) -> list[Refusal]:
+    """One refusal for all that say the same of different places: at the first of these, with the number of others."""
+    alike: dict[tuple[str, str, str], list[Refusal]] = {}
+    for found in refusals:
+        alike.setdefault((found.code, found.what, found.remedy), []).append(found)
+    return [
+        first
+        if not others
+        else msgspec.structs.replace(
+            first, where=f"{first.where} and {len(others)} more place{'s' * (len(others) > 1)}"
+        )
+        for first, *others in alike.values()
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from statistics import median
@@ -15,11 +15,12 @@ from backends.ops import Device
 from harness.figures.ceilings import CEILING_MATMUL, CEILING_STREAM, Ceilings, ceilings
 from harness.figures.frame import frame
 from harness.gate.record_rules import Known
-from harness.gate.refusal import Mark, Refusal, plain, refusal
+from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Line
 from harness.machine import digest
 from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, RunInfo
+from harness.records.text import plain
 from harness.stats.intervals import SINGLE, median_interval
 from harness.stats.noise import noise_floor
 from harness.stats.process_times import counted, process_centres
@@ -31,14 +32,19 @@ MOST_ALIKE = 4  # samples from which equality is no coincidence
 _EXACT = {"tf32": False, "float32_matmul_precision": "highest", "matmul_precision": "highest"}
 
 
-def check(info: RunInfo, lines: Sequence[Line[Record]], merged: Sequence[Record], known: Known) -> Iterator[Refusal]:
-    """Every reason why the run as a whole may not be published; `merged` has one record a case."""
+def check(
+    info: RunInfo, lines: Sequence[Line[Record]], merged: Sequence[Record], known: Known, *, controlled: bool
+) -> Iterator[Refusal]:
+    """Every reason why the run as a whole may not be published; `merged` has one record a case.
+
+    `controlled`: whether a control was measured, be it of a record that is refused by itself.
+    """
     yield from _facts(info, merged, known)
     yield from _of_this_run(info, lines)
     yield from _same_samples(lines)
     measured = [r for r in merged if r.status == "ok" and r.time is not None and r.case.workload]
     yield from _settings(info, measured)
-    if measured and not _controlled(measured):
+    if measured and not controlled:
         said = "no case was measured against itself, so nobody knows its noise"
         yield refusal("no-control", RECORDS, said, "run with --rounds 2 or more, which measures A/A controls")
     yield from _shares(measured)
@@ -181,7 +187,9 @@ def _settings(info: RunInfo, measured: Sequence[Record]) -> Iterator[Refusal]:
             yield refusal("settings", RECORDS, said_of, "publish run.json and records of one run")
 
 
-def _controlled(measured: Sequence[Record]) -> bool:
+def has_control(records: Iterable[Record]) -> bool:
+    """Whether a case was measured against itself: an A/A control beside a record of the same case."""
+    measured = [r for r in records if r.status == "ok" and r.time is not None]
     cases = {r.case.key for r in measured if not r.control}
     return any(r.control and r.case.key in cases for r in measured)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,12 +12,11 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from harness.gate.foreign_file import MOST_BYTES, content
 from harness.gate.refusal import Refusal, refusal
 from harness.records.record import SCHEMA, Record
 from harness.records.store import INFO, RECORDS, RunInfo
 
-MOST_INFO_BYTES = 1 << 20
-MOST_RECORDS_BYTES = 64 << 20  # `standard` on three frameworks writes 10 MB
 MOST_LINE_BYTES = 8 << 20
 MOST_LINES = 100_000
 MOST_VALUES = 400_000  # in a line: a thousand processes of 400 samples
@@ -46,17 +43,17 @@ def place(path: Path) -> Path | None:
 
 def read_info(folder: Path) -> RunInfo | Refusal:
     """The run's own facts."""
-    content = _content(folder / INFO, MOST_INFO_BYTES)
-    return content if isinstance(content, Refusal) else _decoded(content, _INFO, INFO)
+    found = content(folder / INFO, MOST_BYTES[INFO])
+    return found if isinstance(found, Refusal) else _decoded(found, _INFO, INFO)
 
 
 def read_records(folder: Path) -> Iterator[Line[Record] | Refusal]:
     """Every line of the records: what is in it, or why it cannot be read."""
-    content = _content(folder / RECORDS, MOST_RECORDS_BYTES)
-    if isinstance(content, Refusal):
-        yield content
+    whole = content(folder / RECORDS, MOST_BYTES[RECORDS])
+    if isinstance(whole, Refusal):
+        yield whole
         return
-    lines = content.split(b"\n")
+    lines = whole.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
     if len(lines) > MOST_LINES:
@@ -80,39 +77,21 @@ def read_records(folder: Path) -> Iterator[Line[Record] | Refusal]:
             yield Line(where, found)
 
 
-def _content(path: Path, most: int) -> bytes | Refusal:
-    """The bytes of a regular file; a pipe or a device is never opened, nor more read than is allowed."""
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            return refusal("unreadable", path.name, "it is not a file", "submit what `hwlottery run` wrote")
-        if about.st_size > most:
-            found = f"it has {about.st_size} bytes, at most {most} are read"
-            return refusal("too-large", path.name, found, "submit fewer cases")
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            return file.read(most)
-    except FileNotFoundError:
-        return refusal("missing", path.name, "it is not there", "submit the whole folder of the run")
-    except (OSError, ValueError) as error:
-        words = getattr(error, "strerror", None) or str(error)
-        return refusal("unreadable", path.name, f"it cannot be read ({words})", "make it readable")
-
-
-def _decoded(content: bytes, decoder: msgspec.json.Decoder[Read], where: str) -> Read | Refusal:
+def _decoded(line: bytes, decoder: msgspec.json.Decoder[Read], where: str) -> Read | Refusal:
     """One JSON object by its schema, within the limits."""
-    if len(content) > MOST_LINE_BYTES:
-        said = f"it has {len(content)} bytes, at most {MOST_LINE_BYTES} are read"
+    if len(line) > MOST_LINE_BYTES:
+        said = f"it has {len(line)} bytes, at most {MOST_LINE_BYTES} are read"
         return refusal("too-large", where, said, "measure fewer processes of a case in one run")
-    values = content.count(b",")
+    values = line.count(b",")
     if values > MOST_VALUES:
         said = f"it has over {values} values, at most {MOST_VALUES} are read"
         return refusal("too-many-samples", where, said, "measure fewer processes of a case in one run")
     try:
-        found = decoder.decode(content)
+        found = decoder.decode(line)
     except msgspec.ValidationError as error:
-        if _too_deep(content):
+        if _too_deep(line):
             return _depth(where)
-        newer = _schema(content)
+        newer = _schema(line)
         if newer is not None and newer > SCHEMA:
             said = f"its schema is {newer}, newer than {SCHEMA}"
             return refusal("schema-version", where, said, "update the harness that validates")
@@ -120,7 +99,7 @@ def _decoded(content: bytes, decoder: msgspec.json.Decoder[Read], where: str) ->
     except RecursionError:
         return _depth(where)
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
-        if _too_deep(content):
+        if _too_deep(line):
             return _depth(where)
         words = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         return refusal("json", where, words, "submit the file as `hwlottery run` wrote it; leave a torn line out")
@@ -138,10 +117,10 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def _too_deep(content: bytes) -> bool:
+def _too_deep(line: bytes) -> bool:
     """Asked of what could not be decoded only: the schema itself bounds the depth of what could be."""
     depth = 0
-    for bracket in _STRINGS.sub(b"", content).translate(None, _NOT_BRACKETS):
+    for bracket in _STRINGS.sub(b"", line).translate(None, _NOT_BRACKETS):
         depth += 1 if bracket in b"[{" else -1
         if depth > MOST_DEPTH:
             return True
@@ -152,9 +131,9 @@ class _Schema(msgspec.Struct):
     schema: int
 
 
-def _schema(content: bytes) -> int | None:
+def _schema(line: bytes) -> int | None:
     try:
-        return msgspec.json.decode(content, type=_Schema).schema
+        return msgspec.json.decode(line, type=_Schema).schema
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 

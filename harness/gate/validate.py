@@ -52,10 +52,12 @@ def _validated(folder: Path, found: list[Refusal]) -> tuple[list[Mark], Run | No
         found.append(info)
     known = record_rules.Known()
     sound: list[Line[Record]] = []
+    read: list[Record] = []
     for line in read_records(folder):
         if isinstance(line, Refusal):
             _add(found, [line])
             continue
+        read.append(line.value)
         wrong = list(record_rules.check(line.value, line.where, known))
         _add(found, wrong)
         if not wrong:
@@ -64,7 +66,7 @@ def _validated(folder: Path, found: list[Refusal]) -> tuple[list[Mark], Run | No
         return [], None
     _add(found, run_rules.duplicates(sound))
     merged = merge(line.value for line in sound)
-    _add(found, run_rules.check(info, sound, merged, known))
+    _add(found, run_rules.check(info, sound, merged, known, controlled=run_rules.has_control(read)))
     return list(run_rules.marks(info, merged, known)), Run(folder, info, merged, [])
 
 

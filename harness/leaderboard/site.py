@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from harness.figures.summary import Summary
+from harness.gate.foreign_file import MOST_BYTES
 from harness.leaderboard.boards import WIDEST, Board, Standing
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
+from harness.leaderboard.links import idea_page, machine_page, submission_page
 from harness.leaderboard.site_cells import (
     DENSE_HEADS,
     ENERGY_HEADS,
@@ -28,15 +30,11 @@ from harness.leaderboard.site_cells import (
     estimated_cells,
     history_table,
     idea_cells,
-    idea_page,
-    machine_page,
     overall_cells,
     standing_cells,
-    submission_page,
 )
 from harness.leaderboard.standings import Leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
-from harness.leaderboard.submissions import MOST_BYTES
 from harness.records.outcomes import outcome
 from harness.records.store import INFO, RECORDS
 from harness.report.wording import READS_ESTIMATED, significant

@@ -1,19 +1,19 @@
-"""The cells of the site's tables: what is shown, what it sorts by, which colour of the tax scale, and where it links.
+"""The cells of the site's tables: what is shown, what it sorts by, which colour of the tax scale.
 
 Unknown is an empty cell that sorts last, never 0.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.figures.summary import Against, Row
 from harness.leaderboard.boards import EnergyStanding, Standing, is_calibration, why_unranked
+from harness.leaderboard.links import machine_page, submission_page
 from harness.leaderboard.standings import Overall
-from harness.leaderboard.submission import ESTIMATE_NAMES, Entry, Estimated, Submission, plain
+from harness.leaderboard.submission import ESTIMATE_NAMES, Entry, Estimated, Submission
+from harness.records.text import plain
 from harness.report.wording import (
     UNKNOWN,
     energy_cell,
@@ -24,28 +24,13 @@ from harness.report.wording import (
     share_cell,
     significant,
     speed_up_cell,
+    spread,
     tax_cell,
     time_cell,
 )
 from harness.web.palette import tax_level
 
 COLUMNS = 6  # submissions in a machine's history, the newest
-
-
-def submission_page(digest: str) -> str:
-    """The name of a submission's page."""
-    return f"submission-{digest[:32]}.html"
-
-
-def machine_page(slug: str) -> str:
-    """The name of a machine's page; the slug is a digest."""
-    return f"{slug}.html"
-
-
-def idea_page(workload: str, suffix: str = "html") -> str:
-    """The name of an idea's page: its own where that is a plain word, else a digest of it."""
-    plain_word = re.fullmatch(r"[a-z0-9_]{1,40}", workload)
-    return f"idea-{workload if plain_word else hashlib.sha256(workload.encode()).hexdigest()[:24]}.{suffix}"
 
 
 class Cell(NamedTuple):
@@ -116,7 +101,7 @@ def _tax(against: Against | None) -> Cell:
 
 
 def _rank(rank: int | None, why: str | None = None) -> Cell:
-    return Cell("" if rank is None else str(rank), rank, small=why or "", kind="number")
+    return Cell("" if rank is None else str(rank), rank, small=why or "", kind="number rank")
 
 
 def _known(text: str) -> str:
@@ -190,7 +175,9 @@ def standing_cells(standing: Standing) -> list[Cell]:
         _path(standing),
         _number(speed_up_cell(against), against.speed_up),
         _tax(against),
-        _number(quantity(entry.time_s, "s", entry.time_low_s, entry.time_high_s), entry.time_s),
+        _number(
+            quantity(entry.time_s, "s", *spread(entry.time_low_s, entry.time_high_s, entry.processes)), entry.time_s
+        ),
         _number("" if memory is None else f"{significant(memory)}×", memory),
         Cell(entry.outcome, kind="long"),
     ]

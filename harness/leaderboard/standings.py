@@ -26,7 +26,7 @@ from harness.leaderboard.boards import (
 )
 from harness.leaderboard.submission import Estimated, Machine, Refused, Submission
 from harness.records.points import point_name
-from workloads.base import Workload
+from workloads.base import Definition
 
 
 class Overall(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +155,7 @@ def _current(machines: Mapping[str, Sequence[Submission]]) -> list[HeldEntry]:
 # -- over all ideas ----------------------------------------------------------------------------------------------------
 
 
-def counted(workloads: Iterable[Workload]) -> dict[str, dict[str, frozenset[tuple[str, str]]]]:
+def counted(workloads: Iterable[Definition]) -> dict[str, dict[str, frozenset[tuple[str, str]]]]:
     """For every preset the ideas that count over all, and their headline (point, mode)s, of this release.
 
     Taken from the workloads and not from the submissions, so that nobody's submission decides what counts. `smoke` is

@@ -7,7 +7,6 @@ control character, a half surrogate or a name of a million letters.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,22 +19,20 @@ from harness.figures.estimates import EstimateRow, is_estimated
 from harness.figures.summary import Against, Row, Summary
 from harness.records.record import Record
 from harness.records.store import RunInfo
+from harness.records.text import SENTENCE, plain
 from harness.report import estimates_text
-from harness.report.wording import Where, footer, outcome_cell
+from harness.report.notes import READING, footer
+from harness.report.wording import Where, outcome_cell
 
 MOST_ENTRIES = 400  # of one submission, ideas' headline rows; `standard` on three frameworks and two devices has 200
 MOST_FINDINGS = 60
 ESTIMATE_NAMES = estimates_text.NAMES[3:]
-TEXT = 200  # characters of any one text of a submission
 
 # What decides whether two machines are the same hardware. Software and the load of the day do not. A fact not named
 # here that begins with one of the prefixes counts too: two machines apart are better than two that were made one.
 HARDWARE = ("cpu", "architecture", "cores_physical", "cores_logical", "cores_usable", "memory_bytes", "virtual_machine")
 HARDWARE_PREFIXES = ("accelerator", "gpu", "cuda", "tpu", "npu", "rocm", "device")
 _GIB = 2**30
-
-# C0 and C1 controls, halves of surrogates, and what turns the direction of the text around it.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff]")
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,12 +123,6 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, order=True):
     reasons: list[str]
 
 
-def plain(value: object, most: int = TEXT) -> str:
-    """`value` as text that is safe to show anywhere: one line, no invisible characters, at most `most` of them."""
-    text = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", str(value)[: most + 1])
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
 def utc(text: str | None) -> str | None:
     """A time of a record as `2026-11-22T00:30:10Z`; None where it is no time, or has no zone."""
     try:
@@ -212,10 +203,10 @@ def submission(
 
 def _own(lines: Sequence[str]) -> list[str]:
     """The lines that say something of this submission; how to read a table stands on the page once."""
-    return [line for line in lines if not line.startswith(("speed-up =", "estimated:", "cases:", "runs:"))]
+    return [line for line in lines if not line.startswith(READING)]
 
 
-def _texts(values: Mapping[str, Any], most: int = TEXT) -> dict[str, str]:
+def _texts(values: Mapping[str, Any], most: int = SENTENCE) -> dict[str, str]:
     known = [(plain(name, 60), plain(value, most)) for name, value in values.items() if value is not None]
     return dict(sorted(known)[:60])
 

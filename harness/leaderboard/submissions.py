@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.figures.summary import Summary, summarise
+from harness.gate.foreign_file import MOST_BYTES, content
+from harness.gate.refusal import Refusal
 from harness.gate.validate import validate
-from harness.leaderboard.submission import Refused, Submission, plain, submission
+from harness.leaderboard.submission import Refused, Submission, submission
 from harness.records.store import INFO, RECORDS
+from harness.records.text import plain
 
 MOST_SUBMISSIONS = 10_000
 MOST_DEPTH = 8  # folders below a DIR
 MOST_LOOKED_AT = 200_000  # files and folders in all
-MOST_BYTES = {INFO: 1 << 20, RECORDS: 64 << 20}  # `standard` on three frameworks writes 10 MB
 MOST_REASONS = 50
 
 
@@ -109,11 +110,11 @@ def read(folder: Path, name: str) -> tuple[Submission, Summary] | Refused:
     A refusal is named by the digest of the bytes, or by `name` where these cannot be had.
     """
     digest = hashlib.sha256()
-    try:
-        for file in (INFO, RECORDS):
-            digest.update(_regular(folder / file, MOST_BYTES[file]))
-    except _NotRegularError as error:
-        return Refused(name=name, reasons=[str(error)])
+    for file in (INFO, RECORDS):
+        found = content(folder / file, MOST_BYTES[file], links=False)
+        if isinstance(found, Refusal):
+            return Refused(name=name, reasons=[str(found)])
+        digest.update(hashlib.sha256(found).digest())
     name = f"submission {digest.hexdigest()[:8]}"
     try:
         report = validate(folder)
@@ -127,30 +128,6 @@ def read(folder: Path, name: str) -> tuple[Submission, Summary] | Refused:
     except (Exception, RecursionError) as error:  # one bad file must not stop a thousand good ones
         words = _without([f"reading it failed: {type(error).__name__}: {error}"], folder)
         return Refused(name=name, reasons=[plain(word, 600) for word in words])
-
-
-class _NotRegularError(Exception):
-    """A file that is not opened, and why."""
-
-
-def _regular(path: Path, most: int) -> bytes:
-    """The digest of a regular file of at most `most` bytes; a link, a pipe or a device is never opened."""
-    try:
-        about = path.lstat()
-        if stat.S_ISLNK(about.st_mode):
-            raise _NotRegularError(f"{path.name} is a link; submit the file itself")
-        if not stat.S_ISREG(about.st_mode):
-            raise _NotRegularError(f"{path.name} is not a file; submit what `hwlottery run` wrote")
-        if about.st_size > most:
-            raise _NotRegularError(
-                f"{path.name} has {about.st_size} bytes, more than the {most} allowed; submit fewer cases"
-            )
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except FileNotFoundError:
-        raise _NotRegularError(f"{path.name} is missing; submit the whole folder of the run") from None
-    except OSError as error:
-        raise _NotRegularError(f"{path.name} cannot be read ({error.strerror}); make it readable") from None
 
 
 def _reasons(refusals: Iterable[object], folder: Path) -> list[str]:

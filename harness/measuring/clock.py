@@ -24,6 +24,38 @@ UNTOUCHED_S = 0.1  # a call as long as this loses nothing to speak of to caches 
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """What is timed: `call` of the operands, and `wait`, which returns when each of its outputs is ready.
+
+    `flush` empties the device's caches: a sample is then a single call after it.
+    """
+
+    call: Callable[..., Sequence[Any]]
+    operands: Sequence[Any]
+    wait: Callable[[Sequence[Any]], None]
+    flush: Callable[[], object] | None = None
+
+
+def _nothing() -> None:
+    """No meter runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What is told of a window while it is taken, never inside a sample.
+
+    `begin` and `end` are called at the borders of every slice. They stand around calls of their own, which nothing
+    comes between, where caches are flushed and where a slice would be shorter than the `least_s` of what they meter.
+    `between` is told after each sample how many there are.
+    """
+
+    begin: Callable[[], None] = _nothing
+    end: Callable[[], None] = _nothing
+    between: Callable[[int], None] | None = None
+    least_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """What the clock saw in one process: every sample, in order, as seconds a call.
 
@@ -43,119 +75,70 @@ class Window:
         return len(self.samples_s) * self.calls_per_sample
 
 
-def _nothing() -> None:
-    """No meter runs."""
-
-
-def sample(
-    call: Callable[..., Sequence[Any]],
-    operands: Sequence[Any],
-    wait: Callable[[Sequence[Any]], None],
-    sampling: Sampling,
-    turn: Turn | None = None,
-    begin: Callable[[], None] = _nothing,
-    end: Callable[[], None] = _nothing,
-    flush: Callable[[], object] | None = None,
-    between: Callable[[int], None] | None = None,
-    least_s: float = 0.0,
-) -> Window:
+def sample(timed: Timed, sampling: Sampling, turn: Turn | None = None, hooks: Hooks | None = None) -> Window:
     """Call until `sampling.window_s` has passed; a sample is the mean of as many calls as last `sampling.sample_s`.
 
     Every call is waited for before the next begins. The collector is off, as in `timeit`. The window is cut into
-    `sampling.turns` slices, or into fewer where calls are long; between two of them `turn` may let others run.
-    `begin` and `end` are called at the borders of every slice. `flush` empties the device's caches: a sample is then a
-    single call after it, and `begin` and `end` stand around calls of their own, which nothing comes between; so they do
-    where a slice would be shorter than the `least_s` of what they meter. `between` is told after each sample how many
-    there are.
+    `sampling.slices`, or into fewer where calls are long; between two of them `turn` may let others run.
     """
-    clock, cpu_clock = time.perf_counter, time.process_time
-    turn = turn or Alone()
-    cpu, began = cpu_clock(), clock()
-    wait(call(*operands))
-    estimate = max(clock() - began, 1e-9)
-    long = estimate >= sampling.long_s and flush is None
-    if not long and flush is None:
-        estimate = _calibrate(call, operands, wait, estimate, CALIBRATION_SHARE * sampling.window_s)
-    fewest = sampling.long_samples if long else sampling.min_samples
-    # No more samples than are kept: a sample holds as many calls as spread them over the whole window.
-    least_sample_s = max(sampling.sample_s, sampling.window_s / sampling.max_samples)
-    per_sample = 1 if flush else max(1, int(least_sample_s / estimate))
-    loops = range(per_sample)
-    expected = max(fewest, int(sampling.window_s / (per_sample * estimate)))
-    in_slice = 1 if long or estimate >= UNTOUCHED_S else SLICE_SAMPLES
-    turns = max(1, min(sampling.turns, expected // in_slice))
-    # A long call that followed the first one is a sample like any other, and too dear to throw away.
-    samples = [estimate] if long else []
-    apart = flush is not None or sampling.window_s / turns < least_s
-    window_s, cpu_s = (estimate, cpu_clock() - cpu) if long else (0.0, 0.0)
-    outputs: Sequence[Any] = ()
-    ends: list[int] = []
+    turn, hooks = turn or Alone(), hooks or Hooks()
+    cpu, began = time.process_time(), time.perf_counter()
+    timed.wait(timed.call(*timed.operands))
+    first_s = max(time.perf_counter() - began, 1e-9)
+    sampler = _Sampler(timed, sampling, hooks, _layout(timed, sampling, hooks, first_s))
+    if sampler.layout.long:
+        sampler.keep_first(first_s, time.process_time() - cpu)
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for number in range(turns):
-            if long and not number and turns > 1:
-                ends.append(1)  # the first call was this slice
+        for number in range(sampler.layout.slices):
+            if number == 0 and sampler.first_is_a_slice:
                 continue
             if number:
                 turn.rest()
-                if in_slice > 1:
-                    for _ in loops:  # not timed: caches and cores were another's until now
-                        outputs = ()
-                        outputs = call(*operands)
-                        wait(outputs)
-            least = max(-(-fewest * (number + 1) // turns), len(samples) + 1)
-            most = max(sampling.max_samples * (number + 1) // turns, least)
-            if not apart:
-                begin()
-            cpu, started = cpu_clock(), clock()
-            until = started + sampling.window_s / turns
-            while len(samples) < most:
-                outputs = ()  # give the last results back before the next are made, or two sets would live at once
-                if flush is not None:
-                    flush()
-                t0 = clock()
-                for _ in loops:
-                    outputs = ()
-                    outputs = call(*operands)
-                    wait(outputs)
-                t1 = clock()
-                samples.append((t1 - t0) / per_sample)
-                if between is not None:
-                    between(len(samples))
-                if t1 > until and len(samples) >= least:
-                    break
-            window_s, cpu_s = window_s + clock() - started, cpu_s + cpu_clock() - cpu
-            ends.append(len(samples))
-            if not apart:
-                end()
-        metered = (len(samples) - long) * per_sample
-        if apart and begin is not _nothing:
-            metered = 0
-            begin()
-            until = clock() + max(sampling.window_s, least_s)
-            while not metered or clock() < until:
-                outputs = ()
-                outputs = call(*operands)
-                wait(outputs)
-                metered += 1
-            end()
+                sampler.touch()
+            sampler.slice(number)
+        metered = sampler.meter_apart() if sampler.layout.apart else sampler.calls_in_slices
     finally:
         if collecting:
             gc.enable()
-    slices = np.diff(ends, prepend=0).tolist()
-    return Window(np.round(samples, 10).tolist(), per_sample, slices, cpu_s, window_s, metered)
+    return sampler.window(metered)
 
 
-def _calibrate(
-    call: Callable[..., Sequence[Any]],
-    operands: Sequence[Any],
-    wait: Callable[[Sequence[Any]], None],
-    first_s: float,
-    budget_s: float,
-) -> float:
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a window is laid out: calls a sample, samples at least, slices, and samples of a slice at least.
+
+    `long` calls are few, and the one that followed the first call counts. `apart`: the meter has calls of its own.
+    """
+
+    per_sample: int
+    fewest: int
+    slices: int
+    in_slice: int
+    long: bool
+    apart: bool
+
+
+def _layout(timed: Timed, sampling: Sampling, hooks: Hooks, first_s: float) -> _Layout:
+    """Learn how long a call takes, and lay the window out for it; `first_s` is what one took already."""
+    flushed = timed.flush is not None
+    long = first_s >= sampling.long_s and not flushed
+    call_s = first_s if long or flushed else _calibrate(timed, first_s, CALIBRATION_SHARE * sampling.window_s)
+    fewest = sampling.long_samples if long else sampling.min_samples
+    # No more samples than are kept: a sample holds as many calls as spread them over the whole window.
+    least_sample_s = max(sampling.sample_s, sampling.window_s / sampling.max_samples)
+    per_sample = 1 if flushed else max(1, int(least_sample_s / call_s))
+    expected = max(fewest, int(sampling.window_s / (per_sample * call_s)))
+    in_slice = 1 if long or call_s >= UNTOUCHED_S else SLICE_SAMPLES
+    slices = max(1, min(sampling.slices, expected // in_slice))
+    apart = flushed or sampling.window_s / slices < hooks.least_s
+    return _Layout(per_sample, fewest, slices, in_slice, long, apart)
+
+
+def _calibrate(timed: Timed, first_s: float, budget_s: float) -> float:
     """Seconds of a call: the shortest of a few, since the first after a rest wakes threads and fills caches."""
-    clock = time.perf_counter
+    call, operands, wait, clock = timed.call, timed.operands, timed.wait, time.perf_counter
     shortest, spent, calls = first_s, first_s, 1
     while calls < CALIBRATION_CALLS[1] and (
         spent < budget_s or (calls < CALIBRATION_CALLS[0] and shortest < UNTOUCHED_S)
@@ -165,3 +148,95 @@ def _calibrate(
         took = max(clock() - began, 1e-9)
         shortest, spent, calls = min(shortest, took), spent + took, calls + 1
     return shortest
+
+
+class _Sampler:
+    """One window while it is taken, slice by slice."""
+
+    def __init__(self, timed: Timed, sampling: Sampling, hooks: Hooks, layout: _Layout) -> None:
+        self.layout = layout
+        self._timed, self._sampling, self._hooks = timed, sampling, hooks
+        self._loops = range(layout.per_sample)
+        self._samples: list[float] = []
+        self._ends: list[int] = []
+        self._window_s = self._cpu_s = 0.0
+
+    @property
+    def first_is_a_slice(self) -> bool:
+        """Whether the call that was kept as a sample stands for the first slice."""
+        return bool(self._ends)
+
+    @property
+    def calls_in_slices(self) -> int:
+        """How many calls were made in slices."""
+        return (len(self._samples) - self.layout.long) * self.layout.per_sample
+
+    def keep_first(self, call_s: float, cpu_s: float) -> None:
+        """A long call that followed the first one is a sample like any other, and too dear to throw away."""
+        self._samples.append(call_s)
+        self._window_s, self._cpu_s = call_s, cpu_s
+        if self.layout.slices > 1:
+            self._ends.append(1)
+
+    def touch(self) -> None:
+        """Call after a rest, not timed: caches and cores were another's until now."""
+        call, operands, wait = self._timed.call, self._timed.operands, self._timed.wait
+        if self.layout.in_slice > 1:
+            for _ in self._loops:
+                outputs: Sequence[Any] = ()
+                outputs = call(*operands)
+                wait(outputs)
+
+    def slice(self, number: int) -> None:
+        """Take the samples of one slice. What the innermost loop needs is local: no attribute is looked up there."""
+        timed, hooks, sampling, layout = self._timed, self._hooks, self._sampling, self.layout
+        call, operands, wait, flush, between = timed.call, timed.operands, timed.wait, timed.flush, hooks.between
+        samples, loops, per_sample, clock = self._samples, self._loops, layout.per_sample, time.perf_counter
+        least = max(-(-layout.fewest * (number + 1) // layout.slices), len(samples) + 1)
+        most = max(sampling.max_samples * (number + 1) // layout.slices, least)
+        outputs: Sequence[Any] = ()
+        if not layout.apart:
+            hooks.begin()
+        cpu, started = time.process_time(), clock()
+        until = started + sampling.window_s / layout.slices
+        while len(samples) < most:
+            outputs = ()  # give the last results back before the next are made, or two sets would live at once
+            if flush is not None:
+                flush()
+            t0 = clock()
+            for _ in loops:
+                outputs = ()
+                outputs = call(*operands)
+                wait(outputs)
+            t1 = clock()
+            samples.append((t1 - t0) / per_sample)
+            if between is not None:
+                between(len(samples))
+            if t1 > until and len(samples) >= least:
+                break
+        self._window_s, self._cpu_s = self._window_s + clock() - started, self._cpu_s + time.process_time() - cpu
+        self._ends.append(len(samples))
+        if not layout.apart:
+            hooks.end()
+
+    def meter_apart(self) -> int:
+        """Calls between `begin` and `end` alone, for as long as the meter needs; how many of all calls were metered."""
+        timed, hooks, clock = self._timed, self._hooks, time.perf_counter
+        if hooks.begin is _nothing:
+            return self.calls_in_slices
+        metered = 0
+        outputs: Sequence[Any] = ()
+        hooks.begin()
+        until = clock() + max(self._sampling.window_s, hooks.least_s)
+        while not metered or clock() < until:
+            outputs = ()
+            outputs = timed.call(*timed.operands)
+            timed.wait(outputs)
+            metered += 1
+        hooks.end()
+        return metered
+
+    def window(self, metered: int) -> Window:
+        """All of it; `metered` calls stood between `begin` and `end`."""
+        samples, slices = np.round(self._samples, 10).tolist(), np.diff(self._ends, prepend=0).tolist()
+        return Window(samples, self.layout.per_sample, slices, self._cpu_s, self._window_s, metered)

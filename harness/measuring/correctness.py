@@ -57,17 +57,17 @@ def judge(
     additional or a mis-shaped output disagrees. `reason` names the worst output.
     """
     if set(outputs) != set(reference):
-        return _disagree(tolerance, f"outputs are {sorted(outputs)}, expected {sorted(reference)}")
+        return disagrees(tolerance, f"outputs are {sorted(outputs)}, expected {sorted(reference)}")
     worst_abs = worst_rel = worst_atol = 0.0
     reasons: list[str] = []
     for name, expected in reference.items():
         found = np.asarray(outputs[name]).astype(np.float64)
         if found.shape != expected.shape:
-            return _disagree(tolerance, f"{name} has shape {found.shape}, expected {expected.shape}")
+            return disagrees(tolerance, f"{name} has shape {found.shape}, expected {expected.shape}")
         if not expected.size:
-            return _disagree(tolerance, f"{name} is empty: nothing was compared")
+            return disagrees(tolerance, f"{name} is empty: nothing was compared")
         if not np.isfinite(found).all():
-            return _disagree(tolerance, f"{name} has values that are not finite")
+            return disagrees(tolerance, f"{name} has values that are not finite")
         scale = float(np.max(np.abs(expected)))
         error = np.abs(found - expected)
         largest = float(error.max())
@@ -94,5 +94,6 @@ def judge(
     )
 
 
-def _disagree(tolerance: float, reason: str) -> Verdict:
+def disagrees(tolerance: float, reason: str) -> Verdict:
+    """A verdict without figures: what was found cannot be compared."""
     return Verdict(agrees=False, max_abs_error=None, max_rel_error=None, rtol=tolerance, atol=None, reason=reason)

@@ -1,6 +1,6 @@
 """A GPU during a case: one process at a time on it, its clocks, what holds them down, samples disturbed by it.
 
-The card is found by UUID (`energy_nvml.open_gpu`), so that NVML and CUDA speak of the same one. Without NVML nothing is
+The card is found by UUID (`energy.nvml.open_gpu`), so that NVML and CUDA speak of the same one. Without NVML nothing is
 known and nothing is thrown away; the record then has none of these settings.
 """
 

@@ -8,15 +8,15 @@ import msgspec
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How long to sample one process: for `window_s`, within these counts; a sample lasts at least `sample_s`.
 
-    `turns` cuts the window into slices, which processes of one group take in turn. Calls longer than `long_s` need only
-    `long_samples`, at least 2: what varies from one to the next is then small beside what they take.
+    The window is cut into `slices`, which the members of an interleaved group take in turn. Calls longer than `long_s`
+    need only `long_samples`, at least 2: what varies from one to the next is then small beside what they take.
     """
 
     window_s: float = 0.3
     sample_s: float = 1e-3
     min_samples: int = 5
     max_samples: int = 400
-    turns: int = 1
+    slices: int = 1
     long_s: float = 0.5
     long_samples: int = 2
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from harness.measuring.settings import PowerModel, Sampling
 
 WINDOWS = {
-    "smoke": Sampling(window_s=0.02, min_samples=4, turns=2),
-    "quick": Sampling(window_s=0.24, turns=20),
-    "standard": Sampling(window_s=0.6, turns=60),
-    "full": Sampling(window_s=1.0, turns=100),
+    "smoke": Sampling(window_s=0.02, min_samples=4, slices=2),
+    "quick": Sampling(window_s=0.24, slices=20),
+    "standard": Sampling(window_s=0.6, slices=60),
+    "full": Sampling(window_s=1.0, slices=100),
 }
 ROUNDS = {"smoke": 0, "quick": 3, "standard": 5, "full": 5}
 FEWEST_ROUNDS = 3  # of every group before a budget goes where intervals are widest

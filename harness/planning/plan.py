@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from backends.dtypes import itemsize
+from backends.dtypes import ITEM_BYTES, itemsize
 from backends.ops import EXECUTIONS, Backend, Device, Execution
 from harness.errors import PlanError, nearest
 from harness.records.record import Case, TwinRef, WorkFacts
-from workloads.base import Mode, Params, Point, Value, Workload
+from workloads.base import Definition, Mode, Params, Point, Value
+from workloads.facts import faults, twins_of, work_of
 
 PRESETS = ("smoke", "quick", "standard", "full")
 
@@ -50,7 +51,7 @@ class Planned:
     repeated: bool  # at a headline point or a twin of one: its best paths are measured again in the rounds
     survey: bool
     group: str
-    over_zeros: bool = False
+    multiplies_zeros: bool = False
 
     @property
     def point(self) -> tuple[object, ...]:
@@ -65,7 +66,7 @@ class Planned:
         return (c.workload, self.group, c.mode, c.dtype, c.backend, c.device)
 
 
-def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Backend]) -> list[Planned]:
+def cases(ask: Ask, workloads: Mapping[str, Definition], backends: Mapping[str, Backend]) -> list[Planned]:
     """Every case of the request, ideas with their twins and the machine's ceilings; PlanError if a name is unknown."""
     chosen = _chosen("workload", ask.workloads, [n for n, w in workloads.items() if w.role != "twin"], workloads)
     formulations = {f for w in workloads.values() for by in w.formulations.values() for f in by}
@@ -84,18 +85,43 @@ def cases(ask: Ask, workloads: Mapping[str, Workload], backends: Mapping[str, Ba
     plan: dict[str, Planned] = {}
     for name in [*ideas, *(c for c in [*ceilings, *chosen] if c not in ideas)]:
         workload = workloads[name]
-        for point in ask.points.get(name) or _points(workload, ask):
+        points = ask.points.get(name) or _points(workload, ask, workloads)
+        if not points and name in ask.workloads:
+            have = ", ".join(workload.presets) or "none"
+            raise PlanError(f"{name} has no point in preset {ask.preset}; its presets are {have}")
+        for point in points:
             only = ask.formulations if workload.role == "idea" else ()
             for planned in _expand(workload, point, ask, runners, backends, workloads, only):
                 _add(plan, planned)
     if ask.preset == "smoke":
         plan = _once(plan.values())
-    if not plan:
-        raise PlanError("nothing to run: no point, formulation and execution fits what was asked; see `list`")
+    _refuse_ceilings_alone(ask, plan.values(), [n for n in chosen if n in ideas], workloads)
     return list(plan.values())
 
 
-def _telling(workload: Workload, points: Sequence[Point]) -> list[Point]:
+def _hold(workload: Definition, workloads: Mapping[str, Definition], points: Sequence[Point]) -> None:
+    """PlanError with the first fault of a workload's facts at the points to be measured."""
+    found = faults(workload, workloads, points, twinless=True)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise PlanError(f"{found[0]}{more}")
+
+
+def _refuse_ceilings_alone(
+    ask: Ask, plan: Iterable[Planned], chosen: Sequence[str], workloads: Mapping[str, Definition]
+) -> None:
+    """PlanError where nothing of a workload that was asked for, or nothing but ceilings, would run; it says what is."""
+    ran = {planned.case.workload for planned in plan}
+    for name in ask.workloads:
+        if name not in ran:
+            have = "; ".join(f"{mode}: {', '.join(by)}" for mode, by in workloads[name].formulations.items())
+            wish = ", ".join([*ask.formulations, *ask.executions]) or ask.preset
+            raise PlanError(f"{name} has nothing that fits {wish}; its formulations are {have}")
+    if not ran or (chosen and not ran & set(chosen)):
+        raise PlanError("nothing to run: no point, formulation and execution fits what was asked; see `list`")
+
+
+def _telling(workload: Definition, points: Sequence[Point]) -> list[Point]:
     """The points at which some formulation runs for the first time."""
     seen: set[tuple[Mode, str]] = set()
     out = []
@@ -133,9 +159,10 @@ def _chosen(kind: str, asked: Sequence[str], default: Sequence[str], known: Iter
     return list(dict.fromkeys(asked)) or list(default)
 
 
-def _points(workload: Workload, ask: Ask) -> list[Point]:
+def _points(workload: Definition, ask: Ask, workloads: Mapping[str, Definition]) -> list[Point]:
     """The preset's points, their axes overridden: every combination of the values given, each measured in full."""
     points = list(workload.presets.get(ask.preset, ()))
+    _hold(workload, workloads, points)
     if ask.preset == "smoke":
         points = _telling(workload, points)
     overrides = {axis: values for axis, values in ask.axes.items() if axis in workload.axes}
@@ -150,12 +177,12 @@ def _points(workload: Workload, ask: Ask) -> list[Point]:
 
 
 def _expand(
-    workload: Workload,
+    workload: Definition,
     point: Point,
     ask: Ask,
     runners: Sequence[str],
     backends: Mapping[str, Backend],
-    workloads: Mapping[str, Workload],
+    workloads: Mapping[str, Definition],
     only: Sequence[str],
 ) -> Iterable[Planned]:
     """The cases of one point and of its twins.
@@ -164,7 +191,7 @@ def _expand(
     """
     try:
         params = workload.check(point.params)
-        twins = workload.twins(params, point.mode) if workload.role == "idea" else ()
+        twins = twins_of(workload, params, point.mode) if workload.role == "idea" else ()
     except ValueError as error:
         raise PlanError(str(error)) from None
     refs = tuple(TwinRef(kind=t.kind, workload=t.workload, params=dict(t.params), mode=t.mode) for t in twins)
@@ -172,7 +199,10 @@ def _expand(
         if (only and name not in only) or not workload.formulations[point.mode][name].applies(params):
             continue
         if (dtype, point.mode) not in workload.tolerances:
-            raise nearest("dtype", dtype, sorted({d for d, _ in workload.tolerances}))
+            have = sorted({d for d, mode in workload.tolerances if mode == point.mode})
+            if dtype not in ITEM_BYTES:
+                raise nearest("dtype", dtype, have)
+            raise PlanError(f"{workload.name} has no dtype {dtype} in mode {point.mode}; it has {', '.join(have)}")
         for runner in runners:
             for execution in _executions(backends[runner], device):
                 if ask.executions and execution not in ask.executions:
@@ -195,7 +225,7 @@ def _expand(
                     repeated=point.headline,
                     survey=point.survey,
                     group=point.group,
-                    over_zeros=workload.formulations[point.mode][name].over_zeros,
+                    multiplies_zeros=workload.formulations[point.mode][name].multiplies_zeros,
                 )
     for twin in twins:
         principal = twin is twins[0]
@@ -214,9 +244,9 @@ def _executions(backend: Backend, device: str) -> Sequence[Execution]:
     return ("compiled",) if Device.parse(device).ahead_of_time else backend.executions
 
 
-def _work(workload: Workload, params: Params, mode: Mode, dtype: str) -> WorkFacts:
+def _work(workload: Definition, params: Params, mode: Mode, dtype: str) -> WorkFacts:
     try:
-        work = workload.work(params, mode, itemsize(dtype))
+        work = work_of(workload, params, mode, itemsize(dtype))
     except ValueError as error:  # axes that are good each and do not go together
         raise PlanError(str(error)) from None
     return WorkFacts(useful_flop=work.useful_flop, least_bytes=work.least_bytes, live_bytes=work.live_bytes)
@@ -237,7 +267,7 @@ def _add(plan: dict[str, Planned], planned: Planned) -> None:
         repeated=known.repeated or planned.repeated,
         survey=known.survey or planned.survey,
         group=first.group,
-        over_zeros=first.over_zeros,
+        multiplies_zeros=first.multiplies_zeros,
     )
 
 

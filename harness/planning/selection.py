@@ -39,7 +39,7 @@ def sweep(plan: Sequence[Planned], records: Mapping[str, Record]) -> tuple[list[
     family in which nothing ran is swept whole: nothing was learnt there.
     """
     best: dict[tuple[object, ...], dict[str, tuple[float, str]]] = defaultdict(dict)
-    dense = {(planned.family, planned.case.formulation) for planned in plan if planned.over_zeros}
+    dense = {(planned.family, planned.case.formulation) for planned in plan if planned.multiplies_zeros}
     for planned in plan:
         time = _seconds(records.get(planned.case.key)) if planned.survey else None
         if time is not None:

@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.figures.compare import Comparison, ComparisonRow
+from harness.records.text import visible
 from harness.report.markdown import markdown_table
-from harness.report.wording import UNKNOWN, quantity, significant
+from harness.report.wording import FEWEST_PRINTED, UNKNOWN, quantity, significant
 from harness.stats.intervals import SINGLE
 
 _STYLE = {"slower": "bold red", "faster": "green", "broken": "bold red"}
 _NAMES = ("case", "A", "B", "ratio", "verdict")
-_MOST_ONLY = 10  # that are named; JSON has all
+_MOST_ONLY = 8  # workloads whose cases on one side are counted
 
 
 def as_json(found: Comparison) -> str:
@@ -68,17 +69,27 @@ def notes(found: Comparison, everything: bool) -> list[str]:
     )
     if any(row.verdict is not None and row.low is None for row in found.rows):
         lines.append(
-            f"A ratio without an interval rests on a single process: it is called a tie up to {SINGLE:.0%}, which is "
-            "what one process differs from another on a busy machine."
+            f"A ratio with a single process on a side is called a tie up to {SINGLE:.0%}, which is what one process "
+            "differs from another on a busy machine."
         )
+    if any(row.ratio is not None and _few(row) for row in found.rows):
+        lines.append(f"A ratio with fewer than {FEWEST_PRINTED} processes on a side is printed without an interval.")
     if not everything and any(row.kind == "case" and not _differs(row) for row in found.rows):
         lines.append("identical cases that do not differ are left out; --all shows them.")
-    for side in ("A", "B"):
-        names = [lone.case for lone in found.only if lone.side == side and lone.kind == "case"]
-        if names:
-            more = f"; and {len(names) - _MOST_ONLY} more, which --json has" if len(names) > _MOST_ONLY else ""
-            lines.append(f"only in {side} ({len(names)}): {'; '.join(names[:_MOST_ONLY])}{more}.")
-    return lines
+    return lines + [line for side in ("A", "B") for line in _only(found, side, everything)]
+
+
+def _only(found: Comparison, side: str, everything: bool) -> list[str]:
+    """What stands on one side only: how many cases of each workload, or the name of each."""
+    names = [lone.case for lone in found.only if lone.side == side and lone.kind == "case"]
+    if not names:
+        return []
+    if everything:
+        return [f"only in {side} ({len(names)}): {'; '.join(map(visible, names))}."]
+    counts = Counter(visible(name.partition("/")[0]) for name in names)
+    said = [f"{workload} {count}" for workload, count in counts.most_common(_MOST_ONLY)]
+    said += [f"{len(counts) - _MOST_ONLY} workloads more"] if len(counts) > _MOST_ONLY else []
+    return [f"only in {side}: {len(names)} case{'s' * (len(names) > 1)} ({', '.join(said)}); --all names them."]
 
 
 def _shown(found: Comparison, everything: bool) -> list[tuple[str, Sequence[ComparisonRow]]]:
@@ -97,7 +108,7 @@ def _verdict(row: ComparisonRow) -> str:
 
 
 def _cells(row: ComparisonRow) -> list[str]:
-    case = row.case
+    case = visible(row.case)
     if row.kind == "best path" and row.path_a is not None and row.path_b is not None:
         case += f" {row.path_a}" if row.path_a == row.path_b else f" {row.path_a} → {row.path_b}"
     a, b = quantity(row.time_a_s, "s"), quantity(row.time_b_s, "s")
@@ -113,5 +124,13 @@ def _cells(row: ComparisonRow) -> list[str]:
 def _ratio(row: ComparisonRow) -> str:
     if row.ratio is None:
         return UNKNOWN
-    interval = "" if row.low is None or row.high is None else f" [{significant(row.low)}, {significant(row.high)}]"
+    interval = (
+        ""
+        if row.low is None or row.high is None or _few(row)
+        else f" [{significant(row.low)}, {significant(row.high)}]"
+    )
     return f"{significant(row.ratio)}×{interval}"
+
+
+def _few(row: ComparisonRow) -> bool:
+    return min(row.processes_a, row.processes_b) < FEWEST_PRINTED

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Sequence
 
 from harness.figures.estimates import EstimateRow
-from harness.report.wording import UNKNOWN, Where, quantity, shorten, significant
+from harness.records.text import shorten
+from harness.report.wording import UNKNOWN, Where, quantity, significant
 
 TITLE = "Compiled for, not run"
 NAMES = (

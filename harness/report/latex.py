@@ -8,8 +8,10 @@ import pandas as pd
 from pylatexenc.latexencode import RULE_DICT, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
 
 from harness.figures.summary import Summary
+from harness.records.text import visible
+from harness.report.notes import footer
 from harness.report.sections import Section, sections
-from harness.report.wording import NO_IDEA, NOTHING, footer
+from harness.report.wording import NO_IDEA, NOTHING
 
 _PREAMBLE = "% \\usepackage{booktabs}\n% \\usepackage{graphicx}"
 
@@ -51,4 +53,4 @@ def _encoder() -> UnicodeToLatexEncoder:
 
 def _escape(text: str) -> str:
     """Text as LaTeX that prints it; characters with no known macro become a bold question mark."""
-    return str(_encoder().unicode_to_latex(" ".join(text.splitlines())))
+    return str(_encoder().unicode_to_latex(visible(text)))

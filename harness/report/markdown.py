@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.figures.summary import Summary
+from harness.records.text import visible
+from harness.report.notes import footer
 from harness.report.sections import sections
-from harness.report.wording import NO_IDEA, NOTHING, footer
+from harness.report.wording import NO_IDEA, NOTHING
 
 
 def markdown(summary: Summary) -> str:
@@ -27,4 +29,4 @@ def markdown_table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    return " ".join(text.splitlines()).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+    return visible(text).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")

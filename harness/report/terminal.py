@@ -1,4 +1,4 @@
-"""The report in a terminal: one block a workload and point, one row a backend, readable at 80 columns."""
+"""The report in a terminal: a matrix of all ideas first, then what it rests on; readable at 80 columns."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from harness.figures.summary import Row, Summary
+from harness.records.text import shorten, visible
 from harness.report import estimates_text
+from harness.report.matrix import matrix
+from harness.report.notes import footer, short
 from harness.report.wording import (
     NO_IDEA,
     NOTHING,
     Where,
     cells_share,
     energy_cell,
-    footer,
     memory_cell,
     outcome_cell,
     point_cell,
     share_cell,
-    shorten,
     speed_up_cell,
     tax_cell,
     time_cell,
@@ -31,8 +32,6 @@ from harness.report.wording import (
 
 RAN = ("ok", "compiled for")  # as it was asked
 _INTERVAL = re.compile(r"\[[^][]{1,40}\]")
-# Results are untrusted: what moves a cursor, sets colours or turns the direction of text does not reach the terminal.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _WIDE = 160  # columns from which every figure has a column of its own and intervals stand beside their values
 
 
@@ -45,32 +44,49 @@ class _Column(NamedTuple):
 
 
 def terminal(summary: Summary, width: int | None = None) -> str:
-    """Tables for a terminal `width` columns wide, its own width (or COLUMNS) unless said; readable from 80.
+    """The matrix and a short footer; below it the tables and all notes where the summary has all points.
 
-    Plain text without colour, the same in a terminal, a pipe and a file. Rows stand under a line with their workload
-    and point; below 160 columns an interval stands under its value.
+    For a terminal `width` columns wide, its own width (or COLUMNS) unless said; readable from 80. Plain text without
+    colour, the same in a terminal, a pipe and a file.
     """
     if not summary.records:
         return f"{NOTHING}\n"
     width = width or shutil.get_terminal_size().columns
     where = Where([*summary.rows, *summary.dense])
-    ideas, dense = (_wide_columns(where), _DENSE) if width >= _WIDE else (_narrow_columns(where), _DENSE_NARROW)
+    out = matrix(summary, where, width)
+    out += [] if out else textwrap.wrap(NO_IDEA, width)
+    out.append("")
+    if summary.all_points:
+        out += _details(summary, where, width)
+    elif not summary.rows and summary.dense:
+        out += [*_dense(summary, where, width), ""]
+    for line in footer(summary) if summary.all_points else short(summary):
+        whole = _INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), line)  # an interval is not cut in two
+        wrapped = textwrap.wrap(whole, width, subsequent_indent="  ", break_on_hyphens=False)
+        out += [part.replace("\u00a0", " ") for part in wrapped]
+    return "\n".join(visible(line.rstrip()) for line in out) + "\n"
+
+
+def _details(summary: Summary, where: Where, width: int) -> list[str]:
+    """The tables of every point. Rows stand under a line with their workload and point.
+
+    Below 160 columns an interval stands under its value.
+    """
     out = []
     if summary.rows:
+        ideas = _wide_columns(where) if width >= _WIDE else _narrow_columns(where)
         out += ["Ideas against their dense twin", *_sections(summary.rows, ideas, where, width), ""]
-    elif not summary.estimates:
-        out += [NO_IDEA, ""]
     if summary.dense:
-        first = _Column("backend, best path", 0, lambda row: f"{where.of(row)} {row.path}")
-        out += ["Dense twins", *_sections(summary.dense, [first._replace(width=38), *dense], where, width), ""]
+        out += [*_dense(summary, where, width), ""]
     if summary.estimates:
         out += [*estimates_text.lines(summary.estimates, where, width), ""]
-    if summary.all_points:
-        out += [*_what_ran_where(summary, where, width), ""]
-    for line in footer(summary):
-        whole = _INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), line)  # an interval is not cut in two
-        out += [part.replace("\u00a0", " ") for part in textwrap.wrap(whole, width, subsequent_indent="  ")]
-    return "\n".join(_CONTROL.sub("\ufffd", line.rstrip()) for line in out) + "\n"
+    return [*out, *_what_ran_where(summary, where, width), ""]
+
+
+def _dense(summary: Summary, where: Where, width: int) -> list[str]:
+    first = _Column("backend, best path", 38, lambda row: f"{where.of(row)} {row.path}")
+    columns = _DENSE if width >= _WIDE else _DENSE_NARROW
+    return ["Dense twins", *_sections(summary.dense, [first, *columns], where, width)]
 
 
 def _wide_columns(where: Where) -> list[_Column]:

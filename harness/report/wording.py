@@ -1,4 +1,4 @@
-"""Figures and facts as text: quantities with units and intervals, the cells of a row, the lines below a table.
+"""Figures and facts as text: quantities with units and intervals, the cells of a row.
 
 Unknown is "–", never 0.
 """
@@ -6,15 +6,11 @@ Unknown is "–", never 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from backends.device import is_ahead_of_time
-from harness.figures.ceilings import Ceiling
-from harness.figures.datasheets import Datasheet
 from harness.figures.portability import Portability, PortabilityCell
-from harness.figures.summary import Against, Row, Summary
-from harness.records.outcomes import outcome
-from harness.stats.intervals import FEWEST
+from harness.figures.summary import Against, Row
+from harness.records.text import shorten
 
 UNKNOWN = "–"
 NOTHING = "There are no records here, so nothing was measured; run `hwlottery run` first."
@@ -30,7 +26,7 @@ READS_ESTIMATED = (
     "lower bound (≥)."
 )
 
-_MOST_GAPS = 6  # named in a line; JSON has all
+FEWEST_PRINTED = 3  # processes, or groups, whose interval is printed
 _PREFIXES = {9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p"}
 
 
@@ -69,22 +65,33 @@ def _times(value: float | None, low: float | None, high: float | None) -> str:
     return f"{number}×{_interval(number, low, high)}"
 
 
+def spread(low: float | None, high: float | None, values: int) -> tuple[float | None, float | None]:
+    """An interval as it may be printed: none of fewer than three values, for what two differ by says nothing.
+
+    Student's t of two runs from nothing to a thousandfold, which is true and of no use.
+    """
+    return (low, high) if values >= FEWEST_PRINTED else (None, None)
+
+
 def speed_up_cell(against: Against | None) -> str:
     """1/T with its interval, and `tie` where it is one."""
     if against is None:
         return UNKNOWN
-    text = _times(against.speed_up, against.speed_up_low, against.speed_up_high)
+    text = _times(against.speed_up, *spread(against.speed_up_low, against.speed_up_high, against.rounds))
     return f"{text} tie" if against.verdict == "tie" and against.speed_up is not None else text
 
 
 def tax_cell(against: Against | None) -> str:
     """T/W with its interval."""
-    return UNKNOWN if against is None else _times(against.tax, against.tax_low, against.tax_high)
+    if against is None:
+        return UNKNOWN
+    return _times(against.tax, *spread(against.tax_low, against.tax_high, against.rounds))
 
 
 def time_cell(row: Row) -> str:
     """The time with its interval; * where the samples did not settle."""
-    return quantity(row.time_s, "s", row.time_low_s, row.time_high_s) + (" *" if row.steady is False else "")
+    time = quantity(row.time_s, "s", *spread(row.time_low_s, row.time_high_s, row.processes))
+    return time + (" *" if row.steady is False else "")
 
 
 def memory_cell(row: Row) -> str:
@@ -167,98 +174,3 @@ def verdict_cell(c: PortabilityCell) -> str:
         kind = f", {c.failure_class}" if c.failure_class else ""
         parts.append(f"{c.status}{kind}: {shorten(c.reason or 'no reason was recorded', 160)}")
     return "; ".join(parts)
-
-
-# -- what stands below the table ---------------------------------------------------------------------------------------
-
-
-def footer(summary: Summary) -> list[str]:
-    """The lines below the table: how to read it, how many cases ended how, break-even, ceilings, what did not run."""
-    rows = [*summary.rows, *summary.dense]
-    lines = [READS] if summary.rows else []
-    lines += [READS_ESTIMATED] if summary.estimates else []
-    lines.append(f"cases: {outcome(summary.outcomes) if len(summary.outcomes) > 1 else _only(summary.outcomes)}.")
-    lines += _precision(summary, rows)
-    where = Where(rows)
-    if len(where.runs) > 1:
-        lines.append("runs: " + ", ".join(f"{short} = {run}" for run, short in where.runs.items()) + ".")
-    for even in summary.break_even:
-        place = f"{even.backend} {even.device} {even.dtype}{where.run(even.run)}"
-        lines.append(f"break-even: {even.workload} [{even.point}] {even.mode}, {place}: {even.sentence}.")
-    lines += [f"ceiling{where.run(ceiling.run)}: {_ceiling(ceiling)}." for ceiling in _top(summary.ceilings)]
-    lines += [f"datasheet{where.run(datasheet.run)}: {_datasheet(datasheet)}." for datasheet in summary.datasheets]
-    for p in summary.portability:
-        if p.missing:
-            gaps = [f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing]
-            gaps = gaps if len(gaps) <= _MOST_GAPS else [*gaps[:_MOST_GAPS], f"and {len(gaps) - _MOST_GAPS} more"]
-            does = "compiles" if is_ahead_of_time(p.device) else "runs"
-            lines.append(
-                f"portability: {p.backend} {p.device}{where.run(p.run)} {does} {p.ok} of {p.total} workloads and "
-                f"modes; no path: {'; '.join(gaps)}."
-            )
-    for moved in [shift for shift in summary.lottery if shift.shift][:3]:
-        at = ", ".join(f"{rank} on {place}" for place, rank in moved.ranks.items() if rank is not None)
-        lines.append(f"lottery: {moved.workload} [{moved.point}] {moved.mode} ranks {at}.")
-    lines += [f"{f.status} ×{f.cases} ({', '.join(f.backends)}): {shorten(f.reason, 160)}" for f in summary.failures]
-    return lines
-
-
-def _only(outcomes: Mapping[str, int]) -> str:
-    return ", ".join(f"{status} {count}" for status, count in outcomes.items())
-
-
-def _precision(summary: Summary, rows: Sequence[Row]) -> list[str]:
-    lines = []
-    several = [row.processes for row in rows if row.time_low_s is not None]
-    if several:
-        fewest, most = min(several), max(several)
-        count = f"{fewest}" if fewest == most else f"{fewest}–{most}"
-        note = f"[…] = 95 % interval over {count} fresh processes: "
-        few, boot = f"Student's t on their logarithms below {FEWEST}", "bootstrap of their median"
-        note += {(True, True): few, (False, False): boot}.get((fewest < FEWEST, most < FEWEST), f"{few}, else {boot}")
-        lines.append(f"{note}.")
-    single = sum(row.processes == 1 for row in rows)
-    if single:
-        lines.append(
-            f"{single} of {sum(row.processes > 0 for row in rows)} times are of a single process and have no interval."
-        )
-    if any(row.principal and row.principal.verdict == "tie" for row in rows):
-        noise = "" if summary.noise is None else f", or the difference is inside the A/A noise of {summary.noise:.0%}"
-        lines.append(f"tie: the interval holds 1{noise}.")
-    if any(row.steady is False for row in rows):
-        lines.append("*: the samples did not settle.")
-    if any(row.share_suspect for row in rows):
-        lines.append("?: above the ceiling measured in this run, so the ceiling or the time is suspect.")
-    return lines
-
-
-def _top(found: Sequence[Ceiling]) -> list[Ceiling]:
-    """Each dense rate, and of each device's streams the fastest and the largest working set."""
-    out = [c for c in found if c.working_set_bytes is None]
-    for place in dict.fromkeys((c.run, c.device) for c in found):
-        streams = [c for c in found if c.working_set_bytes is not None and (c.run, c.device) == place]
-        if streams:
-            out += dict.fromkeys((max(streams, key=lambda c: c.per_s), streams[-1]))
-    return out
-
-
-def _ceiling(ceiling: Ceiling) -> str:
-    if ceiling.working_set_bytes is None:
-        return f"{ceiling.device} {ceiling.dtype} dense product {quantity(ceiling.per_s, 'FLOP/s')} ({ceiling.path})"
-    size = significant(ceiling.working_set_bytes / 2**20)
-    return f"{ceiling.device} memory {quantity(ceiling.per_s, 'B/s')} at {size} MiB ({ceiling.path})"
-
-
-def _datasheet(datasheet: Datasheet) -> str:
-    """What the maker says, beside what the run measured."""
-    said = [f"{dtype} {quantity(rate, 'FLOP/s')}" for dtype, rate in datasheet.peak_flop_per_s.items()]
-    said += [f"memory {quantity(datasheet.bandwidth_bytes_per_s, 'B/s')}"] if datasheet.bandwidth_bytes_per_s else []
-    said += [f"{datasheet.memory_bytes / 2**30:.0f} GiB"] if datasheet.memory_bytes else []
-    said += [f"{datasheet.tdp_w:g} W"] if datasheet.tdp_w else []
-    share = f", one of its {datasheet.devices} devices" if datasheet.devices > 1 else ""
-    return f"{datasheet.device} is {datasheet.name}{share}; its maker says {', '.join(said)} (never used as the limit)"
-
-
-def shorten(text: str, most: int) -> str:
-    """`text` cut to at most `most` characters."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -11,9 +11,9 @@ from harness.worker.client import Answer
 from harness.worker.messages import Measured
 
 
-def refused(reason: str) -> Answer:
-    """The answer of a case that could not be asked."""
-    return Answer(Measured(status="error", reason=reason, failure_class="other"), 0.0)
+def refused(reason: str, log: str | None = None) -> Answer:
+    """The answer of a case that could not be asked; `log` has the words of the process that was to prepare it."""
+    return Answer(Measured(status="error", reason=reason, failure_class="other"), 0.0, log)
 
 
 def record(

@@ -48,7 +48,7 @@ class Pool:
         self._scratch, self._watch, self._phases = scratch, watch, phases
         self._servers: dict[tuple[str, str], Server] = {}
         self._dead: dict[tuple[str, str], str] = {}
-        self._data: dict[str, Path | str] = {}
+        self._data: dict[str, Path | Answer] = {}
         self._stack = ExitStack()
         self.baselines: dict[str, Baseline] = {}
 
@@ -78,17 +78,18 @@ class Pool:
         jobs: list[CaseJob] = []
         answers: list[Answer | None] = []
         for member in members:
-            data = self._data.get(_data_key(member.planned), "no inputs were made")
-            ready = key not in self._dead and not isinstance(data, str)
-            answers.append(None if ready else refused(self._dead.get(key, str(data))))
-            if ready:
+            data = self._data.get(_data_key(member.planned)) or refused("no inputs were made")
+            if key in self._dead:
+                data = refused(self._dead[key])
+            answers.append(data if isinstance(data, Answer) else None)
+            if isinstance(data, Path):
                 jobs.append(job(member, str(data)))
         try:
             server, timeout_s = self._servers[key], self._options.timeout_s
             if key[1] == "cpu":
                 ran = server.interleave(jobs, timeout_s, seed) if jobs else []
             else:  # one process at a time on an accelerator: its members follow each other closely instead
-                ran = [server.run(job, timeout_s) for job in jobs]
+                ran = [server.run(_whole(job), timeout_s) for job in jobs]
         except ServerError as error:
             self._dead[key] = str(error)
             ran = [refused(str(error))] * len(jobs)
@@ -152,14 +153,20 @@ class Pool:
             folders=[str(f) for f in folders.values()],
             threads=self._options.threads,
         )
-        measured = self._numpy.run(job, DATA_TIMEOUT_S).measured
-        if measured.status == "ok":
+        made = self._numpy.run(job, DATA_TIMEOUT_S)
+        if made.measured.status == "ok":
             self._data.update(folders)
         elif len(points) == 1:
-            self._data.update(dict.fromkeys(points, f"no inputs or reference: {measured.reason}"))
+            why = refused(f"no inputs or reference: {made.measured.reason}", made.log)
+            self._data.update(dict.fromkeys(points, why))
         else:  # one bad point must not take the others with it
             for key, point in points.items():
                 self._data_job(workload, dtype, seed, {key: point})
+
+
+def _whole(job: CaseJob) -> CaseJob:
+    """The job with a window of one slice: there is nobody to take slices in turn with."""
+    return msgspec.structs.replace(job, sampling=msgspec.structs.replace(job.sampling, slices=1))
 
 
 def _data_key(planned: Planned) -> str:

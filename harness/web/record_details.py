@@ -17,7 +17,7 @@ from harness.figures.frame import frame, rows_of
 from harness.figures.summary import Row
 from harness.records.points import point_name
 from harness.records.record import Record
-from harness.report.wording import quantity, significant
+from harness.report.wording import quantity, significant, spread
 
 _SAMPLES_KEPT = (None, 200, 60, 20, 0)  # of a process, until the budget holds
 _MOST_TEXT = 4000  # characters of a reason; the records have all
@@ -84,7 +84,7 @@ def _payload(index: Index, kept: int | None) -> dict[str, Any]:
             del fields[name]
         fields["name"] = str(record.case)
         fields["path"] = facts["path"]
-        fields["reason"] = shorten(record.reason)
+        fields["reason"] = excerpt(record.reason)
         if record.time is not None:
             fields["time"]["samples_s"] = [thinned(samples, kept) for samples in record.time.samples_s]
             for trial in fields["time"]["trials"]:
@@ -100,7 +100,7 @@ def _payload(index: Index, kept: int | None) -> dict[str, Any]:
     }
 
 
-def shorten(reason: str | None) -> str | None:
+def excerpt(reason: str | None) -> str | None:
     """A reason cut to a length that a page can show, with how much is gone."""
     if reason is None or len(reason) <= _MOST_TEXT:
         return reason
@@ -111,8 +111,9 @@ def figures(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The derived figures of one row of the frame as text, the unknown ones left out."""
     known = {name: value for name, value in facts.items() if value is not None and value == value}
     source = known.get("energy_source")
+    interval = spread(known.get("time_low_s"), known.get("time_high_s"), facts["processes"])
     out = [
-        ("time of a call", quantity(known.get("time_s"), "s", known.get("time_low_s"), known.get("time_high_s"))),
+        ("time of a call", quantity(known.get("time_s"), "s", *interval)),
         ("fastest sample", quantity(known.get("time_min_s"), "s")),
         ("processes, samples", f"{facts['processes']}, {facts['samples']}" if facts["processes"] else "–"),
         ("first call", quantity(known.get("first_call_s"), "s") + _after(known.get("compile_cache"), "cache")),

@@ -15,6 +15,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from harness.figures.summary import Summary
+from harness.report.constants import constants, twins_line
+from harness.report.notes import footer
 from harness.report.published import Published
 from harness.report.sections import sections
 from harness.report.wording import (
@@ -23,7 +25,6 @@ from harness.report.wording import (
     READS,
     UNKNOWN,
     Where,
-    footer,
 )
 from harness.web import palette, report_tables, templates
 from harness.web.charts import charts
@@ -106,6 +107,7 @@ def _facts(published: Published, index: Index, made: Sequence[Chart]) -> dict[st
         "tiles": _tiles(summary),
         "nothing": NOTHING if not summary.records else None,
         "reads": READS if summary.rows else NO_IDEA,
+        "constant": " ".join(filter(None, (constants(summary.rows), twins_line(summary.rows)))),
         "filters": report_tables.filters(summary, where, index),
         "scale": [f"< {palette.TAX_STEPS[0]:g}", *(f"≥ {step:g}" for step in palette.TAX_STEPS)],
         **report_tables.matrix(summary, where, index),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.figures.summary import Against, Row, Summary
+from harness.records.text import shorten
 from harness.report.wording import (
     UNKNOWN,
     Where,
@@ -15,7 +16,6 @@ from harness.report.wording import (
     outcome_cell,
     point_cell,
     share_cell,
-    shorten,
     significant,
     speed_up_cell,
     tax_cell,
@@ -24,16 +24,22 @@ from harness.report.wording import (
 from harness.web import palette
 from harness.web.record_details import Index
 
-COLUMNS = (
-    ("idea", False), ("point", False), ("backend", False), ("device", False), ("dtype", False), ("best path", False),
-    ("time", True), ("speed-up", True), ("tax", True), ("memory", True), ("energy", True), ("share", True),
-    ("outcome", False),
+_NAMES = ("idea", "point", "backend")
+_FIGURES = (
+    ("best path", False), ("time", True), ("speed-up", True), ("tax", True), ("memory", True), ("energy", True),
+    ("share", True), ("outcome", False),
 )  # fmt: skip
+
+
+def _places(where: Where) -> dict[str, bool]:
+    """Columns that tell places apart, and whether they do: one that is the same in all rows only takes room."""
+    return {"device": where.devices, "dtype": where.dtypes, "run": len(where.runs) > 1}
 
 
 def columns(where: Where) -> list[tuple[str, bool]]:
     """The headings of all figures, and whether each is of numbers."""
-    return [*COLUMNS[:5], *([("run", False)] if len(where.runs) > 1 else []), *COLUMNS[5:]]
+    places = [name for name, differs in _places(where).items() if differs]
+    return [*((name, False) for name in (*_NAMES, *places)), *_FIGURES]
 
 
 def tags(row: Row, where: Where, index: Index) -> dict[str, str]:
@@ -128,24 +134,23 @@ def line(row: Row, where: Where, index: Index) -> dict[str, Any]:
     """A row of all figures: its cells in the order of `columns`."""
     numbers = index.of(row)
     against, others = row.principal, row.against[1:]
+    said = {"device": row.device, "dtype": row.dtype, "run": where.runs.get(row.run, row.run)}
     cells = [
         _text(row.workload, below=() if row.against else ("dense twin",)),
         _text(point_cell(row)),
         _text(row.backend, kind="nowrap"),
-        _text(row.device, kind="nowrap"),
-        _text(row.dtype, kind="nowrap"),
-        *([_text(where.runs[row.run], kind="nowrap")] if len(where.runs) > 1 else []),
-        _text(row.path or "", kind="nowrap", below=(f"{row.tied} tied",) if row.tied else ()),
+        *(_text(said[name], kind="nowrap") for name, differs in _places(where).items() if differs),
+        _text(row.path or "", kind="path", below=(f"{row.tied} tied",) if row.tied else ()),
         _number(time_cell(row), row.time_s),
         _number(
             speed_up_cell(against),
             against.speed_up if against else None,
-            [text for a in others for text in (f"{a.kind}:", speed_up_cell(a))],
+            [text for a in others for text in (f"{a.kind}:", *_parted(speed_up_cell(a))) if text],
         ),
         _number(
             tax_cell(against),
             against.tax if against else None,
-            [text for a in others for text in (f"{a.kind}:", tax_cell(a))],
+            [text for a in others for text in (f"{a.kind}:", *_parted(tax_cell(a))) if text],
         ),
         _number(memory_cell(row), row.memory_bytes),
         _number(energy_cell(row), row.energy_j),

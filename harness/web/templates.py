@@ -17,6 +17,7 @@ import msgspec
 
 from backends.install import install_hint
 from harness.errors import UserError
+from harness.records.text import visible
 from harness.web import palette
 
 if TYPE_CHECKING:
@@ -41,7 +42,13 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_shown,
     )
+
+
+def _shown(value: Any) -> Any:
+    """What a template prints: texts without invisible characters; our own markup, scripts and styles as they are."""
+    return visible(value) if type(value) is str else value
 
 
 @cache

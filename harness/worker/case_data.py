@@ -10,20 +10,24 @@ import numpy as np
 from backends.ops import HostArray
 from harness.measuring.correctness import rounded, upcast
 from harness.worker.messages import CaseJob, DataJob, Measured
-from workloads.base import Workload
+from workloads.base import Definition
+from workloads.facts import inputs_of, reference_of
 
 
-def make_data(workload: Workload, job: DataJob, phase: Callable[[str], None]) -> Measured:
-    """Save the inputs, rounded to the dtype, and the reference of each point in its folder."""
+def make_data(workload: Definition, job: DataJob, phase: Callable[[str], None]) -> Measured:
+    """Save the inputs, rounded to the dtype, and the reference of each point in its folder.
+
+    WorkloadError where the author's `inputs` or `reference` raises, or gives what nothing can be held against.
+    """
     import threadpoolctl
 
     with threadpoolctl.threadpool_limits(limits=job.threads):
         for (params, mode), folder in zip(job.points, job.folders, strict=True):
             phase(f"making inputs of {job.workload}")
-            inputs = rounded(workload.inputs(params, job.seed), job.dtype)
+            inputs = rounded(inputs_of(workload, params, mode, job.seed), job.dtype)
             _save(Path(folder) / "inputs", {k: _storable(v) for k, v in inputs.items()})
             phase(f"computing the float64 reference of {job.workload}")
-            _save(Path(folder) / "reference", workload.reference(upcast(inputs), params, mode))
+            _save(Path(folder) / "reference", reference_of(workload, upcast(inputs), params, mode))
     return Measured(status="ok")
 
 

@@ -17,7 +17,9 @@ from typing import Self
 import msgspec
 
 from backends.ops import Backend, Device
-from harness.worker import outcome
+from harness.records.record import FAILED
+from harness.records.text import one_line
+from harness.worker import outcome, printed
 from harness.worker.messages import Exit, Exits, Job, Measured, MemberJob, Ready, Request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +34,12 @@ _MALLOC = {
 }
 _KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "USER", "VIRTUAL_ENV", "XDG_CACHE_HOME")
 _KEEP_PREFIXES = ("HWLOTTERY_", "CUDA_", "NVIDIA_", "TPU_", "PYTHON")
+# Where XLA and Triton find the CUDA toolkit and a C compiler, which an image may keep at places of its own.
+_KEEP_CUDA = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CC", "CXX", "CPATH", "LIBRARY_PATH")
+_KEEP_CUDA_PREFIXES = ("TRITON_",)
+
+
+RAISED = FAILED - {"wrong"}  # what leaves a traceback; wrong outputs leave what frameworks say anyway
 
 
 class ServerError(Exception):
@@ -40,15 +48,21 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a job, and how long the round trip to a fresh process took."""
+    """What came of a job, and how long the round trip to a fresh process took.
+
+    `log` has the words of a process that failed or printed: its traceback and output, of limited size.
+    """
 
     measured: Measured
     wall_s: float
+    log: str | None = None
 
 
 def environment(backend: Backend, device: Device, threads: int, cache: Path) -> dict[str, str]:
     """The whole environment of a server: an allow-list of ours, the same settings for all, then the adapter's own."""
-    kept = {k: v for k, v in os.environ.items() if k in _KEEP or k.startswith(_KEEP_PREFIXES)}
+    cuda = device.kind == "cuda"
+    names, prefixes = (_KEEP + _KEEP_CUDA, _KEEP_PREFIXES + _KEEP_CUDA_PREFIXES) if cuda else (_KEEP, _KEEP_PREFIXES)
+    kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(prefixes)}
     n = str(threads)
     threading = {"OMP_NUM_THREADS": n, "MKL_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": "1"}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
@@ -62,6 +76,14 @@ def environment(backend: Backend, device: Device, threads: int, cache: Path) -> 
     return {**kept, **_MALLOC, **threading, **ours, **backend.environ(device, threads, cache)}
 
 
+def memory_limit(device: Device, asked: int | None) -> int | None:
+    """Bytes that a process may allocate, None without a limit.
+
+    Drivers of accelerators reserve what it would count, and it bounds nothing of the device's own memory.
+    """
+    return None if device.kind in ("cuda", "tpu") else asked
+
+
 class Server:
     """One fork server. Use as a context manager; `run` and `group` may be called any number of times, one at a time."""
 
@@ -70,7 +92,7 @@ class Server:
     ) -> None:
         self.backend, self.device, self.cache = backend, device, cache
         self.environ = environment(backend, device, threads, cache)
-        self._memory_bytes = memory_bytes
+        self._memory_bytes = memory_limit(device, memory_bytes)
         self._folder = tempfile.TemporaryDirectory(prefix="hwlottery-")
         self._log = Path(self._folder.name) / "server.log"
         with self._log.open("wb") as log:
@@ -96,7 +118,7 @@ class Server:
             line = self._line()
             self.ready = msgspec.json.decode(line, type=Ready) if line else None
             if self.ready is None or self.ready.error is not None:
-                why = self.ready.error if self.ready else outcome.one_line(self._log.read_text()[-2000:])
+                why = self.ready.error if self.ready else one_line(self._log.read_text()[-2000:])
                 self.ready = None
                 raise ServerError(f"{self.backend.title} does not import: {why}; try: {self.backend.install}")
         return self.ready
@@ -133,7 +155,7 @@ class Server:
 
     def _last_words(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        return outcome.one_line(lines[-1]) if lines else "it left no words"
+        return one_line(lines[-1]) if lines else "it left no words"
 
     def _line(self) -> bytes:
         return self._process.stdout.readline() if self._process.stdout else b""
@@ -153,7 +175,9 @@ class Server:
 def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) -> Answer:
     result, log = Path(member.result), Path(member.log)
     if result.exists():
-        return Answer(msgspec.json.decode(result.read_bytes(), type=Measured), end.wall_s)
+        measured = msgspec.json.decode(result.read_bytes(), type=Measured)
+        kept = printed.words(log) if measured.printed or measured.status in RAISED else None
+        return Answer(measured, end.wall_s, kept)
     phase = log.with_suffix(".phase")
     where = phase.read_text() if phase.exists() else "starting"
     if end.timed_out:
@@ -162,7 +186,7 @@ def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) ->
         words = log.read_text(errors="replace")[-8192:] if log.exists() else ""
         killed = end.code == -signal.SIGKILL and oom_killed
         status, kind, reason = outcome.of_exit(end.code, where, words, killed)
-    return Answer(Measured(status=status, reason=reason, failure_class=kind), end.wall_s)
+    return Answer(Measured(status=status, reason=reason, failure_class=kind), end.wall_s, printed.words(log))
 
 
 def _oom_kills() -> int:

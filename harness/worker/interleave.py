@@ -51,7 +51,7 @@ class Baton:
 
 
 @dataclass(slots=True)
-class _Runner:
+class _MemberProcess:
     """The server's end of one member."""
 
     process: ForkProcess
@@ -101,33 +101,34 @@ class _Runner:
 
 def run(request: Request, fork: ForkContext, child: Callable[[MemberJob, Request, Connection], None]) -> list[Exit]:
     """Run the members of `request` through their group; `child` is what a forked process does with its own."""
-    runners: list[_Runner] = []
-    for member in request.members:
+    members: list[_MemberProcess] = []
+    for job in request.members:
         ours, theirs = fork.Pipe()
         began = time.perf_counter()
-        process = fork.Process(target=child, args=(member, request, theirs))
+        process = fork.Process(target=child, args=(job, request, theirs))
         process.start()
         theirs.close()  # so that its end is ours to read as the end of the file
-        runner = _Runner(process, ours, request.timeout_s)
-        runner.wall_s = time.perf_counter() - began
-        runner.listen()
-        runners.append(runner)
-    _take_turns([r for r in runners if r.word == READY], random.Random(request.seed))
-    for runner in runners:
-        while runner.word is not None:
-            runner.tell(FINISH)
-    return [Exit(code=r.code, timed_out=r.timed_out, wall_s=r.wall_s) for r in runners]
+        member = _MemberProcess(process, ours, request.timeout_s)
+        member.wall_s = time.perf_counter() - began
+        member.listen()
+        members.append(member)
+    _take_slices([member for member in members if member.word == READY], random.Random(request.seed))
+    for member in members:
+        while member.word is not None:
+            member.tell(FINISH)
+    return [Exit(code=member.code, timed_out=member.timed_out, wall_s=member.wall_s) for member in members]
 
 
-def _take_turns(runners: Sequence[_Runner], order: random.Random) -> None:
-    racing = list(runners)
-    while racing:
-        order.shuffle(racing)
-        for runner in racing:
-            runner.tell(GO)
-            if runner.word is not None and runner.process.pid is not None:
-                wait_until_idle(runner.process.pid)
-        racing = [r for r in racing if r.word == REST]
+def _take_slices(members: Sequence[_MemberProcess], order: random.Random) -> None:
+    """Give each of the members a slice in turn, until none wants another."""
+    measuring = list(members)
+    while measuring:
+        order.shuffle(measuring)
+        for member in measuring:
+            member.tell(GO)
+            if member.word is not None and member.process.pid is not None:
+                wait_until_idle(member.process.pid)
+        measuring = [member for member in measuring if member.word == REST]
 
 
 def wait_until_idle(pid: int) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from backends.ops import Scalar
+from backends.ops import Execution, Scalar
 from harness.measuring.energy.meter import Baseline
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case, Energy, Estimate, FailureClass, Memory, Status, Trial, Verdict
@@ -18,6 +18,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
 
     `baseline` is what was measured of the device's energy before the run.
     `keep`: the setting of the compiler that an earlier process of the case kept after a trial.
+    `metered`: read the energy; not where later processes of the case will, since a sensor needs a second or more.
     `memory`: what an earlier process of the case was seen to take; it is not measured again.
     `watch`: after the clock, look for what the framework ran in place of what was asked; once a case is enough.
     """
@@ -29,6 +30,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     sampling: Sampling
     power: PowerModel
     watch: bool = True
+    metered: bool = True
     keep: str | None = None
     memory: Memory | None = None
     baseline: Baseline | None = None
@@ -49,11 +51,48 @@ class DevicesJob(msgspec.Struct, frozen=True, kw_only=True, tag="devices"):
     """Ask the framework which devices it sees."""
 
 
-Job = CaseJob | DataJob | DevicesJob
+class FactsJob(msgspec.Struct, frozen=True, kw_only=True, tag="facts"):
+    """Read a plug-in's `file` and hold what it says of itself against what can be true; the answer is `PlugInFacts`."""
+
+    file: str
+
+
+class ConformityJob(msgspec.Struct, frozen=True, kw_only=True, tag="conformity"):
+    """Hold one formulation at one point, in one execution, to what may be measured; a sentence a fault.
+
+    `file` is the workload's, where it is not one that the server knows.
+    """
+
+    file: str | None = None
+    workload: str
+    params: dict[str, Value]
+    mode: Mode
+    formulation: str
+    execution: Execution
+    dtype: str
+
+
+class ContractJob(msgspec.Struct, frozen=True, kw_only=True, tag="contract"):
+    """Hold the backend of the server to the contract of `Ops`; a sentence a fault."""
+
+
+Job = CaseJob | DataJob | DevicesJob | FactsJob | ConformityJob | ContractJob
+
+
+class PlugInFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plug-in's file defines, and what is wrong with it; of a workload also all that is to be tried."""
+
+    kind: Literal["workload", "backend"]
+    name: str | None
+    faults: list[str] = []
+    trials: list[ConformityJob] = []  # of the smallest preset that it has
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """A process's answer. For a CaseJob all of it; for others only status, reason and `answer`."""
+    """A process's answer. For a CaseJob all of it; for others only status, reason, and `answer` or `facts`.
+
+    `printed` is whether its Python code printed anything.
+    """
 
     status: Status
     reason: str | None = None
@@ -67,6 +106,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     estimate: Estimate | None = None
     settings: dict[str, Scalar] = {}
     answer: list[str] = []
+    printed: bool = False
+    facts: PlugInFacts | None = None
 
 
 class MemberJob(msgspec.Struct, frozen=True, kw_only=True):

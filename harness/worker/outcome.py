@@ -10,6 +10,8 @@ import re
 import signal
 
 from harness.records.record import FailureClass, Status
+from harness.records.text import ONE_LINE, one_line
+from workloads.authoring.functions import WorkloadError
 
 # Words by which allocators say that memory ran out, in an exception or in a dying process's last lines.
 _MEMORY = re.compile(
@@ -18,14 +20,7 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _TYPE = re.compile(r"dtype|data type|unsupported type|expected .* but got .*(Float|Half|Int)", re.IGNORECASE)
-_LONGEST = 300
-
-
-def one_line(text: str) -> str:
-    """The first line that says something, cut to a length that a table bears."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = lines[0] if lines else ""
-    return first if len(first) <= _LONGEST else first[: _LONGEST - 1] + "…"
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:]+/)+(?=[^\s/:]+\.py:\d)")
 
 
 def of_refusal(words: str) -> tuple[Status, FailureClass, str]:
@@ -34,14 +29,23 @@ def of_refusal(words: str) -> tuple[Status, FailureClass, str]:
     return "unsupported", kind, one_line(words)
 
 
-def of_exception(error: BaseException) -> tuple[Status, FailureClass, str]:
-    """A computation raised."""
+def of_exception(error: BaseException, place: str | None = None) -> tuple[Status, FailureClass, str]:
+    """A computation raised; `place` is the line of an author's file at which it did."""
     words = f"{type(error).__name__}: {error}"
+    if isinstance(error, WorkloadError):  # a sentence with its place; a record tells nobody's folders
+        words = _FOLDERS.sub("", str(error))
     if isinstance(error, MemoryError) or _MEMORY.search(words):
         return "oom", "memory", one_line(words)
     if isinstance(error, NotImplementedError):
         return of_refusal(words)
-    return "error", "type" if isinstance(error, TypeError) and "dtype" in words else "other", one_line(words)
+    kind: FailureClass = "type" if isinstance(error, TypeError) and "dtype" in words else "other"
+    return "error", kind, _placed(words, place)
+
+
+def _placed(words: str, place: str | None) -> str:
+    """One line with the place behind it, which is never cut off."""
+    behind = "" if place is None else f" ({place})"
+    return one_line(words, ONE_LINE - len(behind)) + behind
 
 
 def of_exit(code: int | None, phase: str, log: str, memory_killed: bool) -> tuple[Status, FailureClass, str]:

@@ -1,4 +1,4 @@
-"""The fork server of one backend: `python -m harness.server NAME` imports the framework once, then forks per request.
+"""The fork server of one backend: `python -m harness.worker.server NAME` imports it once, then forks per request.
 
 It starts no runtime (no thread pool, no device), so that a fork of it is a fresh process with the import already paid.
 Requests are JSON lines on stdin, exits JSON lines on stdout; answers of the forked processes travel by file.
@@ -23,7 +23,7 @@ import msgspec
 
 from backends.device import is_ahead_of_time
 from backends.discovery import backends
-from harness.worker import case, interleave
+from harness.worker import case, interleave, printed
 from harness.worker.messages import Exits, MemberJob, Ready, Request
 from workloads.discovery import workloads
 
@@ -50,6 +50,7 @@ def main(name: str) -> None:
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"
     import_s = time.perf_counter() - started
+    sys.stdout.flush()  # what an import printed is no case's
     _answer(answers, Ready(error=error, import_s=import_s, threads=len(os.listdir("/proc/self/task"))))
     fork = multiprocessing.get_context("fork")
     for line in sys.stdin.buffer:
@@ -73,6 +74,7 @@ def _child(member: MemberJob, request: Request, connection: Connection) -> None:
     log = os.open(member.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    stdout = printed.standard_output()
     if request.memory_bytes is not None:
         # RLIMIT_DATA counts what is allocated, not the address space that a runtime reserves.
         resource.setrlimit(resource.RLIMIT_DATA, (request.memory_bytes, request.memory_bytes))
@@ -80,7 +82,7 @@ def _child(member: MemberJob, request: Request, connection: Connection) -> None:
     measured = case.answer(member.job, Path(member.log).with_suffix(".phase"), interleave.Baton(connection))
     result = Path(member.result)
     partial = result.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(measured))
+    partial.write_bytes(msgspec.json.encode(msgspec.structs.replace(measured, printed=stdout.used)))
     partial.rename(result)
     # The answer is safe. Runtimes that cannot shut down in a forked process must not turn it into a crash.
     sys.stdout.flush()

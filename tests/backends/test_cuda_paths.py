@@ -137,6 +137,13 @@ class _Variant:
         time.sleep(self.seconds)
 
 
+class _Failing(_Variant):
+    def __call__(self, *args):
+        super().__call__(*args)
+        if self.calls > 1:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+
+
 def _choose(plain_s, captured_s, refused=False, keep=None):
     _backend("torch")
     choose = importlib.import_module("backends.torch_compile").choose
@@ -157,6 +164,27 @@ def test_cuda_graphs_are_not_tried_on_long_calls_nor_kept_where_inductor_skips_t
     which, words, _ = _choose(0.001, 0.0, refused=True)
     assert which == "plain"
     assert "refused" in words
+
+
+def test_a_capture_that_fails_leaves_the_plain_variant():
+    """A synchronising operator raises at the second captured call; the case was lost though the plain one works."""
+    _backend("torch")
+    choose = importlib.import_module("backends.torch_compile").choose
+    for keep in (None, "cuda graphs"):
+        plain, captured = _Variant(0.001), _Failing(0.001)
+        kept, words = choose(plain, captured, (), lambda: None, lambda: False, keep)
+        assert kept is plain
+        assert kept.later_s > 0
+        assert words == {"graph_capture": "failed: RuntimeError: operation not permitted when stream is capturing"}
+
+
+def test_cusparse_saying_no_is_a_refusal():
+    _backend("torch")
+    refusal = importlib.import_module("backends.torch_sparse").refusal
+    for words in ("CUSPARSE_STATUS_NOT_SUPPORTED when calling `cusparseSpMM`", "not yet supported", "not supported"):
+        assert isinstance(refusal(RuntimeError(f"CUDA error: {words}")), Unsupported)
+    internal = RuntimeError("CUDA error: CUSPARSE_STATUS_INTERNAL_ERROR")
+    assert refusal(internal) is internal
 
 
 def test_what_an_earlier_process_kept_is_not_tried_again():

@@ -8,6 +8,7 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401 - teaches NumPy the name bfloat16
 import numpy as np
 import pytest
+from _opened import BACKENDS, opened
 
 from backends import install
 from backends.device import Device, is_ahead_of_time
@@ -95,6 +96,20 @@ CORE = {
 def test_a_backend_needs_the_core_only():
     assert Ops.__abstractmethods__ == CORE
     assert all(f"`{name}`" in (Ops.__doc__ or "") for name in CORE)
+
+
+def strangers(kind):
+    """Public methods of an adapter that no workload could ask for: of one whose name in `Ops` changed, for example."""
+    return {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))} - set(dir(Ops))
+
+
+@pytest.mark.parametrize("name", sorted(BACKENDS))
+def test_an_adapter_has_no_method_that_ops_has_not(name):
+    assert strangers(type(opened(name))) <= {"dtype"}
+
+
+def test_a_method_that_ops_has_not_is_seen():
+    assert strangers(type("FormerOps", (CoreOnlyOps,), {"descend": lambda self, w: w})) == {"descend"}
 
 
 class CoreOnlyOps(Ops):

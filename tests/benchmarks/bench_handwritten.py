@@ -34,7 +34,7 @@ from _interleaved import (
 from backends.ops import Compiled, HostArray, Ops, Unsupported
 from harness.measuring.correctness import rounded, upcast
 from tools import perf_tables
-from workloads.base import Formulation, Mode, Params, Workload
+from workloads.base import Definition, Formulation, Mode, Params
 
 __all__ = ["COMPUTATIONS", "FRAMEWORKS", "WrongTwinError", "figures", "opened", "pair"]
 
@@ -99,7 +99,7 @@ def opened(framework: str) -> tuple[Ops, Any]:
 def pair(computation: Computation, framework: str, execution: str, preset: str = "quick") -> Pair:
     """Both sides prepared, compiled and compared. Unsupported where the adapter says no; WrongTwinError."""
     ops, module = opened(framework)
-    workload: Workload = WORKLOADS[computation.workload]
+    workload: Definition = WORKLOADS[computation.workload]
     params, formulation = computation.params(preset), computation.of(framework)
     inputs = rounded(workload.inputs(params, 0), "float32")
     operands = formulation.prepare(ops, inputs, params)

@@ -23,7 +23,7 @@ from backends.discovery import backends
 from backends.ops import Device
 from harness.cli.formats import render
 from harness.cli.run import cache_folder
-from harness.measuring.clock import sample
+from harness.measuring.clock import Timed, sample
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case
 from harness.worker.client import Server
@@ -107,7 +107,7 @@ def test_the_clock_of_ten_thousand_samples(benchmark):
     """What a sample costs beside the call and the wait in it: the same calls are made without a clock, interleaved."""
     sampling = Sampling(window_s=0.0, sample_s=0.0, min_samples=10_000, max_samples=10_000)
     call, wait, operands = tuple, _wait, ()
-    bare = []
+    timed, bare = Timed(call, operands, wait), []
 
     def without_a_clock():
         began = time.perf_counter()
@@ -117,7 +117,7 @@ def test_the_clock_of_ten_thousand_samples(benchmark):
             wait(outputs)
         bare.append(time.perf_counter() - began)
 
-    window = benchmark.pedantic(lambda: sample(call, operands, wait, sampling), setup=without_a_clock, rounds=50)
+    window = benchmark.pedantic(lambda: sample(timed, sampling), setup=without_a_clock, rounds=50)
     assert len(window.samples_s) == 10_000
     own_s = (benchmark.stats.stats.min - min(bare)) / 10_000
     benchmark.extra_info["own_cost_s"] = own_s
@@ -157,7 +157,7 @@ def test_parent_and_server_while_a_case_is_measured(members, tmp_path, benchmark
         data=str(tmp_path / "data"),
         threads=1,
         cache=str(cache_folder()),
-        sampling=Sampling(window_s=2.0, turns=20),
+        sampling=Sampling(window_s=2.0, slices=20),
         power=PowerModel(),
     )
     with Server(backends()[0]["numpy"], Device("cpu"), 1, cache_folder()) as server:

@@ -42,9 +42,9 @@ FRAMEWORKS = [name for name in ("torch", "jax", "tensorflow") if importlib.util.
 SECONDS = ROUNDS["quick"] * WINDOWS["quick"].window_s
 
 WORKLOAD_FILE = """from _planted import CHAIN, POINTS, SIZE, _work, inputs, reference
-from workloads.base import Axis, Point, Twin, Workload
+from workloads.base import Axis, Point, Twin, Definition
 
-WORKLOAD = Workload(
+WORKLOAD = Definition(
     name="{name}", title="{name}", source="tests", role="{role}", axes={axes}, presets={presets},
     inputs=inputs, reference=reference, formulations=CHAIN, work=_work, twins=lambda params, mode: {twins},
 )

@@ -4,54 +4,51 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import click
 import pytest
+from _command import ROOT, call
+from click.testing import CliRunner
 
 from harness.cli.main import cli
 from workloads.discovery import workloads
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("run", "--backend", "numpy", "--preset", "smoke", "--workload", "capsule_conv")
 
 
-def call(*arguments, timeout=120, **environ):
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=timeout,
-        env={**os.environ, "NO_COLOR": "1", **environ},
-    )
+def commands(command=cli, words=()):
+    """Every command, and those below it, with the words by which it is asked for."""
+    for name, below in command.commands.items():
+        yield (*words, name), below
+        if isinstance(below, click.Group):
+            yield from commands(below, (*words, name))
 
 
-def commands():
-    for name, command in cli.commands.items():
-        for parameter in command.params:
-            yield pytest.param(name, parameter, id=f"{name} {parameter.name}")
+EVERY = [pytest.param(words, command, id=" ".join(words)) for words, command in commands()]
 
 
-@pytest.mark.parametrize(("command", "parameter"), list(commands()))
-def test_every_option_has_help_and_stands_in_the_readme(command, parameter):
-    readme = (ROOT / "README.md").read_text()
-    assert f"hwlottery {command}" in readme or f"harness {command}" in readme
-    if isinstance(parameter, click.Option):
-        assert parameter.help
-        assert f"`{max(parameter.opts, key=len)}" in readme
+@pytest.mark.parametrize(("words", "command"), EVERY)
+def test_every_command_and_every_option_has_help(words, command):
+    said = CliRunner().invoke(cli, [*words, "--help"], terminal_width=200).output
+    assert len(command.help.splitlines()[0]) > 20
+    assert command.help.splitlines()[0] in " ".join(said.split())
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+            assert max(parameter.opts, key=len) in said
+        else:
+            assert parameter.make_metavar(click.Context(command)) in said
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
-def test_every_command_has_help(name):
-    out = call(name, "--help")
-    assert out.returncode == 0
-    assert cli.commands[name].help.splitlines()[0] in " ".join(out.stdout.split())
+def test_an_option_without_help_is_seen():
+    bare = click.Option(["--bare"])
+    assert not bare.help
 
 
 @pytest.mark.parametrize(
@@ -73,6 +70,11 @@ def test_every_command_has_help(name):
         (("run", "--device", "gpu", "--backend", "numpy"), "device 'gpu' is not one of"),
         (("run", "--device", "cuda:7", "--backend", "numpy"), "device cuda:7 is not there: numpy sees cpu"),
         (("run", "--core-watts", "900", "--backend", "numpy"), "must lie between their bounds"),
+        (("run", "--workload-file", "/nowhere.py", "--backend", "numpy"), "/nowhere.py is not there or no file"),
+        (
+            ("run", "--workload", "capsule_conv", "--dtype", "int8", "--backend", "numpy"),
+            "capsule_conv has no dtype int8 in mode forward; it has",
+        ),
         (("run", "--smtx", "/nowhere.smtx", "--backend", "numpy"), "/nowhere.smtx"),
         (("run", "stray"), "unexpected argument 'stray'"),
         (("list", "workload"), "did you mean workloads"),
@@ -90,9 +92,14 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words):
     assert out.stdout == ""
 
 
-def test_debug_shows_the_traceback():
-    out = call("--debug", "report", "/nowhere")
+@pytest.mark.parametrize(
+    "arguments",
+    [("--debug", "report", "/nowhere"), ("report", "/nowhere", "--debug"), ("new", "workload", "1st", "--debug")],
+)
+def test_debug_shows_the_traceback_before_the_verb_and_behind_it(arguments):
+    out = call(*arguments)
     assert "Traceback" in out.stderr
+    assert "Traceback" not in call(*(word for word in arguments if word != "--debug")).stderr
 
 
 def test_a_small_run_stores_prints_and_exits_0(tmp_path):
@@ -100,7 +107,7 @@ def test_a_small_run_stores_prints_and_exits_0(tmp_path):
     assert out.returncode == 0, out.stderr
     assert "capsule_conv" in out.stdout
     assert f"results: {tmp_path / 'out'}" in out.stderr
-    assert "next: hwlottery report" in out.stderr
+    assert f"next: python -m harness report {tmp_path / 'out'} --all" in out.stderr
     lines = (tmp_path / "out" / "records.jsonl").read_text().splitlines()
     keys = [json.dumps(json.loads(line)["case"], sort_keys=True) for line in lines]
     assert len(keys) == len(set(keys)) > 5
@@ -174,6 +181,7 @@ def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
         "sleeper": "timeout",
         "liar": "wrong",
         "raiser": "error",
+        "widener": "wrong",
         "late_leaver": "crash",
         "late_sleeper": "timeout",
         "refuser": "unsupported",
@@ -187,7 +195,7 @@ def test_a_broken_workload_file_is_named_and_the_others_run(bad, tmp_path):
     out = call(*SMALL, "--out", tmp_path / "out")
     assert out.returncode == 1
     assert "broken.py does not load: ModuleNotFoundError" in out.stderr
-    assert "empty.py must end with WORKLOAD = Workload(…), found nothing" in out.stderr
+    assert "empty.py defines none: it must define one workload" in out.stderr
     assert "capsule_conv" in out.stdout
 
 
@@ -224,6 +232,14 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
     assert stored
     assert f"results: {tmp_path / 'out'}" in stderr
     assert not (tmp_path / "out" / ".scratch").exists()
+    (again,) = [line for line in stderr.splitlines() if line.startswith("to go on: ")]
+    words = shlex.split(again.removeprefix("to go on: python -m harness "))
+    assert words[0] == "run"
+    assert words[-1] == "--resume"
+    assert str(tmp_path / "out") in words
+    resumed = call(*(word.replace("sleeper,", "") for word in words))
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(records.read_text().splitlines()) > len(stored)
 
 
 def test_smoke_runs_every_workload_through_every_framework(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -20,6 +21,7 @@ from harness.records.points import point_name
 from harness.stats.intervals import median_interval, median_intervals, ranks, verdict
 from harness.stats.noise import drift_floor, noise_floor
 from harness.stats.process_times import Process, counted, paired_ratios, processes
+from workloads.base import Axis
 
 
 def _compared(*records):
@@ -438,15 +440,50 @@ def test_break_even_by_log_log_interpolation():
     """T = 1/4 at δ = 0.01 and 4 at 0.16: half-way in log, δ = 0.04."""
     found = _break_even(_sweep({0.01: 0.25, 0.16: 4.0}))
     assert found.verdict == "crosses"
-    assert found.density == pytest.approx(0.04)
+    assert found.value == pytest.approx(0.04)
     assert (found.low, found.high) == pytest.approx((0.04, 0.04))
     assert found.point == "k=8,m=8,n=4"
+
+
+def _over_k(times):
+    out = [dense([1.0] * 3)]
+    out += [idea([seconds] * 3, params={**SHAPE, "density": 0.1, "k": k}) for k, seconds in times.items()]
+    return out
+
+
+@pytest.fixture
+def declared(monkeypatch):
+    """The workload of the records declares `k` as the axis to break even on."""
+    name = idea([1.0]).case.workload
+    known = SimpleNamespace(axes={"k": Axis(break_even=True), "density": Axis(default=0.1)})
+    monkeypatch.setattr("harness.figures.findings.workloads", lambda: ({name: known}, ()))
+
+
+@pytest.mark.usefixtures("declared")
+def test_any_axis_that_its_workload_declares_is_one_to_break_even_on():
+    below, above = (_break_even(_over_k(times)) for times in ({10: 0.25, 160: 4.0}, {10: 4.0, 160: 0.25}))
+    assert (below.axis, below.verdict, below.above) == ("k", "crosses", False)
+    assert (above.axis, above.verdict, above.above) == ("k", "crosses", True)
+    assert (below.value, above.value) == pytest.approx((40, 40))
+    assert (above.range_low, above.range_high, above.crossings) == (10, 160, pytest.approx([40]))
+    assert below.sentence == "faster than dense below k 40 [40, 40]"
+    assert above.sentence == "faster than dense above k 40 [40, 40]"
+
+
+@pytest.mark.usefixtures("declared")
+def test_a_sweep_over_another_axis_than_the_declared_has_no_break_even():
+    best = best_paths(frame(_sweep({0.01: 0.25, 0.16: 4.0})))
+    assert break_even(best, comparisons(best)) == []
+
+
+def test_over_density_an_idea_that_is_faster_on_the_dense_side_is_not_monotone():
+    assert _break_even(_sweep({0.01: 4.0, 0.16: 0.25})).verdict == "not_monotone"
 
 
 def test_a_break_even_of_single_processes_has_their_margin_and_not_that_of_pairs():
     """T from 1/4 to 4 by single processes: 30 % either way, not the 1 % of groups."""
     found = _break_even(_sweep({0.01: [0.25], 0.16: [4.0]}), noise=0.01)
-    assert found.density == pytest.approx(0.04)
+    assert found.value == pytest.approx(0.04)
     reach = 16 ** (math.log(1.3) / math.log(16))
     assert (found.low, found.high) == pytest.approx((0.04 / reach, 0.04 * reach))
 
@@ -461,7 +498,7 @@ def test_the_interval_of_a_break_even_is_where_the_bounds_of_the_ratio_cross():
     """The upper bounds, 1/4 → 16, pass 1 a third of the way in log; the lower, 1/16 → 4, at two thirds."""
     r = 2 ** (1 / REACH)  # so that the intervals reach a factor of 2
     found = _break_even(_sweep({0.01: [0.125 / r, 0.125, 0.125 * r], 0.64: [8.0 / r, 8.0, 8.0 * r]}))
-    assert found.density == pytest.approx(0.08)
+    assert found.value == pytest.approx(0.08)
     assert found.low == pytest.approx(0.01 * 64 ** (1 / 3))
     assert found.high == pytest.approx(0.01 * 64 ** (2 / 3))
     assert "below density 0.08 [0.04, 0.16]" in found.sentence
@@ -479,15 +516,15 @@ def test_a_bound_outside_the_range_is_open_and_one_process_has_no_interval():
 
 def test_break_even_that_never_or_always_happens_in_the_range_says_so():
     never, always = _break_even(_sweep({0.01: 2.0, 0.1: 4.0})), _break_even(_sweep({0.01: 0.2, 0.1: 0.4}))
-    assert (never.verdict, never.density) == ("never", None)
+    assert (never.verdict, never.value) == ("never", None)
     assert "never faster than dense in the range measured, density 0.01–0.1" in never.sentence
-    assert (always.verdict, always.density) == ("always", None)
+    assert (always.verdict, always.value) == ("always", None)
 
 
 def test_a_curve_that_crosses_twice_is_not_given_one_density():
     found = _break_even(_sweep({0.01: 2.0, 0.1: 0.5, 0.5: 2.0}))
     assert found.verdict == "not_monotone"
-    assert found.density is None
+    assert found.value is None
     assert len(found.crossings) == 2
 
 
@@ -509,7 +546,7 @@ def test_ratios_inside_the_noise_decide_nothing_about_a_break_even():
 def test_a_tie_up_to_the_end_of_the_range_is_called_one():
     curve = _sweep({0.01: 0.25, 0.16: 0.98})
     (found,) = break_even(best_paths(frame(curve)), _compared(*curve), noise=0.1)
-    assert found.density is None
+    assert found.value is None
     assert "a tie with dense from there on" in found.sentence
 
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.cli.main import run_cli
-from harness.gate import record_rules, run_rules, strict_read
+from harness.gate import foreign_file, record_rules, run_rules, strict_read
 from harness.gate.validate import MOST_REFUSALS, validate
 from harness.records.record import Record
 from harness.records.store import load
@@ -352,15 +352,18 @@ def test_a_pipe_a_folder_and_a_loop_are_not_opened(tmp_path):
 @pytest.mark.parametrize(
     ("limit", "value", "code"),
     [
-        ("MOST_RECORDS_BYTES", 1000, "too-large"),
-        ("MOST_INFO_BYTES", 10, "too-large"),
+        ("records.jsonl", 1000, "too-large"),
+        ("run.json", 10, "too-large"),
         ("MOST_LINE_BYTES", 100, "too-large"),
         ("MOST_VALUES", 10, "too-many-samples"),
         ("MOST_LINES", 2, "too-many-lines"),
     ],
 )
 def test_the_limits_hold_before_anything_is_decoded(limit, value, code, tmp_path, monkeypatch):
-    monkeypatch.setattr(strict_read, limit, value)
+    if limit in foreign_file.MOST_BYTES:
+        monkeypatch.setitem(foreign_file.MOST_BYTES, limit, value)
+    else:
+        monkeypatch.setattr(strict_read, limit, value)
     assert code in _codes(_written(tmp_path / "r"))
 
 

@@ -6,7 +6,7 @@ and none where a compiler fuses.
 
 import numpy as np
 
-from workloads.base import Axis, Formulation, Point, Work, Workload
+from workloads.base import Axis, Definition, Formulation, Point, Work
 
 WIDTH = 1024
 
@@ -28,7 +28,7 @@ def _last_row(outputs, x, params):
     return {"y": outputs[0][-1]}
 
 
-WORKLOAD = Workload(
+WORKLOAD = Definition(
     name="known_memory",
     title="memory of a known size",
     source="tests",

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from workloads.base import Axis, Formulation, Point, Work, Workload
+from workloads.base import Axis, Definition, Formulation, Point, Work
 
 
 def _prepare(ops, x, params):
@@ -45,6 +45,10 @@ def _sleeper(ops, params):
 
 def _liar(ops, params):
     return lambda x: (x + 1.01,)
+
+
+def _widener(ops, params):
+    return lambda x: (x + np.float64(1),)
 
 
 def _raiser(ops, params):
@@ -124,7 +128,7 @@ def _restore(outputs, x, params):
     return {"y": outputs[0]}
 
 
-WORKLOAD = Workload(
+WORKLOAD = Definition(
     name="misbehaving",
     title="everything that can go wrong",
     source="tests",
@@ -137,7 +141,7 @@ WORKLOAD = Workload(
             name[1:]: Formulation(note=name, prepare=_prepare, step=step, restore=_restore)
             for name, step in list(globals().items())
             if name in ("_good", "_segfault", "_greedy", "_sleeper", "_liar", "_raiser", "_leaver", "_talker")
-            or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper")
+            or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper", "_widener")
         }
     },
     work=lambda params, mode, itemsize: Work(1, 1, 1),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from workloads.base import Axis, Formulation, Point, Work, Workload
+from workloads.base import Axis, Definition, Formulation, Point, Work
 
 calls = [0]
 
@@ -37,7 +37,7 @@ def _again(ops, params):
     return run
 
 
-WORKLOAD = Workload(
+WORKLOAD = Definition(
     name="retracing",
     title="what is traced again",
     source="tests",

@@ -25,7 +25,7 @@ from harness.cli.main import run_cli
 from harness.errors import UserError
 from harness.leaderboard import site, submissions
 from harness.leaderboard.build import build, taken_in
-from harness.leaderboard.site_cells import idea_page
+from harness.leaderboard.links import idea_page
 from harness.leaderboard.submission import Refused, Submission
 from harness.leaderboard.submissions import find, read
 
@@ -213,7 +213,7 @@ def test_links_in_a_submission_are_never_followed(tmp_path, open_gate):
     build([folder], tmp_path / "site")
     refused = (tmp_path / "site" / "refused.html").read_text()
     assert "it is a link" in refused
-    assert "run.json is a link" in refused
+    assert "run.json: it is a link" in refused
     assert not any(b"r9" in content for name, content in contents(tmp_path / "site").items() if "submission" in name)
 
 
@@ -224,7 +224,7 @@ def test_a_pipe_is_not_waited_for(tmp_path, open_gate):
     os.mkfifo(folder / "records.jsonl")
     found = find([tmp_path / "in"])
     assert read(*found.folders[0]) == Refused(
-        name="pipe", reasons=["run.json is not a file; submit what `hwlottery run` wrote"]
+        name="pipe", reasons=["run.json: it is not a file; submit what `hwlottery run` wrote"]
     )
 
 
@@ -233,7 +233,7 @@ def test_what_is_too_large_is_not_opened(tmp_path, open_gate, monkeypatch):
     monkeypatch.setitem(submissions.MOST_BYTES, "records.jsonl", 100)
     item = read(tmp_path / "in" / "a", "a")
     assert isinstance(item, Refused)
-    assert "more than the 100 allowed" in item.reasons[0]
+    assert "at most 100 are read" in item.reasons[0]
 
 
 def test_what_lies_too_deep_is_refused(tmp_path, open_gate):

@@ -11,7 +11,7 @@ import pytest
 
 from backends.ops import FLUSH_BYTES, Device
 from harness.measuring import gpu_conditions
-from harness.measuring.clock import sample
+from harness.measuring.clock import Hooks, Timed, sample
 from harness.measuring.energy.meter import Unavailable
 from harness.measuring.energy.nvml import Gpu
 from harness.measuring.settings import Sampling
@@ -176,14 +176,13 @@ def test_caches_are_flushed_where_the_working_set_fits_and_the_record_says_which
 
 def test_a_sample_behind_a_flush_is_one_call_and_the_flush_is_not_in_its_time():
     events = []
-    window = sample(
+    timed = Timed(
         lambda: events.append("call") or (),
         (),
         lambda outputs: None,
-        Sampling(window_s=0.0, min_samples=3),
         flush=lambda: events.append("flush") or time.sleep(0.02),
-        between=lambda taken: events.append(taken),
     )
+    window = sample(timed, Sampling(window_s=0.0, min_samples=3), hooks=Hooks(between=events.append))
     assert window.calls_per_sample == 1
     assert events == ["call", *(e for taken in (1, 2, 3) for e in ("flush", "call", taken))]
     assert max(window.samples_s) < 0.02
@@ -191,15 +190,9 @@ def test_a_sample_behind_a_flush_is_one_call_and_the_flush_is_not_in_its_time():
 
 def test_energy_is_metered_over_calls_that_no_flush_comes_between():
     events = []
-    window = sample(
-        lambda: events.append("call") or (),
-        (),
-        lambda outputs: None,
-        Sampling(window_s=0.001, min_samples=2, max_samples=2),
-        begin=lambda: events.append("begin"),
-        end=lambda: events.append("end"),
-        flush=lambda: events.append("flush"),
-    )
+    timed = Timed(lambda: events.append("call") or (), (), lambda outputs: None, flush=lambda: events.append("flush"))
+    meter = Hooks(begin=lambda: events.append("begin"), end=lambda: events.append("end"))
+    window = sample(timed, Sampling(window_s=0.001, min_samples=2, max_samples=2), hooks=meter)
     metered = events[events.index("begin") + 1 : events.index("end")]
     assert metered == ["call"] * window.metered
     assert window.metered >= 1

@@ -130,8 +130,8 @@ def test_survey_times_have_no_part_in_a_width():
 
 @pytest.fixture
 def group(server, bad_job):
-    def ask(*formulations, timeout_s=60.0, turns=4, window_s=0.2):
-        sampling = Sampling(window_s=window_s, turns=turns, sample_s=0.0)
+    def ask(*formulations, timeout_s=60.0, slices=4, window_s=0.2):
+        sampling = Sampling(window_s=window_s, slices=slices, sample_s=0.0)
         jobs = [bad_job(name, sampling) for name in formulations]
         return [answer.measured for answer in server.interleave(jobs, timeout_s)]
 
@@ -167,7 +167,7 @@ def test_a_member_has_the_turn_only_when_the_threads_of_the_one_before_sleep():
 
 
 def test_long_calls_are_cut_into_fewer_slices(group):
-    (busy,) = group("busy", turns=100)
+    (busy,) = group("busy", slices=100)
     assert busy.trial.turns < 10
 
 

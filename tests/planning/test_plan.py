@@ -14,14 +14,14 @@ from harness.errors import PlanError
 from harness.planning import plan, selection
 from harness.planning.plan import Ask
 from harness.records.record import SCHEMA, Record
-from workloads.base import Axis, Formulation, Point, Twin, Work, Workload
+from workloads.base import Axis, Definition, Formulation, Point, Twin, Work
 from workloads.discovery import workloads
 
 FORM = Formulation(note="", prepare=None, step=None, restore=None)
 
 
 def _workload(name, role="idea", twins=(), points=(), forms=("a", "b")):
-    return Workload(
+    return Definition(
         name=name,
         title=name,
         source="",
@@ -134,7 +134,7 @@ def test_the_sweep_takes_what_came_close_and_names_the_rest(seconds, factor):
 
 @pytest.mark.parametrize(("sparse", "zeros", "swept"), [(2.0, 1.0, "ab"), (1.0, 1.5, "ab"), (1.0, 1.7, "a")])
 def test_what_skips_zeros_is_swept_though_the_product_with_them_won_the_survey(sparse, zeros, swept):
-    forms = {"a": FORM, "b": replace(FORM, over_zeros=True)}
+    forms = {"a": FORM, "b": replace(FORM, multiplies_zeros=True)}
     planned = plan.cases(
         Ask(backends=("numpy",)), {**ALL, "idea": replace(IDEA, formulations={"forward": forms})}, NUMPY
     )

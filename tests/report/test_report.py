@@ -16,7 +16,7 @@ from harness.cli.formats import render
 from harness.figures.summary import summarise
 from harness.report.flat_table import flat
 from harness.report.terminal import terminal
-from harness.report.wording import quantity, significant
+from harness.report.wording import quantity, significant, time_cell
 
 MODELLED = joules(0.012, 0.005, 0.030, "modelled")
 
@@ -83,12 +83,12 @@ def test_a_row_in_markdown():
 
 
 def test_the_terminal_has_the_same_figures_and_fits_in_80_columns():
-    text = terminal(summarise(_plain()), 80)
+    text = terminal(summarise(_plain(), all_points=True), 80)
     assert max(map(len, text.splitlines())) <= 80
     assert "unstructured_sparse: forward" in text
     for part in ("2.10 ms", "[1.86, 2.36]", "0.500×", "20.0×", "12.0 MiB", "12.0 mJ", "modelled", "[5.0, 30.0]"):
         assert part in text
-    wide = terminal(summarise(_plain()), 200)
+    wide = terminal(summarise(_plain(), all_points=True), 200)
     assert "12.0 mJ [5.0, 30.0] modelled" in wide
     assert "2.10 ms [1.86, 2.36]" in wide
 
@@ -111,8 +111,9 @@ def test_long_names_still_fit_in_80_columns():
         for m in (1, 2)
         for backend in ("tensorflow", "torch")
     ]
-    text = terminal(summarise(long), 80)
-    assert max(map(len, text.splitlines())) <= 80
+    for all_points in (False, True):
+        text = terminal(summarise(long, all_points=all_points), 80)
+        assert max(map(len, text.splitlines())) <= 80
 
 
 # -- every format -----------------------------------------------------------------------------------------------------
@@ -172,7 +173,9 @@ def test_where_all_failed_the_row_stays_and_has_the_outcome_and_the_worst_reason
     (row,) = _csv(FAILED)
     assert (row["outcome"], row["path"]) == ("timeout 1 · unsupported 1", "")
     assert row["reason"] == "took longer than 60 s"
-    assert "numpy: timeout 1 · unsupported 1; took longer than 60 s" in terminal(summarise(FAILED), 80)
+    said = "numpy: timeout 1 · unsupported 1; took longer than 60 s"
+    assert said in " ".join(terminal(summarise(FAILED), 80).split()), "why the row has no figure"
+    assert said in terminal(summarise(FAILED, all_points=True), 80)
 
 
 def test_the_first_line_of_a_reason_is_shown_and_the_rest_is_not():
@@ -292,3 +295,13 @@ def test_a_long_list_of_gaps_is_cut_and_counted():
     records = [idea(workload=f"w{k}", status="unsupported", reason="no") for k in range(9)]
     assert "runs 0 of 9 workloads and modes" in render(records, "markdown")
     assert "and 3 more." in render(records, "markdown")
+
+
+def test_two_processes_have_no_interval_in_any_text_and_it_says_so():
+    """Student's t of two is true and of no use: `45.4 ms [0.0, 74594.4]`."""
+    records = [idea([0.9, 1.1]), dense([2.0, 2.4])]
+    for text in (terminal(summarise(records, all_points=True), 200), render(records, "markdown")):
+        assert "[" not in str(text).partition("break-even")[0].replace("[k=8", "").replace("[…]", ""), text
+        assert "2 of 2 times are of two processes and have no interval." in str(text)
+    three = [idea([0.9, 1.1, 1.0]), dense([2.0, 2.4, 2.2])]
+    assert "[" in time_cell(summarise(three).rows[0])

@@ -33,7 +33,8 @@ def test_a_real_run_stays_within_the_width(width, all_points):
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_every_idea_place_and_figure_of_a_real_run_is_there_at_80_columns(summary):
+def test_every_idea_place_and_figure_of_a_real_run_is_there_at_80_columns():
+    summary = summarise(load(QUICK).records, all_points=True)
     text = terminal(summary, 80)
     for row in summary.rows:
         assert row.workload in text
@@ -43,7 +44,8 @@ def test_every_idea_place_and_figure_of_a_real_run_is_there_at_80_columns(summar
 
 def test_a_figure_is_never_broken_over_two_lines(summary):
     """A number and its unit, or an interval, that is cut apart cannot be read."""
-    for line in terminal(summary, 80).splitlines():
+    details = terminal(summarise(load(QUICK).records, all_points=True), 80)
+    for line in (terminal(summary, 80) + details).splitlines():
         table = re.sub(r"\[[^\]]*\]", "", line)  # whole intervals
         assert table.count("[") == table.count("]") or not re.search(r"\[\d", table), line
 
@@ -55,8 +57,9 @@ def test_unpleasant_texts_stay_in_their_lines():
         idea([1e-3, 2e-3], fallback="ran dense " * 30, formulation="f" * 70),
         dense([1e-3, 2e-3]),
     ]
-    text = terminal(summarise(rows), 80)
-    assert max(map(len, text.splitlines())) <= 80
+    for all_points in (False, True):
+        text = terminal(summarise(rows, all_points=all_points), 80)
+        assert max(map(len, text.splitlines())) <= 80
 
 
 def test_control_characters_of_a_reason_do_not_reach_the_terminal():
@@ -67,7 +70,9 @@ def test_control_characters_of_a_reason_do_not_reach_the_terminal():
         idea([1e-3, 2e-3], formulation=hostile, fallback=hostile),
         dense([1e-3, 2e-3]),
     ]
-    assert not re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", terminal(summarise(rows), 80))
+    for all_points in (False, True):
+        text = terminal(summarise(rows, all_points=all_points), 80)
+        assert not re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
 
 
 def _run(environment, *, piped):
@@ -100,5 +105,5 @@ def test_a_pipe_gets_no_escape_sequence(environment):
 
 def test_a_terminal_with_no_color_gets_no_escape_sequence():
     out = _run({"NO_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "80"}, piped=False)
-    assert b"Ideas against their dense twin" in out
+    assert b"What each idea gains and costs" in out
     assert b"\x1b" not in out

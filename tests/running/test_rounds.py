@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from types import SimpleNamespace
 
@@ -15,15 +16,17 @@ from harness.planning import plan
 from harness.planning.groups import InterleavedGroup, Member
 from harness.planning.options import Options
 from harness.records.record import KEPT
-from harness.running.runner import LONG_GROUP_S, Runner
+from harness.running import servers
+from harness.running.rounds import LONG_GROUP_S, Rounds
+from harness.running.session import Session
 from workloads.discovery import workloads
 
 
-def a_runner(tmp_path, planned=(), before=(), **options):
+def a_session(tmp_path, planned=(), before=(), **options):
     quiet = SimpleNamespace(begin=lambda *_: None, now=lambda *_: None, done=lambda: None)
     given = {"rounds": 5, "long_rounds": 3, **options}
     options = Options(timeout_s=1, threads=1, sampling=Sampling(), power=PowerModel(), cache=tmp_path, seed=0, **given)
-    return Runner(planned, {}, options, SimpleNamespace(before=list(before), folder=tmp_path), quiet)
+    return Session(planned, {}, options, SimpleNamespace(before=list(before), folder=tmp_path), quiet)
 
 
 def ok(case, **settings):
@@ -32,19 +35,20 @@ def ok(case, **settings):
 
 def raced(tmp_path, took, rounds=5, long_rounds=3, budget_s=None, **times):
     """[(round, group)] as they were run, and the notes; group i takes took[i] seconds of a clock that is ours."""
-    runner = a_runner(tmp_path, rounds=rounds, long_rounds=long_rounds, budget_s=budget_s, **times)
+    session = a_session(tmp_path, rounds=rounds, long_rounds=long_rounds, budget_s=budget_s, **times)
+    racing = Rounds(session)
     groups = [InterleavedGroup(number, ()) for number in range(len(took))]
     ran = []
 
     def run(group, round_, order):
         ran.append((round_, group.number))
-        runner._group_s[group.number] = took[group.number]
-        runner._clock.began -= took[group.number]
+        racing.group_s[group.number] = took[group.number]
+        session.clock.began -= took[group.number]
 
-    runner._groups, runner._run_group = lambda racing: groups, run
-    runner._clock.began = time.monotonic()
-    runner._race()
-    return ran, runner.notes
+    racing.groups, racing.run_group = lambda left: groups, run
+    session.clock.began = time.monotonic()
+    racing.race()
+    return ran, session.notes
 
 
 def test_long_groups_have_fewer_rounds_and_the_run_says_so(tmp_path):
@@ -72,7 +76,7 @@ def test_every_group_has_one_round_however_late_it_is(tmp_path):
 
 def test_a_first_group_that_would_end_after_the_hour_is_left_out_and_the_short_ones_go_first(tmp_path, monkeypatch):
     took = [30.0, 10.0, 20.0, 12.0]
-    monkeypatch.setattr(Runner, "_expected_s", lambda runner, group: took[group.number])
+    monkeypatch.setattr(Rounds, "expected_s", lambda rounds, group: took[group.number])
     ran, notes = raced(tmp_path, took, enough_s=5, ends_s=45)
     assert ran == [(1, 1), (1, 3), (1, 2)]
     assert notes == ["the time of this preset (45 s) ended in round 1 of 5: 1 of 4 groups missing"]
@@ -90,10 +94,10 @@ def test_a_group_is_expected_to_take_what_its_members_took_without_compiling(tmp
     known = [
         msgspec.structs.replace(record(processes=[1.0]), case=member.planned.case, time=time) for member in members
     ]
-    runner = a_runner(tmp_path, [member.planned for member in members], known)
-    assert runner._expected_s(InterleavedGroup(0, tuple(members))) == 2 * (7.0 - 5.0) + 2 * Sampling().window_s
-    runner._group_s[0] = 3.0
-    assert runner._expected_s(InterleavedGroup(0, tuple(members))) == 3.0
+    racing = Rounds(a_session(tmp_path, [member.planned for member in members], known))
+    assert racing.expected_s(InterleavedGroup(0, tuple(members))) == 2 * (7.0 - 5.0) + 2 * Sampling().window_s
+    racing.group_s[0] = 3.0
+    assert racing.expected_s(InterleavedGroup(0, tuple(members))) == 3.0
 
 
 @pytest.mark.parametrize("enough_s", [None, 45])
@@ -101,6 +105,36 @@ def test_a_budget_ends_the_first_round_too(tmp_path, enough_s):
     ran, notes = raced(tmp_path, [10.0, 10.0, 10.0], budget_s=15, enough_s=enough_s)
     assert len(ran) == 2
     assert notes == ["the budget ended in round 1 of 5: 1 of 3 groups missing"]
+
+
+@pytest.mark.parametrize(
+    ("device", "last", "metered"), [("cuda", False, False), ("cuda", True, True), ("cpu", False, True)]
+)
+def test_the_energy_of_a_gpu_is_left_to_the_rounds_where_there_are_some(tmp_path, device, last, metered):
+    """A sensor of 0.1 s needs a second and more, in each of hundreds of cases of the survey."""
+    (planned,) = planned_on(device)
+    session = a_session(tmp_path, [planned])
+    assert session.job(Member(planned), "data", Sampling(), last=last).metered is metered
+
+
+def test_a_window_on_a_gpu_is_one_slice_since_nobody_takes_turns(tmp_path):
+    sent = []
+    for device in ("cuda", "cpu"):
+        (planned,) = planned_on(device)
+        session = a_session(tmp_path, [planned])
+        session.pool._data = {servers._data_key(planned): tmp_path}
+        run = SimpleNamespace(
+            run=lambda job, _: sent.append(job), interleave=lambda jobs, *_: sent.extend(jobs) or jobs
+        )
+        session.pool._servers = {("numpy", device): run}
+        session.ask([Member(planned)], Sampling(slices=20))
+    assert [job.sampling.slices for job in sent] == [1, 20]
+
+
+def planned_on(device):
+    ask = plan.Ask(workloads=("forward_forward",), backends=("numpy",))
+    planned = plan.cases(ask, workloads()[0], backends()[0])[0]
+    return [dataclasses.replace(planned, case=msgspec.structs.replace(planned.case, backend="numpy", device=device))]
 
 
 def test_a_sweep_is_told_what_a_compiler_kept_at_the_survey_point(tmp_path, monkeypatch):
@@ -112,13 +146,13 @@ def test_a_sweep_is_told_what_a_compiler_kept_at_the_survey_point(tmp_path, monk
     swept = next(p for p in same if p.case.execution == "compiled")
     other = next(p for p in same if p.case.execution == "eager")
     known = ok(surveyed.case, **{KEPT: "off"})
-    runner = a_runner(tmp_path, planned, [known])
-    runner._chosen = runner._kept_in_survey()
-    jobs = {p.case.key: runner._job(Member(p), "data", Sampling()) for p in (surveyed, swept, other)}
+    session = a_session(tmp_path, planned, [known])
+    session.chosen = session.kept_in_survey()
+    jobs = {p.case.key: session.job(Member(p), "data", Sampling()) for p in (surveyed, swept, other)}
     assert jobs[surveyed.case.key].keep == "off", "its own"
     assert jobs[swept.case.key].keep == "off"
     assert jobs[other.case.key].keep is None
     own = ok(swept.case, **{KEPT: "default"})
-    runner = a_runner(tmp_path, planned, [known, own])
-    runner._chosen = runner._kept_in_survey()
-    assert runner._job(Member(swept), "data", Sampling()).keep == "default"
+    session = a_session(tmp_path, planned, [known, own])
+    session.chosen = session.kept_in_survey()
+    assert session.job(Member(swept), "data", Sampling()).keep == "default"

@@ -49,10 +49,19 @@ def test_a_budget_that_is_no_time_and_one_that_is_too_short_are_refused(tmp_path
         assert words in done.stderr
 
 
-def test_every_dependency_of_the_project_is_looked_for():
+def test_every_dependency_of_the_project_is_looked_for_by_a_module_that_exists():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {dependency.split(">")[0] for dependency in project["dependencies"]}
-    assert names == set(_tool("gpu_run").MODULES)
+    modules = _tool("gpu_run").modules()
+    assert list(modules) == [dependency.split(">")[0] for dependency in project["dependencies"]]
+    assert modules["nvidia-ml-py"] == "pynvml"
+    assert modules["ml-dtypes"] == "ml_dtypes"
+    assert [name for name, module in modules.items() if importlib.util.find_spec(module) is None] == []
+
+
+def test_what_is_not_of_the_name_of_its_distribution_is_a_dependency():
+    """A name of another module for what nothing depends on any more is left over."""
+    tool = _tool("gpu_run")
+    assert tool.OTHER_NAMES.keys() <= tool.modules().keys()
 
 
 def test_only_wheels_of_what_is_not_installed_are_unpacked(tmp_path):

@@ -301,9 +301,9 @@ def test_a_page_of_many_samples_stays_within_its_size():
 
 
 def test_a_long_reason_is_cut_and_says_by_how_much():
-    assert record_details.shorten("x" * 5000) == "x" * 4000 + "… (1000 more characters in the record)"
-    assert record_details.shorten("short") == "short"
-    assert record_details.shorten(None) is None
+    assert record_details.excerpt("x" * 5000) == "x" * 4000 + "… (1000 more characters in the record)"
+    assert record_details.excerpt("short") == "short"
+    assert record_details.excerpt(None) is None
 
 
 # -- charts ------------------------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_break_even_curves_have_the_summary_s_speed_ups_intervals_and_crossing()
     assert values == {d: (a.speed_up, a.speed_up_low, a.speed_up_high) for d, a in item.items()}
     (found,) = made.summary.break_even
     crossing = [layer["data"]["values"] for layer in chart.spec["layer"] if "data" in layer][-1]
-    assert [c["x"] for c in crossing] == [found.density]
+    assert [c["x"] for c in crossing] == [found.value]
 
 
 def test_the_roofline_has_every_ok_case_and_the_measured_ceilings(quick):
@@ -445,3 +445,13 @@ def test_a_missing_library_is_one_sentence_with_what_to_install():
     assert done.stdout == (
         'charts need vl-convert-python, which is not installed; try: python -m pip install -e ".[report]"\n'
     )
+
+
+def test_a_page_shows_no_character_that_cannot_be_seen():
+    """The record itself, as data, is kept as it was measured."""
+    hidden = "over\u202eback\u200b\u0007\ufeff"
+    page = report_page.html(published([idea([1e-3, 2e-3], formulation=hidden, reason=hidden), dense([1e-3, 2e-3])]))
+    read = Reader(page)
+    shown = page.replace(read.scripts["records"], "").replace(read.scripts["drawings"], "")
+    assert "over\ufffdback\ufffd\ufffd\ufffd" in shown
+    assert not set("\u202e\u200b\u0007\ufeff") & set(shown.replace(read.scripts["library"], ""))

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
 from harness.measuring.settings import Sampling
-from harness.worker.client import Server, ServerError, environment
+from harness.worker import outcome
+from harness.worker.client import Server, ServerError, environment, memory_limit
 from harness.worker.messages import DevicesJob
+from workloads.authoring.functions import WorkloadError
+
+
+def line_of(words):
+    """The numbers of the lines of the misbehaving workload that have these words."""
+    lines = (Path(__file__).parents[1] / "helpers" / "misbehaving.py").read_text().splitlines()
+    return [number for number, line in enumerate(lines, 1) if words in line]
 
 
 @pytest.fixture
@@ -74,10 +84,22 @@ def test_lying_is_wrong_and_has_no_time(measure):
     assert "y is off by" in measured.reason
 
 
-def test_an_exception_is_an_error_with_one_line(measure):
+def test_an_exception_is_an_error_with_one_line_and_its_place(measure):
     measured = measure("raiser")
+    (line,) = line_of("ill-posed")
     assert measured.status == "error"
-    assert measured.reason == "ValueError: this computation is ill-posed"
+    assert measured.reason == f"ValueError: this computation is ill-posed (misbehaving.py:{line})"
+
+
+def test_a_step_that_computes_in_another_dtype_is_wrong(measure):
+    measured = measure("widener")
+    assert (measured.status, measured.failure_class) == ("wrong", "type")
+    assert measured.reason.startswith("output y is float64 in a case of float32; ")
+
+
+def test_a_sentence_of_an_author_s_function_tells_no_folder():
+    error = WorkloadError("/home/someone/ideas/mine.py:12: work of mine raises KeyError: 'n' at n=8")
+    assert outcome.of_exception(error)[2] == "mine.py:12: work of mine raises KeyError: 'n' at n=8"
 
 
 def test_leaving_is_a_crash_with_code_and_last_words(measure):
@@ -138,6 +160,30 @@ def test_the_environment_is_an_allow_list_with_the_same_settings_for_all(tmp_pat
         assert "SECRET_TOKEN" not in environ
         assert environ["OMP_NUM_THREADS"] == environ["MKL_NUM_THREADS"] == "2"
         assert "MALLOC_MMAP_THRESHOLD_" in environ
+
+
+def test_where_cuda_and_compilers_are_is_told_to_servers_of_a_gpu_only(tmp_path, monkeypatch):
+    """An image may keep its toolkit at a place of its own: XLA without libdevice has no exp."""
+    told = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CC", "CXX", "TRITON_PTXAS_PATH")
+    for name in told:
+        monkeypatch.setenv(name, "here")
+    numpy = backends()[0]["numpy"]
+    assert not set(told) & set(environment(numpy, Device("cpu"), 2, tmp_path))
+    assert set(told) <= set(environment(numpy, Device("cuda"), 2, tmp_path))
+
+
+def test_memory_is_limited_where_it_is_the_hosts():
+    assert memory_limit(Device("cpu"), 1 << 30) == 1 << 30
+    assert memory_limit(Device.parse("tpu-aot:v5e"), 1 << 30) == 1 << 30
+    assert memory_limit(Device("cuda"), 1 << 30) is None
+    assert memory_limit(Device("tpu"), 1 << 30) is None
+
+
+def test_a_process_that_is_not_metered_says_so(server, bad_job):
+    job = msgspec.structs.replace(bad_job("good", Sampling(window_s=0.02)), metered=False)
+    energy = server.run(job, 30).measured.energy
+    assert (energy.source, energy.gross_j) == ("none", None)
+    assert energy.note == "not metered: later processes of the case are"
 
 
 @pytest.mark.parametrize("name", sorted(backends()[0]))

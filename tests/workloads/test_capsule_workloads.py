@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from backends.numpy_backend import NumpyOps
+from backends.numpy_ops import NumpyOps
 from backends.ops import Device
 from harness.measuring.correctness import judge, rounded, upcast
 from workloads import capsule_conv, capsule_routing, dense_conv, dense_matmul
@@ -30,11 +30,11 @@ def test_routing_work_by_hand():
     """B, I, J, d, D, R = 2, 3, 4, 5, 6, 2: û takes 2·2·3·4·5·6 = 1440, a pass 288, there are 3."""
     params = {"batch": 2, "in_capsules": 3, "out_capsules": 4, "in_dim": 5, "out_dim": 6, "rounds": 2}
     u, w, v = 30, 360, 48
-    forward = capsule_routing.work(params, "forward", 4)
+    forward = capsule_routing.WORKLOAD.work(params, "forward", 4)
     assert forward.useful_flop == 1440 + 3 * 288
     assert forward.least_bytes == 4 * (u + w + v)
     assert forward.live_bytes == 4 * (u + w + 2 * v)
-    train = capsule_routing.work(params, "train_step", 4)
+    train = capsule_routing.WORKLOAD.work(params, "train_step", 4)
     assert train.useful_flop == 3 * (1440 + 3 * 288) - 1440
     assert train.least_bytes == 4 * ((u + w + v) + (u + w + v + w) + 3 * w)
     assert train.live_bytes == 4 * (u + 2 * w + 3 * v)
@@ -42,7 +42,7 @@ def test_routing_work_by_hand():
 
 def test_one_round_keeps_no_running_sum():
     """With R = 1 there is one pass over û and nothing but u, W and v lives."""
-    work = capsule_routing.work({**ROUTING, "rounds": 1}, "forward", 8)
+    work = capsule_routing.WORKLOAD.work({**ROUTING, "rounds": 1}, "forward", 8)
     assert work.useful_flop == 2 * 3 * 5 * 4 * 2 * 3 + 2 * 3 * 5 * 4 * 2
     assert work.live_bytes == work.least_bytes
 
@@ -50,16 +50,16 @@ def test_one_round_keeps_no_running_sum():
 def test_the_papers_routing_twin_is_fully_connected_9216_to_160():
     """The dense product 160×9216 by 9216×B, whose useful FLOP are those of û."""
     params = capsule_routing.WORKLOAD.presets["quick"][0].params
-    (twin,) = capsule_routing.twins(params, "train_step")
+    (twin,) = capsule_routing.WORKLOAD.twins(params, "train_step")
     assert (twin.workload, twin.mode) == ("dense_matmul", "train_step")
     assert twin.params == {"m": 160, "k": 9216, "n": 32, "grads": "weights"}
-    dense = dense_matmul.work(twin.params, "forward", 4).useful_flop
-    assert capsule_routing.work(params, "forward", 4).useful_flop == dense + 2 * 32 * 1152 * 10 * 16 * 5
+    dense = dense_matmul.WORKLOAD.work(twin.params, "forward", 4).useful_flop
+    assert capsule_routing.WORKLOAD.work(params, "forward", 4).useful_flop == dense + 2 * 32 * 1152 * 10 * 16 * 5
 
 
 def test_capsule_conv_work_by_hand():
     """N, H, Ci, Co, k, s = 2, 6, 2, 3, 3, 2 gives OH = 2 and 128·2·4·6·9 FLOP."""
-    work = capsule_conv.work(CONV, "forward", 4)
+    work = capsule_conv.WORKLOAD.work(CONV, "forward", 4)
     assert work.useful_flop == 128 * 2 * 4 * 6 * 9
     assert work.least_bytes == work.live_bytes == 16 * 4 * (2 * 2 * 36 + 9 * 6 + 2 * 3 * 4)
 
@@ -67,7 +67,7 @@ def test_capsule_conv_work_by_hand():
 def test_dense_conv_work_by_hand():
     """2·N·OH·OW·Co·Ci·k² and each operand once, also with padding."""
     params = dict(zip(dense_conv.WORKLOAD.axes, (2, 7, 3, 5, 3, 2, 1), strict=True))
-    work = dense_conv.work(params, "forward", 2)
+    work = dense_conv.WORKLOAD.work(params, "forward", 2)
     assert work.useful_flop == 2 * 2 * 16 * 5 * 3 * 9
     assert work.least_bytes == 2 * (2 * 49 * 3 + 9 * 15 + 2 * 16 * 5)
 
@@ -76,8 +76,10 @@ def test_dense_conv_work_by_hand():
 def test_the_convolution_twin_does_the_same_work_on_the_same_bytes(preset):
     """W = 1: equal FLOP, and equal traffic, since folding moves no value away."""
     for point in capsule_conv.WORKLOAD.presets[preset]:
-        (twin,) = capsule_conv.twins(point.params, "forward")
-        assert dense_conv.work(twin.params, "forward", 4) == capsule_conv.work(point.params, "forward", 4)
+        (twin,) = capsule_conv.WORKLOAD.twins(point.params, "forward")
+        assert dense_conv.WORKLOAD.work(twin.params, "forward", 4) == capsule_conv.WORKLOAD.work(
+            point.params, "forward", 4
+        )
 
 
 @pytest.mark.parametrize(("height", "kernel", "stride", "padding", "side"), [(15, 3, 2, 0, 7), (16, 3, 2, 1, 8)])
@@ -87,14 +89,14 @@ def test_out_side(height, kernel, stride, padding, side):
 
 def test_a_kernel_that_does_not_fit_is_refused_in_one_sentence():
     with pytest.raises(ValueError, match=r"kernel of 9 does not fit into a height of 6 with padding 1: choose"):
-        capsule_conv.work({**CONV, "kernel": 9, "padding": 1}, "forward", 4)
+        capsule_conv.WORKLOAD.work({**CONV, "kernel": 9, "padding": 1}, "forward", 4)
 
 
 # -- inputs ---------------------------------------------------------------------------------------------------------
 def test_routing_inputs_are_capsules():
     """Lengths of u below 1, the first s of order 1, and each image's own digit as its label."""
     params = capsule_routing.WORKLOAD.presets["quick"][0].params
-    x = capsule_routing.inputs(params, 0)
+    x = capsule_routing.WORKLOAD.inputs(params, 0)
     assert 0.1 < np.linalg.norm(x["u"], axis=-1).mean() < np.linalg.norm(x["u"], axis=-1).max() < 1
     s = np.einsum("bid,ijde->bje", x["u"], x["w"]) / 10
     assert 0.3 < np.linalg.norm(s, axis=-1).mean() < 3
@@ -102,7 +104,7 @@ def test_routing_inputs_are_capsules():
 
 
 def test_inputs_follow_the_seed():
-    for workload, params in ((capsule_routing, ROUTING), (capsule_conv, CONV)):
+    for workload, params in ((capsule_routing.WORKLOAD, ROUTING), (capsule_conv.WORKLOAD, CONV)):
         a, b, c = (workload.inputs(params, seed) for seed in (0, 0, 1))
         assert all(np.array_equal(a[k], b[k]) for k in a)
         assert not all(np.array_equal(a[k], c[k]) for k in a)
@@ -129,8 +131,8 @@ def _by_loops(u, w, rounds):
 def test_routing_reference_is_procedure_1(rounds):
     """The reference equals the procedure written with loops, also where a batch takes more than one part."""
     params = {**ROUTING, "batch": 35, "rounds": rounds}
-    x = capsule_routing.inputs(params, 0)
-    found = capsule_routing.reference(x, params, "forward")["v"]
+    x = capsule_routing.WORKLOAD.inputs(params, 0)
+    found = capsule_routing.WORKLOAD.reference(x, params, "forward")["v"]
     np.testing.assert_allclose(found, _by_loops(x["u"], x["w"], rounds), rtol=1e-12, atol=1e-14)
 
 
@@ -144,12 +146,12 @@ def test_margin_loss_by_hand():
 def test_routing_gradient_by_finite_differences(rounds):
     """The reference's step equals the slope of its loss, coordinate by coordinate."""
     params = {**ROUTING, "rounds": rounds}
-    x = capsule_routing.inputs(params, 1)
+    x = capsule_routing.WORKLOAD.inputs(params, 1)
 
     def loss(w):
         return routing.reference_routing(x["u"], w, x["labels"], rounds)[1]
 
-    gradient = (x["w"] - capsule_routing.reference(x, params, "train_step")["w"]) / LEARNING_RATE
+    gradient = (x["w"] - capsule_routing.WORKLOAD.reference(x, params, "train_step")["w"]) / LEARNING_RATE
     h = 1e-6
     slope = np.zeros_like(gradient)
     for at in itertools.product(*(range(n) for n in gradient.shape)):
@@ -167,7 +169,7 @@ def test_routing_gradient_by_autograd():
     import autograd.numpy as anp
 
     params = capsule_routing.WORKLOAD.presets["smoke"][0].params
-    x = capsule_routing.inputs(params, 0)
+    x = capsule_routing.WORKLOAD.inputs(params, 0)
 
     def loss(w):
         predicted = anp.einsum("bid,ijde->bije", x["u"], w)
@@ -184,7 +186,7 @@ def test_routing_gradient_by_autograd():
         return anp.sum(present + absent) / len(x["u"])
 
     value, gradient = autograd.value_and_grad(loss)(x["w"])
-    found = capsule_routing.reference(x, params, "train_step")
+    found = capsule_routing.WORKLOAD.reference(x, params, "train_step")
     assert found["loss"] == pytest.approx(value, rel=1e-12)
     np.testing.assert_allclose(x["w"] - found["w"], LEARNING_RATE * gradient, rtol=1e-9, atol=1e-15)
 
@@ -218,8 +220,8 @@ def test_the_gradient_by_hand_takes_any_number_of_rounds(rounds):
 def test_capsule_conv_reference_is_its_definition(stride, padding):
     """A 4×4 product for each image, place, tap and pair of capsules."""
     params = {**CONV, "stride": stride, "padding": padding}
-    x = capsule_conv.inputs(params, 0)
-    found = capsule_conv.reference(x, params, "forward")["v"]
+    x = capsule_conv.WORKLOAD.inputs(params, 0)
+    found = capsule_conv.WORKLOAD.reference(x, params, "forward")["v"]
     expected = np.zeros_like(found)
     none, pad = (0, 0), (padding, padding)
     poses = np.pad(x["poses"], (none, pad, pad, none, none, none))
@@ -235,12 +237,12 @@ def test_capsule_conv_reference_is_its_definition(stride, padding):
 def test_a_capsule_convolution_is_an_ordinary_one(stride, padding):
     """The twin's reference on folded poses and weights gives V, folded."""
     params = {**CONV, "stride": stride, "padding": padding}
-    x = capsule_conv.inputs(params, 0)
-    (twin,) = capsule_conv.twins(params, "forward")
+    x = capsule_conv.WORKLOAD.inputs(params, 0)
+    (twin,) = capsule_conv.WORKLOAD.twins(params, "forward")
     folded = {"x": capsule_conv.folded_poses(x["poses"]), "w": capsule_conv.folded_weights(x["w"])}
     assert folded["x"].shape == (8, 6, 6, 8)
-    y = dense_conv.reference(folded, twin.params, "forward")["y"]
-    v = capsule_conv.reference(x, params, "forward")["v"]
+    y = dense_conv.WORKLOAD.reference(folded, twin.params, "forward")["y"]
+    v = capsule_conv.WORKLOAD.reference(x, params, "forward")["v"]
     np.testing.assert_allclose(capsule_conv.unfolded_poses(y), v, rtol=1e-12, atol=1e-14)
 
 
@@ -248,9 +250,9 @@ def test_dense_conv_reference_by_hand():
     """A 3×3 image of 1…9 and a 2×2 filter of ones: the four sums, and with padding the corner alone."""
     params = {"batch": 1, "height": 3, "in_channels": 1, "out_channels": 1, "kernel": 2, "stride": 1, "padding": 0}
     x = {"x": np.arange(1.0, 10.0).reshape(1, 3, 3, 1), "w": np.ones((2, 2, 1, 1))}
-    y = dense_conv.reference(x, params, "forward")["y"]
+    y = dense_conv.WORKLOAD.reference(x, params, "forward")["y"]
     assert y[0, :, :, 0].tolist() == [[12, 16], [24, 28]]
-    assert dense_conv.reference(x, {**params, "padding": 1}, "forward")["y"][0, 0, 0, 0] == 1
+    assert dense_conv.WORKLOAD.reference(x, {**params, "padding": 1}, "forward")["y"][0, 0, 0, 0] == 1
 
 
 def test_shifted_pads_with_zeros():
@@ -300,15 +302,15 @@ def test_the_oracle_refuses_routing_without_squash(monkeypatch):
 
 def test_the_oracle_refuses_a_step_whose_coupling_carries_no_gradient(monkeypatch):
     """The detached routing of many implementations: without the softmax's slope W goes elsewhere."""
-    x = rounded(capsule_routing.inputs(SMOKE, 0), "float32")
-    reference = capsule_routing.reference(upcast(x), SMOKE, "train_step")
+    x = rounded(capsule_routing.WORKLOAD.inputs(SMOKE, 0), "float32")
+    reference = capsule_routing.WORKLOAD.reference(upcast(x), SMOKE, "train_step")
 
     def detached(predicted, tape, gradient_v):
         c, s, _ = tape[-1]
         return c[..., None] * routing.squash_gradient(s, gradient_v)[:, None]
 
     monkeypatch.setattr(routing, "_route_back", detached)
-    found = capsule_routing.reference(upcast(x), SMOKE, "train_step")
+    found = capsule_routing.WORKLOAD.reference(upcast(x), SMOKE, "train_step")
     verdict = judge(found, reference, upcast(x), _tolerance(capsule_routing, "train_step"))
     assert not verdict.agrees
     assert "change of w" in str(verdict.reason)
@@ -336,10 +338,10 @@ def test_the_oracle_refuses_the_wrong_stride_of_a_convolution(name):
 
 def test_the_oracle_refuses_poses_multiplied_from_the_other_side():
     """W·P in place of P·W: the transposed fold."""
-    inputs = rounded(capsule_conv.inputs(CONV, 0), "float32")
+    inputs = rounded(capsule_conv.WORKLOAD.inputs(CONV, 0), "float32")
     swapped = {"poses": inputs["poses"].swapaxes(-1, -2), "w": inputs["w"].swapaxes(-1, -2)}
-    found = capsule_conv.reference(upcast(swapped), CONV, "forward")["v"].swapaxes(-1, -2)
-    expected = capsule_conv.reference(upcast(inputs), CONV, "forward")
+    found = capsule_conv.WORKLOAD.reference(upcast(swapped), CONV, "forward")["v"].swapaxes(-1, -2)
+    expected = capsule_conv.WORKLOAD.reference(upcast(inputs), CONV, "forward")
     assert not judge({"v": found}, expected, inputs, _tolerance(capsule_conv, "forward")).agrees
 
 

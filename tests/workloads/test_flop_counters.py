@@ -17,6 +17,7 @@ import pytest
 from backends.discovery import backends
 from backends.ops import Device, Unsupported
 from harness.measuring.correctness import rounded
+from workloads.base import Parameters
 from workloads.common import sparse
 from workloads.common.block_products import block_pattern
 from workloads.common.routing_forms import sizes
@@ -51,7 +52,7 @@ def _inputs(name, place):
 def _made(framework, workload, place, name):
     """The operands and the step of a formulation, in a framework; skipped where the framework refuses."""
     ops, point = _ops(framework), workload.presets["smoke"][place]
-    params = workload.check(point.params)
+    params = Parameters(workload.check(point.params))
     formulation = workload.formulations[point.mode][name]
     try:
         return formulation.prepare(ops, _inputs(workload.name, place), params), formulation.step(ops, params)
@@ -185,7 +186,7 @@ def _expected_by_torch(workload, place, name, scale=1):
     params, x = workload.check(point.params), _inputs(workload.name, place)
     rule = TORCH_DIFFERS.get((workload.name, point.mode, name))
     useful = scale * workload.work(params, point.mode, 4).useful_flop
-    return useful if rule is None else rule(params, x)
+    return useful if rule is None else rule(Parameters(params), x)
 
 
 @pytest.mark.parametrize(("workload", "place", "name"), list(_cases()))

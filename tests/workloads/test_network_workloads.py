@@ -6,7 +6,7 @@ import pytest
 from autograd import grad
 from autograd.scipy.special import logsumexp
 
-from backends.numpy_backend import NumpyOps
+from backends.numpy_ops import NumpyOps
 from backends.ops import Device
 from harness.measuring.correctness import judge, rounded, upcast
 from workloads import dense_cnn, dense_mlp, forward_forward, local_update
@@ -50,49 +50,49 @@ def _run(workload, name, params, mode="train_step"):
 def test_a_step_of_vgg8b_is_three_products_a_layer_but_the_first():
     """Standard: B=128, 1.90 GFLOP an image forward; the images need no gradient."""
     params = {"network": "vgg8b", "batch": 128, "side": 32, "channels": 3, "width": 1}
-    forward = dense_cnn.work(params, "forward", 4).useful_flop
+    forward = dense_cnn.WORKLOAD.work(params, "forward", 4).useful_flop
     convolutions = 1024 * (3 * 128 + 128 * 256) + 256 * (256 * 256 + 256 * 512) + 64 * 512 * 512 + 16 * 512 * 512
     assert forward == 128 * 2 * (9 * convolutions + 2048 * 1024 + 1024 * 10)
-    assert dense_cnn.work(params, "train_step", 4).useful_flop == 3 * forward - 128 * 2 * 9 * 1024 * 3 * 128
+    assert dense_cnn.WORKLOAD.work(params, "train_step", 4).useful_flop == 3 * forward - 128 * 2 * 9 * 1024 * 3 * 128
 
 
 def test_a_step_of_the_mlp_is_six_flop_a_weight_and_sample_but_for_the_first_layer():
     """Σ6BP_l − 2BP_1 with the output layer among the l."""
     params = {"batch": 128, "features": 784, "hidden": 1024, "layers": 3}
     p = [784 * 1024, 1024 * 1024, 1024 * 1024, 1024 * 10]
-    assert dense_mlp.work(params, "train_step", 4).useful_flop == 6 * 128 * sum(p) - 2 * 128 * p[0]
-    assert dense_mlp.work(params, "forward", 4).useful_flop == 2 * 128 * sum(p)
+    assert dense_mlp.WORKLOAD.work(params, "train_step", 4).useful_flop == 6 * 128 * sum(p) - 2 * 128 * p[0]
+    assert dense_mlp.WORKLOAD.work(params, "forward", 4).useful_flop == 2 * 128 * sum(p)
 
 
 def test_local_work_of_the_mlp_by_hand():
     """Σ4BP_l + Σ6B·h_l·C; live are the parameters and two neighbouring activations."""
     params = {"network": "mlp", "batch": 128, "side": 28, "channels": 1, "width": 1}
     p, q = [784 * 1024, 1024 * 1024, 1024 * 1024], 1024 * 10
-    work = local_update.work(params, "train_step", 4)
+    work = local_update.WORKLOAD.work(params, "train_step", 4)
     assert work.useful_flop == 4 * 128 * sum(p) + 6 * 128 * 3 * q
     ends = [784 + 1024, 2048, 2048]
     moved = sum(2 * (128 * e + w) + 3 * w for e, w in zip(ends, p, strict=True))
     assert work.least_bytes == 4 * (moved + 3 * (3 * (128 * (1024 + 10) + q) + 3 * q))
     assert work.live_bytes == 4 * (sum(p) + 3 * q + 128 * 2048)
-    assert local_update.work(params, "forward", 4).useful_flop == 2 * 128 * (sum(p) + q)
+    assert local_update.WORKLOAD.work(params, "forward", 4).useful_flop == 2 * 128 * (sum(p) + q)
 
 
 def test_a_local_classifier_of_a_convolution_counts_what_it_reads_after_pooling():
     """VGG8b at full width: six classifiers of 2048 values and one of 1024."""
     params = {"network": "vgg8b", "batch": 1, "side": 32, "channels": 3, "width": 1}
-    hidden = dense_cnn.work(params, "forward", 4).useful_flop - 2 * 1024 * 10
-    assert local_update.work(params, "train_step", 4).useful_flop == 2 * hidden + 6 * (6 * 2048 + 1024) * 10
+    hidden = dense_cnn.WORKLOAD.work(params, "forward", 4).useful_flop - 2 * 1024 * 10
+    assert local_update.WORKLOAD.work(params, "train_step", 4).useful_flop == 2 * hidden + 6 * (6 * 2048 + 1024) * 10
 
 
 def test_forward_forward_work_by_hand():
     """Σ8BP_l: two products of the doubled batch; live are the parameters and two activations of it."""
     params = {"batch": 128, "features": 784, "hidden": 1024, "layers": 3}
     p = [784 * 1024, 1024 * 1024, 1024 * 1024]
-    work = forward_forward.work(params, "train_step", 4)
+    work = forward_forward.WORKLOAD.work(params, "train_step", 4)
     assert work.useful_flop == 8 * 128 * sum(p)
     assert work.least_bytes == 4 * (2 * (256 * (784 + 1024 + 2048 + 2048) + sum(p)) + 3 * sum(p))
     assert work.live_bytes == 4 * (sum(p) + 256 * 2048)
-    assert forward_forward.work(params, "forward", 4).useful_flop == 2 * 128 * sum(p)
+    assert forward_forward.WORKLOAD.work(params, "forward", 4).useful_flop == 2 * 128 * sum(p)
 
 
 @pytest.mark.parametrize(("workload", "params"), CASES[2:])
@@ -111,7 +111,7 @@ def test_an_idea_is_held_against_the_same_network_by_back_propagation(workload, 
 # -- inputs ---------------------------------------------------------------------------------------------------------
 def test_negative_images_differ_from_the_real_ones_in_their_label_only():
     """Both have length 1; the first ten pixels hold one label each, never the same."""
-    x = forward_forward.inputs(FORWARD_FORWARD, 3)
+    x = forward_forward.WORKLOAD.inputs(FORWARD_FORWARD, 3)
     positive, negative = x["positive"], x["negative"]
     np.testing.assert_allclose(np.linalg.norm(positive, axis=1), 1)
     np.testing.assert_allclose(positive[:, 10:], negative[:, 10:])
@@ -122,7 +122,7 @@ def test_negative_images_differ_from_the_real_ones_in_their_label_only():
 def test_the_first_weights_put_goodness_at_the_threshold():
     """Where the logistic loss has a slope for both kinds of data, in every layer: losses near log 2."""
     params = {"batch": 16, "features": 784, "hidden": 256, "layers": 3}
-    reference = forward_forward.reference(forward_forward.inputs(params, 0), params, "train_step")
+    reference = forward_forward.WORKLOAD.reference(forward_forward.WORKLOAD.inputs(params, 0), params, "train_step")
     for i in range(3):
         assert float(reference[f"loss{i}"]) == pytest.approx(np.log(2), rel=0.1)
 
@@ -177,14 +177,14 @@ def test_a_gradient_that_crosses_a_layer_is_refused():
 def test_the_forward_forward_reference_is_the_slope_of_its_loss(layer):
     """Central differences of one layer's loss along a direction, for the update of that layer's weights."""
     params = {"batch": 4, "features": 16, "hidden": 6, "layers": 3}
-    inputs = forward_forward.inputs(params, 0)
+    inputs = forward_forward.WORKLOAD.inputs(params, 0)
     name = f"w{layer}"
-    gradient = (inputs[name] - forward_forward.reference(inputs, params, "train_step")[name]) / LEARNING_RATE
+    gradient = (inputs[name] - forward_forward.WORKLOAD.reference(inputs, params, "train_step")[name]) / LEARNING_RATE
     direction = np.random.default_rng(1).standard_normal(gradient.shape)
 
     def loss(step):
         moved = {**inputs, name: inputs[name] + step * direction}
-        return float(forward_forward.reference(moved, params, "train_step")[f"loss{layer}"])
+        return float(forward_forward.WORKLOAD.reference(moved, params, "train_step")[f"loss{layer}"])
 
     slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
     assert float(np.sum(gradient * direction)) == pytest.approx(slope, rel=1e-5)
@@ -193,11 +193,11 @@ def test_the_forward_forward_reference_is_the_slope_of_its_loss(layer):
 def test_goodness_is_summed_over_all_layers_but_the_first():
     """By hand with two layers: the squared length of the second layer's activities."""
     params = {"batch": 4, "features": 16, "hidden": 6, "layers": 2}
-    x = forward_forward.inputs(params, 0)
+    x = forward_forward.WORKLOAD.inputs(params, 0)
     first = np.maximum(x["positive"] @ x["w0"], 0)
     first = first / (np.linalg.norm(first, axis=1, keepdims=True) + forward_forward.TINY)
     expected = np.linalg.norm(np.maximum(first @ x["w1"], 0), axis=1) ** 2
-    np.testing.assert_allclose(forward_forward.reference(x, params, "forward")["goodness"], expected)
+    np.testing.assert_allclose(forward_forward.WORKLOAD.reference(x, params, "forward")["goodness"], expected)
 
 
 # -- planted faults -------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_a_maximum_that_passes_its_gradient_to_the_wrong_pixel_is_refused(monkey
     monkeypatch.setattr(
         network_reference, "max_pool_gradient", lambda x, dy, size: np.roll(right(x, dy, size), 1, axis=1)
     )
-    outputs = dense_cnn.reference(upcast(inputs), CNN, "train_step")
+    outputs = dense_cnn.WORKLOAD.reference(upcast(inputs), CNN, "train_step")
     verdict = _judge(dense_cnn.WORKLOAD, outputs, reference, inputs)
     assert not verdict.agrees
     assert "the change of w0" in verdict.reason
@@ -262,7 +262,7 @@ def test_a_classifier_that_reads_the_map_in_another_order_is_refused(monkeypatch
     """Channels-first without reordering the rows of the linear layer."""
     monkeypatch.setattr(networks, "put_weights", lambda ops, layer, w, layout: ops.asarray(w))
     inputs, outputs = _run(dense_cnn.WORKLOAD, "nchw", CNN, "forward")
-    reference = dense_cnn.reference(upcast(inputs), CNN, "forward")
+    reference = dense_cnn.WORKLOAD.reference(upcast(inputs), CNN, "forward")
     verdict = judge(outputs, reference, upcast(inputs), dense_cnn.WORKLOAD.tolerances["float32", "forward"])
     assert not verdict.agrees
 

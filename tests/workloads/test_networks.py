@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from backends.numpy_backend import NumpyOps
+from backends.numpy_ops import NumpyOps
 from backends.ops import Device
 from workloads.common import network_reference as reference
 from workloads.common import networks

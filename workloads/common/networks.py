@@ -279,8 +279,7 @@ def pooled(ops: Ops, layer: Layer, h: Array, layout: Layout) -> Array:
 def logits(ops: Ops, layers: Sequence[Layer], x: Array, weights: Sequence[Array], layout: Layout) -> Array:
     """The whole network, (n, classes).
 
-    A max-pool stands before its relu: the largest of relus is the relu of the largest, of a quarter of the values. A
-    step of VGG8b by PyTorch eager takes 6 % less so; elsewhere it is a tie.
+    A max-pool stands before its relu: the largest of relus is the relu of the largest, of a quarter of the values.
     """
     for layer, w in zip(layers[:-1], weights[:-1], strict=True):
         x = ops.relu(pooled(ops, layer, product(ops, layer, x, w, layout), layout))

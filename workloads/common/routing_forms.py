@@ -2,9 +2,6 @@
 
 û has B·I·J·D values and every round passes over it twice. Without it, s = Σ (c·u)·W has the coupling folded into u, and
 the agreement û·Σv = u·(W·Σv) is a product with W: more FLOP, of which dense products do most, and less traffic.
-
-The ratios in the notes are CPU time over the best formulation, each in its best execution, interleaved in one process
-for each framework on one AVX-512 core, float32, the paper's shape with a batch of 32. Under 1.15 is a tie.
 """
 
 from __future__ import annotations
@@ -16,20 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.ops import Array, HostArray, Ops
-from workloads.base import LEARNING_RATE, Params
+from workloads.base import Parameters
 from workloads.common.routing_reference import ABSENT, DOWN, EPSILON, PRESENT
 
-STEP_BLOCKS = 8  # of the step by hand: few enough that eager calls do not dominate
 # Bytes of (c·u) in a block, near a share of a cache.
 LARGE, SMALL = 3e6, 1.5e6
 MOST_BLOCKS = 24  # an eager call for each part of each: more were not tried
 
 
-def sizes(params: Params) -> tuple[int, int, int, int, int, int]:
+def sizes(p: Parameters) -> tuple[int, int, int, int, int, int]:
     """B, I, J, d, D and R."""
-    names = ("batch", "in_capsules", "out_capsules", "in_dim", "out_dim", "rounds")
-    b, i, j, d, D, rounds = (int(params[n]) for n in names)
-    return b, i, j, d, D, rounds
+    return p.batch, p.in_capsules, p.out_capsules, p.in_dim, p.out_dim, p.rounds
 
 
 def squash(ops: Ops, s: Array, axis: int) -> Array:
@@ -49,19 +43,19 @@ def margin_loss(ops: Ops, v: Array, labels: Array) -> Array:
 class Form:
     """A formulation of the forward pass; its train step follows by the framework's own differentiation.
 
-    arrange(u, w) gives the host arrays of u and those of W; vectors(ops, params) takes both lists to v (B, J, D);
-    gather(arrays, params) puts the arrays of W back as (I, J, d, D).
+    arrange(u, w) gives the host arrays of u and those of W; vectors(ops, p) takes both lists to v (B, J, D);
+    gather(arrays, p) puts the arrays of W back as (I, J, d, D).
     """
 
     note: str
     arrange: Callable[[HostArray, HostArray], tuple[list[HostArray], list[HostArray]]]
-    vectors: Callable[[Ops, Params], Callable[[Sequence[Array], Sequence[Array]], Array]]
-    gather: Callable[[Sequence[HostArray], Params], HostArray]
+    vectors: Callable[[Ops, Parameters], Callable[[Sequence[Array], Sequence[Array]], Array]]
+    gather: Callable[[Sequence[HostArray], Parameters], HostArray]
 
 
 # -- û is formed ----------------------------------------------------------------------------------------------------
-def _textbook(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
-    _, _, j, _, _, rounds = sizes(params)
+def _textbook(ops: Ops, p: Parameters) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
+    _, _, j, _, _, rounds = sizes(p)
 
     def vectors(us: Sequence[Array], ws: Sequence[Array]) -> Array:
         predicted = ops.einsum("bid,ijde->bije", us[0], ws[0])
@@ -75,8 +69,8 @@ def _textbook(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[A
     return vectors
 
 
-def _matmul(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
-    b, i, j, _, D, rounds = sizes(params)
+def _matmul(ops: Ops, p: Parameters) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
+    b, i, j, _, D, rounds = sizes(p)
 
     def vectors(us: Sequence[Array], ws: Sequence[Array]) -> Array:
         # u (I, B, d) · W (I, d, J·D), then one (I, D) matrix for each sample and capsule above
@@ -92,8 +86,8 @@ def _matmul(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[Arr
 
 
 # -- û is never formed: the coupling is folded into u, the agreement into a product with W ----------------------------
-def _folded(ops: Ops, params: Params) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
-    b, _, j, d, D, rounds = sizes(params)
+def _folded(ops: Ops, p: Parameters) -> Callable[[Sequence[Array], Sequence[Array]], Array]:
+    b, _, j, d, D, rounds = sizes(p)
 
     def vectors(us: Sequence[Array], ws: Sequence[Array]) -> Array:
         # every block: u (d, I', B), W (J, D, d·I'); all that a block needs of the others is the sum s
@@ -149,14 +143,14 @@ def in_blocks(count: int) -> Callable[[HostArray, HostArray], tuple[list[HostArr
     return arrange
 
 
-def from_blocks(arrays: Sequence[HostArray], params: Params) -> HostArray:
+def from_blocks(arrays: Sequence[HostArray], p: Parameters) -> HostArray:
     """Blocks (J, D, d·I') back to (I, J, d, D)."""
-    _, _, j, d, D, _ = sizes(params)
+    _, _, j, d, D, _ = sizes(p)
     return np.concatenate([a.reshape(j, D, d, -1).transpose(3, 0, 2, 1) for a in arrays])
 
 
-def _from_matmul(arrays: Sequence[HostArray], params: Params) -> HostArray:
-    _, i, j, d, D, _ = sizes(params)
+def _from_matmul(arrays: Sequence[HostArray], p: Parameters) -> HostArray:
+    _, i, j, d, D, _ = sizes(p)
     return arrays[0].reshape(i, d, j, D).transpose(0, 2, 1, 3)
 
 
@@ -165,7 +159,7 @@ FORMS = {
         note="û by one einsum, then multiply and sum, as the paper writes it",
         arrange=_as_is,
         vectors=_textbook,
-        gather=lambda arrays, params: arrays[0],
+        gather=lambda arrays, p: arrays[0],
     ),
     "matmul": Form(
         note="û by a product for each capsule below, kept as (B, J, I, D); every pass is a batched product",
@@ -198,73 +192,3 @@ FORMS = {
         gather=from_blocks,
     ),
 }
-
-
-def folded_by_hand(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-    """A train step of the folded form with its backward pass written out, of blocks and labels (J, 1, B)."""
-    b, _, j, d, D, rounds = sizes(params)
-
-    def added(a: Array | None, b: Array) -> Array:
-        return b if a is None else a + b
-
-    def squash_gradient(s: Array, g: Array) -> Array:
-        norm2 = ops.sum(s * s, 1, keepdims=True)
-        root, one = ops.sqrt(norm2 + EPSILON), norm2 + 1.0
-        slope = 2.0 / (one * one * root) - norm2 / (one * root * root * root)
-        return g * (norm2 / (one * root)) + s * (slope * ops.sum(g * s, 1, keepdims=True))
-
-    def run(*operands: Array) -> tuple[Array, ...]:
-        # blocks as in _folded: u (d, I', B), W (J, D, d·I'); labels (J, 1, B)
-        half = len(operands) // 2
-        us, ws, labels = operands[:half], operands[half:-1], operands[-1]
-        backs = [ops.permute_dims(w, (0, 2, 1)) for w in ws]
-        s = None
-        for u, w in zip(us, ws, strict=True):
-            n = d * u.shape[1]
-            s = added(s, ops.matmul(ops.reshape(w, (j * D, n)), ops.reshape(u, (n, b))))
-        sums = [ops.reshape(s, (j, D, b)) * (1.0 / j)]
-        v = squash(ops, sums[0], 1)
-        totals: list[Array] = []
-        couplings: list[list[Array]] = []
-        for _ in range(1, rounds):
-            totals.append(totals[-1] + v if totals else v)
-            couplings.append([])
-            s = None
-            for u, w, back in zip(us, ws, backs, strict=True):
-                n = u.shape[1]
-                pulled = ops.reshape(ops.matmul(back, totals[-1]), (j, d, n, b))
-                couplings[-1].append(ops.softmax(ops.sum(pulled * u, 1, keepdims=True), 0))
-                s = added(s, ops.matmul(w, ops.reshape(couplings[-1][-1] * u, (j, d * n, b))))
-            sums.append(s)
-            v = squash(ops, s, 1)
-
-        length = ops.sqrt(ops.sum(v * v, 1, keepdims=True) + EPSILON)
-        short, long = ops.relu(PRESENT - length), ops.relu(length - ABSENT)
-        absent = DOWN * (1.0 - labels)
-        loss = ops.sum(labels * short * short + absent * long * long) * (1.0 / b)
-        gradient_v = v * ((absent * long - labels * short) * (2.0 / b) / length)
-        gradients: list[Array | None] = [None] * half
-        reached = None  # the gradient of Σv: the same for every earlier v, and summed over the rounds behind
-        for r in reversed(range(1, rounds)):
-            gradient_s, total = squash_gradient(sums[r], gradient_v), totals[r - 1]
-            for k, (u, w, back) in enumerate(zip(us, ws, backs, strict=True)):
-                n, c = u.shape[1], couplings[r - 1][k]
-                pulled = ops.reshape(ops.matmul(back, gradient_s), (j, d, n, b))
-                pulled = c * ops.sum(pulled * u, 1, keepdims=True)
-                logits = pulled - c * ops.sum(pulled, 0, keepdims=True)
-                fold = ops.reshape(logits * u, (j, d * n, b))
-                reached = added(reached, ops.matmul(w, fold))
-                part = ops.matmul(total, ops.permute_dims(fold, (0, 2, 1)))
-                fold = ops.reshape(c * u, (j, d * n, b))
-                part = part + ops.matmul(gradient_s, ops.permute_dims(fold, (0, 2, 1)))
-                gradients[k] = added(gradients[k], part)
-            gradient_v = reached
-        gradient_s = ops.reshape(squash_gradient(sums[0], gradient_v) * (1.0 / j), (j * D, b))
-        updated = []
-        for u, w, gradient in zip(us, ws, gradients, strict=True):
-            n = d * u.shape[1]
-            part = ops.matmul(gradient_s, ops.permute_dims(ops.reshape(u, (n, b)), (1, 0)))
-            updated.append(ops.sgd_step(w, added(gradient, ops.reshape(part, (j, D, n))), LEARNING_RATE))
-        return loss, *updated
-
-    return run

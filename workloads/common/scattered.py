@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from backends.ops import CSR, Array, HostArray, Matrix, Ops
-from workloads.base import Formulation, Inputs, Params
+from workloads.base import Formulation, Inputs, Parameters
 from workloads.common import sparse
 from workloads.common.patterns import Pattern
 from workloads.common.sparse import Products, by_columns, summed_over_columns, transpose
@@ -18,14 +18,14 @@ from workloads.common.sparse import Products, by_columns, summed_over_columns, t
 BLOCK = 4  # side of the blocks that the block layout stores around scattered non-zeros
 
 
-def pattern_of(x: Inputs, params: Params) -> Pattern:
+def pattern_of(x: Inputs, p: Parameters) -> Pattern:
     """The pattern of the inputs."""
-    return Pattern(x["a_indices"], x["a_indptr"], sparse.shape(params)[:2])
+    return Pattern(x["a_indices"], x["a_indptr"], sparse.shape(p)[:2])
 
 
-def host_csr(x: Inputs, params: Params) -> CSR:
+def host_csr(x: Inputs, p: Parameters) -> CSR:
     """A on the host."""
-    return CSR(x["a"], x["a_indices"], x["a_indptr"], sparse.shape(params)[:2])
+    return CSR(x["a"], x["a_indices"], x["a_indptr"], sparse.shape(p)[:2])
 
 
 # -- forward ----------------------------------------------------------------------------------------------------------
@@ -33,27 +33,27 @@ def host_csr(x: Inputs, params: Params) -> CSR:
 
 def native(format: str) -> sparse.Prepare:
     """Operands of the framework's own product in a format."""
-    return lambda ops, x, params: [ops.sparse(host_csr(x, params), format), ops.asarray(x["b"])]
+    return lambda ops, x, p: [ops.sparse(host_csr(x, p), format), ops.asarray(x["b"])]
 
 
-def prepare_vector(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+def prepare_vector(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
     """A as CSR, and the single column of B as a vector."""
-    return [ops.sparse(host_csr(x, params), "csr"), ops.asarray(np.ascontiguousarray(x["b"][:, 0]))]
+    return [ops.sparse(host_csr(x, p), "csr"), ops.asarray(np.ascontiguousarray(x["b"][:, 0]))]
 
 
-def prepare_bsr(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
+def prepare_bsr(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
     """A in blocks of BLOCK around its non-zeros, and B."""
-    return [ops.sparse(host_csr(x, params), "bsr", BLOCK), ops.asarray(x["b"])]
+    return [ops.sparse(host_csr(x, p), "bsr", BLOCK), ops.asarray(x["b"])]
 
 
-def prepare_ell(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_ell(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """Values and columns of A, rows padded to the longest, and B."""
-    ell = sparse.padded(pattern_of(x, params))
+    ell = sparse.padded(pattern_of(x, p))
     values = np.where(ell.filled, x["a"][ell.slots], np.zeros((), x["a"].dtype))
     return [ops.asarray(v) for v in (values, ell.columns.ravel(), x["b"])]
 
 
-def ell_product(ops: Ops, params: Params, values: Array, columns: Array, b: Array) -> Array:
+def ell_product(ops: Ops, p: Parameters, values: Array, columns: Array, b: Array) -> Array:
     """Y from padded rows: a batched product with the rows of B that each meets."""
     m, longest = values.shape
     if b.shape[1] == 1:
@@ -67,9 +67,9 @@ def ell_product(ops: Ops, params: Params, values: Array, columns: Array, b: Arra
     return by_columns(ops, b, m * longest, product)
 
 
-def prepare_segments(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_segments(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """Values, rows and columns of the non-zeros, and B."""
-    return [ops.asarray(v) for v in (x["a"], pattern_of(x, params).rows, x["a_indices"], x["b"])]
+    return [ops.asarray(v) for v in (x["a"], pattern_of(x, p).rows, x["a_indices"], x["b"])]
 
 
 def segment_product(ops: Ops, rows: int, values: Array, segments: Array, columns: Array, b: Array) -> Array:
@@ -83,9 +83,9 @@ def segment_product(ops: Ops, rows: int, values: Array, segments: Array, columns
     )
 
 
-def with_zeros(x: Inputs, params: Params) -> HostArray:
+def with_zeros(x: Inputs, p: Parameters) -> HostArray:
     """A with its zeros, (m, k)."""
-    return host_csr(x, params).dense()
+    return host_csr(x, p).dense()
 
 
 # -- train step -------------------------------------------------------------------------------------------------------
@@ -96,23 +96,23 @@ _Sampled = Callable[..., Callable[[Array, Array], Array]]
 def _prepare_native(format: str, sampling: Callable[[Pattern], Sequence[HostArray]]) -> sparse.Prepare:
     """The matrix, its transpose, the permutation of values between the two, and what the sampled product needs."""
 
-    def rest(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
-        csr = host_csr(x, params)
+    def rest(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
+        csr = host_csr(x, p)
         flipped, order = csr.transposed()
-        extra = (order, *sampling(pattern_of(x, params)))
+        extra = (order, *sampling(pattern_of(x, p)))
         return [ops.sparse(csr, format), ops.sparse(flipped, format), *(ops.asarray(v) for v in extra)]
 
     return rest
 
 
 def _native_products(sampled: _Sampled) -> Callable[..., Products]:
-    def products(ops: Ops, params: Params, a: Matrix, flipped: Matrix, order: Array, *extra: Array) -> Products:
+    def products(ops: Ops, p: Parameters, a: Matrix, flipped: Matrix, order: Array, *extra: Array) -> Products:
         def backward(values: Array, dy: Array) -> Array:
             return ops.sparse_matmul(ops.sparse_with_values(flipped, ops.take(values, order)), dy)
 
         return Products(
             lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
-            sparse.descending(ops, sampled(ops, a, *extra)),
+            sparse.sgd_update(ops, sampled(ops, a, *extra)),
             backward,
         )
 
@@ -154,58 +154,56 @@ _SAMPLED: Mapping[str, tuple[_Sampled, Callable[[Pattern], Sequence[HostArray]]]
 def native_step(note: str, format: str, sampling: str) -> Formulation:
     """A train step of the framework's own products in `format`; `sampling` is native, gather or dense."""
     sampled, operands = _SAMPLED[sampling]
-    return sparse.train_step(
-        note, lambda x, params: x["a"], _prepare_native(format, operands), _native_products(sampled)
-    )
+    return sparse.train_step(note, lambda x, p: x["a"], _prepare_native(format, operands), _native_products(sampled))
 
 
 def transposing_step(note: str, format: str) -> Formulation:
     """As `native_step` with sampling `dense`, but ∂B is a product with the transpose of the one matrix that is made."""
 
-    def rest(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
-        pattern = pattern_of(x, params)
-        return [ops.sparse(host_csr(x, params), format), *(ops.asarray(v) for v in _flat(pattern))]
+    def rest(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
+        pattern = pattern_of(x, p)
+        return [ops.sparse(host_csr(x, p), format), *(ops.asarray(v) for v in _flat(pattern))]
 
-    def products(ops: Ops, params: Params, a: Matrix, flat: Array) -> Products:
+    def products(ops: Ops, p: Parameters, a: Matrix, flat: Array) -> Products:
         return Products(
             lambda values, b: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
-            sparse.descending(ops, _sampled_dense(ops, a, flat)),
+            sparse.sgd_update(ops, _sampled_dense(ops, a, flat)),
             lambda values, dy: ops.sparse_matmul_transposed(ops.sparse_with_values(a, values), dy),
         )
 
-    return sparse.train_step(note, lambda x, params: x["a"], rest, products)
+    return sparse.train_step(note, lambda x, p: x["a"], rest, products)
 
 
 def autodiff_step(note: str, format: str) -> Formulation:
     """A train step that the framework differentiates through its own product in `format`."""
     return sparse.autodiff_step(
         note,
-        lambda x, params: x["a"],
-        lambda ops, x, params: [ops.sparse(host_csr(x, params), format)],
-        lambda ops, params, values, b, a: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
+        lambda x, p: x["a"],
+        lambda ops, x, p: [ops.sparse(host_csr(x, p), format)],
+        lambda ops, p, values, b, a: ops.sparse_matmul(ops.sparse_with_values(a, values), b),
     )
 
 
-def prepare_segment_step(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_segment_step(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """Rows and columns of the non-zeros, the transpose's, and the order between the two."""
-    pattern = pattern_of(x, params)
+    pattern = pattern_of(x, p)
     flipped, order = pattern.transposed()
     host = (pattern.rows, pattern.indices, flipped.rows, flipped.indices, order)
     return [ops.asarray(v) for v in host]
 
 
 def segment_products(
-    ops: Ops, params: Params, rows: Array, columns: Array, flipped_rows: Array, flipped_columns: Array, order: Array
+    ops: Ops, p: Parameters, rows: Array, columns: Array, flipped_rows: Array, flipped_columns: Array, order: Array
 ) -> Products:
     """Gathered rows and segment sums in all three products."""
-    m, k, _ = sparse.shape(params)
+    m, k, _ = sparse.shape(p)
     return Products(
         lambda values, b: segment_product(ops, m, values, rows, columns, b),
-        sparse.descending(ops, _sampled_gather(ops, None, rows, columns)),
+        sparse.sgd_update(ops, _sampled_gather(ops, None, rows, columns)),
         lambda values, dy: segment_product(ops, k, ops.take(values, order), flipped_rows, flipped_columns, dy),
     )
 
 
-def prepare_mask(ops: Ops, x: Inputs, params: Params) -> Sequence[Array]:
+def prepare_mask(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """A mask of the shape of A."""
-    return [ops.asarray(host_csr(x, params)._replace(values=np.ones_like(x["a"])).dense())]
+    return [ops.asarray(host_csr(x, p)._replace(values=np.ones_like(x["a"])).dense())]

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from backends.ops import Array, HostArray, Matrix, Ops
-from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Params, Twin, Work
+from workloads.base import LEARNING_RATE, Axis, Formulation, Inputs, Mode, Parameters, Twin, Work
 from workloads.common import digits
 from workloads.common.patterns import Pattern
 
@@ -24,28 +24,28 @@ AXES: Mapping[str, Axis] = {
     "m": Axis(help="rows of A", low=1, high=1e6),
     "k": Axis(help="columns of A, rows of B", low=1, high=1e6),
     "n": Axis(help="columns of B", low=1, high=1e6),
-    "density": Axis(help="share of A that is stored", kind=float, low=1e-12, high=1),
+    "density": Axis(help="share of A that is stored", kind=float, low=1e-12, high=1, break_even=True),
 }
 
 
-def shape(params: Params) -> tuple[int, int, int]:
+def shape(p: Parameters) -> tuple[int, int, int]:
     """(m, k, n)."""
-    return int(params["m"]), int(params["k"]), int(params["n"])
+    return p.m, p.k, p.n
 
 
 # -- inputs and reference ---------------------------------------------------------------------------------------------
 
 
-def dense_inputs(params: Params, seed: int) -> dict[str, HostArray]:
+def dense_inputs(p: Parameters, seed: int) -> dict[str, HostArray]:
     """`b` (k, n): digits, an image a column; `target` (m, n) unit normal, for the train step."""
-    m, k, n = shape(params)
+    m, k, n = shape(p)
     target = np.random.default_rng([seed, 2]).standard_normal((m, n))
     return {"b": np.ascontiguousarray(digits.flat(n, k, seed).T), "target": target}
 
 
-def scaled_normal(count: tuple[int, ...], params: Params, rng: np.random.Generator) -> HostArray:
+def scaled_normal(count: tuple[int, ...], p: Parameters, rng: np.random.Generator) -> HostArray:
     """Values where a pattern has none of its own: normal/√k, like a layer before training."""
-    values: HostArray = rng.standard_normal(count) / np.sqrt(int(params["k"]))
+    values: HostArray = rng.standard_normal(count) / np.sqrt(p.k)
     return values
 
 
@@ -69,7 +69,7 @@ def reference(a: HostArray, stored: Callable[[HostArray], HostArray], x: Inputs,
 # -- formulas ---------------------------------------------------------------------------------------------------------
 
 
-def work(params: Params, mode: Mode, itemsize: int, *, values: int, indices: int, rows: int) -> Work:
+def work(p: Parameters, mode: Mode, itemsize: int, *, values: int, indices: int, rows: int) -> Work:
     """FLOP and bytes of a sparse product with `values` stored values, `indices` column indices and `rows` row offsets.
 
     Forward: 2·values·N FLOP; bytes S + e(KN + MN), where S = e·values + 4·indices + 4(rows+1) is reading A.
@@ -84,7 +84,7 @@ def work(params: Params, mode: Mode, itemsize: int, *, values: int, indices: int
     dense one and does not see gathers, segment sums, `mv`, `embedding_bag`; XLA cannot see into its CSR custom call.
     As for the dense twin, the target and the loss are not counted. Alive at once: A, B and Y; in a step ∂A and ∂B too.
     """
-    m, k, n = shape(params)
+    m, k, n = shape(p)
     stored = itemsize * values + 4 * indices + 4 * (rows + 1)
     product = stored + itemsize * (k * n + m * n)
     if mode == "forward":
@@ -93,16 +93,16 @@ def work(params: Params, mode: Mode, itemsize: int, *, values: int, indices: int
     return Work(3 * 2 * values * n, 3 * product + 3 * itemsize * values, live)
 
 
-def same_shape(params: Params, mode: Mode) -> Twin:
+def same_shape(p: Parameters, mode: Mode) -> Twin:
     """The dense product of the same shape: what A costs with its zeros stored."""
-    m, k, n = shape(params)
+    m, k, n = shape(p)
     return Twin("same_shape", "dense_matmul", {"m": m, "k": k, "n": n, "grads": "both"}, mode)
 
 
-def narrower(kind: str, params: Params, mode: Mode) -> Twin:
+def narrower(kind: str, p: Parameters, mode: Mode) -> Twin:
     """The dense product with k·density columns of A: as many parameters, and as many FLOP, as A stores."""
-    m, k, n = shape(params)
-    columns = max(1, round(float(params["density"]) * k))
+    m, k, n = shape(p)
+    columns = max(1, round(p.density * k))
     return Twin(kind, "dense_matmul", {"m": m, "k": columns, "n": n, "grads": "both"}, mode)
 
 
@@ -163,8 +163,8 @@ def padded(pattern: Pattern) -> Ell:
 
 # -- the train step ---------------------------------------------------------------------------------------------------
 
-Prepare: TypeAlias = Callable[[Ops, Inputs, Params], Sequence[Array | Matrix]]
-Restore: TypeAlias = Callable[[HostArray, Inputs, Params], HostArray]
+Prepare: TypeAlias = Callable[[Ops, Inputs, Parameters], Sequence[Array | Matrix]]
+Restore: TypeAlias = Callable[[HostArray, Inputs, Parameters], HostArray]
 
 
 class Products(NamedTuple):
@@ -178,33 +178,33 @@ class Products(NamedTuple):
     backward: Callable[[Array, Array], Array]
 
 
-def descending(ops: Ops, sampled: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Array], Array]:
+def sgd_update(ops: Ops, sampled: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Array], Array]:
     """The update of a gradient that is formed first: sampled(dy, b), in the shape of the values."""
     return lambda values, dy, b: ops.sgd_step(values, sampled(dy, b), LEARNING_RATE)
 
 
 def train_step(
     note: str,
-    values: Callable[[Inputs, Params], HostArray],
+    values: Callable[[Inputs, Parameters], HostArray],
     rest: Prepare,
     products: Callable[..., Products],
-    restore: Restore = lambda values, x, params: values,
+    restore: Restore = lambda values, x, p: values,
 ) -> Formulation:
     """A train step from its three products, written by hand.
 
-    `values(inputs, params)` is the parameter as this formulation stores it; `rest` its further operands;
-    `products(ops, params, *rest)` the products; `restore` puts the stored parameter back into the order of the input.
+    `values(inputs, p)` is the parameter as this formulation stores it; `rest` its further operands;
+    `products(ops, p, *rest)` the products; `restore` puts the stored parameter back into the order of the input.
     """
 
-    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
-        host = (values(x, params), x["b"], x["target"])
-        return [*(ops.asarray(v) for v in host), *rest(ops, x, params)]
+    def prepare(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
+        host = (values(x, p), x["b"], x["target"])
+        return [*(ops.asarray(v) for v in host), *rest(ops, x, p)]
 
-    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-        n = int(params["n"])
+    def step(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+        n = p.n
 
         def run(a: Array, b: Array, target: Array, *others: Array) -> tuple[Array, ...]:
-            forward, update, backward = products(ops, params, *others)
+            forward, update, backward = products(ops, p, *others)
             error = forward(a, b) - target
             dy = error / n
             loss = ops.sum(error * error) * (0.5 / n)
@@ -212,29 +212,29 @@ def train_step(
 
         return run
 
-    def restored(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+    def restored(outputs: Sequence[HostArray], x: Inputs, p: Parameters) -> Mapping[str, HostArray]:
         loss, a, grad_b = outputs
-        return {"loss": loss, "a": restore(a, x, params), "grad_b": grad_b}
+        return {"loss": loss, "a": restore(a, x, p), "grad_b": grad_b}
 
     return Formulation(note=note, prepare=prepare, step=step, restore=restored)
 
 
 def autodiff_step(
-    note: str, values: Callable[[Inputs, Params], HostArray], rest: Prepare, product: Callable[..., Array]
+    note: str, values: Callable[[Inputs, Parameters], HostArray], rest: Prepare, product: Callable[..., Array]
 ) -> Formulation:
     """A train step by the framework's own differentiation of the loss with respect to the stored values and B.
 
-    `product(ops, params, values, b, *rest)` gives Y (m, n). The gradient has the shape of the stored values; what the
+    `product(ops, p, values, b, *rest)` gives Y (m, n). The gradient has the shape of the stored values; what the
     framework forms on the way there is its own affair, and stands in the note.
     """
 
-    def prepare(ops: Ops, x: Inputs, params: Params) -> Sequence[Array | Matrix]:
-        return [*(ops.asarray(v) for v in (values(x, params), x["b"], x["target"])), *rest(ops, x, params)]
+    def prepare(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
+        return [*(ops.asarray(v) for v in (values(x, p), x["b"], x["target"])), *rest(ops, x, p)]
 
-    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+    def step(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
         def loss(a: Array, b: Array, target: Array, *others: Array) -> Array:
-            error = product(ops, params, a, b, *others) - target
-            return ops.sum(error * error) * (0.5 / int(params["n"]))
+            error = product(ops, p, a, b, *others) - target
+            return ops.sum(error * error) * (0.5 / p.n)
 
         gradients = ops.value_and_grad(loss, (0, 1))
 
@@ -248,43 +248,46 @@ def autodiff_step(
         note=note,
         prepare=prepare,
         step=step,
-        restore=lambda outputs, x, params: dict(zip(("loss", "a", "grad_b"), outputs, strict=True)),
+        restore=lambda outputs, x, p: dict(zip(("loss", "a", "grad_b"), outputs, strict=True)),
     )
 
 
 def forward_step(
-    note: str, prepare: Prepare, product: Callable[..., Array], applies: Callable[[Params], bool] = lambda params: True
+    note: str,
+    prepare: Prepare,
+    product: Callable[..., Array],
+    applies: Callable[[Parameters], bool] = lambda p: True,
 ) -> Formulation:
-    """A product from its operands; `product(ops, params, *operands)` gives Y (m, n)."""
+    """A product from its operands; `product(ops, p, *operands)` gives Y (m, n)."""
 
-    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
-        return lambda *operands: (product(ops, params, *operands),)
+    def step(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+        return lambda *operands: (product(ops, p, *operands),)
 
-    def restore(outputs: Sequence[HostArray], x: Inputs, params: Params) -> Mapping[str, HostArray]:
+    def restore(outputs: Sequence[HostArray], x: Inputs, p: Parameters) -> Mapping[str, HostArray]:
         return {"y": outputs[0]}
 
     return Formulation(note=note, prepare=prepare, step=step, restore=restore, applies=applies)
 
 
-def over_zeros(formulation: Formulation) -> Formulation:
+def marked_multiplies_zeros(formulation: Formulation) -> Formulation:
     """The same, marked as one that multiplies with the zeros too."""
-    return replace(formulation, over_zeros=True)
+    return replace(formulation, multiplies_zeros=True)
 
 
 def native_step(note: str, prepare: Prepare) -> Formulation:
     """The framework's own sparse product of a matrix and B."""
 
-    def step(ops: Ops, params: Params) -> Callable[..., tuple[Array, ...]]:
+    def step(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
         product = ops.sparse_matmul  # looked up once: with one column a frame of Python is a percent of the call
         return lambda a, b: (product(a, b),)
 
-    return Formulation(note=note, prepare=prepare, step=step, restore=lambda outputs, x, params: {"y": outputs[0]})
+    return Formulation(note=note, prepare=prepare, step=step, restore=lambda outputs, x, p: {"y": outputs[0]})
 
 
-def dense_products(ops: Ops, params: Params, mask: Array) -> Products:
+def dense_products(ops: Ops, p: Parameters, mask: Array) -> Products:
     """A dense with zeros: the framework's dense products, and a mask of A's shape on its gradient."""
     return Products(
         ops.matmul,
-        descending(ops, lambda dy, b: ops.matmul(dy, transpose(ops, b)) * mask),
+        sgd_update(ops, lambda dy, b: ops.matmul(dy, transpose(ops, b)) * mask),
         lambda a, dy: ops.matmul(transpose(ops, a), dy),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from backends.ops import Array, HostArray, Ops
-from workloads.base import Params
+from workloads.base import Parameters
 
 
 def out_side(height: int, kernel: int, stride: int, padding: int) -> int:
@@ -37,8 +37,8 @@ def shifted(ops: Ops, x: Array, kernel: int, stride: int, padding: int) -> list[
     ]
 
 
-def packed(ops: Ops, images: HostArray, w: HostArray, params: Params) -> Sequence[Array]:
+def packed(ops: Ops, images: HostArray, w: HostArray, p: Parameters) -> Sequence[Array]:
     """Images (n, h, w, ci) and filters that are laid out ahead for them: what a server of a trained network keeps."""
     n, height, width, channels = images.shape
-    filters = ops.pack_filters(w, (n, height, width, channels), int(params["stride"]), int(params["padding"]))
+    filters = ops.pack_filters(w, (n, height, width, channels), p.stride, p.padding)
     return [ops.asarray(np.ascontiguousarray(images)), filters]

@@ -1,0 +1,97 @@
+"""The kinds of values that options take, and the errors of the command line itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+Value: TypeAlias = int | float | str
+
+
+class Sentence(click.ClickException):
+    """An error told in one sentence, exit code 2."""
+
+    exit_code = EXIT_USAGE
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """One name or several with commas between."""
+
+    name = "name[,name]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Split at the commas."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(part.strip() for part in str(value).split(","))
+        if not all(names):
+            self.fail(f"{value!r} has an empty name between its commas", param, ctx)
+        return names
+
+
+class Setting(click.ParamType):  # type: ignore[type-arg]
+    """An axis and the values that it takes: density=0.3,0.1."""
+
+    name = "axis=value[,value]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[Value, ...]]:
+        """The axis, and its values as numbers where they are some."""
+        if isinstance(value, tuple):
+            return value
+        axis, equals, values = str(value).partition("=")
+        if not axis or not equals or not values:
+            self.fail(f"{value!r} is not AXIS=VALUE[,VALUE], such as density=0.3,0.1", param, ctx)
+        return axis, tuple(_number(text) for text in values.split(","))
+
+
+def _number(text: str) -> Value:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """Seconds, minutes or hours: 90s, 5m, 1h."""
+
+    name = "duration"
+    _units = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds of a text such as 5m."""
+        if isinstance(value, float | int):
+            return float(value)
+        text = str(value).strip()
+        unit = self._units.get(text[-1:], None)
+        try:
+            seconds = float(text[:-1]) * unit if unit else float(text)
+        except ValueError:
+            seconds = float("nan")
+        if not 0 < seconds <= 7 * 86400:
+            self.fail(f"{value!r} is not a time between 0 and 7 days such as 90s, 5m or 1h", param, ctx)
+        return seconds
+
+
+def names(flag: str, help_: str) -> Callable[[Any], Any]:
+    """An option that takes names and may be repeated; `flat` makes one tuple of what it gives."""
+    return click.option(flag, type=Names(), multiple=True, help=f"{help_} Repeat it or separate with commas.")
+
+
+def flat(several: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The names of all repetitions of an option, in order."""
+    return tuple(name for given in several for name in given)
+
+
+def program() -> str:
+    """How the command line was started, for commands that a user may copy."""
+    return "python -m harness" if Path(sys.argv[0]).name == "__main__.py" else "hwlottery"

@@ -1,0 +1,81 @@
+"""The commands that read results folders: `report`, `compare`, `validate` and `leaderboard`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "format_",
+    default="table",
+    show_default=True,
+    help="table, markdown, csv, json, latex, parquet, pytest-benchmark, html, or pictures: svg, png, pdf.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file (or folder of pictures).")
+@click.option("--all", "all_points", is_flag=True, help="Every point of every sweep, not only the headline points.")
+def report(folders: tuple[Path, ...], format_: str, output: Path | None, all_points: bool) -> None:
+    """Make the table of one or more results folders."""
+    from harness.cli import publish
+
+    sys.exit(publish.report(folders, format_, output, all_points))
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="A [B]", type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    metavar="FIELD=A,B",
+    help="Within one results folder: compare two values of backend, device, execution or formulation.",
+)
+@click.option("--format", "format_", default="table", show_default=True, help="table, markdown or json.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; the same as --format json.")
+@click.option("--all", "everything", is_flag=True, help="Identical cases that do not differ, too.")
+@click.option(
+    "--fail-on",
+    metavar="slower:PERCENT%",
+    help="Exit with 1 where a case is slower by more than this and by more than noise, or was ok and is not any more.",
+)
+@click.option("--force", is_flag=True, help="Compare although precision, threads, shapes, machine or sources differ.")
+def compare(
+    folders: tuple[Path, ...],
+    by: str | None,
+    format_: str,
+    as_json: bool,
+    everything: bool,
+    fail_on: str | None,
+    force: bool,
+) -> None:
+    """Compare results folder B with A, or two backends or devices of one: ratio B/A, its interval, and the verdict."""
+    from harness.cli import publish
+
+    sys.exit(publish.compare(folders, by, "json" if as_json else format_, everything, fail_on, force))
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, metavar="SITE", type=click.Path(path_type=Path), help="Folder to make.")
+def leaderboard(folders: tuple[Path, ...], output: Path) -> None:
+    """Build the static site of every submission in the folders DIR: boards, machines, history, feed.
+
+    A submission is a results folder, at any depth. What `validate` refuses is listed with its reasons and ranked
+    nowhere. The same records make the same bytes; copy the folder to publish it.
+    """
+    from harness.leaderboard import build
+
+    sys.exit(build.build(folders, output))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: for each path, publishable, refusals and marks.")
+def validate(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Say whether results folders may be published: every reason why not, and what fixes it. Exit code 1 if refused."""
+    from harness.cli import publish
+
+    sys.exit(publish.validate(paths, as_json))

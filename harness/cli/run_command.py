@@ -1,0 +1,123 @@
+"""`run`: its options, and the one place where they become a `RunRequest`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.parameters import Duration, Sentence, Setting, flat, names
+
+if TYPE_CHECKING:
+    from harness.planning.request import RunRequest
+
+
+@click.command()
+@click.option("--preset", default="quick", show_default=True, help="Shapes: smoke, quick, standard or full.")
+@names("--workload", "Only these workloads; their dense twins come along.")
+@click.option(
+    "--workload-file",
+    "workload_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A workload of your own, in any file; without --workload only such files run, with their twins. Repeatable.",
+)
+@names("--backend", "Only these backends; without it, every framework that is installed.")
+@names("--device", "Devices: cpu, cuda[:i], tpu[:i], tpu-aot:<chip>.  [default: cpu]")
+@names("--dtype", "float32, float64, bfloat16, float16.  [default: float32]")
+@names("--execution", "Only eager, graph (TensorFlow) or compiled.")
+@names("--formulation", "Only these formulations of the ideas; twins keep all of theirs.")
+@click.option(
+    "--set",
+    "axes",
+    type=Setting(),
+    multiple=True,
+    metavar="AXIS=VALUE[,VALUE]",
+    help="Set an axis of every idea that has it; several values make a point each. Repeatable.",
+)
+@click.option(
+    "--smtx",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE...",
+    help="Run unstructured_sparse on patterns of the Deep Learning Matrix Collection.",
+)
+@click.argument("more_smtx", nargs=-1, type=click.Path(path_type=Path), metavar="")
+@click.option(
+    "--rounds",
+    type=click.IntRange(0, 100),
+    help="Interleaved groups for each best path and its twins, after the survey.  [default: 5; quick 3, smoke 0]",
+)
+@click.option(
+    "--budget",
+    type=Duration(),
+    help="End after this time, such as 90s, 5m or 1h; without --rounds, more groups run where intervals are widest.",
+)
+@click.option(
+    "--precision",
+    type=click.FloatRange(0.001, 1),
+    default=0.02,
+    show_default=True,
+    help="With --budget: an interval that reaches less than this share from its middle is narrow enough.",
+)
+@click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Kill a case after this time.")
+@click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: all usable]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of inputs and order.")
+@click.option("--memory-limit", type=click.FloatRange(0.25), metavar="GIB", help="Memory a case may allocate.")
+@click.option("--core-watts", type=click.FloatRange(0.1, 1000), help="Watts of a busy core, for modelled energy.")
+@click.option("--core-watts-low", type=click.FloatRange(0.1, 1000), help="Its lower bound.")
+@click.option("--core-watts-high", type=click.FloatRange(0.1, 1000), help="Its upper bound.")
+@click.option(
+    "--memory-watts-per-gb", type=click.FloatRange(0, 100), help="Watts of a GB of memory, for modelled energy."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Results folder.  [default: runs/TIME-PRESET]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; its failures are tried again.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes; run nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines on stdout, nothing else.")
+@click.pass_context
+def run(context: click.Context, /, **values: Any) -> None:
+    """Plan, run, record, and print the table and where the results are."""
+    from harness.cli.run import run
+
+    if values["more_smtx"] and not values["smtx"]:
+        raise Sentence(f"unexpected argument {str(values['more_smtx'][0])!r}; options begin with --, see run --help")
+    sys.exit(run(request(values, arguments=context.obj or ("run",))))
+
+
+def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) -> RunRequest:
+    """The request of the option values that click has parsed; `arguments` are the command line's, as typed."""
+    from harness.planning.request import RunRequest
+
+    limit_gib = values["memory_limit"]
+    return RunRequest(
+        preset=values["preset"],
+        workloads=flat(values["workload"]),
+        workload_files=tuple(path.absolute() for path in values["workload_files"]),
+        backends=flat(values["backend"]),
+        devices=flat(values["device"]),
+        dtypes=flat(values["dtype"]),
+        executions=flat(values["execution"]),
+        formulations=flat(values["formulation"]),
+        axes=dict(values["axes"]),
+        smtx_files=(*values["smtx"], *values["more_smtx"]),
+        seed=values["seed"],
+        rounds=values["rounds"],
+        budget_s=values["budget"],
+        precision=values["precision"],
+        timeout_s=values["timeout"],
+        threads=values["threads"],
+        memory_limit_bytes=int(limit_gib * 2**30) if limit_gib else None,
+        core_w=values["core_watts"],
+        core_low_w=values["core_watts_low"],
+        core_high_w=values["core_watts_high"],
+        memory_w_per_gb=values["memory_watts_per_gb"],
+        out=values["out"],
+        resume=values["resume"],
+        dry_run=values["dry_run"],
+        as_json=values["as_json"],
+        arguments=arguments,
+    )

@@ -1,0 +1,57 @@
+r"""Words of others made safe to show: no character that cannot be seen, one line, a limited length.
+
+Results come from strangers and from frameworks, and their words are printed in terminals, tables and pages. What moves
+a cursor, sets a colour, turns the direction of text or hides in it is taken out here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+ONE_LINE = 300  # characters that a table bears
+SENTENCE = 240  # characters of a part of a sentence
+
+# First and last of each range. All of Unicode 15's categories Cc, Cs, Zl and Zp, of Cf all but the twelve signs that
+# enclose digits or words and are seen (U+0600 to 0605, 06DD, 070F, 0890, 0891, 08E2, 110BD, 110CD), and what is no
+# character: U+2065, FDD0 to FDEF, and the last two of every plane.
+INVISIBLE = (
+    *((0x00, 0x1F), (0x7F, 0x9F)),  # control characters: escape sequences, line ends, C1
+    *((0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E)),  # soft hyphen, Arabic letter mark, Mongolian separator
+    *((0x200B, 0x200F), (0x2028, 0x202E)),  # zero width, marks of direction, line ends, embeddings and overrides
+    *((0x2060, 0x206F), (0xFEFF, 0xFEFF)),  # joiners, invisible operators, isolates, byte order mark
+    *((0xD800, 0xDFFF), (0xFDD0, 0xFDEF)),  # halves of pairs, which no encoding of a page bears; no characters
+    *((0xFFF9, 0xFFFB), (0xFFFE, 0xFFFF)),  # annotations; no characters
+    *((0x13430, 0x1343F), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A)),  # controls of hieroglyphs, shorthand and music
+    *((0xE0001, 0xE0001), (0xE0020, 0xE007F)),  # tags
+    *((plane + 0xFFFE, plane + 0xFFFF) for plane in range(0x10000, 0x110000, 0x10000)),
+)
+_INVISIBLE = re.compile("[" + "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in INVISIBLE) + "]")
+
+
+def visible(text: str) -> str:
+    """`text` as one line without invisible characters: a line end or tab is a blank instead, another U+FFFD.
+
+    Each leaves a mark, so that two words which differ by one do not look alike. It is not escaped for HTML.
+    """
+    return _INVISIBLE.sub(lambda found: " " if found[0].isspace() else REPLACEMENT, text)
+
+
+def shorten(text: str, most: int) -> str:
+    """`text` cut to at most `most` characters, the last of them … where something is gone."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def plain(text: object, most: int = SENTENCE) -> str:
+    """`text` as it may be shown anywhere: one line, only visible characters, at most `most` of them."""
+    return shorten(visible(str(text)[: most + 1]), most)
+
+
+def first_line(text: str | None) -> str | None:
+    """The first line of `text` that says anything, without the blanks around it; None where none does."""
+    return next((line.strip() for line in (text or "").splitlines() if line.strip()), None)
+
+
+def one_line(text: str | None, most: int = ONE_LINE) -> str:
+    """The first line that says anything, cut to a length that a table bears; nothing where none does."""
+    return shorten(first_line(text) or "", most)

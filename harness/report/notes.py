@@ -1,0 +1,183 @@
+"""The lines below a table: how to read it, how cases ended, break-even, ceilings, what did not run or is suspect."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from backends.device import is_ahead_of_time
+from harness.figures.ceilings import Ceiling
+from harness.figures.datasheets import Datasheet
+from harness.figures.findings import BreakEven
+from harness.figures.summary import Row, Summary
+from harness.records.outcomes import outcome
+from harness.records.text import shorten
+from harness.report.constants import constants, headlines, twins_line
+from harness.report.wording import FEWEST_PRINTED, READS, READS_ESTIMATED, Where, outcome_cell, quantity, significant
+from harness.stats.intervals import FEWEST
+
+# What lines begin with that say how to read a table and nothing of one run.
+READING = (
+    "speed-up =",
+    "estimated:",
+    "cases:",
+    "runs:",
+    "constant in all rows:",
+    "dense twins:",
+)  # not of this run alone
+_MOST_GAPS = 6  # named in a line; JSON has all
+_MOST_FAILURES = 6  # in the short form
+_BELOW = "faster than dense below density "
+
+
+def footer(summary: Summary) -> list[str]:
+    """The lines below the table: how to read it, how many cases ended how, break-even, ceilings, what did not run."""
+    rows = [*summary.rows, *summary.dense]
+    lines = [READS] if summary.rows else []
+    lines += [READS_ESTIMATED] if summary.estimates else []
+    lines += [line for line in (constants(summary.rows), twins_line(summary.rows)) if line]
+    lines.append(_cases(summary))
+    lines += _suspects(summary)
+    lines += _precision(summary, rows)
+    where = Where(rows)
+    if len(where.runs) > 1:
+        lines.append("runs: " + ", ".join(f"{short} = {run}" for run, short in where.runs.items()) + ".")
+    for even in summary.break_even:
+        place = f"{even.backend} {even.device} {even.dtype}{where.run(even.run)}"
+        lines.append(f"break-even: {even.workload} [{even.point}] {even.mode}, {place}: {even.sentence}.")
+    lines += [f"ceiling{where.run(ceiling.run)}: {_ceiling(ceiling)}." for ceiling in _top(summary.ceilings)]
+    lines += [f"datasheet{where.run(datasheet.run)}: {_datasheet(datasheet)}." for datasheet in summary.datasheets]
+    for p in summary.portability:
+        if p.missing:
+            gaps = [f"{m.workload} {m.mode} at {m.points - m.points_ok} of {m.points} points" for m in p.missing]
+            gaps = gaps if len(gaps) <= _MOST_GAPS else [*gaps[:_MOST_GAPS], f"and {len(gaps) - _MOST_GAPS} more"]
+            does = "compiles" if is_ahead_of_time(p.device) else "runs"
+            lines.append(
+                f"portability: {p.backend} {p.device}{where.run(p.run)} {does} {p.ok} of {p.total} workloads and "
+                f"modes; no path: {'; '.join(gaps)}."
+            )
+    for moved in [shift for shift in summary.lottery if shift.shift][:3]:
+        at = ", ".join(f"{rank} on {place}" for place, rank in moved.ranks.items() if rank is not None)
+        lines.append(f"lottery: {moved.workload} [{moved.point}] {moved.mode} ranks {at}.")
+    lines += [f"{f.status} ×{f.cases} ({', '.join(f.backends)}): {shorten(f.reason, 160)}" for f in summary.failures]
+    return lines
+
+
+def short(summary: Summary) -> list[str]:
+    """What stands below the matrix: how the cases ended, what is suspect, how sure it is, break-even, and failures.
+
+    What a framework says that it does not do is counted, not told: `--all` has its words, and the ceilings.
+    """
+    rows = [*summary.rows, *summary.dense]
+    where = Where(rows)
+    lines = [_cases(summary), *_suspects(summary), *_precision(summary, rows, marks=False)]
+    if len(where.runs) > 1:
+        lines.append("runs: " + ", ".join(f"{short} = {run}" for run, short in where.runs.items()) + ".")
+    lines += _break_even(summary.break_even, where)
+    empty = [row for row in headlines(summary.rows) if row.path is None]
+    said = [
+        f"no path: {row.workload} {row.mode} on {where.of(row)}: {shorten(outcome_cell(row), 200)}" for row in empty
+    ]
+    said += [
+        f"{f.status} ×{f.cases}, such as {f.example}: {shorten(f.reason, 160)}"
+        for f in summary.failures
+        if f.status != "unsupported"
+    ]
+    lines += said[:_MOST_FAILURES]
+    lines += [f"and {len(said) - _MOST_FAILURES} failures more."] if len(said) > _MOST_FAILURES else []
+    return [*lines, "all figures, with times, best paths, memory, energy, ceilings and what ran where: report --all."]
+
+
+def _break_even(found: Sequence[BreakEven], where: Where) -> list[str]:
+    """A line for each sweep, with what was found in every place; of its point, what tells the sweeps apart."""
+    parts: dict[str, list[set[str]]] = defaultdict(list)
+    for even in found:
+        parts[even.workload].append(set(even.point.split(",")))
+    sweeps: dict[str, list[BreakEven]] = defaultdict(list)
+    for even in found:
+        same = set.intersection(*parts[even.workload])
+        axes = [part for part in even.point.split(",") if part not in same]
+        sweeps[" ".join([even.workload, *axes, even.mode])].append(even)
+    lines = []
+    for name, several in sweeps.items():
+        crossing = [e for e in several if e.sentence.startswith(_BELOW)]
+        others = [e for e in several if not e.sentence.startswith(_BELOW)]
+        at = [f"{e.sentence.removeprefix(_BELOW)} on {_place(e, several, where)}" for e in crossing]
+        said = [_BELOW + ", ".join(at)] if at else []
+        said += [f"{e.sentence} on {_place(e, several, where)}" for e in others]
+        lines.append(f"break-even: {name} is {'; '.join(said)}.")
+    return lines
+
+
+def _place(even: BreakEven, beside: Sequence[BreakEven], where: Where) -> str:
+    parts = [even.backend]
+    parts += [even.device] if len({e.device for e in beside}) > 1 else []
+    parts += [even.dtype] if len({e.dtype for e in beside}) > 1 else []
+    return " ".join(parts) + where.run(even.run)
+
+
+def _cases(summary: Summary) -> str:
+    return f"cases: {outcome(summary.outcomes) if len(summary.outcomes) > 1 else _only(summary.outcomes)}."
+
+
+def _suspects(summary: Summary) -> list[str]:
+    return [f"suspect: {s.workload} [{s.point}] {s.mode} {s.dtype}: {s.sentence}." for s in summary.suspects]
+
+
+def _only(outcomes: Mapping[str, int]) -> str:
+    return ", ".join(f"{status} {count}" for status, count in outcomes.items())
+
+
+def _precision(summary: Summary, rows: Sequence[Row], *, marks: bool = True) -> list[str]:
+    """How sure the figures are; `marks` are those of cells that have intervals and shares."""
+    lines = []
+    several = [row.processes for row in rows if row.time_low_s is not None and row.processes >= FEWEST_PRINTED]
+    if several and marks:
+        fewest, most = min(several), max(several)
+        count = f"{fewest}" if fewest == most else f"{fewest}–{most}"
+        note = f"[…] = 95 % interval over {count} fresh processes: "
+        few, boot = f"Student's t on their logarithms below {FEWEST}", "bootstrap of their median"
+        note += {(True, True): few, (False, False): boot}.get((fewest < FEWEST, most < FEWEST), f"{few}, else {boot}")
+        lines.append(f"{note}.")
+    timed = sum(row.processes > 0 for row in rows)
+    for number, words in ((1, "a single process"), (2, "two processes")):
+        few_of = sum(row.processes == number for row in rows)
+        if few_of:
+            lines.append(f"{few_of} of {timed} times are of {words} and have no interval.")
+    if any(row.principal and row.principal.verdict == "tie" for row in rows):
+        noise = "" if summary.noise is None else f", or the difference is inside the A/A noise of {summary.noise:.0%}"
+        lines.append(f"tie: the interval holds 1{noise}.")
+    elif summary.noise is not None and not marks:
+        lines.append(f"noise: the same case against itself differs by up to {summary.noise:.0%} here (A/A).")
+    if marks and any(row.steady is False for row in rows):
+        lines.append("*: the samples did not settle.")
+    if marks and any(row.share_suspect for row in rows):
+        lines.append("?: above the ceiling measured in this run, so the ceiling or the time is suspect.")
+    return lines
+
+
+def _top(found: Sequence[Ceiling]) -> list[Ceiling]:
+    """Each dense rate, and of each device's streams the fastest and the largest working set."""
+    out = [c for c in found if c.working_set_bytes is None]
+    for place in dict.fromkeys((c.run, c.device) for c in found):
+        streams = [c for c in found if c.working_set_bytes is not None and (c.run, c.device) == place]
+        if streams:
+            out += dict.fromkeys((max(streams, key=lambda c: c.per_s), streams[-1]))
+    return out
+
+
+def _ceiling(ceiling: Ceiling) -> str:
+    if ceiling.working_set_bytes is None:
+        return f"{ceiling.device} {ceiling.dtype} dense product {quantity(ceiling.per_s, 'FLOP/s')} ({ceiling.path})"
+    size = significant(ceiling.working_set_bytes / 2**20)
+    return f"{ceiling.device} memory {quantity(ceiling.per_s, 'B/s')} at {size} MiB ({ceiling.path})"
+
+
+def _datasheet(datasheet: Datasheet) -> str:
+    """What the maker says, beside what the run measured."""
+    said = [f"{dtype} {quantity(rate, 'FLOP/s')}" for dtype, rate in datasheet.peak_flop_per_s.items()]
+    said += [f"memory {quantity(datasheet.bandwidth_bytes_per_s, 'B/s')}"] if datasheet.bandwidth_bytes_per_s else []
+    said += [f"{datasheet.memory_bytes / 2**30:.0f} GiB"] if datasheet.memory_bytes else []
+    said += [f"{datasheet.tdp_w:g} W"] if datasheet.tdp_w else []
+    share = f", one of its {datasheet.devices} devices" if datasheet.devices > 1 else ""
+    return f"{datasheet.device} is {datasheet.name}{share}; its maker says {', '.join(said)} (never used as the limit)"

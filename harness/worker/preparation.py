@@ -1,0 +1,193 @@
+"""From a job to a callable that was checked: open the device, put operands on it, compile, call once, compare.
+
+Nothing of it is timed but what these steps cost by themselves. What only they need is gone when they return: the
+outputs of the first call and the host's copies must stand in no window's memory.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from backends.discovery import backends
+from backends.ops import Array, Backend, Compiled, Device, HostArray, Matrix, Ops, Scalar, Unsupported
+from harness.measuring import threads
+from harness.measuring.correctness import disagrees, epsilon, judge, upcast
+from harness.measuring.host_memory import HostPeak
+from harness.records.record import KEPT, FailureClass, Verdict
+from harness.worker import compile_cache, outcome
+from harness.worker.case_data import load_arrays, load_inputs
+from harness.worker.messages import CaseJob
+from workloads.authoring.functions import line_of
+from workloads.base import Definition, Formulation
+from workloads.conformance import wrong_dtypes
+
+Phase = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds that a case costs before its first steady call; `cache_files` were in the compile cache before."""
+
+    open_s: float
+    convert_s: float
+    first_call_s: float
+    cache_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A case as it may be timed, if `verdict` agrees; else `failure_class` says what is wrong with its outputs."""
+
+    ops: Ops
+    compiled: Compiled
+    operands: list[Matrix]
+    peak: HostPeak
+    verdict: Verdict
+    failure_class: FailureClass | None
+    settings: dict[str, Scalar]
+    costs: Costs
+
+
+def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase: Phase) -> Ready:
+    """All that comes before the clock; raises what the framework or the author's functions raise."""
+    case = job.case
+    phase("opening the device")
+    ops, open_s = _open(backends()[0][case.backend], Device.parse(case.device))
+    cache_files = compile_cache.files(Path(job.cache)) if case.execution == "compiled" else 0
+
+    phase("preparing operands")
+    peak = HostPeak()
+    inputs = load_inputs(job)
+    t0 = time.perf_counter()
+    operands = list(formulation.prepare(ops, inputs, case.params))
+    ops.wait(operands)
+    convert_s = time.perf_counter() - t0
+    peak.prepared()
+
+    try:
+        compiled, outputs, first_call_s = _first_call(job, ops, formulation, operands, phase)
+    except Exception as failure:
+        fault = _authors_fault(failure, job, ops, formulation, operands, phase)
+        if fault is None:
+            raise
+        raise fault from failure
+
+    phase("checking against the reference")
+    host = [ops.to_numpy(output) for output in outputs]
+    verdict, failure_class = _checked(job, workload, host, formulation.restore(host, inputs, case.params), inputs)
+    settings = _settings(job, ops, compiled)
+    return Ready(
+        ops=ops,
+        compiled=compiled,
+        operands=operands,
+        peak=peak,
+        verdict=verdict,
+        failure_class=failure_class,
+        settings=settings,
+        costs=Costs(open_s, convert_s, first_call_s, cache_files),
+    )
+
+
+def _open(backend: Backend, device: Device) -> tuple[Ops, float]:
+    """Open the device and touch it, so that starting the runtime stands in no case's first call."""
+    t0 = time.perf_counter()
+    ops = backend.open(device)
+    square = ops.asarray(np.ones((64, 64), np.float32))
+    ops.wait([ops.matmul(square, square)])
+    return ops, time.perf_counter() - t0
+
+
+def _first_call(
+    job: CaseJob, ops: Ops, formulation: Formulation, operands: Sequence[Matrix], phase: Phase
+) -> tuple[Compiled, Sequence[Array], float]:
+    """The callable that will be timed, the outputs of its first call, and the seconds until they were ready."""
+    phase("compiling")
+    t0 = time.perf_counter()
+    compiled = ops.compile(formulation.step(ops, job.case.params), job.case.execution, operands, job.keep)
+    t1 = time.perf_counter()
+    phase("making the first call")
+    outputs = compiled.call(*operands)
+    ops.wait(outputs)
+    t2 = time.perf_counter()
+    # Where the adapter compiled ahead of time its own split counts, so that trying a second setting is not charged.
+    ahead = None if compiled.compile_s is None else (compiled.trace_s or 0.0) + compiled.compile_s
+    return compiled, outputs, (t2 - t1) + (t1 - t0 if ahead is None else ahead)
+
+
+def _authors_fault(
+    failure: Exception, job: CaseJob, ops: Ops, formulation: Formulation, operands: Sequence[Matrix], phase: Phase
+) -> Exception | None:
+    """What the step raises when it runs as it is, where a compiler failed with it: then it is no fault of the compiler.
+
+    A compiler tells of an exception in the code that it traces as of something that it does not support, in its own
+    words. None where the step runs, or is refused, or where `failure` names the author's line already.
+    """
+    named = line_of(failure, formulation.step) is not None and not isinstance(failure, Unsupported)
+    eager = formulation.executions is None or "eager" in formulation.executions
+    if job.case.execution == "eager" or named or not eager or outcome.of_exception(failure)[0] == "oom":
+        return None
+    phase("running without the compiler what it failed with")
+    try:
+        plain = ops.compile(formulation.step(ops, job.case.params), "eager", operands)
+        ops.wait(plain.call(*operands))
+    except Exception as error:
+        refused = isinstance(error, Unsupported) or outcome.of_exception(error)[0] != "error"
+        return None if refused or line_of(error, formulation.step) is None else error
+    return None
+
+
+def _checked(
+    job: CaseJob,
+    workload: Definition,
+    host: Sequence[HostArray],
+    restored: Mapping[str, HostArray],
+    inputs: Mapping[str, HostArray],
+) -> tuple[Verdict, FailureClass | None]:
+    """The oracle's answer of the outputs, as the step gave them and by name, and the class of what is wrong."""
+    case = job.case
+    tolerance = workload.tolerances[case.dtype, case.mode]
+    widened = wrong_dtypes(host, list(restored), case.dtype)
+    if widened is not None:
+        return disagrees(tolerance, widened), "type"
+    reference = load_arrays(Path(job.data) / "reference")
+    verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
+    return verdict, None if verdict.agrees else "precision"
+
+
+# -- what is recorded of the process -----------------------------------------------------------------------------------
+
+
+def _settings(job: CaseJob, ops: Ops, compiled: Compiled) -> dict[str, Scalar]:
+    """What the framework, its compiler, threads and malloc were told or chose, as plain scalars."""
+    own = ops.settings()
+    chosen = {} if compiled.kept is None else {KEPT: compiled.kept}
+    found = {**own, **compiled.flags, **chosen, **_threads(own, job.threads), **_malloc()}
+    return {name: _plain(value, job.cache) for name, value in found.items()}
+
+
+def _threads(settings: dict[str, Scalar], asked: int) -> dict[str, Scalar]:
+    """The threads that were asked, those seen from inside, and in words where they differ."""
+    seen = threads.observed(settings)
+    pools = {f"threads_{name}": count for name, count in seen.items() if name not in settings}
+    return {"threads_asked": asked, **pools, "threads_mismatch": threads.mismatch(seen, asked)}
+
+
+def _malloc() -> dict[str, Scalar]:
+    """How glibc's malloc was told to keep large blocks, the same for every framework (harness/worker/client.py)."""
+    return {k.strip("_").lower(): int(v) for k, v in os.environ.items() if k.startswith("MALLOC_") and v.isdecimal()}
+
+
+def _plain(value: Scalar, cache: str) -> Scalar:
+    """A plain JSON scalar, whatever subclass a framework hands out; nobody's folder stands in a record."""
+    if isinstance(value, str):
+        return str(value).replace(cache, "<cache>")
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return value

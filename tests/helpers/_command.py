@@ -1,0 +1,22 @@
+"""The command line in a process of its own, as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def call(*arguments, timeout=300, **environ):
+    """What came of `python -m harness ARGUMENTS…` in the folder of the checkout."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=timeout,
+        env={**os.environ, "NO_COLOR": "1", **environ},
+    )
