@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from tools import docs_blocks, docs_commands, docs_losing, docs_names, docs_picture, docs_reference  # noqa: E402
+from tools import docs_blocks, docs_commands, docs_names, docs_picture, docs_reference  # noqa: E402
 from tools.docs_console import Examples  # noqa: E402
 from tools.docs_pages import Maker, PageError, regenerated  # noqa: E402
 
@@ -37,7 +37,6 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "eight": docs_blocks.eight,
         "fields": docs_reference.fields,
         "headlines": docs_blocks.headlines,
-        "losing": docs_losing.losing,
         "machine": docs_blocks.machine,
         "names": docs_names.names,
         "notes": docs_blocks.notes,
@@ -61,6 +60,7 @@ def files() -> dict[Path, str]:
         ROOT / "docs" / "_static" / "quick-cpu.svg": docs_picture.svg("quick-cpu"),
         ROOT / "docs" / "_static" / "record.schema.json": docs_reference.schema_file("records.jsonl"),
         ROOT / "docs" / "_static" / "run.schema.json": docs_reference.schema_file("run.json"),
+        ROOT / "docs" / "results" / "losing-formulations.md": docs_blocks.losing(),
     }
 
 
