@@ -173,11 +173,3 @@ def source(block: Block) -> str:
     if not path.is_file():
         raise PageError(f"{block.page}: {block.words[0]} is not there")
     return f"```python\n{path.read_text(encoding='utf-8')}```"
-
-
-def losing() -> str:
-    """The page of formulations that lose."""
-    from tools.losing_paths import page
-    from workloads.discovery import workloads
-
-    return page(workloads()[0], sources.run(sources.STANDARD).records)

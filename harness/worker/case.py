@@ -31,7 +31,7 @@ from harness.records.text import one_line
 from harness.worker import check, compile_cache, compile_only, outcome
 from harness.worker.case_data import load_inputs, make_data
 from harness.worker.messages import CaseJob, ConformityJob, ContractJob, DataJob, FactsJob, Job, Measured
-from harness.worker.preparation import Phase, Ready, prepare
+from harness.worker.preparation import Phase, Prepared, prepare
 from workloads.authoring.functions import WorkloadError, line_of
 from workloads.base import Definition
 from workloads.discovery import workloads
@@ -147,7 +147,7 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
     )
 
 
-def _timed(job: CaseJob, ready: Ready, workload: Definition, turn: Turn) -> _Timed:
+def _timed(job: CaseJob, ready: Prepared, workload: Definition, turn: Turn) -> _Timed:
     """Take the window. What the framework traced or compiled so far is counted when all that the window needs is there.
 
     The first flush of a device's caches compiles, too.
@@ -170,7 +170,7 @@ def _timed(job: CaseJob, ready: Ready, workload: Definition, turn: Turn) -> _Tim
     return _Timed(window, kept, conditions, meter, allocator_peak, compiled.traces() - traces)
 
 
-def _trial(job: CaseJob, ready: Ready, window: Window, settled: Settled, started_at: str, wall_s: float) -> Trial:
+def _trial(job: CaseJob, ready: Prepared, window: Window, settled: Settled, started_at: str, wall_s: float) -> Trial:
     """The facts of this process."""
     cached = job.case.execution == "compiled"
     return Trial(

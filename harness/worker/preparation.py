@@ -41,7 +41,7 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Prepared:
     """A case as it may be timed, if `verdict` agrees; else `failure_class` says what is wrong with its outputs."""
 
     ops: Ops
@@ -54,7 +54,7 @@ class Ready:
     costs: Costs
 
 
-def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase: Phase) -> Ready:
+def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase: Phase) -> Prepared:
     """All that comes before the clock; raises what the framework or the author's functions raise."""
     case = job.case
     phase("opening the device")
@@ -82,7 +82,7 @@ def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase:
     host = [ops.to_numpy(output) for output in outputs]
     verdict, failure_class = _checked(job, workload, host, formulation.restore(host, inputs, case.params), inputs)
     settings = _settings(job, ops, compiled)
-    return Ready(
+    return Prepared(
         ops=ops,
         compiled=compiled,
         operands=operands,

@@ -1,11 +1,7 @@
-"""Writes which formulations lose, and by how much, from the stored run of `standard`, to docs/results.
-
-`python tools/losing_paths.py` writes the page; tests/tools/test_losing_paths.py checks that nothing has drifted.
-"""
+"""Which formulations lose, and by how much, in the stored run of `standard`: a page of docs/results."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,7 @@ What a formulation takes over the best of its framework, each in its best execut
 `results/standard-cpu`. `best` is the fastest of its column, `-` is unsupported. Most ran in one process, alone: a
 difference under a fifth is noise.
 
-This page is written by `python tools/losing_paths.py`. What was measured besides stands in [the notes](notes.md).
+This page is written by `python tools/docs.py --write`. What was measured besides stands in [the notes](notes.md).
 """
 
 Cases = Mapping[tuple[str, str], Sequence[Any]]  # the records of (formulation, framework)
@@ -96,15 +92,9 @@ def _left_out(workload: Any, points: Mapping[tuple[str, str], Cases], ran: set[t
     return [f"{count} left out, since the stored run is older: {', '.join(missing)}.\n"]
 
 
-def main() -> None:
-    """Write the page."""
-    sys.path.insert(0, str(ROOT))
+def made() -> str:
+    """The page, from the stored run."""
     from harness.records.store import load
     from workloads.discovery import workloads
 
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(workloads()[0], load(STORED).records))
-
-
-if __name__ == "__main__":
-    main()
+    return page(workloads()[0], load(STORED).records)

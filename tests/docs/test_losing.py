@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from losing_paths import PAGE, STORED, page, section
+from docs_losing import PAGE, STORED, page, section
 
 from harness.records.store import load
 from workloads.discovery import workloads
@@ -26,7 +26,7 @@ def _rows(text):
 
 
 def test_the_page_says_what_the_stored_run_measured(stored):
-    assert page(WORKLOADS, stored) == PAGE.read_text(), "run: python tools/losing_paths.py"
+    assert page(WORKLOADS, stored) == PAGE.read_text(), "run: python tools/docs.py --write"
 
 
 def test_a_number_that_is_not_the_measured_one_is_noticed(stored):

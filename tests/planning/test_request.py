@@ -1,0 +1,130 @@
+"""The options of `run` become one typed request, and the request what to plan and how to carry it out."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import cli
+from harness.cli.run_command import request as from_values
+from harness.errors import UserError
+from harness.planning import request as requests
+from harness.planning.options import ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS
+from harness.planning.request import RunRequest
+from workloads.base import Point
+from workloads.discovery import workloads
+
+WORKLOADS = workloads()[0]
+
+
+def parsed(*words):
+    """The request of a command line, as the command makes it."""
+    return from_values(cli.commands["run"].make_context("run", list(words)).params, arguments=("run", *words))
+
+
+def options(request, cores=2):
+    return requests.options(request, cores=cores, cache=Path("cache"), memory_bytes=1 << 30)
+
+
+def test_every_option_reaches_the_request_in_its_type():
+    made = parsed(
+        *("--preset", "smoke", "--workload", "stream,capsule_conv", "--workload", "dense_cnn", "--backend", "numpy"),
+        *("--workload-file", "mine.py", "--device", "cpu", "--dtype", "float64", "--execution", "eager"),
+        *("--formulation", "im2col", "--set", "density=0.3,0.1", "--set", "pattern=uniform", "--smtx", "a.smtx"),
+        *("b.smtx", "--rounds", "4", "--budget", "5m", "--precision", "0.1", "--timeout", "90s", "--threads", "2"),
+        *("--seed", "7", "--memory-limit", "1.5", "--core-watts", "10", "--core-watts-low", "5"),
+        *(
+            "--core-watts-high",
+            "20",
+            "--memory-watts-per-gb",
+            "0.4",
+            "--out",
+            "there",
+            "--resume",
+            "--dry-run",
+            "--json",
+        ),
+    )
+    expected = RunRequest(
+        preset="smoke",
+        workloads=("stream", "capsule_conv", "dense_cnn"),
+        workload_files=(Path("mine.py").absolute(),),
+        backends=("numpy",),
+        devices=("cpu",),
+        dtypes=("float64",),
+        executions=("eager",),
+        formulations=("im2col",),
+        axes={"density": (0.3, 0.1), "pattern": ("uniform",)},
+        smtx_files=(Path("a.smtx"), Path("b.smtx")),
+        seed=7,
+        rounds=4,
+        budget_s=300.0,
+        precision=0.1,
+        timeout_s=90.0,
+        threads=2,
+        memory_limit_bytes=3 << 29,
+        core_w=10.0,
+        core_low_w=5.0,
+        core_high_w=20.0,
+        memory_w_per_gb=0.4,
+        out=Path("there"),
+        resume=True,
+        dry_run=True,
+        as_json=True,
+        arguments=made.arguments,
+    )
+    assert made == expected
+    plain = RunRequest()
+    unset = {f.name for f in fields(RunRequest) if getattr(made, f.name) == getattr(plain, f.name)}
+    assert unset == set(), "every field was set above, so that none can be forgotten"
+    with pytest.raises(FrozenInstanceError):
+        made.seed = 8
+
+
+def test_nothing_said_is_the_request_s_own_defaults():
+    assert parsed() == RunRequest()
+
+
+def test_what_to_plan_names_the_points_of_files_then_the_user_s_own_then_all():
+    made = requests.ask(RunRequest(), WORKLOADS, ["numpy"])
+    assert (made.workloads, made.devices, made.dtypes) == ((), ("cpu",), ("float32",))
+    points = {"unstructured_sparse": [Point({"m": 1})]}
+    assert requests.ask(RunRequest(), WORKLOADS, [], points, ["mine"]).workloads == ("unstructured_sparse", "mine")
+    named = RunRequest(workloads=("stream",))
+    assert requests.ask(named, WORKLOADS, [], points, ["mine"]).workloads == ("stream",)
+    with pytest.raises(UserError, match=r"no axis 'densty'; did you mean density\?"):
+        requests.ask(RunRequest(axes={"densty": (1,)}), WORKLOADS, [])
+
+
+def test_a_preset_s_time_holds_only_where_the_user_said_nothing_of_time():
+    ours = options(RunRequest(preset="standard"))
+    assert (ours.rounds, ours.long_rounds, ours.enough_s) == (ROUNDS["standard"], FEWEST_ROUNDS, ENOUGH_S["standard"])
+    asked = options(RunRequest(preset="standard", rounds=9))
+    assert (asked.rounds, asked.long_rounds, asked.enough_s, asked.precision) == (9, 9, None, None)
+    narrowing = options(RunRequest(preset="standard", budget_s=60.0, precision=0.1))
+    assert (narrowing.rounds, narrowing.precision, narrowing.budget_s) == (FEWEST_ROUNDS, 0.1, 60.0)
+    assert options(RunRequest(preset="smoke", budget_s=60.0)).rounds == 0
+    assert options(RunRequest(preset="quick")).sampling == WINDOWS["quick"]
+
+
+def test_threads_memory_and_watts_are_held_against_the_machine():
+    assert options(RunRequest()).threads == 2
+    assert options(RunRequest()).memory_bytes == 1 << 30
+    assert options(RunRequest(memory_limit_bytes=5)).memory_bytes == 5
+    with pytest.raises(UserError, match="--threads 3 is more than the 2 cores usable here"):
+        options(RunRequest(threads=3))
+    with pytest.raises(UserError, match=r"must lie between their bounds: found .* 900"):
+        options(RunRequest(core_w=900.0))
+    with pytest.raises(UserError, match=r"no preset 'quik'; did you mean quick\?"):
+        requests.rounds(RunRequest(preset="quik"))
+
+
+def test_the_command_that_goes_on_says_what_was_said_and_where_the_results_are():
+    begun = parsed("--preset", "smoke", "--backend", "numpy")
+    words = requests.resuming(begun, Path("runs/x y"))
+    assert words == ["run", "--preset", "smoke", "--backend", "numpy", "--resume", "--out", "runs/x y"]
+    assert parsed(*words[1:]).resume
+    again = parsed("--out", "there", "--resume")
+    assert requests.resuming(again, Path("there")) == ["run", "--out", "there", "--resume"]
