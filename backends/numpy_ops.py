@@ -25,6 +25,8 @@ class NumpyOps(ArrayApiOps):
         return np.dtype(name)
 
     def asarray(self, x: HostArray) -> Array:
+        if x.dtype.kind not in "iubf":  # arrays of ml_dtypes become float32 or float64 in most operations
+            raise Unsupported(f"NumPy has no dtype {x.dtype.name}: it computes with its arrays in another one")
         return np.array(x, order="C")
 
     def to_numpy(self, x: Array) -> HostArray:
@@ -68,6 +70,8 @@ class NumpyOps(ArrayApiOps):
         return np.transpose(y, (0, 3, 1, 2)) if layout == "nchw" else y
 
     def sparse(self, csr: CSR, format: str, block: int = 1) -> Matrix:
+        if csr.values.dtype == np.float16:
+            raise Unsupported("SciPy has no sparse matrices of float16: it computes with them in float32")
         matrix = scipy.sparse.csr_array((csr.values, csr.indices, csr.indptr), shape=csr.shape)
         if format == "csr":
             return matrix

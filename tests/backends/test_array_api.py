@@ -11,7 +11,7 @@ from _opened import BACKENDS, opened
 
 from backends.array_api_ops import ArrayApiOps, namespace
 from backends.einsum import einsum
-from backends.ops import Device, Unsupported
+from backends.ops import CSR, Device, Unsupported
 
 RNG = np.random.default_rng(3)
 
@@ -113,3 +113,13 @@ def test_a_namespace_is_the_wrapped_one_where_there_is_one(monkeypatch):
     assert namespace("json").__name__ == "json"
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
         namespace("no_such_library")
+
+
+def test_numpy_refuses_a_dtype_in_which_it_does_not_compute():
+    """Its operations widen arrays of ml_dtypes, so that what is measured would be another dtype's."""
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="numpy has no other bfloat16")
+    with pytest.raises(Unsupported, match="no dtype bfloat16"):
+        opened("numpy").asarray(np.ones(4, ml_dtypes.bfloat16))
+    csr = CSR(np.ones(1, np.float16), np.zeros(1, np.int32), np.array([0, 1], np.int32), (1, 1))
+    with pytest.raises(Unsupported, match="float16"):
+        opened("numpy").sparse(csr, "csr")
