@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from tools import docs_blocks, docs_commands, docs_losing, docs_names, docs_picture, docs_reference  # noqa: E402
+from tools import docs_blocks, docs_commands, docs_losing, docs_names, docs_picture, docs_reference, docs_tests  # noqa: E402
 from tools.docs_console import Examples  # noqa: E402
 from tools.docs_pages import Maker, PageError, regenerated  # noqa: E402
 
@@ -58,6 +58,7 @@ def files() -> dict[Path, str]:
     """Files that are generated whole."""
     return {
         docs_losing.PAGE: docs_losing.made(),
+        docs_tests.PAGE: docs_tests.made(),
         ROOT / "docs" / "_static" / "quick-cpu.svg": docs_picture.svg("quick-cpu"),
         ROOT / "docs" / "_static" / "record.schema.json": docs_reference.schema_file("records.jsonl"),
         ROOT / "docs" / "_static" / "run.schema.json": docs_reference.schema_file("run.json"),

@@ -95,7 +95,7 @@ def _decoded(line: bytes, decoder: msgspec.json.Decoder[Read], where: str) -> Re
         if newer is not None and newer > SCHEMA:
             said = f"its schema is {newer}, newer than {SCHEMA}"
             return refusal("schema-version", where, said, "update the harness that validates")
-        return refusal("schema", where, str(error), "write what the schema in docs/reference says, units and all")
+        return refusal("schema", where, str(error), "write what docs/reference/records.md says, units and all")
     except RecursionError:
         return _depth(where)
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
