@@ -122,8 +122,13 @@ def faults(
     """
     chosen = [point for of in definition.presets.values() for point in of] if points is None else points
     found = [*_of_the_whole(definition), *_of_axes(definition), *_of_formulations(definition)]
+    alike: dict[str, list[str]] = {}  # what differs in the value and the point alone is one fault
     for point in chosen:
-        found += _of_point(definition, point, known, twinless)
+        for sentence in dict.fromkeys(_of_point(definition, point, known, twinless)):
+            alike.setdefault(sentence.partition(" is ")[0], []).append(sentence)
+    for first, *others in alike.values():
+        more = f" (and at {len(others)} more points)" if len(set(others) - {first}) else ""
+        found.append(first + more)
     return list(dict.fromkeys(found))
 
 
