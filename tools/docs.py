@@ -88,7 +88,7 @@ def _page(path: Path, made: Mapping[str, Maker], write: bool) -> list[str]:
     try:
         return found + _settled(path, text, regenerated(path, text, made), write)
     except PageError as error:
-        return [*found, str(error)]
+        return [*found, str(error).replace(f"{ROOT}/", "")]
 
 
 def _settled(path: Path, text: str, made: str, write: bool) -> list[str]:

@@ -14,8 +14,9 @@ import numpy as np
 
 from backends.ops import Array, HostArray, Layout, Ops
 from workloads import Axis, Parameters, Workload
-from workloads.base import LEARNING_RATE, MODES, Formulation, Inputs, Mode, Point, Twin, Work
-from workloads.common import digits, network_reference, networks
+from workloads.base import LEARNING_RATE, MODES, Formulation, Inputs, Mode, Point, Twin
+from workloads.common import digits, networks
+from workloads.common.back_propagation import by_back_propagation
 from workloads.common.networks import Layers
 
 w = Workload(
@@ -47,24 +48,7 @@ def inputs(p: Parameters, seed: int) -> Inputs:
     return {"x": digits.images(batch, side, channels, seed), "target": digits.one_hot(batch, seed), **weights}
 
 
-@w.reference(mode="forward")
-def logits(x: HostArray, p: Parameters, **weights: HostArray) -> Mapping[str, HostArray]:
-    """The logits (n, 10)."""
-    return {"logits": network_reference.logits(_layers(p), weights, x)}
-
-
-@w.reference(mode="train_step")
-def train_step(x: HostArray, target: HostArray, p: Parameters, **weights: HostArray) -> Mapping[str, HostArray]:
-    """The loss and every updated weight."""
-    loss, gradients = network_reference.back_propagation(_layers(p), weights, x, target)
-    return {"loss": loss, **{name: weights[name] - LEARNING_RATE * g for name, g in gradients.items()}}
-
-
-@w.work
-def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
-    """The formulas of `networks.forward_work` and `networks.back_propagation_work`."""
-    count = networks.forward_work if mode == "forward" else networks.back_propagation_work
-    return count(_layers(p), p.batch, itemsize)
+by_back_propagation(w, _layers)
 
 
 def _forward(note: str, layout: Layout) -> Formulation:

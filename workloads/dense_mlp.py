@@ -13,8 +13,9 @@ import numpy as np
 
 from backends.ops import Array, HostArray, Ops
 from workloads import Axis, Parameters, Workload
-from workloads.base import LEARNING_RATE, Formulation, Inputs, Mode, Work
-from workloads.common import digits, network_reference, networks
+from workloads.base import LEARNING_RATE, Formulation, Inputs
+from workloads.common import digits, networks
+from workloads.common.back_propagation import by_back_propagation
 from workloads.common.networks import Layers
 
 w = Workload(
@@ -46,24 +47,7 @@ def inputs(p: Parameters, seed: int) -> Inputs:
     return {"x": digits.flat(p.batch, p.features, seed), "target": digits.one_hot(p.batch, seed), **weights}
 
 
-@w.reference(mode="forward")
-def logits(x: HostArray, p: Parameters, **weights: HostArray) -> Mapping[str, HostArray]:
-    """The logits (n, 10)."""
-    return {"logits": network_reference.logits(_layers(p), weights, x)}
-
-
-@w.reference(mode="train_step")
-def train_step(x: HostArray, target: HostArray, p: Parameters, **weights: HostArray) -> Mapping[str, HostArray]:
-    """The loss and every updated weight."""
-    loss, gradients = network_reference.back_propagation(_layers(p), weights, x, target)
-    return {"loss": loss, **{name: weights[name] - LEARNING_RATE * g for name, g in gradients.items()}}
-
-
-@w.work
-def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
-    """2BΣP_l forward and Σ6BP_l − 2BP_1 a step, the output layer among the l; bytes as in `networks`."""
-    count = networks.forward_work if mode == "forward" else networks.back_propagation_work
-    return count(_layers(p), p.batch, itemsize)
+by_back_propagation(w, _layers)
 
 
 # -- formulations -----------------------------------------------------------------------------------------------------

@@ -9,6 +9,10 @@ import click
 
 from harness.cli.parameters import Duration, flat, names
 
+_output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder of the file.  [default: this one]"
+)
+
 
 @click.group()
 def new() -> None:
@@ -17,9 +21,7 @@ def new() -> None:
 
 @new.command()
 @click.argument("name")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder of the file.  [default: this one]"
-)
+@_output
 def workload(name: str, output: Path) -> None:
     """Write the workload NAME to NAME.py: an idea, its reference, two ways to write it, and the twin."""
     from harness.cli import new as writing
@@ -29,9 +31,7 @@ def workload(name: str, output: Path) -> None:
 
 @new.command()
 @click.argument("name")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder of the file.  [default: this one]"
-)
+@_output
 def backend(name: str, output: Path) -> None:
     """Write the backend NAME to NAME_backend.py: any library of the array API standard, in some 40 lines."""
     from harness.cli import new as writing

@@ -18,7 +18,12 @@ import click
     help="table, markdown, csv, json, latex, parquet, pytest-benchmark, html, or pictures: svg, png, pdf.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file (or folder of pictures).")
-@click.option("--all", "all_points", is_flag=True, help="Every point of every sweep, not only the headline points.")
+@click.option(
+    "--all",
+    "all_points",
+    is_flag=True,
+    help="Below the matrix, every figure of every point.",
+)
 def report(folders: tuple[Path, ...], format_: str, output: Path | None, all_points: bool) -> None:
     """Make the table of one or more results folders."""
     from harness.cli import publish
@@ -35,7 +40,12 @@ def report(folders: tuple[Path, ...], format_: str, output: Path | None, all_poi
 )
 @click.option("--format", "format_", default="table", show_default=True, help="table, markdown or json.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; the same as --format json.")
-@click.option("--all", "everything", is_flag=True, help="Identical cases that do not differ, too.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Cases that do not differ, and the names of those on one side only.",
+)
 @click.option(
     "--fail-on",
     metavar="slower:PERCENT%",

@@ -26,6 +26,7 @@ from harness.planning import request as requests
 from harness.planning.options import Options
 from harness.planning.plan import Ask, Planned
 from harness.planning.request import RunRequest
+from harness.records import timestamps
 from harness.records.record import FAILED, SCHEMA
 from harness.records.store import RunInfo, Store, load
 from harness.running.progress import Watch
@@ -60,7 +61,7 @@ def run(request: RunRequest) -> int:
         memory_bytes=facts.memory_limit_bytes(),
     )
     _check_devices(ask, backends, options)
-    folder = request.out or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{ask.preset}"
+    folder = request.out or Path("runs") / f"{timestamps.in_name()}-{ask.preset}"
     interrupted = False
     with Store(folder, _info(request, ask, options, backends), resume=request.resume) as store, Watch() as watch:
         try:
@@ -172,8 +173,8 @@ def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str
     now = datetime.now(UTC)
     return RunInfo(
         schema=SCHEMA,
-        run=f"{now:%Y%m%dT%H%M%SZ}-{os.urandom(4).hex()}",
-        started_at=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        run=f"{timestamps.in_name(now)}-{os.urandom(4).hex()}",
+        started_at=timestamps.stamp(now),
         ended_at=None,
         command=["hwlottery", *request.arguments],
         machine={**facts.facts(), **facts.state()},

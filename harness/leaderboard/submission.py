@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from harness.figures.summary import Against, Row, Summary
 from harness.records.record import Record
 from harness.records.store import RunInfo
 from harness.records.text import SENTENCE, plain
+from harness.records.timestamps import normalised
 from harness.report import estimates_text
 from harness.report.notes import READING, footer
 from harness.report.wording import Where, outcome_cell
@@ -123,15 +123,6 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, order=True):
     reasons: list[str]
 
 
-def utc(text: str | None) -> str | None:
-    """A time of a record as `2026-11-22T00:30:10Z`; None where it is no time, or has no zone."""
-    try:
-        found = datetime.fromisoformat(text or "")
-        return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if found.tzinfo and found.year > 1970 else None
-    except (ValueError, OverflowError):
-        return None
-
-
 def accelerators(records: Iterable[Record]) -> dict[str, Scalar]:
     """What else than the processor the cases ran on, by the name that the driver or framework gives it.
 
@@ -184,7 +175,7 @@ def submission(
         digest=digest,
         run=plain(info.run, 80),
         machine=machine_of(info.machine | accelerators(records)),
-        started_at=utc(info.started_at),
+        started_at=normalised(info.started_at),
         preset=plain(info.settings.get("preset") or "", 40),
         versions=_texts(info.versions),
         software=_texts({n: v for n, v in info.machine.items() if n not in hardware}),

@@ -20,6 +20,11 @@ def now(precision: Precision = "seconds") -> str:
     return stamp(datetime.now(UTC), precision)
 
 
+def in_name(moment: datetime | None = None) -> str:
+    """A moment, by default now, as names of runs and folders have it: 20261101T120000Z."""
+    return f"{(moment or datetime.now(UTC)).astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
 def normalised(text: str | None) -> str | None:
     """A time stamp of anybody's to the second; None where it is no time, has no zone, or is of 1970 or before."""
     try:

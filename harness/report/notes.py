@@ -27,7 +27,6 @@ READING = (
 )  # not of this run alone
 _MOST_GAPS = 6  # named in a line; JSON has all
 _MOST_FAILURES = 6  # in the short form
-_BELOW = "faster than dense below density "
 
 
 def footer(summary: Summary) -> list[str]:
@@ -74,38 +73,51 @@ def short(summary: Summary) -> list[str]:
     if len(where.runs) > 1:
         lines.append("runs: " + ", ".join(f"{short} = {run}" for run, short in where.runs.items()) + ".")
     lines += _break_even(summary.break_even, where)
-    empty = [row for row in headlines(summary.rows) if row.path is None]
-    said = [
-        f"no path: {row.workload} {row.mode} on {where.of(row)}: {shorten(outcome_cell(row), 200)}" for row in empty
+    failures = _failures(summary, where)
+    lines += failures[:_MOST_FAILURES]
+    lines += [f"and {len(failures) - _MOST_FAILURES} failures more."] if len(failures) > _MOST_FAILURES else []
+    return [*lines, "all figures, with times, best paths, memory, energy, ceilings and what ran where: report --all."]
+
+
+def _failures(summary: Summary, where: Where) -> list[str]:
+    """Why a cell of the matrix has a word instead of figures, and what failed although it should have run."""
+    out = [
+        f"no path: {row.workload} {row.mode} on {where.of(row)}: {shorten(outcome_cell(row), 200)}"
+        for row in headlines(summary.rows)
+        if row.path is None
     ]
-    said += [
+    out += [
+        f"no path: {row.workload} {row.mode} on {row.backend} {row.device}: "
+        + shorten(f"{row.outcome}; {row.reason or 'no reason was recorded'}", 200)
+        for row in headlines(summary.estimates)
+        if row.path is None
+    ]
+    return out + [
         f"{f.status} ×{f.cases}, such as {f.example}: {shorten(f.reason, 160)}"
         for f in summary.failures
         if f.status != "unsupported"
     ]
-    lines += said[:_MOST_FAILURES]
-    lines += [f"and {len(said) - _MOST_FAILURES} failures more."] if len(said) > _MOST_FAILURES else []
-    return [*lines, "all figures, with times, best paths, memory, energy, ceilings and what ran where: report --all."]
 
 
 def _break_even(found: Sequence[BreakEven], where: Where) -> list[str]:
     """A line for each sweep, with what was found in every place; of its point, what tells the sweeps apart."""
-    parts: dict[str, list[set[str]]] = defaultdict(list)
+    points: dict[str, list[set[str]]] = defaultdict(list)
     for even in found:
-        parts[even.workload].append(set(even.point.split(",")))
+        points[even.workload].append(set(even.point.split(",")))
     sweeps: dict[str, list[BreakEven]] = defaultdict(list)
     for even in found:
-        same = set.intersection(*parts[even.workload])
+        same = set.intersection(*points[even.workload])
         axes = [part for part in even.point.split(",") if part not in same]
         sweeps[" ".join([even.workload, *axes, even.mode])].append(even)
     lines = []
     for name, several in sweeps.items():
-        crossing = [e for e in several if e.sentence.startswith(_BELOW)]
-        others = [e for e in several if not e.sentence.startswith(_BELOW)]
-        at = [f"{e.sentence.removeprefix(_BELOW)} on {_place(e, several, where)}" for e in crossing]
-        said = [_BELOW + ", ".join(at)] if at else []
-        said += [f"{e.sentence} on {_place(e, several, where)}" for e in others]
-        lines.append(f"break-even: {name} is {'; '.join(said)}.")
+        said: dict[str, list[str]] = defaultdict(list)  # what several places share is said once
+        for e in several:
+            start = f"faster than dense {'above' if e.above else 'below'} {e.axis} "
+            shared = start if e.sentence.startswith(start) else ""
+            said[shared].append(f"{e.sentence.removeprefix(shared)} on {_place(e, several, where)}")
+        parts = [f"{shared}{', '.join(places)}" for shared, places in said.items()]
+        lines.append(f"break-even: {name} is {'; '.join(parts)}.")
     return lines
 
 

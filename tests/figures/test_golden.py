@@ -1,8 +1,8 @@
 """The stored runs have the same figures for ever: what a report says of them is held against what it said once.
 
-`golden/RUN.json` was made by the code of commit e9fc2df, before the rooms, from the same records: each line is what
-`lines` makes of one row or finding. A change that is meant to change a figure makes them anew and says so:
-`python tests/figures/test_golden.py RUN…`.
+`golden/RUN.json` was made by the code of commit e9fc2df, before the rooms, from the same records (the `value` of a
+break-even was called `density` there): each line is what `lines` makes of one row or finding. A change that is meant to
+change a figure makes them anew and says so: `python tests/figures/test_golden.py RUN…`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _AGAINST = (
 )
 _FINDINGS = {
     "ceilings": ("device", "dtype", "working_set_bytes", "per_s", "path"),
-    "break_even": (*_WHERE, "verdict", "density", "low", "high", "crossings"),
+    "break_even": (*_WHERE, "verdict", "value", "low", "high", "crossings"),
     "amortisation": (*_WHERE, "kind", "path", "against", "extra_s", "gain_s", "calls"),
     "portability": ("backend", "device", "ok", "total", "cells", "cells_share", "verdicts", "classes"),
     "lottery": ("workload", "point", "mode", "dtype", "ranks", "speed_ups", "shift"),

@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import copy
 import json
-import os
 import pickle
-from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from _sound import AHEAD, EVERY, IDEA, INFO, ROOT, SOUND, STORED, UNSUPPORTED, written
 
 from harness.cli.main import run_cli
-from harness.gate import foreign_file, record_rules, run_rules, strict_read
-from harness.gate.validate import MOST_REFUSALS, validate
+from harness.gate import record_rules, run_rules
+from harness.gate.validate import validate
 from harness.records.record import Record
 from harness.records.store import load
 from workloads.discovery import workloads
-
-ROOT = Path(__file__).resolve().parents[2]
-STORED = ROOT / "results" / "quick-cpu"
-AHEAD = ROOT / "results" / "quick-tpu-aot-v5e"
-EVERY = [json.loads(line) for line in (STORED / "records.jsonl").read_text().splitlines()]
-INFO = json.loads((STORED / "run.json").read_text())
-
-
-def _chosen():
-    """A few of the stored records: a control and its case, ceilings, an idea of many calls, one that has no path."""
-    control = next(r for r in EVERY if r["control"])
-    case = next(r for r in EVERY if not r["control"] and r["case"] == control["case"])
-    ok = [r for r in EVERY if r["status"] == "ok" and not r["control"] and r["case"]["backend"] == "torch"]
-    idea = next(r for r in ok if r["twins"] and len(r["time"]["samples_s"]) > 1 and r["case"] != case["case"])
-    dense = [r for r in ok if r["case"]["workload"] == "dense_matmul" and r["case"]["mode"] == "forward"]
-    matmul = max(dense, key=lambda r: r["work"]["useful_flop"] / min(map(min, r["time"]["samples_s"])))
-    stream = max((r for r in ok if r["case"]["workload"] == "stream"), key=lambda r: r["case"]["params"]["elements"])
-    unsupported = next(r for r in EVERY if r["status"] == "unsupported")
-    chosen = [idea, case, control, matmul, stream, unsupported]
-    keys = [json.dumps([r["case"], r["control"]]) for r in chosen]
-    return [r for k, r in enumerate(chosen) if keys[k] not in keys[:k]]
-
-
-SOUND = _chosen()
-IDEA, UNSUPPORTED = 0, len(SOUND) - 1
-
-
-def _written(folder, records=SOUND, info=INFO):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps(info))
-    (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
-    return folder
-
-
-def _codes(folder):
-    return {r.code for r in validate(folder).refusals}
-
 
 # -- what passes -------------------------------------------------------------------------------------------------------
 
@@ -75,7 +34,7 @@ def test_a_file_of_the_folder_stands_for_it(name):
 
 
 def test_the_records_chosen_here_are_sound(tmp_path):
-    assert validate(_written(tmp_path / "r")).refusals == []
+    assert validate(written(tmp_path / "r")).refusals == []
 
 
 def test_records_that_were_read_can_be_sent_to_another_process():
@@ -85,13 +44,13 @@ def test_records_that_were_read_can_be_sent_to_another_process():
 
 def test_other_sources_are_a_mark_and_a_release_is_named(tmp_path, monkeypatch):
     info = {**INFO, "sources": {**INFO["sources"], "backends": "0" * 64}}
-    assert [m.code for m in validate(_written(tmp_path / "other", info=info)).marks] == ["modified"]
+    assert [m.code for m in validate(written(tmp_path / "other", info=info)).marks] == ["modified"]
     released = dict.fromkeys(INFO["sources"], "1" * 64)  # those of the stored run may be the very ones that validate
-    _written(tmp_path / "r", info={**INFO, "sources": released})
+    written(tmp_path / "r", info={**INFO, "sources": released})
     monkeypatch.setattr(run_rules, "_releases", lambda: {"0.1.0": released})
     assert [str(m) for m in validate(tmp_path / "r").marks] == ["sources: 0.1.0"]
     own = {**INFO, "sources": run_rules._own_sources()}
-    assert "development" in str(validate(_written(tmp_path / "own", info=own)).marks[0])
+    assert "development" in str(validate(written(tmp_path / "own", info=own)).marks[0])
 
 
 def test_the_list_of_releases_can_be_read():
@@ -104,7 +63,7 @@ def test_a_foreign_backend_is_a_mark(tmp_path):
     records = copy.deepcopy(SOUND)
     for record in records:
         record["case"]["backend"] = "mine"
-    report = validate(_written(tmp_path / "r", records))
+    report = validate(written(tmp_path / "r", records))
     assert report.refusals == []
     assert "backend mine is not part of this harness" in [str(m) for m in report.marks]
 
@@ -279,7 +238,7 @@ RULES = {
 def test_what_breaks_a_rule_is_refused_with_what_and_where_and_a_remedy(rule, tmp_path):
     code, change = RULES[rule]
     records, info = change(copy.deepcopy(SOUND), copy.deepcopy(INFO))
-    refusals = validate(_written(tmp_path / "r", records, info)).refusals
+    refusals = validate(written(tmp_path / "r", records, info)).refusals
     assert code in {r.code for r in refusals}
     for refusal in refusals:
         assert refusal.where.startswith(("records.jsonl", "run.json"))
@@ -291,7 +250,7 @@ def test_what_breaks_a_rule_is_refused_with_what_and_where_and_a_remedy(rule, tm
 def test_a_difference_that_is_declared_is_not_refused(tmp_path):
     records = copy.deepcopy(SOUND)
     records[IDEA]["settings"] |= {"threads": 1, "threads_note": "its pool cannot be resized"}
-    assert validate(_written(tmp_path / "r", records)).refusals == []
+    assert validate(written(tmp_path / "r", records)).refusals == []
 
 
 @pytest.mark.parametrize(("record", "codes"), [(SOUND[UNSUPPORTED], []), (SOUND[IDEA], ["case"])])
@@ -316,105 +275,18 @@ def test_a_case_may_have_a_line_for_each_of_its_processes(tmp_path):
         names = ("first_call_s", "compile_s", "convert_s", "steady", "drift")
         timing = {**{n: trial[n] for n in names}, "samples_s": [samples], "trials": [trial]}
         lines.append({**whole, "time": timing, "started_at": trial["started_at"]})
-    report = validate(_written(tmp_path / "r", [*lines, *SOUND[1:]]))
+    report = validate(written(tmp_path / "r", [*lines, *SOUND[1:]]))
     assert report.refusals == []
     assert len(report.run.records) == len(SOUND)
 
 
 def test_one_bad_line_is_refused_and_the_others_are_read(tmp_path):
-    folder = _written(tmp_path / "r")
+    folder = written(tmp_path / "r")
     with (folder / "records.jsonl").open("a") as file:
         file.write('{"schema": 1,\n')
     report = validate(folder)
     assert [(r.code, r.where) for r in report.refusals] == [("json", f"records.jsonl line {len(SOUND) + 1}")]
     assert len(report.run.records) == len(SOUND)
-
-
-# -- what is no submission at all --------------------------------------------------------------------------------------
-
-
-def test_what_is_not_there_is_refused(tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "notes.txt").write_text("hello")
-    assert _codes(tmp_path / "nowhere") == _codes(tmp_path / "empty") == _codes(tmp_path / "notes.txt") == {"missing"}
-
-
-def test_a_pipe_a_folder_and_a_loop_are_not_opened(tmp_path):
-    folder = _written(tmp_path / "r")
-    for make in (os.mkfifo, os.mkdir, lambda path: os.symlink(path, path)):
-        (folder / "records.jsonl").rmdir() if (folder / "records.jsonl").is_dir() else (
-            folder / "records.jsonl"
-        ).unlink()
-        make(folder / "records.jsonl")
-        assert _codes(folder) == {"unreadable"}
-
-
-@pytest.mark.parametrize(
-    ("limit", "value", "code"),
-    [
-        ("records.jsonl", 1000, "too-large"),
-        ("run.json", 10, "too-large"),
-        ("MOST_LINE_BYTES", 100, "too-large"),
-        ("MOST_VALUES", 10, "too-many-samples"),
-        ("MOST_LINES", 2, "too-many-lines"),
-    ],
-)
-def test_the_limits_hold_before_anything_is_decoded(limit, value, code, tmp_path, monkeypatch):
-    if limit in foreign_file.MOST_BYTES:
-        monkeypatch.setitem(foreign_file.MOST_BYTES, limit, value)
-    else:
-        monkeypatch.setattr(strict_read, limit, value)
-    assert code in _codes(_written(tmp_path / "r"))
-
-
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        (b"[" * 1_000_000, "too-deep"),
-        (b'{"schema":1,"run":' + b'{"a":' * 100_000, "too-deep"),
-        (b'{"schema":1,"settings":{"a":' + b"[" * 50 + b"]" * 50 + b"}}", "too-deep"),
-        (b'{"schema":1,"settings":{"[[[[[[[[[[[[":1}}', "schema"),
-        (b'{"schema":NaN}', "json"),
-        (b'{"schema":1e999}', "schema"),
-        (b'{"schema":1' + b"0" * 5000 + b"}", "schema"),
-        (b'{"run":"\xff\xfe"}', "json"),
-        (b"\x00\x01", "json"),
-        (b"", "json"),
-        (b"null", "schema"),
-        (b"{}", "schema"),
-        (b'"' + b"\\" * 99_999, "json"),
-    ],
-)
-def test_hostile_lines_are_refused(line, code, tmp_path):
-    folder = _written(tmp_path / "r")
-    (folder / "records.jsonl").write_bytes(line + b"\n")
-    assert _codes(folder) >= {code}
-    (folder / "run.json").write_bytes(line)
-    assert _codes(folder) >= {code}
-
-
-def test_the_reasons_for_a_hundred_thousand_bad_lines_are_limited(tmp_path):
-    folder = _written(tmp_path / "r")
-    (folder / "records.jsonl").write_bytes(b"x\n" * 90_000)
-    assert 100 <= len(validate(folder).refusals) <= 110
-    bad = json.dumps({**SOUND[UNSUPPORTED], "reason": None})
-    (folder / "records.jsonl").write_text(f"{bad}\n" * 600)
-    refusals = validate(folder).refusals
-    assert len(refusals) == MOST_REFUSALS + 1
-    assert refusals[-1].code == "more"
-
-
-def test_the_words_of_others_are_one_short_line(tmp_path):
-    records = copy.deepcopy(SOUND)
-    records[IDEA]["case"]["workload"] = "\x1b[31m\nred\u202e\ud83d" + "x" * 10_000
-    for refusal in validate(_written(tmp_path / "r", records)).refusals:
-        assert len(str(refusal)) < 1000
-        assert not set("\x1b\n\u202e") & set(str(refusal))
-
-
-def test_a_bug_of_the_validator_refuses_and_raises_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_rules, "check", lambda *_: 1 / 0)
-    assert _codes(_written(tmp_path / "r")) == {"unchecked"}
 
 
 def test_every_code_that_the_source_has_is_seen_refusing():
@@ -432,85 +304,6 @@ def test_every_code_that_the_source_has_is_seen_refusing():
     assert used == seen | {"more", "unchecked"}
 
 
-# -- fuzz --------------------------------------------------------------------------------------------------------------
-
-_SMALL = [SOUND[IDEA], SOUND[1], SOUND[UNSUPPORTED]]
-_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**400), 10**400)
-    | st.floats(allow_nan=False)
-    | st.sampled_from(
-        [0, -1, 1e308, -0.0, 10**18, 2**63, "", "smtx:/etc/passwd", "tpu-aot:v5e", "cuda:99999999999", "ok"]
-    )
-    | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-def _places(value, at=()):
-    yield at
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, inner in items:
-        if isinstance(name, str) or name < 2:
-            yield from _places(inner, (*at, name))
-
-
-_PLACES = list(_places([_SMALL, INFO]))
-
-
-def _checked(folder):
-    report = validate(folder)
-    assert "unchecked" not in {r.code for r in report.refusals}, report.refusals
-    assert all(r.code and r.where and r.what and r.remedy for r in report.refusals)
-    if report.run is not None:
-        assert all(isinstance(r, Record) for r in report.run.records)
-    return report
-
-
-@given(changes=st.lists(st.tuples(st.sampled_from(_PLACES[1:]), _VALUES), min_size=1, max_size=3))
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_value_anywhere_is_refused_or_sound_and_raises_nothing(changes, tmp_path_factory):
-    both = copy.deepcopy([_SMALL, INFO])
-    for place, value in changes:
-        inside = both
-        for name in place[:-1]:
-            try:
-                inside = inside[name]
-            except (LookupError, TypeError):
-                break
-        else:
-            with contextlib.suppress(LookupError, TypeError):  # a place that a change before took away
-                inside[place[-1]] = value
-    folder = tmp_path_factory.getbasetemp() / "fuzz"
-    folder.mkdir(exist_ok=True)
-    records = both[0] if isinstance(both[0], list) else [both[0]]
-    (folder / "records.jsonl").write_text("".join(_json(r) + "\n" for r in records))
-    (folder / "run.json").write_text(_json(both[1]))
-    _checked(folder)
-
-
-def _json(value):
-    return json.dumps(value, ensure_ascii=True)
-
-
-@given(
-    cuts=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=6), st.integers(0, 40)), min_size=1, max_size=4),
-    of_info=st.booleans(),
-)
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_bytes_anywhere_are_refused_or_sound_and_raise_nothing(cuts, of_info, tmp_path_factory):
-    folder = _written(tmp_path_factory.getbasetemp() / "bytes", _SMALL)
-    file = folder / ("run.json" if of_info else "records.jsonl")
-    content = file.read_bytes()
-    for where, put, length in cuts:
-        at = int(where * len(content))
-        content = content[:at] + put + content[at + length :]
-    file.write_bytes(content)
-    _checked(folder)
-
-
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
@@ -522,7 +315,7 @@ def test_the_command_says_what_may_be_published_and_exits_0(capsys):
 
 
 def test_the_command_names_every_reason_and_exits_1(tmp_path, capsys):
-    bad = _written(tmp_path / "r", [r for r in SOUND if not r["control"]])
+    bad = written(tmp_path / "r", [r for r in SOUND if not r["control"]])
     assert run_cli(["validate", str(STORED), str(bad)]) == 1
     out = capsys.readouterr().out
     assert f"{bad}: refused for 1 reason\n  refused [no-control] records.jsonl: no case was measured against" in out
@@ -530,7 +323,7 @@ def test_the_command_names_every_reason_and_exits_1(tmp_path, capsys):
 
 
 def test_json_has_every_path(tmp_path, capsys):
-    bad = _written(tmp_path / "r", [])
+    bad = written(tmp_path / "r", [])
     assert run_cli(["validate", "--json", str(STORED), str(bad)]) == 1
     good, refused = json.loads(capsys.readouterr().out)
     assert (good["publishable"], good["refusals"]) == (True, [])

@@ -14,6 +14,7 @@ from harness.leaderboard.submission import Refused, submission
 from harness.records.record import SCHEMA, Estimate
 from harness.records.store import RunInfo, load
 
+FAST, SLOW = (0.20, 0.21, 0.19), (1.50, 1.51, 1.49)  # seconds of an idea whose twin takes 1
 HARDWARE = {
     "cpu": "Processor A",
     "architecture": "x86_64",
@@ -102,3 +103,10 @@ def dies_on_s2(folder, name, into):
     if name == "s2":
         os._exit(1)
     return Refused(name=str(os.getpid()), reasons=[name])
+
+
+def three(folder):
+    write(folder / "a", pair(FAST, run="r1"), started_at="2026-11-01T00:00:00Z")
+    write(folder / "deep" / "b", pair(SLOW, run="r2"), started_at="2026-11-02T00:00:00Z", machine={"cpu": "B"})
+    write(folder / "c", pair(SLOW, run="r3", noise=0.1), started_at="2026-11-03T00:00:00Z", machine={"cpu": "B"})
+    return folder

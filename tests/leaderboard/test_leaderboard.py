@@ -12,7 +12,7 @@ from _submissions import HARDWARE, compiled, pair, taken
 
 from harness.leaderboard.boards import WIDEST, span, why_unranked
 from harness.leaderboard.standings import counted, leaderboard
-from harness.leaderboard.submission import MOST_ENTRIES, Refused, machine_of, utc
+from harness.leaderboard.submission import MOST_ENTRIES, Refused, machine_of
 from workloads.discovery import workloads
 
 PRESETS = {"quick": {"unstructured_sparse": frozenset({("k=8,m=8,n=4", "forward")})}}
@@ -271,19 +271,3 @@ def test_a_submission_of_very_many_rows_is_cut_and_says_so():
     records = [r for s in shapes for r in pair((0.2, 0.2), (1.0, 1.0), params=s, twins=[twin_ref(params=s)])]
     item = taken("a", records)
     assert (len(item.entries), item.unseen) == (MOST_ENTRIES, 3)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2026-11-22T00:30:10Z", "2026-11-22T00:30:10Z"),
-        ("2026-11-22T01:30:10+01:00", "2026-11-22T00:30:10Z"),
-        ("2026-11-22T00:30:10", None),
-        ("9999-12-31T23:59:59-23:00", None),
-        ("yesterday", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_a_time_is_utc_or_unknown(text, expected):
-    assert utc(text) == expected

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from harness.records.timestamps import normalised, now, stamp
+from harness.records.timestamps import in_name, normalised, now, stamp
 
 MOMENT = datetime(2026, 11, 22, 1, 30, 10, 123456, timezone(timedelta(hours=1)))
 
@@ -21,6 +21,11 @@ def test_a_moment_without_a_zone_is_refused():
         stamp(datetime(2026, 11, 22))
 
 
+def test_names_of_runs_have_it_without_punctuation():
+    assert in_name(MOMENT) == "20261122T003010Z"
+    assert len(in_name()) == len(in_name(MOMENT))
+
+
 def test_now_can_be_read_back():
     assert abs(datetime.fromisoformat(now("milliseconds")) - datetime.now(UTC)) < timedelta(seconds=5)
 
@@ -31,7 +36,16 @@ def test_what_others_write_is_brought_to_the_same_form():
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "soon", "2026-11-22T00:30:10", "1970-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59"]
+    "text",
+    [
+        None,
+        "",
+        "soon",
+        "2026-11-22T00:30:10",
+        "1970-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:00",
+    ],
 )
 def test_what_is_no_time_is_none(text):
     assert normalised(text) is None

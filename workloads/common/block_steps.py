@@ -196,10 +196,7 @@ def restore_unrolled(a: HostArray, x: Inputs, p: Parameters) -> HostArray:
 
 def prepare_bmm_step(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """Block rows and columns, the transpose's, and the order between the two."""
-    pattern = block_pattern(x, p)
-    flipped, order = pattern.transposed()
-    host = (pattern.rows, pattern.indices, flipped.rows, flipped.indices, order)
-    return [ops.asarray(v) for v in host]
+    return sparse.both_ways(ops, block_pattern(x, p))
 
 
 def bmm_products(

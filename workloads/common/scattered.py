@@ -186,10 +186,7 @@ def autodiff_step(note: str, format: str) -> Formulation:
 
 def prepare_segment_step(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     """Rows and columns of the non-zeros, the transpose's, and the order between the two."""
-    pattern = pattern_of(x, p)
-    flipped, order = pattern.transposed()
-    host = (pattern.rows, pattern.indices, flipped.rows, flipped.indices, order)
-    return [ops.asarray(v) for v in host]
+    return sparse.both_ways(ops, pattern_of(x, p))
 
 
 def segment_products(

@@ -28,6 +28,13 @@ AXES: Mapping[str, Axis] = {
 }
 
 
+def both_ways(ops: Ops, pattern: Pattern) -> Sequence[Array]:
+    """Rows and columns of a pattern's non-zeros (nnz,), those of its transpose, and the order between the two."""
+    flipped, order = pattern.transposed()
+    host = (pattern.rows, pattern.indices, flipped.rows, flipped.indices, order)
+    return [ops.asarray(positions) for positions in host]
+
+
 def shape(p: Parameters) -> tuple[int, int, int]:
     """(m, k, n)."""
     return p.m, p.k, p.n

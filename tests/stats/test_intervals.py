@@ -1,0 +1,76 @@
+"""Intervals, ranks and verdicts against values worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from _records import idea, timing
+
+from harness.figures.frame import frame
+from harness.stats.intervals import median_interval, median_intervals, ranks, verdict
+from harness.stats.process_times import counted
+
+
+@pytest.mark.parametrize("n", [3, 4, 6, 7, 10])
+def test_the_interval_is_what_resampling_converges_to(n):
+    """The ideal bootstrap agrees with drawing 200 000 resamples."""
+    rng = np.random.default_rng(n)
+    x = rng.lognormal(size=n)
+    drawn = np.median(rng.choice(x, (200_000, n)), axis=1)
+    low, high = (float(v[0]) for v in median_interval(x[None]))
+    assert (drawn < low).mean() <= 0.03
+    assert (drawn <= low).mean() >= 0.022
+    assert (drawn > high).mean() <= 0.03
+    assert (drawn >= high).mean() >= 0.022
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_the_interval_of_few_processes_is_their_range(n):
+    low, high = median_interval(np.array([[float(k) for k in range(n, 0, -1)]]))
+    assert (low[0], high[0]) == (1, n)
+
+
+def test_intervals_of_many_values_are_narrow_and_those_of_one_unknown():
+    low, high = median_intervals([[1.0], list(range(500)), []])
+    assert math.isnan(low[0])
+    assert math.isnan(high[2])
+    assert 220 < low[1] < 250 < high[1] < 280
+
+
+def test_an_interval_of_one_value_is_refused():
+    with pytest.raises(ValueError, match="at least 2 values"):
+        median_interval(np.ones((1, 1)))
+
+
+def test_overlapping_intervals_share_a_rank():
+    assert ranks([3.0, 2.9, 1.0], [(2.5, 3.5), (2.4, 3.4), (0.9, 1.1)]) == [1, 1, 3]
+    assert ranks([1.0, 3.0, 2.9], [(0.9, 1.1), (2.95, 3.5), (2.4, 2.94)]) == [3, 1, 2]
+
+
+def test_a_difference_inside_the_noise_shares_a_rank_and_ties_do_not_chain():
+    assert ranks([1.0, 0.95, 0.9, 0.5], noise=0.1) == [1, 1, 3, 4]
+    assert ranks([1.0, 0.95], noise=None) == [1, 2]
+    assert ranks([1.0, 1.0]) == [1, 1]
+
+
+def test_verdicts():
+    nan = math.nan
+    assert verdict(0.5, 0.4, 0.6, None) == "faster"
+    assert verdict(2.0, 1.9, 2.1, None) == "slower"
+    assert verdict(0.95, 0.9, 1.1, None) == "tie"
+    assert verdict(0.95, 0.94, 0.96, 0.1) == "tie"
+    assert verdict(0.5, nan, nan, None) is None, "one process alone settles nothing"
+    assert verdict(0.5, nan, nan, 0.1) == "faster"
+    assert verdict(0.8, nan, nan, 0.02) == "tie", "the noise of pairs says nothing of single processes"
+    assert verdict(0.8, 0.79, 0.81, 0.02) == "faster"
+    assert verdict(nan, nan, nan, 0.1) is None
+
+
+def test_the_surveys_own_time_does_not_count_where_a_case_went_on():
+    """It was chosen for being small; in the rounds it is what it is."""
+    survey, went_on = timing([[1.0, 1.2]], rounds=[0]), timing([[1.0], [2.0], [3.0]], rounds=[0, 1, 2])
+    assert counted(survey) == [(0, [1.0, 1.2])]
+    assert counted(went_on) == [(1, [2.0]), (2, [3.0])]
+    assert frame([idea([1.0, 2.0, 3.0], rounds=[0, 1, 2])]).iloc[0]["time_s"] == 2.5
