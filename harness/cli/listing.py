@@ -17,14 +17,13 @@ from backends.discovery import backends
 from backends.ops import TPU_CHIPS, Device
 from harness.cli.parameters import program
 from harness.errors import UserError, nearest
-from harness.planning.plan import PRESETS
 from workloads.base import Axis, Definition
 from workloads.discovery import workloads
 
 Row: TypeAlias = dict[str, Any]
 
 WIDTH = 80  # of a line of text, where the terminal is not narrower
-_PRESET_USE = {
+_PRESET_USE = {  # those of planning, which takes longer to import than the list to make
     "smoke": "tests and CI: every workload, backend and formulation once",
     "quick": "the default: a true picture of this machine in minutes",
     "standard": "publishable shapes",
@@ -168,7 +167,7 @@ def _presets() -> list[Row]:
             "for": _PRESET_USE[name],
             "points": sum(len(w.presets.get(name, ())) for w in found.values()),
         }
-        for name in PRESETS
+        for name in _PRESET_USE
     ]
 
 

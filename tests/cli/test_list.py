@@ -9,6 +9,8 @@ import sys
 import pytest
 from _command import ROOT, call
 
+from harness.cli import listing
+from harness.planning.plan import PRESETS
 from workloads.discovery import workloads
 
 NAMES = list(workloads()[0])
@@ -29,6 +31,11 @@ def test_every_list_stays_within_80_columns_where_a_word_allows_it_and_speaks_js
     assert out.returncode == 0
     assert max(len(line) for line in out.stdout.splitlines() if "install" not in line) <= 88
     assert json.loads(call("list", what, "--json").stdout)
+
+
+def test_every_preset_is_listed_with_its_use():
+    assert tuple(row["preset"] for row in listing.listing("presets")) == PRESETS
+    assert all(row["for"] and row["points"] for row in listing.listing("presets"))
 
 
 def test_a_name_shows_axes_presets_formulations_and_twins():
@@ -72,7 +79,8 @@ def test_help_and_lists_import_nothing_that_they_do_not_need():
         "heavy = {'numpy', 'pandas', 'scipy', 'msgspec', 'rich', 'psutil', 'torch'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
         "[run_cli(['list', what]) for what in ('workloads', 'backends', 'presets', 'formulations')]\n"
-        "print(sorted(({'pandas', 'scipy', 'rich', 'psutil', 'torch', 'jax', 'sklearn'}) & set(sys.modules)))\n"
+        "slow = {'pandas', 'scipy', 'msgspec', 'rich', 'psutil', 'torch', 'jax', 'sklearn'}\n"
+        "print(sorted(slow & set(sys.modules)))\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert out.stdout.splitlines().count("[]") == 2
