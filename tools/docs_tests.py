@@ -10,7 +10,8 @@ PAGE = ROOT / "tests" / "README.md"
 HEAD = """# Tests
 
 Folders mirror the rooms. `helpers/` has what several tests share. `benchmarks/` has what times: `tox run -e perf` and
-`-e best` run it, `tox run` never does. `pytest -m "not slow and not browser"` leaves out what takes long or needs a browser.
+`-e best` run it, `tox run` never does. `pytest -m "not slow and not browser"` leaves out what takes long or needs a
+browser.
 This page is written by `python tools/docs.py --write`.
 """
 

@@ -187,8 +187,13 @@ class Definition:
         function: Callable[..., Any] = getattr(self, fact, self.work)
         return function
 
+    def completed(self, params: Params) -> Params:
+        """`params`, and the defaults of the axes that it does not name; itself where there are none."""
+        left = {n: a.default for n, a in self.axes.items() if n not in params and a.default is not None}
+        return {**params, **left} if left else params
+
     def check(self, params: Mapping[str, Any]) -> Params:
-        """Complete and check axes given by a user; ValueError names the axis, what was found and what is expected."""
+        """Check axes given by a user, each of them; ValueError names the axis, what was found and what is expected."""
         unknown = sorted(set(params) - set(self.axes))
         if unknown:
             raise ValueError(f"{self.name} has no axis {unknown[0]!r}; its axes are {', '.join(self.axes)}")

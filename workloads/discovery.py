@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +12,7 @@ from types import ModuleType
 from backends.discovery import Broken, PlugIn, by_name, folders, installed, load_module, plugin_files
 from workloads.authoring.builder import Workload
 from workloads.authoring.functions import WorkloadError
-from workloads.base import Definition
+from workloads.base import Definition, Mode, Parameters, Twin
 
 # What workloads share lives in workloads/common/, the short form in workloads/authoring/.
 _OURS = frozenset({"base", "conformance", "discovery", "facts"})
@@ -60,7 +62,23 @@ def _plugins(where: tuple[Path, ...]) -> Iterator[PlugIn[Definition] | Broken]:
 @cache
 def _found(where: tuple[Path, ...]) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     found, broken = by_name(_plugins(where), "workload")
-    return found, tuple(broken)
+    return {name: _with_whole_twins(definition, found) for name, definition in found.items()}, tuple(broken)
+
+
+def _with_whole_twins(definition: Definition, known: Mapping[str, Definition]) -> Definition:
+    """The same workload, whose twins have the defaults of the axes that their author did not name."""
+
+    @functools.wraps(definition.twins)
+    def twins(p: Parameters, mode: Mode) -> Sequence[Twin]:
+        return [_whole(twin, known) for twin in definition.twins(p, mode)]
+
+    return replace(definition, twins=twins) if definition.role == "idea" else definition
+
+
+def _whole(twin: Twin, known: Mapping[str, Definition]) -> Twin:
+    if not isinstance(twin, Twin) or twin.workload not in known:
+        return twin  # wrong, which workloads/facts.py says
+    return replace(twin, params=known[twin.workload].completed(twin.params))
 
 
 def workloads() -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:

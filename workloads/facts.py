@@ -248,6 +248,6 @@ def _of_twin(twin: Twin, known: Mapping[str, Definition] | None) -> Iterator[str
             yield f"has no formulation of mode {twin.mode}; it has {', '.join(dense.formulations)}"
         else:
             try:
-                work_of(dense, dense.check(twin.params), twin.mode, itemsize("float32"))
+                work_of(dense, dense.check(dense.completed(twin.params)), twin.mode, itemsize("float32"))
             except ValueError as error:
                 yield f"cannot be at {_at(twin.params)}: {error}"

@@ -11,6 +11,7 @@ from workloads.authoring.functions import WorkloadError
 from workloads.base import Definition
 from workloads.dense_matmul import WORKLOAD as LONG
 from workloads.discovery import definition_of, workloads
+from workloads.facts import faults
 
 SHORT = """
 from workloads import Workload
@@ -87,3 +88,30 @@ def test_files_of_the_short_form_are_found_and_broken_ones_are_told(tmp_path, mo
     assert "bare.py: bare has no inputs; decorate" in reasons["bare.py"]
     assert reasons["wrong.py"].startswith(f"{tmp_path / 'wrong.py'}:10: formulation twice of mine must end each path")
     assert "int.py does not load: ValueError: invalid literal" in reasons["int.py"]
+
+
+NORMS = """
+import numpy as np
+from workloads import Workload
+
+w = Workload("vector_norm", title="row norms", source="a test", axes={"rows": 1024, "columns": 1024})
+@w.inputs
+def inputs(p, rng): return {"x": rng.standard_normal((p.rows, p.columns))}
+@w.reference
+def reference(x): return {"norm": np.sqrt((x**2).sum(axis=1))}
+@w.formulation(note="square, then sum")
+def by_sum(ops, x): return {"norm": ops.sqrt(ops.sum(x * x, axis=1))}
+w.work(flop=lambda p: 2 * p.rows * p.columns, bytes=lambda p, e: e * (p.rows * p.columns + p.rows))
+w.twin("dense_matmul", m="rows", k="columns", n=1)
+"""
+
+
+def test_a_twin_has_the_defaults_of_the_axes_that_its_idea_does_not_name(monkeypatch, tmp_path):
+    """dense_matmul has an axis `grads` too, which the author of an idea without a train step need not know."""
+    (tmp_path / "norms.py").write_text(NORMS)
+    monkeypatch.setenv("HWLOTTERY_WORKLOADS", str(tmp_path))
+    found, broken = workloads()
+    assert not broken
+    (twin,) = found["vector_norm"].twins({"rows": 8, "columns": 4}, "forward")
+    assert twin.params == {"m": 8, "k": 4, "n": 1, "grads": "both"}
+    assert faults(found["vector_norm"], found) == []
