@@ -117,17 +117,16 @@ def by_name(found: Iterable[PlugIn[P] | Broken], what: str) -> tuple[dict[str, P
     """Plug-ins by name, in the order in which they are found, and the broken ones; of one name the first is kept."""
     kept: dict[str, PlugIn[P]] = {}
     broken: list[Broken] = []
-    for one in found:
-        if isinstance(one, Broken):
-            broken.append(one)
+    for plugin in found:
+        if isinstance(plugin, Broken):
+            broken.append(plugin)
             continue
-        first = kept.setdefault(one.value.name, one)
-        if first.value is not one.value:
-            words = (
-                f"{what} {one.value.name!r} is defined twice, by {first.where} and by {one.where}; rename one of them"
-            )
-            broken.append(Broken(one.path, words))
-    return {name: one.value for name, one in kept.items()}, broken
+        first = kept.setdefault(plugin.value.name, plugin)
+        if first.value is not plugin.value:
+            name = f"{what} {plugin.value.name!r}"
+            words = f"{name} is defined twice, by {first.where} and by {plugin.where}; rename one of them"
+            broken.append(Broken(plugin.path, words))
+    return {name: plugin.value for name, plugin in kept.items()}, broken
 
 
 def _ours(path: Path) -> bool:
@@ -164,8 +163,8 @@ def _found() -> Iterator[PlugIn[Backend] | Broken]:
             yield _of_kind(load_module(path), str(path), path)
         except Exception as error:  # somebody's file, as above
             yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
-    for one in installed("hwlottery.backends"):
-        yield one if isinstance(one, Broken) else _of_kind(one.value, one.where, one.path)
+    for entry in installed("hwlottery.backends"):
+        yield entry if isinstance(entry, Broken) else _of_kind(entry.value, entry.where, entry.path)
 
 
 def backends() -> tuple[Mapping[str, Backend], list[Broken]]:

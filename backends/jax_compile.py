@@ -100,8 +100,8 @@ def _lowered(fn: Callable[..., Any], args: Sequence[Array | Matrix]) -> tuple[An
         warnings.simplefilter("always")
         traced = jax.jit(fn).trace(*args)
         lowered = traced.lower()
-    for one in caught:
-        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return traced, lowered, jax_fallback.about_sparse(caught)
 
 

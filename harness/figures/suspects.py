@@ -46,8 +46,8 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
             errors = f"{self.error_low:.2g}" if self.alike else f"{self.error_low:.2g} to {self.error_high:.2g}"
             by = f", by {errors} of the largest value"
         who = "the reference" if self.alike else "the reference, or an input that is ill-conditioned,"
-        one = " or its only formulation" if len(self.formulations) == 1 else ""
-        return f"all {self.cases} paths are wrong on {where}{by}: {who}{one} is suspect, not the frameworks"
+        only = " or its only formulation" if len(self.formulations) == 1 else ""
+        return f"all {self.cases} paths are wrong on {where}{by}: {who}{only} is suspect, not the frameworks"
 
 
 def suspects(records: Iterable[Record]) -> list[Suspect]:

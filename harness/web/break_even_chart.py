@@ -75,7 +75,7 @@ def _curves(axis: str, drawer: Drawer) -> list[Spec]:
 def _crossings(drawer: Drawer, meets: Values) -> list[Spec]:
     """Where each curve passes 1: a bar for the interval, a diamond for the value."""
     colour = hued("where", drawer.places)
-    one = {"field": "one", "type": "quantitative"}
+    at_one = {"field": "one", "type": "quantitative"}
     return [
         {
             "data": {"values": meets},
@@ -83,7 +83,7 @@ def _crossings(drawer: Drawer, meets: Values) -> list[Spec]:
             "encoding": {
                 "x": {"field": "low", "type": "quantitative"},
                 "x2": {"field": "high"},
-                "y": one,
+                "y": at_one,
                 "color": colour,
             },
             "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
@@ -93,7 +93,7 @@ def _crossings(drawer: Drawer, meets: Values) -> list[Spec]:
             "mark": {"type": "point", "shape": "diamond", "size": 110, "fill": "@card", "opacity": 1},
             "encoding": {
                 "x": {"field": "x", "type": "quantitative"},
-                "y": one,
+                "y": at_one,
                 "color": colour,
                 "tooltip": tooltip("where", "finding"),
             },

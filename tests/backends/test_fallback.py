@@ -27,7 +27,7 @@ def _open(name):
 
 
 def _kinds(found):
-    return {one.kind for one in found}
+    return {fallback.kind for fallback in found}
 
 
 # -- PyTorch ----------------------------------------------------------------------------------------------------------

@@ -88,8 +88,8 @@ if child == 0:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 """
-    one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    parent, child = map(json.loads, python(code, **one, **environ("cpu", tmp_path)).splitlines())
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    parent, child = map(json.loads, python(code, **threads, **environ("cpu", tmp_path)).splitlines())
     assert parent == {"started": False, "threads": 0}
     assert child["y"] == 8
     assert child["threads"] in (1, None)

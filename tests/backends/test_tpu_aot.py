@@ -139,12 +139,12 @@ Refusing.__abstractmethods__ = frozenset()
 def answered(words, **facts):
     chip = Refusing()
     chip.words = words
-    one = job(**facts)
+    asked = job(**facts)
     formulation = SimpleNamespace(prepare=lambda ops, inputs, params: [], step=lambda ops, params: None)
     made = {"jax": SimpleNamespace(title="JAX", ahead=("jax",), open=lambda device: chip)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compile_only, "backends", lambda: (made, []))
-        return compile_only.case(one, formulation, dict, lambda words: None)
+        return compile_only.case(asked, formulation, dict, lambda words: None)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def compile_(server, workload, formulation, point, mode="forward"):
             workload=workload, points=[(point, mode)], dtype="float32", seed=0, folders=[str(folder)], threads=1
         )
         assert server.run(data, 120).measured.status == "ok"
-    one = job(server.backend.name, formulation, point, mode, workload=workload)
-    return server.run(msgspec.structs.replace(one, data=str(folder)), 240).measured
+    asked = job(server.backend.name, formulation, point, mode, workload=workload)
+    return server.run(msgspec.structs.replace(asked, data=str(folder)), 240).measured
 
 
 PRODUCT = {"m": 256, "k": 256, "n": 128, "grads": "both"}

@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_what_says_the_same_of_several_places_is_one():
-    one, two = refusal("case", "line 1", "there is no workload 'x'", "add it"), refusal("work", "line 2", "a", "b")
-    several = [one, refusal("case", "line 7", "there is no workload 'x'", "add it"), two]
+    first, second = refusal("case", "line 1", "there is no workload 'x'", "add it"), refusal("work", "line 2", "a", "b")
+    several = [first, refusal("case", "line 7", "there is no workload 'x'", "add it"), second]
     assert [str(r) for r in grouped([*several, *several[:2]])] == [
         "line 1 and 3 more places: there is no workload 'x'; add it",
         "line 2: a; b",
     ]
-    assert grouped([two]) == [two]
+    assert grouped([second]) == [second]
     assert "1 more place:" in str(grouped(several)[0])
 
 

@@ -39,10 +39,10 @@ def test_magnitude_with_ties_keeps_the_exact_number():
 def test_uniform_keeps_the_exact_number(density):
     """Exactly round(density·size) entries, none twice, and another draw is another pattern."""
     rng = np.random.default_rng(1)
-    one, two = (patterns.uniform(50, 40, density, rng) for _ in range(2))
-    _well_formed(one)
-    assert len(one.indices) == round(density * 2000)
-    assert density == 1.0 or patterns.fingerprint(one) != patterns.fingerprint(two)
+    first, second = (patterns.uniform(50, 40, density, rng) for _ in range(2))
+    _well_formed(first)
+    assert len(first.indices) == round(density * 2000)
+    assert density == 1.0 or patterns.fingerprint(first) != patterns.fingerprint(second)
 
 
 def test_uniform_is_uniform():
@@ -156,13 +156,13 @@ def test_training_in_coordinates_is_plain_sgd():
 
 def test_weights_are_the_same_each_time_and_differ_by_seed():
     """Same seed, same layer; the second call is quick, since training is kept for the process."""
-    one = patterns.trained_weights(300, 200, 1)
+    first = patterns.trained_weights(300, 200, 1)
     start = time.perf_counter()
-    two = patterns.trained_weights(300, 200, 1)
+    second = patterns.trained_weights(300, 200, 1)
     assert time.perf_counter() - start < 1
-    assert np.array_equal(one, two)
-    assert one.dtype == np.float64
-    assert not np.allclose(one, patterns.trained_weights(300, 200, 2))
+    assert np.array_equal(first, second)
+    assert first.dtype == np.float64
+    assert not np.allclose(first, patterns.trained_weights(300, 200, 2))
 
 
 def test_take_refuses_nothing_silently():

@@ -74,8 +74,8 @@ def test_full_is_the_table():
 def test_what_is_swept_has_been_surveyed(preset):
     """Every point that is not surveyed shares its group with one that is, twins too: no sweep starts from nothing."""
     planned = plan.cases(plan.Ask(preset=preset), *(found for found, _ in (workloads(), backends())))
-    surveyed = {one.family for one in planned if one.survey}
-    lonely = {str(one.case) for one in planned if not one.survey and one.family not in surveyed}
+    surveyed = {case.family for case in planned if case.survey}
+    lonely = {str(case.case) for case in planned if not case.survey and case.family not in surveyed}
     # secondary twins take what came close for the principal one, of the same family
     assert not lonely
 
@@ -91,8 +91,8 @@ def test_no_formulation_and_execution_goes_without_a_survey(preset):
             continue
         for mode in {p.mode for p in workload.presets[preset]}:
             points = [p.params for p in workload.presets[preset] if p.mode == mode]
-            for formulation, one in workload.formulations[mode].items():
-                if any(one.applies(params) for params in points):
+            for formulation, way in workload.formulations[mode].items():
+                if any(way.applies(params) for params in points):
                     assert {e for *rest, e in found if rest == [name, mode, formulation]} >= {"eager", "compiled"}
 
 
