@@ -116,7 +116,7 @@ def test_a_temporary_that_is_fused_away_is_not_counted(server, place):
 KEPT = """
 import sys
 import numpy as np
-from harness import memory
+from harness.measuring import host_memory
 MIB = 1 << 20
 peak = host_memory.HostPeak()
 operands = [np.ones(32 * MIB, np.uint8)]
@@ -143,7 +143,7 @@ def test_a_reference_that_is_kept_elsewhere_is_seen_as_missing(reference, operan
 HOLES = """
 import sys
 import numpy as np
-from harness import memory
+from harness.measuring import host_memory
 if sys.argv[1] == "left":
     host_memory._filled = lambda: []
 MIB = 1 << 20
