@@ -10,12 +10,18 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
+from harness.cli.run import cache_folder
 from harness.measuring.settings import PowerModel
 from harness.records.record import Case
 from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
 
 GIB = 1 << 30
+
+# What the frameworks read when they are imported, before any test imports one: the compile caches of the user among it,
+# without which every compiled test compiles again.
+for _backend in backends()[0].values():
+    os.environ.update(_backend.environ(Device("cpu"), len(os.sched_getaffinity(0)), cache_folder()))
 
 
 @pytest.fixture(scope="module")
