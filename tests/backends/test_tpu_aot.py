@@ -25,6 +25,8 @@ from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
 from workloads.discovery import workloads
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 V5E = "tpu-aot:v5e"
 needs_libtpu = pytest.mark.skipif(

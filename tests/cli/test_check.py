@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from _command import call
 
+pytestmark = pytest.mark.slow
+
 HELPERS = Path(__file__).parents[1] / "helpers"
 GOOD = (HELPERS / "checked_workload.py").read_text()
 

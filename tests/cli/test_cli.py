@@ -243,6 +243,7 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
     assert len(records.read_text().splitlines()) > len(stored)
 
 
+@pytest.mark.slow
 def test_smoke_runs_every_workload_through_every_framework(tmp_path):
     """The preset of tests and CI, whole: nothing failed, every idea has its row."""
     out = call("run", "--preset", "smoke", "--out", tmp_path / "out", timeout=600)

@@ -18,6 +18,7 @@ from tools.docs_sources import DOCS, RESULTS, ROOT
 README = ROOT / "README.md"
 
 
+@pytest.mark.slow
 def test_everything_is_current():
     """Blocks, pictures and schemas are those that the code makes, and every example runs as it is shown."""
     assert docs.examine(write=False) == []

@@ -17,6 +17,8 @@ from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
 from workloads.discovery import workloads
 
+pytestmark = pytest.mark.slow
+
 FOUND, _ = workloads()
 LOCAL = FOUND["local_update"]
 FRAMEWORKS = ("torch", "jax", "tensorflow")

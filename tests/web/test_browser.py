@@ -21,6 +21,8 @@ from harness.records.store import load
 from harness.report.published import Published
 from harness.web import report_page
 
+pytestmark = pytest.mark.browser
+
 QUICK = Path(__file__).resolve().parents[2] / "results" / "quick-cpu"
 CHARTS = "[...document.querySelectorAll('figure.chart .canvas')]"
 

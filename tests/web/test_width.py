@@ -14,6 +14,8 @@ from harness.records.store import load
 from harness.report.published import Published
 from harness.web import report_page
 
+pytestmark = pytest.mark.browser
+
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 DESK = (1400, 900)
 SCROLLBAR = 15  # pixels that the browser of the tests hides and others show
