@@ -6,14 +6,14 @@ import json
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 import pytest
 from _records import dense, idea, twin_ref
-from _submissions import FAST, dies_on_s2, lenient, name_only, pair, three, write
+from _site import Links, contents
+from _submissions import FAST, dies_on_s2, name_only, pair, three, write
 
 import harness.leaderboard.build as command
 from harness.cli.main import run_cli
@@ -25,31 +25,6 @@ from harness.leaderboard.submission import Refused
 from harness.leaderboard.submissions import find, read
 
 REAL = Path(__file__).resolve().parents[2] / "results" / "quick-cpu"
-
-
-@pytest.fixture
-def open_gate(monkeypatch):
-    """Let pass whatever can be decoded, so that a test chooses its numbers and texts freely."""
-    monkeypatch.setattr(submissions, "validate", lenient)
-    monkeypatch.setattr(command, "FEW", 10**6)  # other processes would not see it
-
-
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-class Links(HTMLParser):
-    """Every address in a page, and the ids that it can be reached by."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found, self.ids = [], set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        known = dict(attrs)
-        self.found += [known[name] for name in ("href", "src") if name in known]
-        self.ids |= {known["id"]} if "id" in known else set()
 
 
 # -- what it shows -----------------------------------------------------------------------------------------------------

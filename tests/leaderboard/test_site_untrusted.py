@@ -6,13 +6,13 @@ import json
 import random
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import pytest
 from _records import dense, idea, twin_ref
-from _submissions import FAST, compiled, lenient, pair, run_info, three, write
+from _site import Links
+from _submissions import FAST, compiled, pair, run_info, three, write
 from _xss import corpus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,31 +24,6 @@ from harness.leaderboard.submission import Refused, Submission
 from harness.leaderboard.submissions import read
 
 REAL = Path(__file__).resolve().parents[2] / "results" / "quick-cpu"
-
-
-@pytest.fixture
-def open_gate(monkeypatch):
-    """Let pass whatever can be decoded, so that a test chooses its numbers and texts freely."""
-    monkeypatch.setattr(submissions, "validate", lenient)
-    monkeypatch.setattr(command, "FEW", 10**6)  # other processes would not see it
-
-
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-class Links(HTMLParser):
-    """Every address in a page, and the ids that it can be reached by."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found, self.ids = [], set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        known = dict(attrs)
-        self.found += [known[name] for name in ("href", "src") if name in known]
-        self.ids |= {known["id"]} if "id" in known else set()
 
 
 SLOWLY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

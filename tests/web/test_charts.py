@@ -9,30 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from _published import QUICK, Reader, failing, published
+from _published import Reader, failing, published
 from _records import dense, idea, record, twin_ref
 from _xss import corpus
 
 from harness.cli.formats import FORMATS
 from harness.errors import UserError
-from harness.figures.summary import summarise
-from harness.records.store import load
-from harness.report.published import Published
 from harness.web import pictures, report_page
 from harness.web.charts import charts
 from harness.web.vega import DARK, LIGHT, dressed
-
-
-@pytest.fixture(scope="module")
-def quick():
-    run = load(QUICK)
-    return Published(summary=summarise(run.records), records=run.records, runs=[run.info])
-
-
-@pytest.fixture(scope="module")
-def quick_page(quick):
-    return report_page.html(quick)
-
 
 # -- charts ------------------------------------------------------------------------------------------------------------
 

@@ -7,28 +7,13 @@ import re
 
 import msgspec
 import pytest
-from _published import QUICK, Reader, failing, published
+from _published import Reader, failing, published
 from _records import dense, idea, record
 from _xss import corpus
 
-from harness.figures.summary import summarise
-from harness.records.store import load
-from harness.report.published import Published
 from harness.report.wording import speed_up_cell, tax_cell, time_cell
 from harness.web import palette, pictures, record_details, report_page, templates
 from harness.web.charts import charts
-
-
-@pytest.fixture(scope="module")
-def quick():
-    run = load(QUICK)
-    return Published(summary=summarise(run.records), records=run.records, runs=[run.info])
-
-
-@pytest.fixture(scope="module")
-def quick_page(quick):
-    return report_page.html(quick)
-
 
 # -- the page ----------------------------------------------------------------------------------------------------------
 
