@@ -14,7 +14,7 @@ def test_a_new_workload_passes_the_check_and_runs(tmp_path):
     assert out.returncode == 0, out.stderr
     assert f"check {file}" in out.stdout
     assert f"run --preset smoke --workload-file {file}" in out.stdout
-    checked = call("check", file)
+    checked = call("check", file, "--backend", "numpy")
     assert checked.returncode == 0, checked.stdout
     ran = call("run", "--preset", "smoke", "--workload-file", file, "--backend", "numpy", "--out", tmp_path / "out")
     assert ran.returncode == 0, ran.stderr

@@ -150,7 +150,10 @@ def _twin(**changes):
         ({"twins": lambda p, mode: []}, "mine is an idea without a twin at n=8"),
         (_twin(workload="dens_mlp"), "twin dens_mlp of mine is defined by no file"),
         (_twin(mode="backward"), "twin dense_mlp of mine has the mode 'backward'"),
-        (_twin(workload="dense_conv", params={"batch": 2}), "twin dense_conv of mine cannot be at batch=2: dense_conv needs a value"),
+        (
+            _twin(workload="dense_conv", params={"batch": 2}),
+            "twin dense_conv of mine cannot be at batch=2: dense_conv needs a value",
+        ),
         (_twin(params={"rows": 2}), "twin dense_mlp of mine cannot be at rows=2: dense_mlp has no axis 'rows'"),
         (
             _twin(workload="dense_conv", mode="train_step"),
