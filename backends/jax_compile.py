@@ -52,13 +52,19 @@ def compilations_since() -> Callable[[], int]:
 
 
 def compile(
-    fn: Callable[..., tuple[Array, ...]], args: Sequence[Array | Matrix], *, kind: str, keep: str | None = None
+    fn: Callable[..., tuple[Array, ...]],
+    args: Sequence[Array | Matrix],
+    *,
+    kind: str,
+    keep: str | None = None,
+    before_trial: Callable[[], object] = lambda: None,
 ) -> Compiled:
     """`jax.jit(fn).lower(*args).compile()`, for XLA's CPU backend the fastest of a few fusion settings.
 
     Its YNNPACK fusion is on by default. It wins 1.3–1.6× on dense products and their gradients and loses 1.3–2× on
     convolutions, so each setting that could matter is compiled and called with `args`; the fastest is kept, or
-    `keep` without a trial. `trace_s` and `compile_s` are those of the kept one alone, as if its setting had been known.
+    `keep` without a trial; `before_trial` is called before one. `trace_s` and `compile_s` are those of the kept one
+    alone, as if its setting had been known.
     A refusal of the framework's is Unsupported; any other error is the caller's, running out of memory too.
     """
     start = time.perf_counter()
@@ -77,6 +83,8 @@ def compile(
         if "UNIMPLEMENTED" not in str(refusal):
             raise
         raise Unsupported(_words(refusal)) from refusal
+    if len(variants) > 1:
+        before_trial()
     best, flags = _fastest({name: executable for name, (executable, _) in variants.items()}, args)
     if candidates:
         flags[YNN] = best

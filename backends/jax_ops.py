@@ -208,7 +208,9 @@ class JaxOps(Ops):
             return self._watched(Compiled(call=fn, traces=traces), lambda operands: self._eager(fn, operands))
         if execution != "compiled":
             raise Unsupported(f"JAX has no execution {execution!r}: it runs eager or compiled (jax.jit)")
-        compiled: Compiled = self._compile.compile(fn, args, kind=self.device.kind, keep=keep)
+        compiled: Compiled = self._compile.compile(
+            fn, args, kind=self.device.kind, keep=keep, before_trial=self.before_trial
+        )
         self._peaks.first = self._peak()
         return self._watched(compiled, compiled.fallbacks)
 

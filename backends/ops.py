@@ -69,6 +69,8 @@ class Ops(CoreOps):
     formulation of its own, in that framework's own words. `backends.conformance.faults` checks a backend.
     """
 
+    before_trial: Callable[[], object] = staticmethod(lambda: None)  # the harness sets it; see `compile`
+
     # -- layouts of its own -----------------------------------------------------------------------------------------
     def filters(self, w: HostArray) -> Array:
         """Copy convolution filters (kh, kw, ci, co) to the device, shape kept, memory arranged as it likes best."""
@@ -211,7 +213,8 @@ class Ops(CoreOps):
         """Make `fn` ready to be called with arguments like `args`; `eager` returns it as it is.
 
         `keep` is what an earlier process of the case kept of several settings: it is taken without a trial, since a
-        trial on a busy machine may end another way in every process, and they would not be of one case.
+        trial on a busy machine may end another way in every process, and they would not be of one case. Before a trial
+        an adapter calls `before_trial`, which returns when nothing else runs.
 
         Raises Unsupported where the execution does not exist here, would be a no-op, or refuses the computation.
         """

@@ -20,6 +20,8 @@ from harness.measuring.turn import Alone, Turn
 SLICE_SAMPLES = 2  # of a slice at least: where calls are long there are fewer slices
 CALIBRATION_SHARE = 0.1  # share of the window that may go to learning how long a call takes
 CALIBRATION_CALLS = (3, 5)  # calls, at least where they are short, and at most
+STARVED = 0.2  # of a slice its threads waited for a core: it shows the machine, not the call
+REPLACED_S = 2e-3
 UNTOUCHED_S = 0.1  # a call as long as this loses nothing to speak of to caches that were another's before it
 
 
@@ -46,13 +48,14 @@ class Hooks:
 
     `begin` and `end` are called at the borders of every slice. They stand around calls of their own, which nothing
     comes between, where caches are flushed and where a slice would be shorter than the `least_s` of what they meter.
-    `between` is told after each sample how many there are.
+    `between` is told after each sample how many there are. `waited_s` says how long threads have waited for a core.
     """
 
     begin: Callable[[], None] = _nothing
     end: Callable[[], None] = _nothing
     between: Callable[[int], None] | None = None
     least_s: float = 0.0
+    waited_s: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Window:
     """What the clock saw in one process: every sample, in order, as seconds a call.
 
     `slices` is how many samples each slice holds; `metered` how many calls stand between all `begin` and `end`.
+    `repeated` slices were starved of a core and taken again; `starved` are those that count all the same.
     """
 
     samples_s: list[float]
@@ -68,6 +72,8 @@ class Window:
     cpu_s: float
     window_s: float
     metered: int
+    repeated: int = 0
+    starved: int = 0
 
     @property
     def calls(self) -> int:
@@ -97,7 +103,7 @@ def sample(timed: Timed, sampling: Sampling, turn: Turn | None = None, hooks: Ho
             if number:
                 turn.rest()
                 sampler.touch()
-            sampler.slice(number)
+            sampler.fed_slice(number)
         metered = sampler.meter_apart() if sampler.layout.apart else sampler.calls_in_slices
     finally:
         if collecting:
@@ -160,6 +166,8 @@ class _Sampler:
         self._samples: list[float] = []
         self._ends: list[int] = []
         self._window_s = self._cpu_s = 0.0
+        self._repeated = self._starved = 0
+        self._thrown_away = 0  # samples of slices that were taken again
 
     @property
     def first_is_a_slice(self) -> bool:
@@ -169,7 +177,7 @@ class _Sampler:
     @property
     def calls_in_slices(self) -> int:
         """How many calls were made in slices."""
-        return (len(self._samples) - self.layout.long) * self.layout.per_sample
+        return (len(self._samples) + self._thrown_away - self.layout.long) * self.layout.per_sample
 
     def keep_first(self, call_s: float, cpu_s: float) -> None:
         """A long call that followed the first one is a sample like any other, and too dear to throw away."""
@@ -186,6 +194,29 @@ class _Sampler:
                 outputs: Sequence[Any] = ()
                 outputs = call(*operands)
                 wait(outputs)
+
+    def fed_slice(self, number: int) -> None:
+        """Take one slice, and once more where its threads waited for a core: two on one, or behind somebody's work.
+
+        As many are taken again as half of the window has at most, so that a busy machine ends, too.
+        """
+        waited, layout = self._hooks.waited_s, self.layout
+        before, samples, window_s, cpu_s = waited() if waited else 0.0, len(self._samples), self._window_s, self._cpu_s
+        self.slice(number)
+        if waited is None or waited() - before <= STARVED * (self._window_s - window_s):
+            return
+        if layout.long or self._repeated >= max(1, layout.slices // 2):
+            self._starved += 1
+            return
+        self._repeated += 1
+        self._thrown_away += len(self._samples) - samples
+        self._ends.pop()
+        del self._samples[samples:]
+        self._window_s, self._cpu_s = window_s, cpu_s
+        time.sleep(REPLACED_S)  # threads that wake again are placed anew
+        before = waited()
+        self.slice(number)
+        self._starved += waited() - before > STARVED * (self._window_s - window_s)
 
     def slice(self, number: int) -> None:
         """Take the samples of one slice. What the innermost loop needs is local: no attribute is looked up there."""
@@ -239,4 +270,5 @@ class _Sampler:
     def window(self, metered: int) -> Window:
         """All of it; `metered` calls stood between `begin` and `end`."""
         samples, slices = np.round(self._samples, 10).tolist(), np.diff(self._ends, prepend=0).tolist()
-        return Window(samples, self.layout.per_sample, slices, self._cpu_s, self._window_s, metered)
+        kept, seen = (self._cpu_s, self._window_s, metered), (self._repeated, self._starved)
+        return Window(samples, self.layout.per_sample, slices, *kept, *seen)

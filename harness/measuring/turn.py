@@ -8,6 +8,9 @@ from typing import Protocol
 class Turn(Protocol):
     """The right to use the machine, as the process of one member sees it; every method blocks until it is had again."""
 
+    def quiet(self) -> None:
+        """Something must be timed to prepare; returns when nothing else runs."""
+
     def ready(self) -> None:
         """All is prepared; returns when the first slice may begin."""
 
@@ -20,6 +23,9 @@ class Turn(Protocol):
 
 class Alone:
     """The turn of a process that shares the machine with no other member."""
+
+    def quiet(self) -> None:
+        """Go on at once."""
 
     def ready(self) -> None:
         """Go on at once."""

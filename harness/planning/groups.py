@@ -13,10 +13,10 @@ from statistics import median
 from typing import TypeAlias
 
 from harness.planning.plan import Planned
-from harness.records.points import point_name
+from harness.planning.standing import standing
 from harness.records.record import Record
 from harness.stats.intervals import median_intervals
-from harness.stats.process_times import Process, paired_ratios, processes
+from harness.stats.process_times import paired_ratios, processes
 
 CONTROLS = 8  # cases that run beside themselves in every round: their differences are the noise floor of the run
 MEMBERS = 8  # processes alive at once: more would make the turns of one far apart
@@ -46,6 +46,11 @@ class InterleavedGroup:
     members: tuple[Member, ...]
 
     @property
+    def key(self) -> tuple[MemberKey, ...]:
+        """What tells it from the groups of this round and another."""
+        return tuple(member.key for member in self.members)
+
+    @property
     def server(self) -> tuple[str, str]:
         """The backend and device that all its members share."""
         case = self.members[0].planned.case
@@ -65,11 +70,11 @@ def interleaved_groups(
     """
     by_point: dict[tuple[object, ...], list[Planned]] = {}
     for planned in finalists:
-        by_point.setdefault(_point(planned), []).append(planned)
+        by_point.setdefault(planned.point, []).append(planned)
     by_twin: dict[tuple[object, ...], list[list[Planned]]] = {}
     used: set[tuple[object, ...]] = set()
     for point, ideas in by_point.items():
-        twins = [t for t in _twin_points(ideas[0]) if t in by_point and t != point]
+        twins = [t for t in twin_points(ideas[0]) if t in by_point and t != point]
         if twins:
             used |= {point, *twins}
             together = [*ideas, *(planned for twin in twins for planned in by_point[twin])]
@@ -112,19 +117,20 @@ def _place(
     if groups:
         known = {planned.case.key for planned in groups[-1]}
         joined = [*groups[-1], *(planned for planned in together if planned.case.key not in known)]
-        if len(joined) <= MEMBERS and _fits(joined, records, limit):
+        if len(joined) <= MEMBERS and fits(joined, records, limit):
             groups[-1] = joined
             return
     group: list[Planned] = []
     for planned in together:
-        if group and not (len(group) < MEMBERS and _fits([*group, planned], records, limit)):
+        if group and not (len(group) < MEMBERS and fits([*group, planned], records, limit)):
             groups.append(group)
             group = []
         group.append(planned)
     groups.append(group)
 
 
-def _fits(group: Iterable[Planned], records: Mapping[MemberKey, Record], limit: int | None) -> bool:
+def fits(group: Iterable[Planned], records: Mapping[MemberKey, Record], limit: int | None) -> bool:
+    """Whether the processes of all of them find room in `limit` bytes together, by the peaks seen so far."""
     return limit is None or sum(_needs(planned, records) for planned in group) <= limit
 
 
@@ -134,14 +140,10 @@ def _needs(planned: Planned, records: Mapping[MemberKey, Record]) -> int:
     return PROCESS_BYTES + (planned.work.live_bytes if peak is None else peak)
 
 
-def _point(planned: Planned) -> tuple[object, ...]:
+def twin_points(planned: Planned) -> list[tuple[object, ...]]:
+    """The points (`Planned.point`) of its twins on the same backend and device, the principal one first."""
     c = planned.case
-    return (c.workload, point_name(c.params), c.mode, c.dtype, c.backend, c.device, c.seed)
-
-
-def _twin_points(planned: Planned) -> list[tuple[object, ...]]:
-    c = planned.case
-    return [(t.workload, point_name(t.params), t.mode, c.dtype, c.backend, c.device, c.seed) for t in planned.twins]
+    return [(t.workload, tuple(sorted(t.params.items())), t.mode, c.dtype, c.backend, c.device) for t in planned.twins]
 
 
 # -- where another round is worth most ------------------------------------------------------------------------------
@@ -154,14 +156,14 @@ def width(group: InterleavedGroup, records: Mapping[MemberKey, Record]) -> float
     """
     times = {member.key: processes(records.get(member.key)) for member in group.members}
     cases = [member.planned for member in group.members if not member.control and times[member.key]]
-    best = _fastest(cases, times)
+    best = _fastest(cases, {key: record for (key, control), record in records.items() if not control})
     spans = []
     paired = set()
     for point, idea in best.items():
-        for twin in filter(None, (best.get(t) for t in _twin_points(idea))):
+        for twin in filter(None, (best.get(t) for t in twin_points(idea))):
             if twin is not idea:
                 spans.append(_span(paired_ratios(times[idea.case.key, False], times[twin.case.key, False])))
-                paired |= {point, _point(twin)}
+                paired |= {point, twin.point}
     spans += [
         _span([process.centre_s for process in times[planned.case.key, False]])
         for point, planned in best.items()
@@ -170,16 +172,11 @@ def width(group: InterleavedGroup, records: Mapping[MemberKey, Record]) -> float
     return max(spans, default=0.0)
 
 
-def _fastest(
-    cases: Iterable[Planned], times: Mapping[MemberKey, Sequence[Process]]
-) -> dict[tuple[object, ...], Planned]:
-    best: dict[tuple[object, ...], tuple[float, Planned]] = {}
+def _fastest(cases: Iterable[Planned], records: Mapping[str, Record]) -> dict[tuple[object, ...], Planned]:
+    points: dict[tuple[object, ...], list[Planned]] = {}
     for planned in cases:
-        time = median(process.centre_s for process in times[planned.case.key, False])
-        point = _point(planned)
-        if point not in best or time < best[point][0]:
-            best[point] = (time, planned)
-    return {point: planned for point, (_, planned) in best.items()}
+        points.setdefault(planned.point, []).append(planned)
+    return {point: entries[0][1] for point, same in points.items() if (entries := standing(same, records))}
 
 
 def _span(values: Sequence[float]) -> float:

@@ -13,7 +13,8 @@ WINDOWS = {
     "standard": Sampling(window_s=0.6, slices=60),
     "full": Sampling(window_s=1.0, slices=100),
 }
-ROUNDS = {"smoke": 0, "quick": 3, "standard": 5, "full": 5}
+ROUNDS = {"smoke": 0, "quick": 5, "standard": 5, "full": 5}
+FIRST_ROUNDS = 2  # of what is expected to be best, before anything else: the fewest that have an interval
 FEWEST_ROUNDS = 3  # of every group before a budget goes where intervals are widest
 ENOUGH_S = {"standard": 3300.0}  # no second group begins later than this, so that the preset ends within an hour;
 ENDS_S = {"standard": 3540.0}  # and on a machine that is slower still no first one that would end later than this
@@ -41,3 +42,8 @@ class Options:
     ends_s: float | None = None
     precision: float | None = None
     memory_bytes: int | None = None
+
+    @property
+    def first_rounds(self) -> int:
+        """Rounds before the looks; what is found by these has one at least after."""
+        return min(FIRST_ROUNDS, max(0, self.rounds - 1))

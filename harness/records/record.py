@@ -66,7 +66,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     `heat` numbers the interleaved group in which it took slices in turn with others, None where it ran alone: times of
     one group are pairs. (`heat` and `turns` are the keys of published records; the code says group and slice.)
-    `turns` is into how many slices its window was cut, `slices` how many samples each holds, those of the warm-up too.
+    `turns` is into how many slices its window was cut, `slices` how many samples each holds, those of the warm-up too;
+    `repeated` of them were starved of a core and taken again, `starved` were so and count all the same. `beside` is how
+    many others were prepared at the same time, which makes `first_call_s`, `compile_s` and `convert_s` upper bounds.
     """
 
     round: int
@@ -88,6 +90,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     heat: int | None = None
     turns: int = 1
     slices: list[int] = []
+    repeated: int = 0
+    starved: int = 0
+    beside: int = 0
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):

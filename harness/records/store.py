@@ -42,6 +42,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
     phases_s: dict[str, float] = {}
     wall_s: float | None = None
+    left_out: dict[str, list[str]] = {}  # cases that were not tried, by the reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Store:
                     notes=[*was.notes, f"went on at {info.started_at}", *info.notes],
                     phases_s=was.phases_s,
                     wall_s=was.wall_s,
+                    left_out=was.left_out,
                 )
             self.write_info(self.info)
             self._file = os.open(folder / RECORDS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -89,9 +91,9 @@ class Store:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def append(self, record: Record) -> None:
-        """Write one line and flush it to the disk before returning."""
-        os.write(self._file, msgspec.json.encode(record) + b"\n")
+    def append(self, records: Sequence[Record]) -> None:
+        """Write a line each and flush them to the disk before returning."""
+        os.write(self._file, b"".join(msgspec.json.encode(record) + b"\n" for record in records))
         os.fsync(self._file)
 
     def write_info(self, info: RunInfo) -> None:
@@ -174,7 +176,7 @@ def _merged(group: Sequence[Record]) -> Record:
     if not times:
         return first
     pairs = [pair for t in times for pair in zip(t.trials, t.samples_s, strict=True)]
-    pairs = list({(trial.round, trial.started_at): (trial, samples) for trial, samples in pairs}.values())
+    pairs = list({(trial.round, trial.heat, trial.started_at): (trial, samples) for trial, samples in pairs}.values())
     pairs.sort(key=lambda pair: (pair[0].round, pair[0].started_at))
     trials, samples = [p[0] for p in pairs], [p[1] for p in pairs]
     time = Timing(

@@ -66,11 +66,11 @@ class Watch:
             self._spoke = time.monotonic()
             self.say(f"{self._step}: {self._done} of {self._total}{self._left()}; now {what}")
 
-    def done(self) -> None:
-        """One case more is done."""
-        self._done += 1
+    def done(self, count: int = 1) -> None:
+        """One case more is done, or as many as `count`."""
+        self._done += count
         if self._task is not None:
-            self._progress.advance(self._task)
+            self._progress.advance(self._task, count)
 
     def _left(self) -> str:
         if self._done < 3:

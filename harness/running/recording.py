@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
-from harness.machine import facts
+from backends.ops import Scalar
 from harness.planning.plan import Planned
 from harness.records.record import SCHEMA, Record, Timing, Trial
 from harness.worker.client import Answer
@@ -26,6 +28,7 @@ def record(
     group: int | None,
     control: bool,
     started_at: str,
+    environment: Mapping[str, Scalar],
 ) -> Record:
     """The record of one process."""
     trial = measured.trial
@@ -47,7 +50,7 @@ def record(
         twins=list(planned.twins),
         headline=planned.headline and not control,
         settings=measured.settings,
-        environment=facts.state(),
+        environment=dict(environment),
         started_at=started_at,
         control=control,
         estimate=measured.estimate,

@@ -1,31 +1,52 @@
-"""Carries out a plan: data first, then survey, sweep and rounds; every answer becomes a record before the next case."""
+"""Carries out a plan: first rounds, looks, sweeps and the rest of the rounds; every answer is stored before the next.
+
+What is most likely the best path of each idea and its twin is measured first, twice, so that there is a table with
+intervals early; then what may be better, and the points of sweeps; then the rounds of what came close.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
+from backends.device import is_ahead_of_time
 from backends.ops import Backend, Scalar
 from harness.machine import state
 from harness.planning import selection
+from harness.planning.expectation import Expectation, Ignorance
 from harness.planning.groups import MemberKey
+from harness.planning.looks import firsts
 from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.records.record import Record
 from harness.records.store import Store
-from harness.running import alone
+from harness.running.ahead import compile_all
+from harness.running.looking import look
 from harness.running.progress import Watch
 from harness.running.rounds import Rounds
 from harness.running.session import Session
 
 
 class Runner:
-    """One run over one plan. `execute` returns when all is done, the budget is spent or the user interrupts."""
+    """One run over one plan. `execute` returns when all is done, the budget is spent or the user interrupts.
+
+    `expectation` is what earlier runs say of the cases; `told` is called after each step with the session, in which the
+    records so far are.
+    """
 
     def __init__(
-        self, plan: Sequence[Planned], backends: Mapping[str, Backend], options: Options, store: Store, watch: Watch
+        self,
+        plan: Sequence[Planned],
+        backends: Mapping[str, Backend],
+        options: Options,
+        store: Store,
+        watch: Watch,
+        *,
+        expectation: Expectation | None = None,
+        told: Callable[[Session], None] = lambda _: None,
     ) -> None:
-        self._session = Session(plan, backends, options, store, watch)
+        self._session = Session(plan, backends, options, store, watch, told)
+        self._expectation = expectation or Ignorance()
 
     @property
     def notes(self) -> list[str]:
@@ -33,18 +54,26 @@ class Runner:
         return self._session.notes
 
     def execute(self) -> dict[MemberKey, Record]:
-        """Run survey, sweep and rounds. KeyboardInterrupt passes through; everything measured is in the store."""
+        """Run all steps. KeyboardInterrupt passes through; everything measured is in the store."""
         session = self._session
         try:
             with session.pool, ExitStack() as stack:
                 stack.callback(self._judge_machine, state.read())  # before the servers close
-                alone.step(session, "survey", [p for p in session.plan if p.survey])
+                rounds = Rounds(session, self._expectation)
+                here = [planned for planned in session.plan if not is_ahead_of_time(planned.case.device)]
+                first = session.options.first_rounds
+                rounds.first(firsts(here, self._expectation) if first else [], first)
+                self._step("survey", [planned for planned in session.plan if planned.survey])
                 session.chosen = session.kept_in_survey()
-                alone.step(session, "sweep", self._swept())
-                Rounds(session).race()
+                self._step("sweep", self._swept())
+                rounds.race(first)
         finally:
             session.finish()
         return session.records
+
+    def _step(self, name: str, plan: Sequence[Planned]) -> None:
+        compile_all(self._session, name, plan)
+        look(self._session, name, plan)
 
     def _swept(self) -> list[Planned]:
         """The cases of the sweep that the survey does not rule out."""

@@ -1,8 +1,8 @@
-"""The fork servers of a run, one a framework and device, and the inputs that they share: open, then ask."""
+"""The fork servers of a run, one a framework and device: open, then prepare and measure groups of processes."""
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import shutil
 import time
 from collections import defaultdict
@@ -10,25 +10,31 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import msgspec
 
 from backends.ops import Backend, Device
 from harness.measuring.energy.sources import Baseline, baseline
-from harness.planning.groups import Member
+from harness.planning.batches import SHARED
+from harness.planning.groups import InterleavedGroup, Member
 from harness.planning.options import Options
 from harness.planning.plan import Planned
+from harness.running.inputs import Inputs
 from harness.running.progress import Watch
 from harness.running.recording import refused
 from harness.worker.client import Answer, Server, ServerError
-from harness.worker.messages import CaseJob, DataJob
+from harness.worker.messages import CaseJob
 
-DATA_TIMEOUT_S = 1800.0
+ServerKey: TypeAlias = tuple[str, str]  # a backend and a device
+# What is sent, from a group, a member of it and the folder of its inputs.
+MakeJob: TypeAlias = Callable[[InterleavedGroup, Member, str], CaseJob]
+Step: TypeAlias = Callable[[ServerKey, Server], object]
+PHASES = ("preparing_s", "measuring_s", "finishing_s")
 
 
 class Pool:
-    """A context manager: on entry a device's rest is measured, servers start and inputs are made; on leaving all ends.
+    """A context manager: on entry a device's rest is measured and servers start; on leaving all ends.
 
     A server that cannot start, or inputs that cannot be made, are no error here: each case that wanted them is answered
     with the reason. `scratch` is a folder of its own, removed on leaving. `phases` is told the seconds that each part
@@ -46,19 +52,17 @@ class Pool:
     ) -> None:
         self._plan, self._backends, self._options = plan, backends, options
         self._scratch, self._watch, self._phases = scratch, watch, phases
-        self._servers: dict[tuple[str, str], Server] = {}
-        self._dead: dict[tuple[str, str], str] = {}
-        self._data: dict[str, Path | Answer] = {}
+        self._servers: dict[ServerKey, Server] = {}
+        self._dead: dict[ServerKey, str] = {}
         self._stack = ExitStack()
         self.baselines: dict[str, Baseline] = {}
 
     def __enter__(self) -> Self:
         self._stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
         try:
-            self._rest()
+            for device in dict.fromkeys(p.case.device for p in self._plan):
+                self.baselines[device] = baseline(Device.parse(device), self._options.power)
             self._open()
-            self._make_data()  # while the frameworks are imported
-            self._start()
         except BaseException:
             self._stack.close()
             raise
@@ -69,41 +73,14 @@ class Pool:
     ) -> None:
         self._stack.close()
 
-    def ask(self, members: Sequence[Member], job: Callable[[Member, str], CaseJob], seed: int = 0) -> list[Answer]:
-        """An answer for each member; those that can run share a group, where the device is one that can be shared.
-
-        `job` makes what is sent, from a member and the folder of its inputs.
-        """
-        key = (members[0].planned.case.backend, members[0].planned.case.device)
-        jobs: list[CaseJob] = []
-        answers: list[Answer | None] = []
-        for member in members:
-            data = self._data.get(_data_key(member.planned)) or refused("no inputs were made")
-            if key in self._dead:
-                data = refused(self._dead[key])
-            answers.append(data if isinstance(data, Answer) else None)
-            if isinstance(data, Path):
-                jobs.append(job(member, str(data)))
-        try:
-            server, timeout_s = self._servers[key], self._options.timeout_s
-            if key[1] == "cpu":
-                ran = server.interleave(jobs, timeout_s, seed) if jobs else []
-            else:  # one process at a time on an accelerator: its members follow each other closely instead
-                ran = [server.run(_whole(job), timeout_s) for job in jobs]
-        except ServerError as error:
-            self._dead[key] = str(error)
-            ran = [refused(str(error))] * len(jobs)
-        rest = iter(ran)
-        return [next(rest) if answer is None else answer for answer in answers]
-
-    def close(self, backend: str, device: str) -> None:
-        """End one server now, with whatever it runs."""
-        self._servers[backend, device].close()
-
-    def _rest(self) -> None:
-        """Measure what a device takes at rest, before anything of ours runs; at once where nothing can be read."""
-        for device in dict.fromkeys(p.case.device for p in self._plan):
-            self.baselines[device] = baseline(Device.parse(device), self._options.power)
+    def _open(self) -> None:
+        """Start every server; what they import is waited for where a server is first wanted."""
+        for name, device in dict.fromkeys((p.case.backend, p.case.device) for p in self._plan):
+            self._servers[name, device] = self._server(self._backends[name], device)
+        numpy = self._servers.get(("numpy", "cpu")) or self._server(self._backends["numpy"], "cpu")
+        options = self._options
+        self._inputs = Inputs(numpy, self._scratch, options.cache, options.threads)
+        self._stack.callback(self._inputs.trim)
 
     def _server(self, backend: Backend, device: str) -> Server:
         options = self._options
@@ -112,64 +89,151 @@ class Pool:
         )
         return self._stack.enter_context(server)
 
-    def _open(self) -> None:
-        wanted = dict.fromkeys((p.case.backend, p.case.device) for p in self._plan)
-        for name, device in wanted:
-            self._servers[name, device] = self._server(self._backends[name], device)
-        self._numpy = self._servers.get(("numpy", "cpu")) or self._server(self._backends["numpy"], "cpu")
+    def close(self, key: ServerKey) -> None:
+        """End one server now, with whatever it runs."""
+        self._servers[key].close()
 
-    def _start(self) -> None:
+    def ask(self, member: Member, job: MakeJob) -> Answer:
+        """The answer of one member, by a process of its own; nothing else is waited for."""
+        ((answer,),) = self._alone([InterleavedGroup(0, (member,))], job)
+        return answer
+
+    def make_inputs(self, cases: Sequence[Planned]) -> None:
+        """Make the inputs and references of cases now."""
         began = time.monotonic()
-        for key, server in self._servers.items():
+        self._inputs.make(cases, abreast=self._options.threads)
+        self._phases["inputs_and_references_s"] += time.monotonic() - began
+
+    def measure(self, groups: Sequence[InterleavedGroup], job: MakeJob, seed: int = 0) -> list[list[Answer]]:
+        """An answer for each member of each group.
+
+        All are prepared at once and nothing is measured meanwhile; then the groups are measured one after the other,
+        each in turns; then all go on to their end. On an accelerator members follow each other instead.
+        """
+        self.make_inputs([member.planned for group in groups for member in group.members])
+        if any(group.server[1] != SHARED for group in groups):
+            return self._alone(groups, job)
+        return _Batch(self, groups, job, seed).answers()
+
+    def _alone(self, groups: Sequence[InterleavedGroup], job: MakeJob) -> list[list[Answer]]:
+        return [[self._one(group, member, job) for member in group.members] for group in groups]
+
+    def _one(self, group: InterleavedGroup, member: Member, job: MakeJob) -> Answer:
+        made, key = self.job(group, member, job), group.server
+        if isinstance(made, Answer):
+            return made
+        try:
+            return self._servers[key].run(_whole(made), self._options.timeout_s)
+        except ServerError as error:
+            return self.bury(key, error)
+
+    def job(self, group: InterleavedGroup, member: Member, job: MakeJob) -> CaseJob | Answer:
+        """What is sent for a member, or the answer if nothing can be."""
+        if group.server in self._dead:
+            return refused(self._dead[group.server])
+        folder = self._inputs.of(member.planned)
+        return folder if isinstance(folder, Answer) else job(group, member, str(folder))
+
+    def server(self, key: ServerKey) -> Server:
+        """One of the servers, started; ServerError if it cannot be."""
+        server = self._servers[key]
+        if server.ready is None:
+            began = time.monotonic()
             self._watch.say(f"importing {server.backend.title}")
-            try:
-                server.start()
-            except ServerError as error:
-                self._dead[key] = str(error)
-                self._watch.say(str(error))
-        self._phases["import_s"] = time.monotonic() - began
+            server.start()
+            self._phases["import_s"] += time.monotonic() - began
+        return server
 
-    def _make_data(self) -> None:
-        """Inputs and float64 references, once for all backends: a process a workload, so that a cache serves it."""
-        began = time.monotonic()
-        todo: dict[tuple[str, str, int], dict[str, Planned]] = defaultdict(dict)
-        for planned in self._plan:
-            c = planned.case
-            todo[c.workload, c.dtype, c.seed].setdefault(_data_key(planned), planned)
-        self._watch.begin("inputs and references", len(todo))
-        for (workload, dtype, seed), points in todo.items():
-            self._watch.now(workload)
-            self._data_job(workload, dtype, seed, points)
-            self._watch.done()
-        self._phases["inputs_and_references_s"] = time.monotonic() - began
+    def bury(self, key: ServerKey, error: ServerError) -> Answer:
+        """Ask nothing more of a server; the answer for what was asked."""
+        self._dead[key] = str(error)
+        self._watch.say(str(error))
+        return refused(str(error))
 
-    def _data_job(self, workload: str, dtype: str, seed: int, points: Mapping[str, Planned]) -> None:
-        folders = {key: self._scratch / key for key in points}
-        job = DataJob(
-            workload=workload,
-            points=[(p.case.params, p.case.mode) for p in points.values()],
-            dtype=dtype,
-            seed=seed,
-            folders=[str(f) for f in folders.values()],
-            threads=self._options.threads,
-        )
-        made = self._numpy.run(job, DATA_TIMEOUT_S)
-        if made.measured.status == "ok":
-            self._data.update(folders)
-        elif len(points) == 1:
-            why = refused(f"no inputs or reference: {made.measured.reason}", made.log)
-            self._data.update(dict.fromkeys(points, why))
-        else:  # one bad point must not take the others with it
-            for key, point in points.items():
-                self._data_job(workload, dtype, seed, {key: point})
+    def spent(self, phase: str, began: float) -> None:
+        """Add the seconds since `began` to a phase."""
+        self._phases[phase] += time.monotonic() - began
+
+    @property
+    def options(self) -> Options:
+        """How the run is carried out."""
+        return self._options
+
+
+class _Batch:
+    """Groups of several servers that are prepared at once."""
+
+    def __init__(self, pool: Pool, groups: Sequence[InterleavedGroup], job: MakeJob, seed: int) -> None:
+        self._pool, self._seed = pool, seed
+        self._found: list[list[CaseJob | Answer]] = [
+            [pool.job(group, member, job) for member in group.members] for group in groups
+        ]
+        self._of: dict[ServerKey, list[int]] = defaultdict(list)  # the groups of each server, by number
+        for number, group in enumerate(groups):
+            if any(isinstance(entry, CaseJob) for entry in self._found[number]):
+                self._of[group.server].append(number)
+
+    def answers(self) -> list[list[Answer]]:
+        """Prepare, measure, finish."""
+        for phase, step in zip(PHASES, (self._prepare, self._measure, self._finish), strict=True):
+            began = time.monotonic()
+            step()
+            self._pool.spent(phase, began)
+        return [[entry for entry in found if isinstance(entry, Answer)] for found in self._found]
+
+    def _prepare(self) -> None:
+        timeout_s, threads = self._pool.options.timeout_s, self._pool.options.threads
+        abreast = max(1, -(-threads // max(1, len(self._of))))
+        beside = abreast * len(self._of) - 1
+
+        def begin(key: ServerKey, server: Server) -> None:
+            server.begin(self._jobs(key, beside), timeout_s, abreast)
+
+        self._each(begin)
+        self._each(lambda _, server: server.prepared())
+
+    def _jobs(self, key: ServerKey, beside: int) -> list[tuple[list[CaseJob], int]]:
+        groups = [[entry for entry in self._found[number] if isinstance(entry, CaseJob)] for number in self._of[key]]
+        if len(self._of) == 1:
+            beside = min(beside, sum(map(len, groups)) - 1)
+        return [
+            ([msgspec.structs.replace(job, beside=beside) for job in jobs], 1000 * self._seed + number)
+            for number, jobs in zip(self._of[key], groups, strict=True)
+        ]
+
+    def _measure(self) -> None:
+        order = [(number, key) for key, numbers in self._of.items() for number in numbers]
+        for number, key in sorted(order):
+            self._with(key, functools.partial(self._measure_one, number))
+
+    def _measure_one(self, number: int, key: ServerKey, server: Server) -> None:
+        server.measure(self._of[key].index(number))
+
+    def _finish(self) -> None:
+        self._each(lambda _, server: server.finish())
+        self._each(lambda key, server: self._take(key, server.answers()))
+
+    def _take(self, key: ServerKey, answers: Sequence[Sequence[Answer]]) -> None:
+        for number, came in zip(self._of[key], answers, strict=True):
+            rest = iter(came)
+            self._found[number] = [entry if isinstance(entry, Answer) else next(rest) for entry in self._found[number]]
+
+    def _each(self, step: Step) -> None:
+        for key in list(self._of):
+            self._with(key, step)
+
+    def _with(self, key: ServerKey, step: Step) -> None:
+        """Do a step with a server that lives; where it dies of it, all that was asked of it is answered so."""
+        if key not in self._of:
+            return
+        try:
+            step(key, self._pool.server(key))
+        except ServerError as error:
+            answer = self._pool.bury(key, error)
+            for number in self._of.pop(key):
+                self._found[number] = [entry if isinstance(entry, Answer) else answer for entry in self._found[number]]
 
 
 def _whole(job: CaseJob) -> CaseJob:
     """The job with a window of one slice: there is nobody to take slices in turn with."""
     return msgspec.structs.replace(job, sampling=msgspec.structs.replace(job.sampling, slices=1))
-
-
-def _data_key(planned: Planned) -> str:
-    c = planned.case
-    text = msgspec.json.encode([c.workload, c.params, c.mode, c.dtype, c.seed], order="deterministic")
-    return hashlib.sha256(text).hexdigest()[:16]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from backends.ops import Backend, Device
+from backends.ops import Backend, Device, Scalar
+from harness.machine import facts
 from harness.measuring.settings import Sampling
-from harness.planning.groups import Member, MemberKey
+from harness.planning.groups import InterleavedGroup, Member, MemberKey
 from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.records import timestamps
 from harness.records.record import KEPT, Record
 from harness.records.store import Store, merge
+from harness.running.compiled_before import CompiledBefore
 from harness.running.logs import Logs
 from harness.running.progress import Watch
 from harness.running.recording import record
@@ -42,9 +44,16 @@ class Session:
     """One run while it lasts. `chosen` is what of a compiler's was kept at the survey point, of a family's cases."""
 
     def __init__(
-        self, plan: Sequence[Planned], backends: Mapping[str, Backend], options: Options, store: Store, watch: Watch
+        self,
+        plan: Sequence[Planned],
+        backends: Mapping[str, Backend],
+        options: Options,
+        store: Store,
+        watch: Watch,
+        told: Callable[[Session], None] = lambda _: None,
     ) -> None:
         self.plan = list(plan)
+        self.told = told
         self.options = options
         self.store = store
         self.watch = watch
@@ -53,7 +62,12 @@ class Session:
         self.pool = Pool(self.plan, backends, options, store.folder / ".scratch", watch, self.clock.phases)
         self.chosen: dict[tuple[object, ...], str] = {}
         self.notes: list[str] = []
+        self.left_out: dict[str, list[str]] = store.info.left_out
         self._logs = Logs(store.folder)
+        self._compiled = CompiledBefore(options.cache, store.info)
+        # Group numbers go on from the largest that is stored: a resumed run must not take two groups for one.
+        times = [record.time for record in self.records.values() if record.time is not None]
+        self._heat = max((trial.heat or 0 for time in times for trial in time.trials), default=0)
 
     def cases(self) -> dict[str, Record]:
         """The records so far, without controls, by the key of their case."""
@@ -72,12 +86,29 @@ class Session:
         budget = self.options.budget_s
         return budget is not None and self.clock.elapsed + next_s > budget
 
-    def ask(self, members: Sequence[Member], sampling: Sampling, seed: int = 0, *, last: bool = True) -> list[Answer]:
-        """Measure members together, where the device can be shared; `seed` is of the order of their slices.
+    def measure(
+        self,
+        groups: Sequence[InterleavedGroup],
+        sampling: Callable[[InterleavedGroup], Sampling],
+        round_: int = 0,
+    ) -> None:
+        """Measure groups and store what came of them; `sampling` says how long of the members of each."""
+        self.watch.now(str(groups[0].members[0].planned.case))
 
-        Unless it is the `last` that is heard of them, the energy of an accelerator is left to later processes.
-        """
-        return self.pool.ask(members, lambda member, data: self.job(member, data, sampling, last=last), seed)
+        def job(group: InterleavedGroup, member: Member, data: str) -> CaseJob:
+            # The energy of an accelerator takes long to read: it is left to the rounds where there will be some.
+            last = round_ > 0 or not (member.planned.repeated and self.options.rounds)
+            return self.job(member, data, sampling(group), last=last)
+
+        answers = self.pool.measure(groups, job, round_)
+        state = facts.state()
+        found = []
+        for group, came in zip(groups, answers, strict=True):
+            self._heat += 1
+            for order, (member, answer) in enumerate(zip(group.members, came, strict=True)):
+                found.append((member, answer, self._record(member, answer, order, round_, self._heat, state)))
+        self.keep(found)
+        self.told(self)
 
     def job(self, member: Member, data: str, sampling: Sampling, *, last: bool = True) -> CaseJob:
         """What a process is sent; what an earlier one of the case found out is not found out again."""
@@ -99,11 +130,13 @@ class Session:
             keep=keep if isinstance(keep, str) else None,
             memory=known.memory if known and on_host else None,
             baseline=self.pool.baselines.get(planned.case.device),
+            compiled_before=self._compiled.has(planned.case),
         )
 
-    def keep(self, member: Member, answer: Answer, order: int, round_: int = 0, group: int | None = None) -> None:
-        """Store what came of a member before anything else runs."""
-        made = record(
+    def _record(
+        self, member: Member, answer: Answer, order: int, round_: int, group: int | None, state: Mapping[str, Scalar]
+    ) -> Record:
+        return record(
             member.planned,
             answer.measured,
             run=self.store.info.run,
@@ -112,19 +145,26 @@ class Session:
             group=group,
             control=member.control,
             started_at=timestamps.now("milliseconds"),
+            environment=state,
         )
-        self.store.append(made)
-        self._logs.keep(member.planned.case, answer)
-        known = self.records.get(member.key)
-        self.records[member.key] = merge([known, made])[0] if known else made
-        mismatch = made.settings.get("threads_mismatch")
-        if mismatch and (note := f"{member.planned.case.backend}: {mismatch}") not in self.notes:
-            self.notes.append(note)
-        trial = answer.measured.trial
-        framework = trial.wall_s - trial.open_s if trial else 0.0
-        self.clock.phases["measuring_compiling_checking_s"] += framework
-        self.clock.phases["isolation_s"] += (answer.wall_s - framework) if trial else 0.0
-        self.clock.phases["failed_cases_s"] += 0.0 if trial else answer.wall_s
+
+    def keep(self, found: Sequence[tuple[Member, Answer, Record]]) -> None:
+        """Store what came of members before anything else runs."""
+        self.store.append([made for _, _, made in found])
+        for member, answer, made in found:
+            self._logs.keep(member.planned.case, answer)
+            if made.time is not None and made.case.execution == "compiled":
+                self._compiled.add(made.case)
+            known = self.records.get(member.key)
+            self.records[member.key] = merge([known, made])[0] if known else made
+            mismatch = made.settings.get("threads_mismatch")
+            if mismatch and (note := f"{member.planned.case.backend}: {mismatch}") not in self.notes:
+                self.notes.append(note)
+
+    def keep_alone(self, member: Member, answer: Answer) -> None:
+        """Store what came of a member that was in no group."""
+        made = self._record(member, answer, 0, 0, None, facts.state())
+        self.keep([(member, answer, made)])
 
     def finish(self) -> None:
         """Write what the whole run took and noted into run.json."""
@@ -137,6 +177,7 @@ class Session:
             phases_s={k: round(v, 3) for k, v in phases.items()},
             wall_s=round((before.wall_s or 0.0) + now.elapsed, 3),
             notes=[*before.notes, *self.notes, *said],
+            left_out=self.left_out,
         )
         self.store.write_info(info)
 

@@ -17,7 +17,7 @@ from backends.device import is_ahead_of_time
 from backends.discovery import backends
 from backends.dtypes import itemsize
 from backends.ops import Compiled, Device, Matrix, Ops, Scalar, Unsupported
-from harness.measuring import gpu_conditions
+from harness.measuring import gpu_conditions, waiting
 from harness.measuring.clock import Hooks, Timed, Window, sample
 from harness.measuring.energy import sources
 from harness.measuring.energy.meter import Meter, NoMeter
@@ -28,7 +28,7 @@ from harness.measuring.turn import Alone, Turn
 from harness.records import timestamps
 from harness.records.record import Memory, Trial, Verdict
 from harness.records.text import one_line
-from harness.worker import check, compile_cache, compile_only, outcome
+from harness.worker import check, compile_only, outcome
 from harness.worker.case_data import load_inputs, make_data
 from harness.worker.messages import CaseJob, ConformityJob, ContractJob, DataJob, FactsJob, Job, Measured
 from harness.worker.preparation import Phase, Prepared, prepare
@@ -108,7 +108,7 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
     if is_ahead_of_time(case.device):
         return compile_only.case(job, formulation, lambda: load_inputs(job), phase)
 
-    ready = prepare(job, workload, formulation, phase)
+    ready = prepare(job, workload, formulation, phase, turn)
     if not ready.verdict.agrees:
         return Measured(
             status="wrong",
@@ -128,7 +128,9 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
         return _retraced(timed.traced, ready.verdict)
     fallback, watched = _watched(ready.ops, ready.compiled, ready.operands) if job.watch else (None, {})
     phase("measuring memory")
-    memory = job.memory or _memory(ready.ops, ready.compiled, ready.operands, ready.peak, timed.allocator_peak)
+    memory = job.memory or _memory(
+        ready.ops, ready.compiled, ready.operands, ready.peak or HostPeak(), timed.allocator_peak
+    )
     settled = settle(timed.kept)
     wall_s = prepared_s + timed.window.window_s + (time.perf_counter() - began)
     return Measured(
@@ -163,7 +165,7 @@ def _timed(job: CaseJob, ready: Prepared, workload: Definition, turn: Turn) -> _
         Timed(compiled.call, ready.operands, ops.wait, conditions.flush),
         job.sampling,
         turn,
-        Hooks(meter.begin, meter.end, conditions.between, meter.least_window_s),
+        Hooks(meter.begin, meter.end, conditions.between, meter.least_window_s, waiting.clock()),
     )
     allocator_peak = ops.device_peak_bytes()
     kept = conditions.keep(window.samples_s)
@@ -183,7 +185,7 @@ def _trial(job: CaseJob, ready: Prepared, window: Window, settled: Settled, star
         trace_s=ready.compiled.trace_s,
         compile_s=ready.compiled.compile_s,
         first_call_s=ready.costs.first_call_s,
-        compile_cache=compile_cache.state(Path(job.cache), ready.costs.cache_files) if cached else None,
+        compile_cache=("warm" if job.compiled_before else "cold") if cached else None,
         warmup_s=settled.warmup_s,
         calls_per_sample=window.calls_per_sample,
         steady=settled.steady,
@@ -192,6 +194,9 @@ def _trial(job: CaseJob, ready: Prepared, window: Window, settled: Settled, star
         window_s=window.window_s,
         turns=len(window.slices),
         slices=window.slices,
+        repeated=window.repeated,
+        starved=window.starved,
+        beside=job.beside,
     )
 
 

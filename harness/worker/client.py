@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -20,7 +21,18 @@ from backends.ops import Backend, Device
 from harness.records.record import FAILED
 from harness.records.text import one_line
 from harness.worker import outcome, printed
-from harness.worker.messages import Exit, Exits, Job, Measured, MemberJob, Ready, Request
+from harness.worker.messages import (
+    FINISH,
+    MEASURE,
+    Exit,
+    Exits,
+    GroupJobs,
+    Job,
+    Measured,
+    MemberJob,
+    Ready,
+    Request,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,6 +117,8 @@ class Server:
                 start_new_session=True,  # Ctrl-C is for us to handle
             )
         self.ready: Ready | None = None
+        self._asked: list[GroupJobs] = []
+        self._kills, self._timeout_s = 0, 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -129,29 +143,72 @@ class Server:
 
     def interleave(self, jobs: Sequence[Job], timeout_s: float, seed: int = 0) -> list[Answer]:
         """Do `jobs` in a fresh process each, all alive at once and measured in turns; an answer each, in order."""
+        self.begin([(jobs, seed)], timeout_s)
+        self.prepared()
+        self.measure(0)
+        self.finish()
+        return self.answers()[0]
+
+    # -- the same in steps, so that several servers can prepare at once while nothing is measured --------------------
+
+    def begin(self, groups: Sequence[tuple[Sequence[Job], int]], timeout_s: float, abreast: int = 1) -> None:
+        """Let the processes of groups prepare, `abreast` at once: of each its jobs and the seed of its turns' order."""
         self.start()
         folder = Path(self._folder.name)
-        members = []
-        for number, job in enumerate(jobs):
-            result, log = folder / f"result{number}.json", folder / f"case{number}.log"
-            for stale in (result, log, log.with_suffix(".phase")):
-                stale.unlink(missing_ok=True)
-            members.append(MemberJob(job=job, result=str(result), log=str(log)))
-        request = Request(members=members, seed=seed, timeout_s=timeout_s, memory_bytes=self._memory_bytes)
-        kills = _oom_kills()
+        for stale in folder.glob("case*"):
+            stale.unlink()
+        names = (str(folder / f"case{number}") for number in itertools.count())
+        asked = [
+            GroupJobs(
+                members=[
+                    MemberJob(job=job, result=f"{name}.json", log=f"{name}.log")
+                    for job, name in zip(jobs, names, strict=False)
+                ],
+                seed=seed,
+            )
+            for jobs, seed in groups
+        ]
+        self._asked, self._kills = asked, _oom_kills()
+        request = Request(groups=asked, abreast=abreast, timeout_s=timeout_s, memory_bytes=self._memory_bytes)
+        self._timeout_s = timeout_s
+        self._tell(msgspec.json.encode(request) + b"\n")
+
+    def prepared(self) -> None:
+        """Wait until every process that `begin` was given is prepared, or has ended."""
+        self._heard()
+
+    def measure(self, group: int) -> None:
+        """Measure one of the groups, from 0, and wait for it; nothing else should run meanwhile."""
+        self._tell(MEASURE % group)
+        self._heard()
+
+    def finish(self) -> None:
+        """Let all processes go on to their end; `answers` waits for it."""
+        self._tell(FINISH)
+
+    def answers(self) -> list[list[Answer]]:
+        """What came of every process, by group."""
+        exits = msgspec.json.decode(self._heard(), type=Exits).exits
+        killed = _oom_kills() > self._kills
+        return [
+            [_answer(*pair, self._timeout_s, killed) for pair in zip(group.members, ends, strict=True)]
+            for group, ends in zip(self._asked, exits, strict=True)
+        ]
+
+    def _tell(self, line: bytes) -> None:
         if self._process.stdin is None:
             raise ServerError(f"the server of {self.backend.title} is closed")
         try:
-            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+            self._process.stdin.write(line)
             self._process.stdin.flush()
         except BrokenPipeError:
             raise ServerError(f"the server of {self.backend.title} died: {self._last_words()}") from None
+
+    def _heard(self) -> bytes:
         line = self._line()
         if not line:
             raise ServerError(f"the server of {self.backend.title} died: {self._last_words()}")
-        exits = msgspec.json.decode(line, type=Exits).exits
-        killed = _oom_kills() > kills
-        return [_answer(member, end, timeout_s, killed) for member, end in zip(members, exits, strict=True)]
+        return line
 
     def _last_words(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]

@@ -20,6 +20,8 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     `keep`: the setting of the compiler that an earlier process of the case kept after a trial.
     `metered`: read the energy; not where later processes of the case will, since a sensor needs a second or more.
     `memory`: what an earlier process of the case was seen to take; it is not measured again.
+    `beside`: how many others are prepared at the same time.
+    `compiled_before`: an earlier process of the case filled the compile caches.
     `watch`: after the clock, look for what the framework ran in place of what was asked; once a case is enough.
     """
 
@@ -34,6 +36,8 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     keep: str | None = None
     memory: Memory | None = None
     baseline: Baseline | None = None
+    beside: int = 0
+    compiled_before: bool = False
 
 
 class DataJob(msgspec.Struct, frozen=True, kw_only=True, tag="data"):
@@ -118,16 +122,28 @@ class MemberJob(msgspec.Struct, frozen=True, kw_only=True):
     log: str
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Main process to server: fork a process a member; prepare them one after the other, then measure in turns.
-
-    `seed` is of the order of the turns; no wait for any member is longer than `timeout_s`.
-    """
+class GroupJobs(msgspec.Struct, frozen=True, kw_only=True):
+    """The processes that are measured in turns; `seed` is of the order of the turns."""
 
     members: list[MemberJob]
     seed: int
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Main process to server: fork a process a member and prepare them, `abreast` at once.
+
+    Then the server says PREPARED, and measures a group for each line `measure NUMBER`, saying MEASURED; after the line
+    `finish` it says `Exits`. No wait for any member is longer than `timeout_s`.
+    """
+
+    groups: list[GroupJobs]
+    abreast: int
     timeout_s: float
     memory_bytes: int | None
+
+
+PREPARED, MEASURED = b"prepared\n", b"measured\n"  # what a server says,
+MEASURE, FINISH = b"measure %d\n", b"finish\n"  # and what it is told meanwhile
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,9 +155,9 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exits(msgspec.Struct, frozen=True, kw_only=True):
-    """Server to main process: the ends of all members, in the order of the request."""
+    """Server to main process: the ends of all members, by group, in the order of the request."""
 
-    exits: list[Exit]
+    exits: list[list[Exit]]
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):

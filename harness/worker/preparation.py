@@ -19,8 +19,9 @@ from backends.ops import Array, Backend, Compiled, Device, HostArray, Matrix, Op
 from harness.measuring import threads
 from harness.measuring.correctness import disagrees, epsilon, judge, upcast
 from harness.measuring.host_memory import HostPeak
+from harness.measuring.turn import Turn
 from harness.records.record import KEPT, FailureClass, Verdict
-from harness.worker import compile_cache, outcome
+from harness.worker import outcome
 from harness.worker.case_data import load_arrays, load_inputs
 from harness.worker.messages import CaseJob
 from workloads.authoring.functions import line_of
@@ -32,12 +33,11 @@ Phase = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds that a case costs before its first steady call; `cache_files` were in the compile cache before."""
+    """Seconds that a case costs before its first steady call."""
 
     open_s: float
     convert_s: float
     first_call_s: float
-    cache_files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +47,32 @@ class Prepared:
     ops: Ops
     compiled: Compiled
     operands: list[Matrix]
-    peak: HostPeak
+    peak: HostPeak | None  # None where an earlier process of the case told its memory
     verdict: Verdict
     failure_class: FailureClass | None
     settings: dict[str, Scalar]
     costs: Costs
 
 
-def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase: Phase) -> Prepared:
-    """All that comes before the clock; raises what the framework or the author's functions raise."""
+def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase: Phase, turn: Turn) -> Prepared:
+    """All that comes before the clock; raises what the framework or the author's functions raise.
+
+    Others may be prepared at the same time; where something must be timed, `turn` waits for quiet.
+    """
     case = job.case
     phase("opening the device")
     ops, open_s = _open(backends()[0][case.backend], Device.parse(case.device))
-    cache_files = compile_cache.files(Path(job.cache)) if case.execution == "compiled" else 0
+    ops.before_trial = turn.quiet
 
     phase("preparing operands")
-    peak = HostPeak()
+    peak = None if job.memory is not None else HostPeak()
     inputs = load_inputs(job)
     t0 = time.perf_counter()
     operands = list(formulation.prepare(ops, inputs, case.params))
     ops.wait(operands)
     convert_s = time.perf_counter() - t0
-    peak.prepared()
+    if peak is not None:
+        peak.prepared()
 
     try:
         compiled, outputs, first_call_s = _first_call(job, ops, formulation, operands, phase)
@@ -90,7 +94,7 @@ def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase:
         verdict=verdict,
         failure_class=failure_class,
         settings=settings,
-        costs=Costs(open_s, convert_s, first_call_s, cache_files),
+        costs=Costs(open_s, convert_s, first_call_s),
     )
 
 

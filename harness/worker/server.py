@@ -24,7 +24,7 @@ import msgspec
 from backends.device import is_ahead_of_time
 from backends.discovery import backends
 from harness.worker import case, interleave, printed
-from harness.worker.messages import Exits, MemberJob, Ready, Request
+from harness.worker.messages import FINISH, MEASURED, PREPARED, Exits, MemberJob, Ready, Request
 from workloads.discovery import workloads
 
 PR_SET_PDEATHSIG = 1
@@ -53,14 +53,21 @@ def main(name: str) -> None:
     sys.stdout.flush()  # what an import printed is no case's
     _answer(answers, Ready(error=error, import_s=import_s, threads=len(os.listdir("/proc/self/task"))))
     fork = multiprocessing.get_context("fork")
+
+    def child(member: MemberJob, request: Request, connection: Connection) -> None:
+        answers.close()
+        _child(member, request, connection)
+
     for line in sys.stdin.buffer:
-        request = msgspec.json.decode(line, type=Request)
-
-        def child(member: MemberJob, request: Request, connection: Connection) -> None:
-            answers.close()
-            _child(member, request, connection)
-
-        _answer(answers, Exits(exits=interleave.run(request, fork, child)))
+        groups = interleave.Groups(msgspec.json.decode(line, type=Request), fork, child)
+        groups.prepare()
+        answers.write(PREPARED)
+        for word in sys.stdin.buffer:
+            if word == FINISH:
+                break
+            groups.measure(int(word.split()[1]))
+            answers.write(MEASURED)
+        _answer(answers, Exits(exits=groups.finish()))
 
 
 def _answer(stream: BinaryIO, message: msgspec.Struct) -> None:

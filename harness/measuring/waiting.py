@@ -1,0 +1,32 @@
+"""How long the threads of this process were ready to run and had no core: what a starved window is known by.
+
+Two threads on one core, or somebody else's work beside them, make a slice slow for a reason that is not its own. The
+kernel counts that time for every thread (`/proc/PID/task/TID/schedstat`, second figure, ns: Documentation/scheduler/
+sched-stats of Linux); a thread that sleeps or is blocked adds nothing to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+_TASKS = "/proc/self/task"
+
+
+def clock() -> Callable[[], float] | None:
+    """A function that gives the seconds waited so far, by all threads there are; None where the kernel does not say."""
+    try:
+        waited_s()
+    except (OSError, IndexError, ValueError):
+        return None
+    return waited_s
+
+
+def waited_s() -> float:
+    """Seconds that the threads of this process have waited for a core."""
+    waited = 0
+    for task in os.listdir(_TASKS):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"{_TASKS}/{task}/schedstat", "rb") as f:
+            waited += int(f.read().split()[1])
+    return waited / 1e9

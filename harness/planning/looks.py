@@ -1,0 +1,94 @@
+"""What is measured first, and what is looked at after it: purely, from the plan and the records so far.
+
+The first rounds take what is most likely the best path of every headline point and of its twins. A look is one short
+window, in one group with the best that is known of the same point, or of the twin for the points of a sweep, so that
+all times are pairs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.planning.expectation import Expectation
+from harness.planning.groups import MEMBERS, InterleavedGroup, Member, MemberKey, fits, twin_points
+from harness.planning.plan import Planned
+from harness.planning.standing import standing
+from harness.records.record import Record
+
+FIRST_FACTOR = 1.03  # what is expected to be this close to the best is measured from the first round on, too
+FIRST_MOST = 2
+
+
+def firsts(plan: Sequence[Planned], expectation: Expectation) -> list[Planned]:
+    """Of every headline point and twin of one the path that is expected to be the best, and one that is as good.
+
+    Where nothing is known it is the first formulation, compiled if it can be.
+    """
+    points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    for planned in plan:
+        if planned.repeated:
+            points[planned.point].append(planned)
+    out = []
+    for cases in points.values():
+        known = [(expected, planned) for planned in cases if (expected := expectation.expected(planned)) is not None]
+        if known:
+            known.sort(key=lambda entry: entry[0])
+            out += [planned for expected, planned in known[:FIRST_MOST] if expected <= FIRST_FACTOR * known[0][0]]
+        else:
+            first = [planned for planned in cases if planned.case.formulation == cases[0].case.formulation]
+            out.append(next((p for p in first if p.case.execution == "compiled"), first[0]))
+    return out
+
+
+def looks(
+    cases: Iterable[Planned],
+    plan: Sequence[Planned],
+    records: Mapping[MemberKey, Record],
+    memory_bytes: int | None = None,
+    *,
+    together: bool = True,
+) -> list[InterleavedGroup]:
+    """Groups of the `cases` that have no record yet, each with the best that is known where there is one.
+
+    Cases of a survey and of repeated points go with the best of their own point; those of a sweep, a family together,
+    with the best of their twin. A group takes MEMBERS at most and what fits into `memory_bytes`; unless `together`,
+    each case is by itself, and nothing can be compared.
+    """
+    points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    for planned in plan:
+        points[planned.point].append(planned)
+    ok = {key: record for (key, control), record in records.items() if not control}
+
+    def best(point: tuple[object, ...]) -> Planned | None:
+        entries = standing(points.get(point, ()), ok)
+        return entries[0][1] if entries else None
+
+    beside: dict[tuple[object, ...], tuple[list[Planned], list[Planned]]] = {}
+    for planned in cases:
+        if (planned.case.key, False) in records:
+            continue
+        own = planned.survey or planned.repeated
+        key: tuple[object, ...] = planned.point if own else (*planned.family, "swept")
+        wanted = [planned.point] if own else twin_points(planned)[:1]
+        if not together:
+            key, wanted = (planned.case.key,), []
+        if key not in beside:
+            beside[key] = ([found for p in wanted if (found := best(p)) is not None], [])
+        beside[key][1].append(planned)
+    out: list[InterleavedGroup] = []
+    for anchors, looked_at in beside.values():
+        group: list[Planned] = []
+        for planned in looked_at:
+            if group and not (
+                len(anchors) + len(group) < MEMBERS and fits([*anchors, *group, planned], records, memory_bytes)
+            ):
+                out.append(_group(len(out), anchors, group))
+                group = []
+            group.append(planned)
+        out.append(_group(len(out), anchors, group))
+    return out
+
+
+def _group(number: int, anchors: Sequence[Planned], looked_at: Sequence[Planned]) -> InterleavedGroup:
+    return InterleavedGroup(number, tuple(Member(planned) for planned in (*anchors, *looked_at)))

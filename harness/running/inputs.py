@@ -1,0 +1,121 @@
+"""The inputs and float64 references that all backends share: made once, when they are wanted, and kept for later runs.
+
+What is small is kept in the user's cache under a name made of all that decides it: the sources, NumPy, the workload,
+its axes, the dtype and the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from harness.machine import digest
+from harness.planning.plan import Planned
+from harness.running.recording import refused
+from harness.worker.client import Answer, Server
+from harness.worker.messages import DataJob
+
+WORKLOADS = digest.ROOT / "workloads"
+TIMEOUT_S = 1800.0
+KEPT_BYTES = 64 << 20  # of one point, at most
+CACHE_BYTES = 1 << 30  # of all that is kept; what was used longest ago goes first
+
+
+class Inputs:
+    """Folders with `inputs/` and `reference/` of each point; `scratch` is for what is too large to be kept."""
+
+    def __init__(self, server: Server, scratch: Path, cache: Path, threads: int) -> None:
+        self._server, self._scratch, self._cache, self._threads = server, scratch, cache / "inputs", threads
+        self._found: dict[str, Path | Answer] = {}
+        self._sources = msgspec.json.encode([digest.sources(), np.__version__], order="deterministic")
+
+    def of(self, planned: Planned) -> Path | Answer:
+        """The folder of its point, after `make`; or the answer that every case of it gets: why there is none."""
+        return self._found.get(self._key(planned)) or refused("no inputs were made")
+
+    def make(self, cases: Iterable[Planned], abreast: int) -> None:
+        """Make what is missing: a process a workload, so that what its points share is made once; `abreast` at once."""
+        todo: dict[tuple[str, str, int], dict[str, Planned]] = defaultdict(dict)
+        for planned in cases:
+            key, case = self._key(planned), planned.case
+            if key in self._found:
+                continue
+            if _ours(planned) and (self._cache / key / "reference").is_dir():
+                (self._cache / key).touch()
+                self._found[key] = self._cache / key
+            else:
+                todo[case.workload, case.dtype, case.seed].setdefault(key, planned)
+        if todo:
+            self._made(list(todo.values()), abreast)
+
+    def _made(self, wanted: list[dict[str, Planned]], abreast: int) -> None:
+        self._server.begin([([self._job(points)], 0) for points in wanted], TIMEOUT_S, abreast)
+        self._server.prepared()
+        self._server.finish()
+        single = []
+        for points, (answer,) in zip(wanted, self._server.answers(), strict=True):
+            if answer.measured.status == "ok":
+                self._found.update({key: self._kept(key, planned) for key, planned in points.items()})
+            elif len(points) == 1:
+                why = refused(f"no inputs or reference: {answer.measured.reason}", answer.log)
+                self._found.update(dict.fromkeys(points, why))
+            else:  # one bad point must not take the others with it
+                single += [{key: planned} for key, planned in points.items()]
+        if single:
+            self._made(single, abreast)
+
+    def _job(self, points: Mapping[str, Planned]) -> DataJob:
+        case = next(iter(points.values())).case
+        return DataJob(
+            workload=case.workload,
+            points=[(p.case.params, p.case.mode) for p in points.values()],
+            dtype=case.dtype,
+            seed=case.seed,
+            folders=[str(self._scratch / key) for key in points],
+            threads=self._threads,
+        )
+
+    def _kept(self, key: str, planned: Planned) -> Path:
+        """Where the folder that was just made is to stay; appears there whole or not at all."""
+        made = self._scratch / key
+        if not _ours(planned) or sum(file.stat().st_size for file in made.rglob("*.npy")) > KEPT_BYTES:
+            return made
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            partial = self._cache / f".{key}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(made, partial)
+            partial.rename(self._cache / key)
+        except OSError:  # a full disk, or another run that was quicker: then it is ours for this run only
+            return made
+        shutil.rmtree(made)
+        return self._cache / key
+
+    def trim(self) -> None:
+        """Forget what was used longest ago, until the rest is within CACHE_BYTES."""
+        if not self._cache.is_dir():
+            return
+        folders = sorted(self._cache.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        held = 0
+        for folder in folders:
+            held += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            if held > CACHE_BYTES:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _key(self, planned: Planned) -> str:
+        c = planned.case
+        text = msgspec.json.encode([c.workload, c.params, c.mode, c.dtype, c.seed], order="deterministic")
+        return hashlib.sha256(self._sources + text).hexdigest()[:16]
+
+
+def _ours(planned: Planned) -> bool:
+    """Whether the digest of our sources says all that decides it: of no workload of the user's, no pattern's file."""
+    own = (WORKLOADS / f"{planned.case.workload}.py").is_file()
+    return own and not any(isinstance(value, str) and os.sep in value for value in planned.case.params.values())
