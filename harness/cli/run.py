@@ -17,6 +17,7 @@ from backends.device import is_ahead_of_time
 from backends.discovery import backends as find_backends
 from backends.install import install_hint
 from backends.ops import Backend, Device
+from harness.cli.live import Live
 from harness.cli.parameters import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, program
 from harness.cli.plugins import own_names, with_files
 from harness.errors import UserError, nearest
@@ -65,7 +66,7 @@ def run(request: RunRequest) -> int:
     interrupted = False
     with Store(folder, _info(request, ask, options, backends), resume=request.resume) as store, Watch() as watch:
         try:
-            Runner(planned_cases, backends, options, store, watch).execute()
+            Runner(planned_cases, backends, options, store, watch, told=Live(watch)).execute()
         except KeyboardInterrupt:
             interrupted = True
             watch.say("interrupted; everything measured so far is kept")

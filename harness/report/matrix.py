@@ -51,7 +51,7 @@ def matrix(summary: Summary, where: Where, width: int) -> list[str]:
     out: list[str] = []
     shown = headlines(summary.rows)
     if shown:
-        grid = _grid(shown, where, ("speed-up", "tax"), [_figures(row) for row in shown])
+        grid = _measured(shown, where)
         out += [TITLE, *laid_out(grid, width), "", *_wrapped(_reading(shown, where), width)]
         out += [*_wrapped(_legend(grid), width), *_facts(shown, width)]
     compiled = headlines(summary.estimates)
@@ -60,6 +60,11 @@ def matrix(summary: Summary, where: Where, width: int) -> list[str]:
         out += [*([""] if out else []), f"{estimates_text.TITLE}: estimated tax, and tax by cycles"]
         out += [*laid_out(grid, width), "", *_wrapped(READS_ESTIMATED, width), *_facts(compiled, width)]
     return out
+
+
+def ideas(rows: Sequence[Row], where: Where, width: int) -> list[str]:
+    """The matrix of measured rows by itself, as it stands while a run goes on."""
+    return [TITLE, *laid_out(_measured(rows, where), width)]
 
 
 # -- what stands in it -------------------------------------------------------------------------------------------------
@@ -81,6 +86,10 @@ def _grid(rows: Sequence[Either], where: Where, heads: tuple[str, str], figures:
         cells.setdefault((number, places.index((row.run, row.backend, row.device))), []).append(found)
     titles = [backend + (f" {device}" if devices else "") + where.run(run) for run, backend, device in places]
     return Grid(heads, labels, titles, cells)
+
+
+def _measured(rows: Sequence[Row], where: Where) -> Grid:
+    return _grid(rows, where, ("speed-up", "tax"), [_figures(row) for row in rows])
 
 
 def _place(row: Either) -> tuple[str, str, str]:

@@ -1,14 +1,17 @@
-"""Live progress on stderr: what runs, how many are left, time left. Without a terminal, a plain line now and then."""
+"""Live progress on stderr: what runs, how many are left, the table so far. Without a terminal, plain lines."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 _PLAIN_EVERY_S = 20.0
 
@@ -18,8 +21,7 @@ class Watch:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
-        self._live = self.console.is_terminal and not quiet
-        # One refresh a second: the bar must not take the cores that are being measured.
+        self.live = self.console.is_terminal and not quiet
         self._progress = Progress(
             TextColumn("{task.fields[step]}"),
             BarColumn(bar_width=24),
@@ -28,25 +30,37 @@ class Watch:
             TextColumn("{task.fields[left]}"),
             TextColumn("{task.description}"),
             console=self.console,
+            disable=not self.live,
+        )
+        self._table = Text("")
+        # One refresh a second: what is drawn must not take the cores that are being measured.
+        self._view = Live(
+            get_renderable=lambda: Group(self._table, self._progress),
+            console=self.console,
             refresh_per_second=1,
             transient=True,
-            disable=not self._live,
         )
         self._task: TaskID | None = None
         self._step, self._done, self._total = "", 0, 0
         self._began = self._spoke = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self.live:
+            self._view.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._progress.stop()
+        if self.live:
+            self._view.stop()
         sys.stderr.flush()
 
     def say(self, words: str) -> None:
         """Print one line that stays."""
         self.console.print(words, markup=False, soft_wrap=True)
+
+    def show(self, table: Sequence[str]) -> None:
+        """On a terminal, put these lines above the progress, in place of the last that were shown."""
+        self._table = Text("\n".join([*table, ""]))
 
     def begin(self, step: str, total: int) -> None:
         """Start a step of `total` cases."""
@@ -55,14 +69,14 @@ class Watch:
         self._step, self._done, self._total = step, 0, total
         self._began = time.monotonic()
         self._task = self._progress.add_task("", total=total, step=step, left="")
-        if not self._live:
+        if not self.live and total:
             self.say(f"{step}: {total}")
 
     def now(self, what: str) -> None:
         """Name what runs."""
         if self._task is not None:
             self._progress.update(self._task, description=what, left=self._left())
-        if not self._live and time.monotonic() - self._spoke > _PLAIN_EVERY_S:
+        if not self.live and time.monotonic() - self._spoke > _PLAIN_EVERY_S:
             self._spoke = time.monotonic()
             self.say(f"{self._step}: {self._done} of {self._total}{self._left()}; now {what}")
 
@@ -71,6 +85,11 @@ class Watch:
         self._done += count
         if self._task is not None:
             self._progress.advance(self._task, count)
+
+    @property
+    def where(self) -> str:
+        """How far the step is, in words."""
+        return f"{self._step}, after {self._done} of {self._total}" if self._step else "the beginning"
 
     def _left(self) -> str:
         if self._done < 3:

@@ -67,6 +67,9 @@ class Runner:
                 session.chosen = session.kept_in_survey()
                 self._step("sweep", self._swept())
                 rounds.race(first)
+        except KeyboardInterrupt:
+            self.notes.append(f"interrupted in {session.watch.where}")
+            raise
         finally:
             session.finish()
         return session.records
