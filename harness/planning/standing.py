@@ -5,23 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import TypeAlias
 
 import numpy as np
 
 from harness.planning.plan import Planned
 from harness.records.record import Record
 
+Observed: TypeAlias = tuple[int, float, float]
 LOOK_WEIGHT = 0.2  # of a look, in which a window is a fifth of a round's
-SPEED_WEIGHT = 0.05  # that the machine had one speed in all groups, where nothing else joins two of them
+ROBUST_STEPS, SAME = 12, 0.01  # deviations below one percent are not told apart
+SPEED_WEIGHT = 1e-3  # that the machine had one speed in all groups, where nothing else joins two of them
 
 
 def standing(cases: Sequence[Planned], records: Mapping[str, Record]) -> list[tuple[float, Planned]]:
     """Each case that is `ok` with its time over the fastest's, the fastest (1.0) first.
 
     Log times are fitted as the sum of a case's and a group's effect (the two-way additive model; Scheffé 1959, "The
-    Analysis of Variance", chapter 4), by least squares. So cases that never met are held against each other through
+    Analysis of Variance", chapter 4). So cases that never met are held against each other through
     those that both met, and a slow hour of the machine is the group's. Of a chip that is only compiled for, the
-    compiler's ideal seconds count.
+    compiler's ideal seconds count. A look in which all had rounds since says nothing any more.
     """
     known = [(planned, records[planned.case.key]) for planned in cases if planned.case.key in records]
     estimated = [(p, r.estimate.optimal_s) for p, r in known if r.estimate is not None and r.estimate.optimal_s]
@@ -29,9 +32,9 @@ def standing(cases: Sequence[Planned], records: Mapping[str, Record]) -> list[tu
         logs = [math.log(seconds) for _, seconds in estimated]
         timed = [planned for planned, _ in estimated]
     else:
-        seen = [(p, observed(r)) for p, r in known]
-        timed = [planned for planned, times in seen if times]
-        logs = _fitted([times for _, times in seen if times])
+        seen = [(p, times) for p, r in known if (times := observed(r))]
+        timed = [planned for planned, _ in seen]
+        logs = _fitted(_telling([times for _, times in seen]))
     fastest = min(logs, default=0.0)
     return sorted(
         ((math.exp(log - fastest), planned) for log, planned in zip(logs, timed, strict=True)),
@@ -39,32 +42,42 @@ def standing(cases: Sequence[Planned], records: Mapping[str, Record]) -> list[tu
     )
 
 
-def observed(record: Record) -> list[tuple[int, float, float]]:
-    """Of each process of an `ok` case its group (0 where it ran alone), the median of its samples in s, its weight."""
+def observed(record: Record) -> list[Observed]:
+    """Of each process of an `ok` case its group (−round where it ran alone), median of its samples in s, and weight."""
     if record.status != "ok" or record.time is None:
         return []
     pairs = zip(record.time.trials, record.time.samples_s, strict=False)
     return [
-        (trial.heat or 0, median(samples), 1.0 if trial.round else LOOK_WEIGHT) for trial, samples in pairs if samples
+        (trial.heat or -trial.round, median(samples), 1.0 if trial.round else LOOK_WEIGHT)
+        for trial, samples in pairs
+        if samples
     ]
 
 
-def _fitted(cases: Sequence[Sequence[tuple[int, float, float]]]) -> list[float]:
-    """The effect of each case, in log seconds."""
-    if not cases:
+def _telling(cases: Sequence[Sequence[Observed]]) -> list[list[Observed]]:
+    """Without the looks of which every case had rounds."""
+    only = [times for times in cases if all(weight < 1 for _, _, weight in times)]
+    looks = {group for times in only for group, _, _ in times}
+    return [[time for time in times if time[2] == 1 or time[0] in looks] for times in cases]
+
+
+def _fitted(cases: Sequence[Sequence[Observed]]) -> list[float]:
+    """The effect of each case, in log seconds: least absolute deviations, by reweighted least squares (Schlossmacher
+    1973), so that one disturbed group does not decide.
+    """
+    times = [(number, *time) for number, observations in enumerate(cases) for time in observations]
+    if not times:
         return []
-    groups = {group: at for at, group in enumerate(dict.fromkeys(g for times in cases for g, _, _ in times))}
-    rows, values = [], []
-    for number, times in enumerate(cases):
-        for group, seconds, weight in times:
-            row = np.zeros(len(cases) + len(groups))
-            row[number] = row[len(cases) + groups[group]] = math.sqrt(weight)
-            rows.append(row)
-            values.append(math.sqrt(weight) * math.log(seconds))
-    for at in groups.values():
-        row = np.zeros(len(cases) + len(groups))
-        row[len(cases) + at] = math.sqrt(SPEED_WEIGHT)
-        rows.append(row)
-        values.append(0.0)
-    effects, *_ = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)
+    groups = {group: len(cases) + at for at, group in enumerate(dict.fromkeys(group for _, group, _, _ in times))}
+    design = np.zeros((len(times) + len(groups), len(cases) + len(groups)))
+    for row, (number, group, _, _) in enumerate(times):
+        design[row, [number, groups[group]]] = 1.0
+    design[len(times) :, len(cases) :] = np.eye(len(groups))
+    logs = np.array([*(math.log(seconds) for _, _, seconds, _ in times), *[0.0] * len(groups)])
+    given = np.array([*(weight for *_, weight in times), *[SPEED_WEIGHT] * len(groups)])
+    root, effects = np.sqrt(given), np.zeros(len(cases) + len(groups))
+    for _ in range(ROBUST_STEPS):
+        effects, *_ = np.linalg.lstsq(design * root[:, None], logs * root, rcond=None)
+        off = np.maximum(np.abs(logs - design @ effects), SAME)
+        root[: len(times)] = np.sqrt(given[: len(times)] * SAME / off[: len(times)])
     return [float(effect) for effect in effects[: len(cases)]]

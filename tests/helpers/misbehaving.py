@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -124,6 +125,24 @@ def _late_sleeper(ops, params):
     return run
 
 
+def _noted(what, seconds):
+    """Note from when to when this process did something, beside this file: `WHAT-PID` with two times."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    (Path(__file__).parent / f"{what}-{os.getpid()}").write_text(f"{began} {time.monotonic()}")
+
+
+def _slow_starter(ops, params):
+    _noted("starting", 0.3)
+    return lambda x: (x + 1,)
+
+
+def _trier(ops, params):
+    ops.before_trial()
+    _noted("trying", 0.2)
+    return lambda x: (x + 1,)
+
+
 def _restore(outputs, x, params):
     return {"y": outputs[0]}
 
@@ -142,6 +161,7 @@ WORKLOAD = Definition(
             for name, step in list(globals().items())
             if name in ("_good", "_segfault", "_greedy", "_sleeper", "_liar", "_raiser", "_leaver", "_talker")
             or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper", "_widener")
+            or name in ("_slow_starter", "_trier")
         }
     },
     work=lambda params, mode, itemsize: Work(1, 1, 1),

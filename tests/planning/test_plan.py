@@ -154,7 +154,7 @@ def test_a_family_in_which_nothing_ran_is_swept_whole():
 
 @pytest.mark.parametrize(
     ("seconds", "factor"),
-    [(0.5 * selection.LONG_CALL_S, selection.SURVEY_FACTOR), (selection.LONG_CALL_S, selection.LONG_GROUP_FACTOR)],
+    [(0.5 * selection.LONG_CALL_S, selection.LOOK_FACTOR), (selection.LONG_CALL_S, selection.LONG_LOOK_FACTOR)],
 )
 def test_finalists_are_those_that_may_be_the_best_of_their_point(seconds, factor):
     """Closer where calls are long."""

@@ -1,0 +1,124 @@
+"""What is measured first, what is looked at beside what, and which groups prepare at the same time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+from _records import record
+
+from backends.discovery import backends
+from harness.planning import plan
+from harness.planning.batches import MOST_ALIVE, batches
+from harness.planning.groups import MEMBERS, PROCESS_BYTES, InterleavedGroup, Member
+from harness.planning.looks import firsts, looks
+from harness.planning.plan import Ask
+from workloads.discovery import workloads
+
+
+class Known:
+    """Expects `times` of formulation/execution, and nothing of what is not there."""
+
+    def __init__(self, **times):
+        self.times = times
+
+    def expected(self, planned):
+        return self.times.get(f"{planned.case.formulation}_{planned.case.execution}")
+
+    def seconds(self, planned, *, cold):
+        return 2.0 if cold else 1.0
+
+
+@pytest.fixture(scope="module")
+def planned():
+    ask = Ask(preset="quick", workloads=("unstructured_sparse",), backends=("torch", "jax"))
+    return plan.cases(ask, workloads()[0], backends()[0])
+
+
+def names(cases):
+    return [(p.case.backend, p.case.workload, p.case.formulation, p.case.execution) for p in cases]
+
+
+def test_first_comes_what_is_expected_to_be_best_and_what_is_as_good(planned):
+    found = firsts(planned, Known(csr_eager=1.0, bag_compiled=1.02, coo_eager=1.5, nn_eager=2.0, nn_compiled=1.0))
+    assert all(p.repeated for p in found)
+    ideas = {(f, e) for _, w, f, e in names(found) if w == "unstructured_sparse"}
+    assert ideas == {("csr", "eager"), ("bag", "compiled")}
+    assert {e for _, w, f, e in names(found) if (w, f) == ("dense_matmul", "nn")} == {"compiled"}
+
+
+def test_where_nothing_is_known_one_path_of_every_point_is_first(planned):
+    found = firsts(planned, Known())
+    assert {p.point for p in found} == {p.point for p in planned if p.repeated}
+    assert len(found) == len({p.point for p in found})
+    assert {p.case.execution for p in found} == {"compiled"}
+
+
+def _known(planned, seconds):
+    made = record(processes=[seconds], rounds=[1])
+    return {(planned.case.key, False): msgspec.structs.replace(made, case=planned.case)}
+
+
+def test_a_look_is_beside_the_best_that_is_known_of_the_same_point(planned):
+    point = next(p for p in planned if p.headline and p.case.backend == "torch").point
+    same = [p for p in planned if p.point == point]
+    best, known = same[0], _known(same[0], 1.0)
+    groups = looks(same, planned, known)
+    assert {m.planned.case.key for g in groups for m in g.members} == {p.case.key for p in same}
+    assert all(group.members[0].planned is best and len(group.members) <= MEMBERS for group in groups)
+    assert all({m.planned.point for m in group.members} == {point} for group in groups)
+
+
+def test_a_sweep_is_beside_the_best_of_its_twin(planned):
+    swept = [p for p in planned if not p.survey and not p.repeated and p.case.backend == "jax"]
+    dense = {p.point: p for p in planned if p.case.workload == "dense_matmul" and p.case.backend == "jax"}
+    known = {k: r for p in dense.values() for k, r in _known(p, 1.0).items()}
+    groups = looks([p for p in swept if p.case.workload == "unstructured_sparse"], planned, known)
+    assert groups
+    for group in groups:
+        first, *rest = [member.planned for member in group.members]
+        assert first.case.workload == "dense_matmul"
+        assert {p.family for p in rest} == {rest[0].family}
+        twin = rest[0].twins[0]
+        assert (first.case.params, first.case.mode) == (twin.params, twin.mode)
+
+
+def test_what_has_a_record_is_not_looked_at_again_and_apart_each_is_alone(planned):
+    known = {k: r for p in planned[:5] for k, r in _known(p, 1.0).items()}
+    alone = looks(planned, planned, known, together=False)
+    assert [len(group.members) for group in alone] == [1] * (len(planned) - 5)
+
+
+def test_a_look_holds_no_more_than_fits_into_memory(planned):
+    same = [p for p in planned if p.point == planned[0].point]
+    groups = looks(same, planned, {}, memory_bytes=2 * PROCESS_BYTES)
+    assert [len(group.members) for group in groups] == [1] * len(same)
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+def group(number, planned, size, backend, device="cpu"):
+    case = msgspec.structs.replace(planned.case, backend=backend, device=device)
+    return InterleavedGroup(number, tuple(Member(replace(planned, case=case)) for _ in range(size)))
+
+
+def test_a_batch_has_groups_of_every_server_while_there_is_room(planned):
+    groups = [group(n, planned[0], 4, backend) for n, backend in enumerate(["a", "a", "a", "b", "c", "a"])]
+    found = list(batches(groups, {}))
+    assert sorted(g.number for batch in found for g in batch) == list(range(6))
+    assert [g.server[0] for g in found[0]] == ["a", "b", "c", "a"]
+    assert all(sum(len(g.members) for g in batch) <= MOST_ALIVE for batch in found)
+
+
+def test_a_group_that_is_larger_than_the_room_is_measured_all_the_same(planned):
+    groups = [group(0, planned[0], MOST_ALIVE + 1, "a"), group(1, planned[0], 1, "b")]
+    assert [[g.number for g in batch] for batch in batches(groups, {})] == [[0], [1]]
+    small = [group(n, planned[0], 1, "a") for n in range(3)]
+    assert [len(batch) for batch in batches(small, {}, memory_bytes=PROCESS_BYTES)] == [1, 1, 1]
+
+
+def test_on_an_accelerator_a_group_is_by_itself(planned):
+    groups = [group(0, planned[0], 1, "a", "cuda"), group(1, planned[0], 1, "a"), group(2, planned[0], 1, "b", "cuda")]
+    assert [[g.number for g in batch] for batch in batches(groups, {})] == [[0], [1], [2]]
