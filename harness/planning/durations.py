@@ -33,9 +33,11 @@ class Durations:
         """
         if self._contenders.refused(planned) is not None:
             return self._overhead(lambda machine: machine.refusal_s, REFUSAL_S)
-        share = self._overhead(lambda machine: machine.again.get(planned.case.backend), 1.0) if again else 1.0
         isolation_s = self._overhead(lambda machine: machine.isolation_s, ISOLATION_S)
-        rest_s = share * self._part(planned, "rest_s", REST_S)
+        rest_s = self._nearest(planned, "again_s") if again else None
+        if rest_s is None:
+            share = self._overhead(lambda machine: machine.again.get(planned.case.backend), 1.0) if again else 1.0
+            rest_s = share * self._part(planned, "rest_s", REST_S)
         return isolation_s + rest_s + self.first_call_s(planned, cold=cold and not again)
 
     def slice_s(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from backends.ops import Device
-from harness.planning.learnt import KnownMachine, Learnt, KnownWorkload, Seen, machine_name, path_of, short, version_of
+from harness.planning.learnt import KnownMachine, KnownWorkload, Learnt, Seen, machine_name, path_of, short, version_of
 from harness.records.points import point_name
 from harness.records.record import FAILED, Record, Trial
 from harness.records.store import Run
@@ -82,7 +82,7 @@ def _places(records: Sequence[Record], versions: Mapping[str, str]) -> list[Know
         refused: dict[str, dict[str, list[int]]] = defaultdict(dict)
         version = version_of(backend, versions)
         for number, at_point in enumerate(points.values()):
-            times = _times(at_point)
+            times = point_times(at_point)
             for record in at_point:
                 path = path_of(record.case.formulation, record.case.execution)
                 if record.case.key in times:
@@ -103,7 +103,7 @@ def _places(records: Sequence[Record], versions: Mapping[str, str]) -> list[Know
     return out
 
 
-def _times(records: Iterable[Record]) -> dict[str, float]:
+def point_times(records: Iterable[Record]) -> dict[str, float]:
     """Seconds of the paths of one point, such that their ratios are the best that is known of them.
 
     Those that shared groups with the fastest by the ratio there; the others by the times that each took alone.
@@ -144,6 +144,7 @@ def _seen(point: int, time_s: float, record: Record, warm: Mapping[tuple[str, st
         rest_s=short(_rest_s(first)),
         cold_s=short(first.first_call_s) if cold else None,
         warm_s=short(median(later) if later else usual),
+        again_s=short(median(_rest_s(trial) for trial in _trials(record) if trial.round > 0)) if later else None,
     )
 
 

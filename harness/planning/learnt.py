@@ -26,8 +26,8 @@ FILE = Path(__file__).with_name("contenders.json")
 class Seen(msgspec.Struct, frozen=True, array_like=True):
     """A path at one point, `point` of its place; seconds, None where they are not known.
 
-    `time_s` is of a call; `rest_s` of the case's first process without its window and first call; the first call itself
-    takes `cold_s` with an empty compile cache, else `warm_s`.
+    `time_s` is of a call; `rest_s` of the case's first process without its window and first call, `again_s` of a later
+    one; the first call itself takes `cold_s` with an empty compile cache, else `warm_s`.
     """
 
     point: int
@@ -35,6 +35,7 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
     rest_s: float | None = None
     cold_s: float | None = None
     warm_s: float | None = None
+    again_s: float | None = None
 
 
 class KnownWorkload(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,7 @@ class KnownMachine(msgspec.Struct, frozen=True, kw_only=True):
 
     `isolation_s` is what a process alone takes before and after what it times itself, `slice_s` what each slice of one
     in a group takes beside its samples, `refusal_s` a whole process that is refused; `again` is the share of `rest_s`
-    that a case's later processes take, by backend.
+    that a case's later processes take, by backend, where the path does not tell.
     """
 
     name: str
@@ -170,6 +171,7 @@ def _later(old: Seen, new: Seen) -> Seen:
         rest_s=old.rest_s if new.rest_s is None else new.rest_s,
         cold_s=old.cold_s if new.cold_s is None else new.cold_s,
         warm_s=old.warm_s if new.warm_s is None else new.warm_s,
+        again_s=old.again_s if new.again_s is None else new.again_s,
     )
 
 

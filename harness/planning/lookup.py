@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from backends.ops import Device
-from harness.planning.learnt import KnownMachine, Learnt, KnownWorkload, Seen, path_of
+from harness.planning.learnt import KnownMachine, KnownWorkload, Learnt, Seen, path_of
 from harness.planning.plan import Planned
 from harness.records.points import point_name
 from workloads.base import Params, Value
