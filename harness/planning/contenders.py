@@ -1,0 +1,179 @@
+"""Which paths to try first and which to leave out, learnt from records; purely.
+
+What was far behind on every known machine, or was refused by the same version of the framework, need not be tried
+again by a run that has little time. Some of it is tried all the same, drawn by the run's seed, so that what is known is
+tested by every run; where one of those wins, its kind is tried in full.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import geometric_mean
+
+from backends.ops import Scalar
+from harness.planning.learnt import Learnt, known, machine_name, merged, packaged, version_of
+from harness.planning.lookup import Lookup, Sight
+from harness.planning.plan import Planned
+from harness.records.record import Record
+from harness.stats.process_times import alone_s, centre
+
+FACTOR = 3.0  # a path that took this many times longer than the best, on every known machine, is left out
+SAMPLE = 0.05  # of what is left out, tried all the same
+FAR = 4.0  # e-folds between two points beyond which one says nothing of the other: matrix times vector of a product
+REFUSED = "refused by"  # how such a reason begins
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a run leaves out, by the case's key, with the reason in words; `sampled` would be, and is tried."""
+
+    left_out: dict[str, str]
+    sampled: dict[str, str]
+
+
+class Contenders:
+    """What is known of every path. `own` names the devices at hand, `versions` is what is installed, as in run.json."""
+
+    def __init__(self, learnt: Learnt, versions: Mapping[str, str], own: Collection[str] = ()) -> None:
+        self.lookup = Lookup(learnt, own)
+        self._versions = versions
+
+    def expected(self, planned: Planned) -> float | None:
+        """Its time over that of the best path there; None where nothing is known, so that it must be tried.
+
+        On this machine where it was seen on it, else the geometric mean over those that are known.
+        """
+        sights = [s for s in self._near(planned) if s.over_best is not None]
+        figures = [s.over_best for s in [s for s in sights if s.own] or sights if s.over_best is not None]
+        return geometric_mean(figures) if figures else None
+
+    def refused(self, planned: Planned) -> str | None:
+        """The version that refused it before, if that is installed now and no known machine ran it near there."""
+        return self._refused(planned, self._near(planned))
+
+    def choose(self, plan: Sequence[Planned], seed: int | str, factor: float = FACTOR) -> Choice:
+        """What to leave out of a plan and what of that to try all the same: SAMPLE of it, one at least, by the seed.
+
+        A path that is surveyed stays if it came close at any point that is swept after it, and its sweep with it: the
+        survey knows more. Every point keeps the best of what is asked for.
+        """
+        reasons = self._reasons(plan, factor)
+        surveyed = {_path(p): p.case.key in reasons for p in plan if p.survey}
+        for planned in plan:
+            if not planned.survey and not surveyed.get(_path(planned), True):
+                reasons.pop(planned.case.key, None)
+        keys = sorted(p.case.key for p in plan if p.case.key in reasons and (p.survey or _path(p) not in surveyed))
+        random.Random(f"{seed}:left out").shuffle(keys)
+        sampled = set(keys[: max(1, round(SAMPLE * len(keys)))])
+        return Choice(
+            left_out={key: why for key, why in reasons.items() if key not in sampled},
+            sampled={key: why for key, why in reasons.items() if key in sampled},
+        )
+
+    def _reasons(self, plan: Sequence[Planned], factor: float) -> dict[str, str]:
+        """Why a case need not be tried, of those that need not."""
+        near = {planned.case.key: self._near(planned) for planned in plan}
+        least = {
+            key: min((s.over_best for s in sights if s.over_best is not None), default=None)
+            for key, sights in near.items()
+        }
+        swept: dict[tuple[object, ...], list[float]] = defaultdict(list)
+        points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+        for planned in plan:
+            points[planned.point].append(planned)
+            figure = least[planned.case.key]
+            if figure is not None:
+                swept[_path(planned)].append(figure)
+        out: dict[str, str] = {}
+        for at_point in points.values():
+            figures = {p.case.key: _close(p, least[p.case.key], swept) for p in at_point}
+            asked = [figure for figure in figures.values() if figure is not None]  # the best may not be among them
+            limit = factor * max(1.0, min(asked, default=1.0))
+            why: dict[str, str] = {}
+            for planned in at_point:
+                key, figure = planned.case.key, figures[planned.case.key]
+                version = self._refused(planned, near[key])
+                if version is not None:
+                    why[key] = f"{REFUSED} {planned.case.backend} {version}, as before"
+                elif figure is not None and figure > limit:
+                    why[key] = f"over {factor:g} times slower than the best on every known machine"
+            if len(why) == len(at_point):
+                del why[at_point[0].case.key]
+            out |= why
+        return out
+
+    def _refused(self, planned: Planned, near: Sequence[Sight]) -> str | None:
+        if not near or any(sight.over_best is not None for sight in near):
+            return None
+        now = version_of(planned.case.backend, self._versions)
+        return now if any(now in sight.versions for sight in near) else None
+
+    def _near(self, planned: Planned) -> list[Sight]:
+        return [sight for sight in self.lookup.sights(planned) if sight.distance <= FAR]
+
+
+def _path(planned: Planned) -> tuple[object, ...]:
+    return (*planned.family, planned.case.formulation, planned.case.execution)
+
+
+def _close(planned: Planned, figure: float | None, swept: Mapping[tuple[object, ...], Sequence[float]]) -> float | None:
+    """Its figure, of a case of the survey the least in its whole family: the survey decides what is swept."""
+    return figure if figure is None or not planned.survey else min(swept[_path(planned)])
+
+
+def contenders(folder: Path, machine: Mapping[str, Scalar], versions: Mapping[str, str]) -> Contenders:
+    """All that is known: what comes with the package, and the user's own runs of this machine, kept in `folder`."""
+    own = known(folder, machine)
+    names = {machine_name(machine), *(device.name for device in own.machines)}
+    return Contenders(merged(packaged(), own), versions, names)
+
+
+# -- what was tried all the same -----------------------------------------------------------------------------------
+
+
+def kind(planned: Planned) -> tuple[str, str, str, str]:
+    """What is tried in full when one of it wins: a formulation of a workload in one backend on one device."""
+    c = planned.case
+    return (c.workload, c.backend, c.device, c.formulation)
+
+
+def to_retry(plan: Sequence[Planned], choice: Choice, records: Mapping[str, Record]) -> list[Planned]:
+    """What was left out and must be tried now, by the records so far.
+
+    All of a kind of which a sampled case was as fast as the best of its point, or ran though it was said to be refused;
+    and what was slow, where nothing that was tried ran.
+    """
+    points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    for planned in plan:
+        points[planned.point].append(planned)
+    kinds: set[tuple[str, str, str, str]] = set()
+    bare: set[tuple[object, ...]] = set()
+    for point, at_point in points.items():
+        times = {p.case.key: _time(records.get(p.case.key)) for p in at_point}
+        known = [time for time in times.values() if time is not None]
+        tried = [p for p in at_point if p.case.key not in choice.left_out]
+        if tried and not known and all(p.case.key in records for p in tried):
+            bare.add(point)
+        for planned in at_point:
+            key = planned.case.key
+            time, why = times[key], choice.sampled.get(key)
+            if time is not None and why is not None and (why.startswith(REFUSED) or time <= min(known)):
+                kinds.add(kind(planned))
+    slow = {key for key, why in choice.left_out.items() if not why.startswith(REFUSED)}
+    return [
+        p
+        for p in plan
+        if (p.case.key in choice.left_out and kind(p) in kinds) or (p.case.key in slow and p.point in bare)
+    ]
+
+
+def _time(record: Record | None) -> float | None:
+    """As measured alone, where all of a point were; in groups only those that came close are."""
+    if record is not None and record.estimate is not None:
+        return record.estimate.optimal_s
+    alone = alone_s(record)
+    return centre(record) if alone is None else alone

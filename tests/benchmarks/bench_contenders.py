@@ -1,0 +1,181 @@
+"""Is what is left out really not worth trying? One machine held out: learnt from the others, held against its own run.
+
+    pytest tests/benchmarks/bench_contenders.py -s
+
+Nothing is measured: the stored runs in `results/` that tried every path of their preset are what a run without
+knowledge finds. A run that leaves out what the other machines taught is played on their records: survey, what comes
+back, sweep. A row is a point of a workload in one backend; its loss is the time of the best path that was tried over
+that of the best which the same run finds when it tries all. A row in which something would have been tried that the
+stored run did not measure is not judged. Where all runs are of one machine, one run at a time is held out, which says
+less. Beside it stand the losses of a run that knows itself, and what is left of its survey, cold, by what was learnt.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from backends.discovery import backends
+from harness.planning import plan, selection
+from harness.planning.contenders import FACTOR, REFUSED, Choice, Contenders, to_retry
+from harness.planning.durations import Durations
+from harness.planning.learning import learn, point_times
+from harness.planning.learnt import Learnt, machine_name, merged
+from harness.planning.plan import Ask, Planned
+from harness.records.record import Record
+from harness.records.store import INFO, Run, load
+from tools import perf_tables
+from tools.perf_tables import Column, Table
+from workloads.discovery import workloads
+
+ROOT = Path(__file__).resolve().parents[2]
+WHOLE = 0.95  # of a plan's survey that a run must have tried, to be one that left nothing out
+WITHIN = 1.02
+FACTORS = (FACTOR, 2.0)
+SEEDS = range(5)  # of what is tried all the same
+COLUMNS = [
+    Column(key="held", head="held out"),
+    Column(key="learnt", head="learnt from"),
+    Column(key="factor", head="left out from", format=".1f"),
+    Column(key="survey", head="survey", format="d"),
+    Column(key="left_out", head="left out", format=".0f"),
+    Column(key="refused", head="of them refused", format=".0f"),
+    Column(key="rows", head="rows", format=".0f"),
+    Column(key="within", head="within 2 %", format=".1%"),
+    Column(key="worst", head="worst", format=".3f"),
+    Column(key="processes", head="processes by backend"),
+    Column(key="all_s", head="survey, s", format=".0f"),
+    Column(key="left_s", head="left of it, s", format=".0f"),
+]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored run that tried everything: its plan, as far as there are records, and its records by key."""
+
+    name: str
+    run: Run
+    plan: list[Planned]
+    records: dict[str, Record]
+
+    @property
+    def machine(self) -> str:
+        return machine_name(self.run.info.machine)
+
+
+@cache
+def learnt_from(folder: Path) -> Learnt:
+    return learn(load(folder))
+
+
+def stored() -> list[Stored]:
+    """The runs in results/ that left nothing out, of devices on which something ran."""
+    found = []
+    for folder in sorted((ROOT / "results").iterdir()):
+        if not (folder / INFO).exists():
+            continue
+        run = load(folder)
+        records = {r.case.key: r for r in run.records if not r.control and r.estimate is None}
+        cases = [r.case for r in records.values()]
+        preset = run.info.settings.get("preset")
+        if not cases or preset not in plan.PRESETS:
+            continue
+        known = {c.workload for c in cases}
+        ask = Ask(
+            preset=str(preset),
+            backends=tuple(sorted({c.backend for c in cases})),
+            devices=tuple(sorted({c.device for c in cases})),
+            dtypes=tuple(sorted({c.dtype for c in cases})),
+        )
+        planned = [p for p in plan.cases(ask, workloads()[0], backends()[0]) if p.case.workload in known]
+        tried = [p for p in planned if not p.survey or p.case.key in records]
+        survey = sum(p.survey for p in planned)
+        if survey and sum(p.survey for p in tried) >= WHOLE * survey:
+            found.append(Stored(folder.name, run, tried, records))
+    return found
+
+
+def tried(run: Stored, choice: Choice) -> Collection[str]:
+    """The keys of the cases that a run with this choice tries, played on the records of one that tried all."""
+    survey = [p for p in run.plan if p.survey and p.case.key not in choice.left_out]
+    seen = {p.case.key: run.records[p.case.key] for p in survey}
+    back = {p.case.key for p in to_retry([p for p in run.plan if p.survey], choice, seen)}
+    seen |= {key: run.records[key] for key in back}
+    kept = [p for p in run.plan if p.case.key not in choice.left_out or p.case.key in back]
+    return {*seen, *(p.case.key for p in selection.sweep(kept, seen)[0])}
+
+
+def losses(run: Stored, keys: Collection[str], every: Collection[str]) -> list[float]:
+    """By row, the best time of what was tried over that of `every` path tried; infinite where nothing of it ran."""
+    points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    for planned in run.plan:
+        points[planned.point].append(planned)
+    out = []
+    for at_point in points.values():
+        wanted = [p.case.key for p in at_point if p.case.key in keys or p.case.key in every]
+        if any(key not in run.records for key in wanted):
+            continue
+        times = point_times(run.records[key] for key in wanted)
+        best = min((time for key, time in times.items() if key in every), default=None)
+        if best is not None:
+            out.append(min((time for key, time in times.items() if key in keys), default=float("inf")) / best)
+    return out
+
+
+def row(run: Stored, others: Sequence[Stored], factor: float) -> dict[str, perf_tables.Cell]:
+    """One row of the table: the mean over the seeds, of the worst loss the worst."""
+    learnt = merged(*(learnt_from(other.run.path) for other in others))
+    contenders = Contenders(learnt, run.run.info.versions, [run.machine])
+    durations = Durations(contenders)
+    choices = [contenders.choose(run.plan, seed, factor) for seed in SEEDS]
+    every = tried(run, Choice({}, {}))
+    ratios = [loss for choice in choices for loss in losses(run, tried(run, choice), every)]
+    survey = [p for p in run.plan if p.survey]
+    left = [{p.case.key: c.left_out[p.case.key] for p in survey if p.case.key in c.left_out} for c in choices]
+    seconds = {p.case.key: durations.seconds(p, cold=True) for p in survey}
+    kept = [p for p in survey if p.case.key not in left[0]]
+    by = {b: [seconds[p.case.key] for p in kept if p.case.backend == b] for b in sorted({p.case.backend for p in kept})}
+    return {
+        "held": run.name,
+        "learnt": ", ".join(other.name for other in others),
+        "factor": factor,
+        "survey": len(survey),
+        "left_out": sum(map(len, left)) / len(left),
+        "refused": sum(why.startswith(REFUSED) for each in left for why in each.values()) / len(left),
+        "rows": len(ratios) / len(choices),
+        "within": sum(ratio <= WITHIN for ratio in ratios) / len(ratios),
+        "worst": max(ratios),
+        "processes": ", ".join(f"{backend} {len(times)} in {sum(times):.0f} s" for backend, times in by.items()),
+        "all_s": sum(seconds.values()),
+        "left_s": sum(map(sum, by.values())),
+    }
+
+
+def test_what_is_left_out_is_not_missed():
+    runs = stored()
+    assert runs, "no stored run left nothing out"
+    several = len({run.machine for run in runs}) > 1
+    rows = []
+    for factor in FACTORS:
+        for run in runs:
+            others = [other for other in runs if (other.machine != run.machine if several else other is not run)]
+            rows += [row(run, of, factor) for of in (others, [run], runs) if of]
+    held = "one machine held out" if several else "one run held out, all of one machine"
+    perf_tables.report("contenders", Table(title="What leaving out loses", about=held, columns=COLUMNS, rows=rows))
+
+
+def test_a_loss_is_seen():
+    """Where the best path of every row is left out, no row is within two percent."""
+    run = stored()[0]
+    best = set()
+    points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    for planned in run.plan:
+        points[planned.point].append(planned)
+    for at_point in points.values():
+        times = point_times(run.records[p.case.key] for p in at_point if p.case.key in run.records)
+        best |= {min(times, key=lambda key: times[key])} if times else set()
+    assert all(loss == 1.0 for loss in losses(run, best, best))
+    assert all(loss > 1.0 for loss in losses(run, set(run.records) - best, set(run.records)))
