@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shlex
@@ -22,8 +23,9 @@ from harness.cli.parameters import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, progr
 from harness.cli.plugins import own_names, with_files
 from harness.errors import UserError, nearest
 from harness.machine import digest, facts
-from harness.planning import plan
+from harness.planning import contenders, learning, learnt, plan
 from harness.planning import request as requests
+from harness.planning.foresight import Learned
 from harness.planning.options import Options
 from harness.planning.plan import Ask, Planned
 from harness.planning.request import RunRequest
@@ -36,6 +38,8 @@ from harness.worker.client import Server
 from harness.worker.messages import DevicesJob
 from workloads.base import Definition, Point
 from workloads.discovery import workloads as find_workloads
+
+LEARNT = "learnt"  # folder in the cache: what the user's own runs taught
 
 
 def run(request: RunRequest) -> int:
@@ -66,11 +70,29 @@ def run(request: RunRequest) -> int:
     interrupted = False
     with Store(folder, _info(request, ask, options, backends), resume=request.resume) as store, Watch() as watch:
         try:
-            Runner(planned_cases, backends, options, store, watch, told=Live(watch)).execute()
+            foresight = _foresight(request, planned_cases, options, store)
+            Runner(planned_cases, backends, options, store, watch, foresight=foresight, told=Live(watch)).execute()
         except KeyboardInterrupt:
             interrupted = True
             watch.say("interrupted; everything measured so far is kept")
+    _learn(folder, options)
     return _told(request, folder, interrupted=interrupted, problems=problems)
+
+
+def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, store: Store) -> Learned:
+    """What is known of the plan; whatever was asked for by name is tried, and all with --exhaustive and in `smoke`."""
+    known = contenders.contenders(options.cache / LEARNT, store.info.machine, store.info.versions)
+    chosen = contenders.Choice({}, {})
+    if not request.tries_all:
+        chosen = known.choose(plan, f"{request.seed}:{store.info.run}")
+    return Learned(known, chosen)
+
+
+def _learn(folder: Path, options: Options) -> None:
+    """Remember what the run taught; what cannot be kept is no reason to fail."""
+    found = load(folder)
+    with contextlib.suppress(OSError):
+        learnt.remember(learning.learn(found), found.info.machine, options.cache / LEARNT)
 
 
 def _told(request: RunRequest, folder: Path, *, interrupted: bool, problems: Sequence[str]) -> int:

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Results folder.  [default: runs/TIME-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; its failures are tried again.")
+@click.option("--exhaustive", is_flag=True, help="Try every path, also those that were slow in all earlier runs.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines on stdout, nothing else.")
 @click.pass_context
@@ -117,6 +118,7 @@ def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) ->
         memory_w_per_gb=values["memory_watts_per_gb"],
         out=values["out"],
         resume=values["resume"],
+        exhaustive=values["exhaustive"],
         dry_run=values["dry_run"],
         as_json=values["as_json"],
         arguments=arguments,

@@ -18,8 +18,8 @@ from backends.ops import Scalar
 from harness.planning.learnt import Learnt, known, machine_name, merged, packaged, version_of
 from harness.planning.lookup import Lookup, Sight
 from harness.planning.plan import Planned
+from harness.planning.standing import standing
 from harness.records.record import Record
-from harness.stats.process_times import alone_s, centre
 
 FACTOR = 3.0  # a path that took this many times longer than the best, on every known machine, is left out
 SAMPLE = 0.05  # of what is left out, tried all the same
@@ -153,15 +153,13 @@ def to_retry(plan: Sequence[Planned], choice: Choice, records: Mapping[str, Reco
     kinds: set[tuple[str, str, str, str]] = set()
     bare: set[tuple[object, ...]] = set()
     for point, at_point in points.items():
-        times = {p.case.key: _time(records.get(p.case.key)) for p in at_point}
-        known = [time for time in times.values() if time is not None]
+        stand = {planned.case.key: ratio for ratio, planned in standing(at_point, records)}
         tried = [p for p in at_point if p.case.key not in choice.left_out]
-        if tried and not known and all(p.case.key in records for p in tried):
+        if tried and not stand and all(p.case.key in records for p in tried):
             bare.add(point)
         for planned in at_point:
-            key = planned.case.key
-            time, why = times[key], choice.sampled.get(key)
-            if time is not None and why is not None and (why.startswith(REFUSED) or time <= min(known)):
+            why, ratio = choice.sampled.get(planned.case.key), stand.get(planned.case.key)
+            if why is not None and ratio is not None and (why.startswith(REFUSED) or ratio == 1):
                 kinds.add(kind(planned))
     slow = {key for key, why in choice.left_out.items() if not why.startswith(REFUSED)}
     return [
@@ -169,11 +167,3 @@ def to_retry(plan: Sequence[Planned], choice: Choice, records: Mapping[str, Reco
         for p in plan
         if (p.case.key in choice.left_out and kind(p) in kinds) or (p.case.key in slow and p.point in bare)
     ]
-
-
-def _time(record: Record | None) -> float | None:
-    """As measured alone, where all of a point were; in groups only those that came close are."""
-    if record is not None and record.estimate is not None:
-        return record.estimate.optimal_s
-    alone = alone_s(record)
-    return centre(record) if alone is None else alone

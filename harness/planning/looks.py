@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.planning.expectation import Expectation
+from harness.planning.foresight import Foresight
 from harness.planning.groups import MEMBERS, InterleavedGroup, Member, MemberKey, fits, twin_points
 from harness.planning.plan import Planned
 from harness.planning.standing import standing
@@ -20,7 +20,7 @@ FIRST_FACTOR = 1.03  # what is expected to be this close to the best is measured
 FIRST_MOST = 2
 
 
-def firsts(plan: Sequence[Planned], expectation: Expectation) -> list[Planned]:
+def firsts(plan: Sequence[Planned], foresight: Foresight) -> list[Planned]:
     """Of every headline point and twin of one the path that is expected to be the best, and one that is as good.
 
     Where nothing is known it is the first formulation, compiled if it can be.
@@ -31,7 +31,7 @@ def firsts(plan: Sequence[Planned], expectation: Expectation) -> list[Planned]:
             points[planned.point].append(planned)
     out = []
     for cases in points.values():
-        known = [(expected, planned) for planned in cases if (expected := expectation.expected(planned)) is not None]
+        known = [(expected, planned) for planned in cases if (expected := foresight.expected(planned)) is not None]
         if known:
             known.sort(key=lambda entry: entry[0])
             out += [planned for expected, planned in known[:FIRST_MOST] if expected <= FIRST_FACTOR * known[0][0]]

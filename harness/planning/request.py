@@ -50,9 +50,16 @@ class RunRequest:
     memory_w_per_gb: float | None = None
     out: Path | None = None
     resume: bool = False
+    exhaustive: bool = False  # try what earlier runs say can be left out, too
     dry_run: bool = False
     as_json: bool = False
     arguments: tuple[str, ...] = ("run",)  # of the command line, as they were typed
+
+    @property
+    def tries_all(self) -> bool:
+        """Whether nothing is left out: as asked, in `smoke`, and where the user says what to run by name."""
+        named = self.workloads or self.workload_files or self.formulations or self.executions or self.smtx_files
+        return self.exhaustive or self.preset == "smoke" or bool(named or self.axes)
 
     @property
     def narrows(self) -> bool:

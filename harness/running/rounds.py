@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from harness.planning import selection
 from harness.planning.batches import batches
-from harness.planning.expectation import Expectation
+from harness.planning.foresight import Foresight
 from harness.planning.groups import InterleavedGroup, Member, MemberKey, interleaved_groups, width
 from harness.planning.plan import Planned
 from harness.running.session import Session
@@ -19,9 +19,9 @@ LONG_GROUP_S = 40.0  # as long a group has FEWEST_ROUNDS: what varies between pr
 class Rounds:
     """The rounds of one run. What falls behind in one leaves the next; `group_s` is what each group took last."""
 
-    def __init__(self, session: Session, expectation: Expectation) -> None:
+    def __init__(self, session: Session, foresight: Foresight) -> None:
         self.group_s: dict[tuple[MemberKey, ...], float] = {}
-        self._session, self._expectation = session, expectation
+        self._session, self._foresight = session, foresight
         self._cut: set[tuple[MemberKey, ...]] = set()  # groups that had no more than `long_rounds`
 
     def first(self, plan: Sequence[Planned], rounds: int) -> None:
@@ -93,9 +93,16 @@ class Rounds:
         known = self.group_s.get(group.key)
         if known is not None:
             return known
-        new = [(member.planned.case.key, False) not in self._session.records for member in group.members]
-        seconds = [self._expectation.seconds(m.planned, cold=cold) for m, cold in zip(group.members, new, strict=True)]
-        return sum(seconds) + len(seconds) * self._session.options.sampling.window_s
+        session = self._session
+        seconds = [
+            self._foresight.seconds(
+                member.planned,
+                cold=not session.compiled_before(member.planned.case),
+                again=(member.planned.case.key, False) in session.records,
+            )
+            for member in group.members
+        ]
+        return sum(seconds) + len(seconds) * session.options.sampling.window_s
 
     def run_batch(self, batch: Sequence[InterleavedGroup], round_: int) -> None:
         """Measure the groups of a batch, and share the time that it took out among them."""

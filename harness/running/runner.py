@@ -13,7 +13,7 @@ from backends.device import is_ahead_of_time
 from backends.ops import Backend, Scalar
 from harness.machine import state
 from harness.planning import selection
-from harness.planning.expectation import Expectation, Ignorance
+from harness.planning.foresight import Foresight, Ignorance
 from harness.planning.groups import MemberKey
 from harness.planning.looks import firsts
 from harness.planning.options import Options
@@ -30,7 +30,7 @@ from harness.running.session import Session
 class Runner:
     """One run over one plan. `execute` returns when all is done, the budget is spent or the user interrupts.
 
-    `expectation` is what earlier runs say of the cases; `told` is called after each step with the session, in which the
+    `foresight` is what earlier runs say of the cases; `told` is called after each step with the session, in which the
     records so far are.
     """
 
@@ -42,11 +42,12 @@ class Runner:
         store: Store,
         watch: Watch,
         *,
-        expectation: Expectation | None = None,
+        foresight: Foresight | None = None,
         told: Callable[[Session], None] = lambda _: None,
     ) -> None:
+        self._whole = list(plan)
         self._session = Session(plan, backends, options, store, watch, told)
-        self._expectation = expectation or Ignorance()
+        self._foresight = foresight or Ignorance()
 
     @property
     def notes(self) -> list[str]:
@@ -59,11 +60,12 @@ class Runner:
         try:
             with session.pool, ExitStack() as stack:
                 stack.callback(self._judge_machine, state.read())  # before the servers close
-                rounds = Rounds(session, self._expectation)
+                rounds = Rounds(session, self._foresight)
+                session.plan = self._foresight.tried(self._whole)
                 here = [planned for planned in session.plan if not is_ahead_of_time(planned.case.device)]
                 first = session.options.first_rounds
-                rounds.first(firsts(here, self._expectation) if first else [], first)
-                self._step("survey", [planned for planned in session.plan if planned.survey])
+                rounds.first(firsts(here, self._foresight) if first else [], first)
+                self._survey()
                 session.chosen = session.kept_in_survey()
                 self._step("sweep", self._swept())
                 rounds.race(first)
@@ -73,6 +75,15 @@ class Runner:
         finally:
             session.finish()
         return session.records
+
+    def _survey(self) -> None:
+        """Look at all that is surveyed, and at what was left out where the looks say that it should not have been."""
+        self._step("survey", [planned for planned in self._session.plan if planned.survey])
+        back = self._foresight.back(self._whole, self._session.cases())
+        if back:
+            self._session.plan = self._foresight.tried(self._whole)
+            self._step("what was left out", [planned for planned in back if planned.survey])
+        self._session.left_out = self._foresight.left_out(self._whole)
 
     def _step(self, name: str, plan: Sequence[Planned]) -> None:
         compile_all(self._session, name, plan)

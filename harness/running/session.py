@@ -16,7 +16,7 @@ from harness.planning.groups import InterleavedGroup, Member, MemberKey
 from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.records import timestamps
-from harness.records.record import KEPT, Record
+from harness.records.record import KEPT, Case, Record
 from harness.records.store import Store, merge
 from harness.running.compiled_before import CompiledBefore
 from harness.running.logs import Logs
@@ -62,7 +62,7 @@ class Session:
         self.pool = Pool(self.plan, backends, options, store.folder / ".scratch", watch, self.clock.phases)
         self.chosen: dict[tuple[object, ...], str] = {}
         self.notes: list[str] = []
-        self.left_out: dict[str, list[str]] = store.info.left_out
+        self.left_out: dict[str, list[str]] = {}
         self._logs = Logs(store.folder)
         self._compiled = CompiledBefore(options.cache, store.info)
         # Group numbers go on from the largest that is stored: a resumed run must not take two groups for one.
@@ -72,6 +72,10 @@ class Session:
     def cases(self) -> dict[str, Record]:
         """The records so far, without controls, by the key of their case."""
         return {key: record for (key, control), record in self.records.items() if not control}
+
+    def compiled_before(self, case: Case) -> bool:
+        """Whether the compile caches hold its program."""
+        return case.execution != "compiled" or self._compiled.has(case)
 
     def kept_in_survey(self) -> dict[tuple[object, ...], str]:
         """By formulation, execution and family: which of a compiler's settings won the trial at the survey point."""
