@@ -23,7 +23,7 @@ FIRST_MOST = 2
 def firsts(plan: Sequence[Planned], foresight: Foresight) -> list[Planned]:
     """Of every headline point and twin of one the path that is expected to be the best, and one that is as good.
 
-    Where nothing is known it is the first formulation, compiled if it can be.
+    Where nothing is known it is the first formulation, eager and compiled.
     """
     points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
     for planned in plan:
@@ -37,7 +37,7 @@ def firsts(plan: Sequence[Planned], foresight: Foresight) -> list[Planned]:
             out += [planned for expected, planned in known[:FIRST_MOST] if expected <= FIRST_FACTOR * known[0][0]]
         else:
             first = [planned for planned in cases if planned.case.formulation == cases[0].case.formulation]
-            out.append(next((p for p in first if p.case.execution == "compiled"), first[0]))
+            out += [planned for planned in first if planned.case.execution != "graph"][:FIRST_MOST]
     return out
 
 

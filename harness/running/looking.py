@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -23,7 +22,11 @@ SWEEP_SHARE = 0.5  # what has one process only, and is published
 
 def look(session: Session, name: str, plan: Sequence[Planned]) -> None:
     """Look at the cases of `plan` that have no record yet, until the budget ends; `name` is survey or sweep."""
-    began = time.monotonic()
+    with session.clock.timing(f"{name}_s"):
+        _look(session, name, plan)
+
+
+def _look(session: Session, name: str, plan: Sequence[Planned]) -> None:
     options = session.options
     order = selection.shuffled([p for p in plan if not is_ahead_of_time(p.case.device)], options.seed, 0)
     groups = looks(order, session.plan, session.records, options.memory_bytes, together=options.rounds > 0)
@@ -38,7 +41,6 @@ def look(session: Session, name: str, plan: Sequence[Planned]) -> None:
         done = sum(wanted[group.number] for group in batch)
         left -= done
         session.watch.done(done)
-    session.clock.phases[f"{name}_s"] += time.monotonic() - began
 
 
 def window(session: Session, group: InterleavedGroup) -> Sampling:

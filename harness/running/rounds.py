@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from harness.planning import selection
 from harness.planning.batches import batches
@@ -27,16 +27,13 @@ class Rounds:
     def first(self, plan: Sequence[Planned], rounds: int) -> None:
         """Rounds of what is expected to be best, short groups before long ones; before anything else is looked at."""
         groups = self.groups(plan)
-        self._timed(lambda: all(self._round(groups, round_) for round_ in range(1, rounds + 1)))
+        with self._session.clock.timing("rounds_s"):
+            all(self._round(groups, round_) for round_ in range(1, rounds + 1))
 
     def race(self, since: int) -> None:
         """The rounds after `since`, and with a precision asked for more where the intervals are widest."""
-        self._timed(lambda: self._race(since))
-
-    def _timed(self, step: Callable[[], object]) -> None:
-        began = time.monotonic()
-        step()
-        self._session.clock.phases["rounds_s"] += time.monotonic() - began
+        with self._session.clock.timing("rounds_s"):
+            self._race(since)
 
     def _race(self, since: int) -> None:
         session, options = self._session, self._session.options

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -38,6 +39,15 @@ class RunClock:
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self.began
+
+    @contextlib.contextmanager
+    def timing(self, phase: str) -> Iterator[None]:
+        """Add what passes inside to a phase, also where it is interrupted."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[phase] += time.monotonic() - began
 
 
 class Session:

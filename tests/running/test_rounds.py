@@ -13,42 +13,63 @@ from _records import record
 from backends.discovery import backends
 from harness.measuring.settings import PowerModel, Sampling
 from harness.planning import plan
+from harness.planning.foresight import Ignorance
 from harness.planning.groups import InterleavedGroup, Member
 from harness.planning.options import Options
 from harness.records.record import KEPT
-from harness.running import servers
+from harness.running import rounds
 from harness.running.rounds import LONG_GROUP_S, Rounds
 from harness.running.session import Session
+from harness.worker.client import Answer
+from harness.worker.messages import Measured
 from workloads.discovery import workloads
 
 
 def a_session(tmp_path, planned=(), before=(), **options):
-    quiet = SimpleNamespace(begin=lambda *_: None, now=lambda *_: None, done=lambda: None)
+    quiet = SimpleNamespace(begin=lambda *_: None, now=lambda *_: None, done=lambda *_: None, say=lambda *_: None)
     given = {"rounds": 5, "long_rounds": 3, **options}
     options = Options(timeout_s=1, threads=1, sampling=Sampling(), power=PowerModel(), cache=tmp_path, seed=0, **given)
-    return Session(planned, {}, options, SimpleNamespace(before=list(before), folder=tmp_path), quiet)
+    info = SimpleNamespace(sources={}, versions={}, run="r", left_out={})
+    store = SimpleNamespace(before=list(before), folder=tmp_path, info=info)
+    return Session(planned, {}, options, store, quiet)
 
 
 def ok(case, **settings):
     return msgspec.structs.replace(record(processes=[1.0]), case=case, settings=settings)
 
 
+class Numbered:
+    """A member of no case, told from others by its number."""
+
+    def __init__(self, number):
+        self.key = (str(number), False)
+        self.planned = SimpleNamespace(case=SimpleNamespace(backend="numpy", device="cpu"))
+
+
 def raced(tmp_path, took, rounds=5, long_rounds=3, budget_s=None, **times):
     """[(round, group)] as they were run, and the notes; group i takes took[i] seconds of a clock that is ours."""
     session = a_session(tmp_path, rounds=rounds, long_rounds=long_rounds, budget_s=budget_s, **times)
-    racing = Rounds(session)
-    groups = [InterleavedGroup(number, ()) for number in range(len(took))]
+    racing = Rounds(session, Ignorance())
+    groups = [InterleavedGroup(number, (Numbered(number),)) for number in range(len(took))]
     ran = []
 
-    def run(group, round_, order):
-        ran.append((round_, group.number))
-        racing.group_s[group.number] = took[group.number]
-        session.clock.began -= took[group.number]
+    def run(batch, round_):
+        for group in batch:
+            ran.append((round_, group.number))
+            racing.group_s[group.key] = took[group.number]
+            session.clock.began -= took[group.number]
 
-    racing.groups, racing.run_group = lambda left: groups, run
+    racing.groups, racing.run_batch = lambda left: groups, run
     session.clock.began = time.monotonic()
-    racing.race()
+    racing.race(0)
     return ran, session.notes
+
+
+@pytest.fixture(autouse=True)
+def one_by_one(monkeypatch):
+    """Each group is a batch of its own, so that the times of each decide."""
+    monkeypatch.setattr(rounds, "batches", lambda groups, *_: ([group] for group in groups))
+    monkeypatch.setattr(Rounds, "expected_s", lambda racing, group: racing.group_s.get(group.key, 0.0))
 
 
 def test_long_groups_have_fewer_rounds_and_the_run_says_so(tmp_path):
@@ -76,7 +97,7 @@ def test_every_group_has_one_round_however_late_it_is(tmp_path):
 
 def test_a_first_group_that_would_end_after_the_hour_is_left_out_and_the_short_ones_go_first(tmp_path, monkeypatch):
     took = [30.0, 10.0, 20.0, 12.0]
-    monkeypatch.setattr(Rounds, "expected_s", lambda rounds, group: took[group.number])
+    monkeypatch.setattr(Rounds, "expected_s", lambda racing, group: took[group.number])
     ran, notes = raced(tmp_path, took, enough_s=5, ends_s=45)
     assert ran == [(1, 1), (1, 3), (1, 2)]
     assert notes == ["the time of this preset (45 s) ended in round 1 of 5: 1 of 4 groups missing"]
@@ -84,20 +105,27 @@ def test_a_first_group_that_would_end_after_the_hour_is_left_out_and_the_short_o
     assert len(ran) == 4
 
 
-def test_a_group_is_expected_to_take_what_its_members_took_without_compiling(tmp_path):
-    members = [
-        Member(p) for p in plan.cases(plan.Ask(workloads=("forward_forward",)), workloads()[0], backends()[0])[:2]
-    ]
-    time = record(processes=[1.0]).time
-    trial = msgspec.structs.replace(time.trials[0], wall_s=7.0, first_call_s=5.0)
-    time = msgspec.structs.replace(time, trials=[trial])
-    known = [
-        msgspec.structs.replace(record(processes=[1.0]), case=member.planned.case, time=time) for member in members
-    ]
-    racing = Rounds(a_session(tmp_path, [member.planned for member in members], known))
-    assert racing.expected_s(InterleavedGroup(0, tuple(members))) == 2 * (7.0 - 5.0) + 2 * Sampling().window_s
-    racing.group_s[0] = 3.0
-    assert racing.expected_s(InterleavedGroup(0, tuple(members))) == 3.0
+class Known(Ignorance):
+    """Cold first, then warm, then known."""
+
+    def seconds(self, planned, *, cold, again):
+        return 8.0 if cold else 2.0 if again else 4.0
+
+
+def test_a_group_is_expected_to_take_what_its_members_are_and_their_windows_then_what_it_took(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    cases = plan.cases(plan.Ask(workloads=("forward_forward",)), workloads()[0], backends()[0])
+    eager = [p for p in cases if p.case.execution == "eager"][:2]
+    compiled = [p for p in cases if p.case.execution == "compiled"][:1]
+    known = ok(eager[1].case)
+    racing = Rounds(a_session(tmp_path, cases, [known]), Known())
+    group = InterleavedGroup(0, tuple(Member(planned) for planned in (*eager, *compiled)))
+    windows = 3 * Sampling().window_s
+    assert racing.expected_s(group) == pytest.approx(4.0 + 2.0 + 8.0 + windows)
+    racing._session._compiled.add(compiled[0].case)
+    assert racing.expected_s(group) == pytest.approx(4.0 + 2.0 + 4.0 + windows)
+    racing.group_s[group.key] = 3.0
+    assert racing.expected_s(group) == 3.0
 
 
 @pytest.mark.parametrize("enough_s", [None, 45])
@@ -119,15 +147,32 @@ def test_the_energy_of_a_gpu_is_left_to_the_rounds_where_there_are_some(tmp_path
 
 def test_a_window_on_a_gpu_is_one_slice_since_nobody_takes_turns(tmp_path):
     sent = []
+
+    class Sent:
+        ready = True
+
+        def run(self, job, _):
+            sent.append(job)
+            return Answer(Measured(status="ok"), 0.0)
+
+        def begin(self, groups, timeout_s, abreast):
+            sent.extend(job for jobs, _ in groups for job in jobs)
+
+        def answers(self):
+            return [[Answer(Measured(status="ok"), 0.0)]]
+
+        prepared = finish = lambda self: None
+
+        def measure(self, group):
+            assert group == 0
+
     for device in ("cuda", "cpu"):
         (planned,) = planned_on(device)
         session = a_session(tmp_path, [planned])
-        session.pool._data = {servers._data_key(planned): tmp_path}
-        run = SimpleNamespace(
-            run=lambda job, _: sent.append(job), interleave=lambda jobs, *_: sent.extend(jobs) or jobs
-        )
-        session.pool._servers = {("numpy", device): run}
-        session.ask([Member(planned)], Sampling(slices=20))
+        session.pool._inputs = SimpleNamespace(make=lambda *_, **__: None, of=lambda _: tmp_path)
+        session.pool._servers = {("numpy", device): Sent()}
+        session.keep = lambda found: None
+        session.measure([InterleavedGroup(0, (Member(planned),))], lambda _: Sampling(slices=20))
     assert [job.sampling.slices for job in sent] == [1, 20]
 
 
