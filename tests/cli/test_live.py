@@ -1,4 +1,4 @@
-"""What a run says while it goes on: each figure once in a pipe, the matrix in place on a terminal, and how far it got."""
+"""What a run says while it goes on: each figure once in a pipe, the matrix on a terminal, and how far it got."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_without_a_terminal_each_figure_is_a_line_once(watch):
     told(session(idea([2.0]), dense([1.0])))
     told(session(idea([2.0, 2.0]), dense([1.0, 1.0]), idea([1.0], "jax"), dense([3.0], "jax")))
     first, second = watch.said
-    assert first == "first figure: unstructured_sparse forward on torch is 0.5 times as fast as its dense twin"
-    assert "on jax is 3 times as fast" in second
+    assert first == "first figure: unstructured_sparse forward on torch is 0.500 times as fast as its dense twin"
+    assert "on jax is 3.00 times as fast" in second
 
 
 def test_on_a_terminal_the_matrix_is_shown_and_shown_again(watch):
@@ -74,7 +74,9 @@ def test_an_interrupted_run_says_how_far_it_got(tmp_path):
         folder=tmp_path,
         info=SimpleNamespace(sources={}, versions={}, run="r", phases_s={}, notes=[], wall_s=None, left_out={}),
     )
-    options = SimpleNamespace(cache=tmp_path, first_rounds=0, rounds=1, threads=1, power=None)
+    options = SimpleNamespace(
+        cache=tmp_path, first_rounds=0, rounds=1, threads=1, power=None, seed=0, memory_bytes=None
+    )
     runner = Runner([], {}, options, store, Watch(quiet=True), foresight=Ignorance())
 
     def stopped(*_):
