@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.records.store import RunInfo
 from tools import docs_sources as sources
 from tools.docs_pages import Block, PageError, table
 from tools.perf_tables import Cell, Table, markdown, read
@@ -107,12 +108,16 @@ def took(block: Block) -> str:
     info = sources.run(block.words[0]).info
     if info.wall_s is None:
         raise PageError(f"results/{block.words[0]}/run.json does not say how long the run took")
-    spent = info.phases_s["measuring_compiling_checking_s"] + info.phases_s["inputs_and_references_s"]
     versions = ", ".join(f"{_TITLES[k]} {v}" for k, v in sorted(info.versions.items()) if k in _TITLES)
-    return (
-        f"{info.wall_s / 60:.1f} minutes, {100 * spent / info.wall_s:.0f} % of them measuring, compiling or "
-        f"checking, with {versions}"
-    )
+    return f"{info.wall_s / 60:.1f} minutes{_spent(info)}, with {versions}"
+
+
+def _spent(info: RunInfo) -> str:
+    """What share of a run was spent measuring, and what on preparing; earlier versions did not tell them apart."""
+    if info.wall_s is None or "measuring_s" not in info.phases_s:
+        return ""
+    measuring, preparing = (100 * info.phases_s[name] / info.wall_s for name in ("measuring_s", "preparing_s"))
+    return f", {measuring:.0f} % of them measuring and {preparing:.0f} % preparing: compiling and checking"
 
 
 def machine(block: Block) -> str:
