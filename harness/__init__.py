@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.errors import UserError
+    from harness.figures.amortisation import amortisation
     from harness.figures.best_paths import best_paths
+    from harness.figures.break_even import break_even
     from harness.figures.ceilings import ceilings
-    from harness.figures.findings import amortisation, break_even, lottery_shift
     from harness.figures.frame import COLUMNS
+    from harness.figures.lottery import lottery_shift
     from harness.figures.portability import portability
     from harness.figures.summary import summarise
     from harness.figures.twins import comparisons
@@ -53,12 +55,12 @@ __all__ = [
 _HOMES = {
     "COLUMNS": "harness.figures.frame.COLUMNS",
     "UserError": "harness.errors.UserError",
-    "amortisation": "harness.figures.findings.amortisation",
+    "amortisation": "harness.figures.amortisation.amortisation",
     "best_paths": "harness.figures.best_paths.best_paths",
-    "break_even": "harness.figures.findings.break_even",
+    "break_even": "harness.figures.break_even.break_even",
     "ceilings": "harness.figures.ceilings.ceilings",
     "comparisons": "harness.figures.twins.comparisons",
-    "lottery_shift": "harness.figures.findings.lottery_shift",
+    "lottery_shift": "harness.figures.lottery.lottery_shift",
     "portability": "harness.figures.portability.portability",
     "read_run": "harness.records.store.load",
     "summarise": "harness.figures.summary.summarise",

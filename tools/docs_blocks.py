@@ -140,7 +140,12 @@ def headlines(_: Block) -> str:
 
 def perf(block: Block) -> str:
     """A benchmark of the harness itself."""
-    return markdown(read(sources.RESULTS / "perf-cpu" / f"{block.words[0]}.json"))
+    path = sources.RESULTS / "perf-cpu" / f"{block.words[0]}.json"
+    if not path.is_file():
+        raise PageError(
+            f"{block.page}: {path} is not there; HWLOTTERY_BENCH_OUT={path.parent} has a benchmark write it"
+        )
+    return markdown(read(path))
 
 
 def trust(_: Block) -> str:

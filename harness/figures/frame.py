@@ -13,7 +13,7 @@ from harness.records.points import point_name
 from harness.records.record import Record
 from harness.records.text import first_line
 from harness.stats.intervals import median_intervals
-from harness.stats.process_times import alone_s, processes
+from harness.stats.process_times import alone_s, processes, swept
 
 # Name → meaning and unit. Unknown numbers are NaN, unknown text is None.
 COLUMNS: Mapping[str, str] = {
@@ -68,6 +68,7 @@ COLUMNS: Mapping[str, str] = {
     "rounds": "group (or round) of each process, in the order of process_s: times of one group are pairs",
     "process_s": "median of each process, s",
     "paired": "the same processes, each a statistics.Process, which knows the slices of its window: what pairs are of",
+    "swept": "the processes of the sweep that took turns in a group, likewise, whatever the case did in the rounds",
     "twins": "the dense paths the case is held against, the principal one first",
     "settings": "settings read back from the framework, a dict",
     "started_at": "start of the first process, UTC",
@@ -166,6 +167,7 @@ def _times(record: Record) -> dict[str, Any]:
         "rounds": [process.key for process in paired],
         "process_s": process_s,
         "paired": paired,
+        "swept": swept(record),
     }
     time = record.time
     if time is not None:

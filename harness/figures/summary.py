@@ -9,19 +9,14 @@ from typing import Any
 import msgspec
 import pandas as pd
 
+from harness.figures.amortisation import Amortised, amortisation
 from harness.figures.best_paths import best_paths
+from harness.figures.break_even import BreakEven, break_even
 from harness.figures.ceilings import CEILING_STREAM, Ceiling, Ceilings, ceilings
 from harness.figures.datasheets import Datasheet, datasheets
 from harness.figures.estimates import EstimateRow, estimate_rows, is_estimated
-from harness.figures.findings import (
-    Amortised,
-    BreakEven,
-    Shift,
-    amortisation,
-    break_even,
-    lottery_shift,
-)
 from harness.figures.frame import frame, rows_of
+from harness.figures.lottery import Shift, lottery_shift
 from harness.figures.portability import Failure, Portability, PortabilityCell, explain_outcomes, matrix, portability
 from harness.figures.suspects import Suspect, suspects
 from harness.figures.twins import comparisons
@@ -163,7 +158,7 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
         rows=rows,
         dense=dense,
         ceilings=[*limits.matmul.values(), *(c for sizes in limits.stream.values() for c in sizes)],
-        break_even=break_even(best, compared, noise),
+        break_even=break_even(table, noise),
         amortisation=[path for path in paid if path.headline or all_points],
         portability=portability(tried, cells),
         matrix=cells,

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import msgspec
 
 from harness.leaderboard.submission import Entry, Machine, Submission
-from harness.stats.intervals import ranks
+from harness.stats.ranks import RankInterval, rank_intervals
 
-# An entry whose interval, widened by its run's A/A noise, spans more than this factor would tie with everybody, and as
-# a leader make everybody a leader; it is shown without a rank.
+# An entry whose interval, widened by its run's A/A noise, spans more than this factor could have almost any rank; it is
+# shown without one.
 WIDEST = 4.0
 
 Span = tuple[float, float]
@@ -27,13 +27,13 @@ HeldEntry = tuple[Submission, Entry]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry on a board. Ranks are None where `why` says why not; ties share a rank."""
+    """An entry on a board. Ranks are intervals, None where `why` says why not; whoever may be the first leads."""
 
     entry: Entry
     submission: str
     machine: Machine
-    speed_up_rank: int | None
-    tax_rank: int | None
+    speed_up_rank: RankInterval | None
+    tax_rank: RankInterval | None
     why: str | None = None
 
 
@@ -43,7 +43,7 @@ class EnergyStanding(msgspec.Struct, frozen=True, kw_only=True):
     entry: Entry
     submission: str
     machine: Machine
-    rank: int | None
+    rank: RankInterval | None
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,13 +91,15 @@ def why_unranked(entry: Entry, noise: float | None) -> str | None:
     return f"too unsure: between {where[0]:.3g}× and {where[1]:.3g}×" if where[1] > WIDEST * where[0] else None
 
 
-def ranked(held: Sequence[tuple[float | None, float | None, float | None, float | None]], largest: bool) -> list[int]:
-    """Ranks of (value, low, high, noise) with known spans, from the largest or the smallest value."""
+def ranked(
+    held: Sequence[tuple[float | None, float | None, float | None, float | None]], largest: bool
+) -> list[RankInterval]:
+    """Rank intervals of (value, low, high, noise) with known spans; 1 is the largest or the smallest value."""
     spans = [span(*figure) for figure in held]
     values = [figure[0] or 0.0 for figure in held]
     if largest:
-        return ranks(values, spans)
-    return ranks([1 / v for v in values], [s and (1 / s[1], 1 / s[0]) for s in spans])
+        return rank_intervals(values, spans)
+    return rank_intervals([1 / v for v in values], [s and (1 / s[1], 1 / s[0]) for s in spans])
 
 
 def boards(current: Sequence[HeldEntry]) -> dict[str, list[Board]]:
@@ -144,7 +146,7 @@ def _standings(held: Sequence[HeldEntry]) -> list[Standing]:
         Standing(entry=e, submission=s.digest, machine=s.machine, speed_up_rank=f, tax_rank=t)
         for (s, e), f, t in zip(fit, fast, tax, strict=True)
     ]
-    out.sort(key=lambda s: (s.speed_up_rank or 0, -(s.entry.against.speed_up or 0)))
+    out.sort(key=lambda s: -(s.entry.against.speed_up or 0))
     return out + [
         Standing(entry=e, submission=s.digest, machine=s.machine, speed_up_rank=None, tax_rank=None, why=why)
         for (s, e), why in zip(held, whys, strict=True)
@@ -165,7 +167,7 @@ def _energy(held: Sequence[HeldEntry]) -> dict[str, list[EnergyStanding]]:
             EnergyStanding(entry=e, submission=s.digest, machine=s.machine, rank=rank)
             for (s, e), rank in zip(known, placed, strict=True)
         ]
-        out[source] = sorted(standing, key=lambda s: (s.rank or 0, s.entry.against.energy_tax or 0.0))
+        out[source] = sorted(standing, key=lambda s: s.entry.against.energy_tax or 0.0)
     return out
 
 

@@ -159,8 +159,8 @@ def _leader(boards: Sequence[Board]) -> list[tuple[Board, str, list[Standing], s
     """For every board its label, all that lead it by speed-up, the best speed-up and the lowest tax as text."""
     out = []
     for board, label in zip(boards, labels(boards), strict=True):
-        first = [s for s in board.standings if s.speed_up_rank == 1]
-        taxes = [s.entry.against.tax for s in board.standings if s.tax_rank == 1 and s.entry.against.tax is not None]
+        first = [s for s in board.standings if s.speed_up_rank is not None and s.speed_up_rank.low == 1]
+        taxes = [s.entry.against.tax for s in board.standings if s.tax_rank and s.entry.against.tax is not None]
         best = max((s.entry.against.speed_up or 0.0 for s in first), default=None)
         out.append(
             (
@@ -203,10 +203,19 @@ def _as_json(boards: Sequence[Board]) -> bytes:
         for standing in board.standings:
             entry = msgspec.structs.asdict(standing.entry)
             against = msgspec.structs.asdict(entry.pop("against"))
-            ranks = {"speed_up_rank": standing.speed_up_rank, "tax_rank": standing.tax_rank, "unranked": standing.why}
             place = {"machine": standing.machine.slug, "submission": standing.submission}
-            out.append(place | ranks | entry | against)
+            out.append(place | _ranks(standing) | entry | against)
     return b"[" + b",\n".join(msgspec.json.encode(row) for row in out) + b"]\n"
+
+
+def _ranks(standing: Standing) -> dict[str, int | str | None]:
+    out: dict[str, int | str | None] = {}
+    for name, rank in (("speed_up", standing.speed_up_rank), ("tax", standing.tax_rank)):
+        out |= {
+            f"{name}_rank_low": None if rank is None else rank.low,
+            f"{name}_rank_high": None if rank is None else rank.high,
+        }
+    return out | {"unranked": standing.why}
 
 
 Place = tuple[Board, str, Standing]

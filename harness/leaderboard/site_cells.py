@@ -28,6 +28,7 @@ from harness.report.wording import (
     tax_cell,
     time_cell,
 )
+from harness.stats.ranks import RankInterval
 from harness.web.palette import tax_level
 
 COLUMNS = 6  # submissions in a machine's history, the newest
@@ -100,8 +101,10 @@ def _tax(against: Against | None) -> Cell:
     return _number(tax_cell(against), against.tax, kind=f"tax-{tax_level(against.tax)}")
 
 
-def _rank(rank: int | None, why: str | None = None) -> Cell:
-    return Cell("" if rank is None else str(rank), rank, small=why or "", kind="number rank")
+def _rank(rank: RankInterval | None, why: str | None = None) -> Cell:
+    """An interval; sorted by the best rank that it allows."""
+    text, low = ("", None) if rank is None else (str(rank), rank.low)
+    return Cell(text, low, small=why or "", kind="number rank")
 
 
 def _known(text: str) -> str:

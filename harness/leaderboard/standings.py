@@ -26,6 +26,7 @@ from harness.leaderboard.boards import (
 )
 from harness.leaderboard.submission import Estimated, Machine, Refused, Submission
 from harness.records.points import point_name
+from harness.stats.ranks import RankInterval
 from workloads.base import Definition
 
 
@@ -48,8 +49,8 @@ class Overall(msgspec.Struct, frozen=True, kw_only=True):
     tax: float | None
     tax_low: float | None
     tax_high: float | None
-    speed_up_rank: int | None
-    tax_rank: int | None
+    speed_up_rank: RankInterval | None
+    tax_rank: RankInterval | None
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,7 +226,7 @@ def _ranked_overall(several: Sequence[tuple[Overall, float | None]]) -> list[Ove
     fast = ranked([(o.speed_up, o.speed_up_low, o.speed_up_high, n) for o, n in fit], largest=True)
     tax = ranked([(o.tax, o.tax_low, o.tax_high, n) for o, n in fit], largest=False)
     out = [msgspec.structs.replace(o, speed_up_rank=f, tax_rank=t) for (o, _), f, t in zip(fit, fast, tax, strict=True)]
-    out.sort(key=lambda o: (o.speed_up_rank or 0, -(o.speed_up or 0)))
+    out.sort(key=lambda o: -(o.speed_up or 0))
     chosen = {id(o) for o, _ in fit}
     return out + sorted((o for o, _ in several if id(o) not in chosen), key=lambda o: -o.ideas)
 
@@ -255,7 +256,7 @@ def _changes(ordered: Sequence[Submission]) -> dict[str, Change]:
 
 def _leads(new: HeldEntry, old: HeldEntry) -> bool:
     a, b = ((e.against.speed_up, e.against.speed_up_low, e.against.speed_up_high, s.noise) for s, e in (new, old))
-    return ranked([a, b], largest=True) == [1, 2]
+    return ranked([a, b], largest=True)[1].low == 2
 
 
 def _change(submission: Submission, before: Submission | None, leads: list[str]) -> Change:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from backends.device import is_ahead_of_time
+from harness.figures.break_even import BreakEven
 from harness.figures.ceilings import Ceiling
 from harness.figures.datasheets import Datasheet
-from harness.figures.findings import BreakEven
 from harness.figures.summary import Row, Summary
 from harness.records.outcomes import outcome
 from harness.records.text import shorten
@@ -57,7 +57,10 @@ def footer(summary: Summary) -> list[str]:
             )
     for moved in [shift for shift in summary.lottery if shift.shift][:3]:
         at = ", ".join(f"{rank} on {place}" for place, rank in moved.ranks.items() if rank is not None)
-        lines.append(f"lottery: {moved.workload} [{moved.point}] {moved.mode} ranks {at}.")
+        ranks = f"{moved.shift} rank{'s' if moved.shift != 1 else ''} at least"
+        lines.append(f"lottery: {moved.workload} [{moved.point}] {moved.mode} moves by {ranks}: {at}.")
+    if any(shift.ranked for shift in summary.lottery) and not any(shift.shift for shift in summary.lottery):
+        lines.append("lottery: no idea's rank by speed-up moves between places by more than the intervals allow.")
     lines += [f"{f.status} ×{f.cases} ({', '.join(f.backends)}): {shorten(f.reason, 160)}" for f in summary.failures]
     return lines
 

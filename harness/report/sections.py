@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.figures.lottery import Shift
 from harness.figures.summary import Row, Summary
 from harness.report import estimates_text
 from harness.report.wording import (
@@ -21,6 +22,7 @@ from harness.report.wording import (
     time_cell,
     verdict_cell,
 )
+from harness.stats.ranks import RankInterval
 
 
 class Section(NamedTuple):
@@ -100,14 +102,21 @@ def _amortisation(summary: Summary) -> Section:
 def _ranks(summary: Summary) -> Section:
     places = list(summary.lottery[0].ranks) if summary.lottery else []
     cells = [
-        [s.workload, f"{s.point} {s.mode}", *(_or_unknown(s.ranks[p]) for p in places), _or_unknown(s.shift)]
+        [s.workload, f"{s.point} {s.mode}", *(_or_unknown(s.ranks[p]) for p in places), _moved(s)]
         for s in summary.lottery
     ]
     return Section("Rank by speed-up", ("workload", "point", *places, "shift"), cells)
 
 
-def _or_unknown(value: int | None) -> str:
-    return UNKNOWN if value is None else str(value)
+def _or_unknown(rank: RankInterval | None) -> str:
+    return UNKNOWN if rank is None else str(rank)
+
+
+def _moved(shift: Shift) -> str:
+    """By how many ranks at least; unknown for an idea that lacks a place."""
+    if not shift.ranked:
+        return UNKNOWN
+    return "cannot tell" if shift.shift is None else str(shift.shift)
 
 
 def _portability(summary: Summary, where: Where) -> list[Section]:

@@ -1,4 +1,4 @@
-"""How sure a median is, and which entries of a ranking cannot be told apart."""
+"""How sure a median is, and what a ratio with its interval says."""
 
 from __future__ import annotations
 
@@ -116,39 +116,6 @@ def median_intervals(values: Sequence[Sequence[float]]) -> tuple[Floats, Floats]
             rows = np.array([values[k] for k in indices], np.float64)
             low[indices], high[indices] = few_interval(rows) if few else median_interval(rows)
     return low, high
-
-
-def ranks(
-    values: Sequence[float],
-    intervals: Sequence[tuple[float, float] | None] | None = None,
-    noise: float | None = None,
-) -> list[int]:
-    """Rank from the largest value down, ties sharing a rank (1, 1, 3).
-
-    An entry ties with the best of its rank when their intervals overlap, or when the two differ by less than `noise`,
-    a share (0.1 = 10 %); by less than SINGLE where intervals are given and one of the two has none. Ties are held
-    against the best entry and not the neighbour: being inseparable is not transitive, and a chain of neighbours would
-    make everything one tie.
-    """
-    spans = intervals if intervals is not None else [None] * len(values)
-    alone = noise if noise is None or intervals is None else max(noise, SINGLE)
-    order = sorted(range(len(values)), key=lambda k: -values[k])
-    out = [0] * len(values)
-    leader, rank = -1, 0
-    for place, k in enumerate(order, start=1):
-        floor = noise if leader < 0 or (spans[leader] is not None and spans[k] is not None) else alone
-        if leader < 0 or not _tied(values[leader], values[k], spans[leader], spans[k], floor):
-            leader, rank = k, place
-        out[k] = rank
-    return out
-
-
-def _tied(
-    best: float, other: float, a: tuple[float, float] | None, b: tuple[float, float] | None, noise: float | None
-) -> bool:
-    if best == other or (a is not None and b is not None and a[0] <= b[1] and b[0] <= a[1]):
-        return True
-    return noise is not None and other > 0 and best / other < 1 + noise
 
 
 def verdict(ratio: float, low: float, high: float, noise: float | None) -> str | None:

@@ -69,6 +69,21 @@ def processes(record: Record | None) -> list[Process]:
     return [Process(_key(t), median(s), s, t.slices, len(t.warmup_s)) for t, s in _counted(record.time)]
 
 
+def swept(record: Record | None) -> list[Process]:
+    """The processes of the sweep that took turns with others in a group; none unless the case is `ok`.
+
+    They are pairs, whatever the case did in the rounds afterwards: a twin is in the group of each of its ideas.
+    """
+    if record is None or record.status != "ok" or record.time is None:
+        return []
+    pairs = zip(record.time.trials, record.time.samples_s, strict=False)
+    return [
+        Process(trial.heat, median(samples), samples, trial.slices, len(trial.warmup_s))
+        for trial, samples in pairs
+        if trial.round == 0 and trial.heat is not None and samples
+    ]
+
+
 def _counted(time: Timing) -> list[tuple[Trial, list[float]]]:
     pairs = [(trial, samples) for trial, samples in zip(time.trials, time.samples_s, strict=False) if samples]
     return [(trial, samples) for trial, samples in pairs if trial.round > 0] or pairs

@@ -3,46 +3,63 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from harness.figures.findings import DENSITY, break_even_axes
-from harness.figures.summary import Against, Row
-from harness.web.record_details import same_point
+from harness.figures.break_even import DENSITY, BreakEven
+from harness.report.wording import significant
 from harness.web.vega import Chart, Drawer, Spec, Values, drawing, hued, log_axis, tooltip
 
 
 def break_evens(drawer: Drawer) -> Iterator[Chart]:
     """Speed-up against an axis to break even on, with intervals, a curve a place; where each passes the line at 1."""
-    curves: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    for row in drawer.everything.rows:
-        for axis in break_even_axes(row.workload):
-            value = row.params.get(axis)
-            if isinstance(value, int | float) and value > 0 and row.principal and row.principal.speed_up:
-                point = same_point(row.params, without=axis)
-                curves[row.workload, point, axis, row.mode, row.dtype].append(row)
-    curves = {key: rows for key, rows in curves.items() if len({row.params[key[2]] for row in rows}) > 1}
-    for number, ((workload, point, axis, mode, dtype), rows) in enumerate(curves.items(), 1):
-        meets = [
-            {"where": drawer.place(e.run, e.backend, e.device), "x": e.value, "low": e.low, "high": e.high, "one": 1}
-            | {"finding": e.sentence}
-            for e in drawer.everything.break_even
-            if (e.workload, e.point, e.axis, e.mode, e.dtype) == (workload, point, axis, mode, dtype)
-            and e.value is not None
-        ]
-        axes = [part for part in rows[0].label.split(", ") if part and not part.startswith(f"{axis}=")]
+    sweeps: dict[tuple[str, ...], list[BreakEven]] = defaultdict(list)
+    for found in drawer.everything.break_even:
+        sweeps[found.workload, found.point, found.axis, found.mode, found.dtype].append(found)
+    opens = {(facts["run"], facts["key"]): number for number, facts in enumerate(drawer.index.table)}
+    for number, ((workload, point, axis, mode, dtype), several) in enumerate(sweeps.items(), 1):
+        alike = [set(key[1].split(",")) for key in sweeps if key[0] == workload]
+        axes = [part for part in point.split(",") if part not in set.intersection(*alike)]
         title = ", ".join([workload, *axes, mode, *([dtype] if drawer.where.dtypes else [])])
         yield Chart(
-            name=f"break-even-{number}" if len(curves) > 1 else "break-even",
+            name=f"break-even-{number}" if len(sweeps) > 1 else "break-even",
             group="Break-even",
             title=f"Break-even of {title}",
-            note=f"Above the dashed line the idea is faster. A diamond is the break-even {axis}, its bar the interval.",
+            note="Formulations that skip the zeros: above the dashed line they are faster than the dense twin. A "
+            f"diamond is the break-even {axis}, its bar the interval.",
             spec=drawing(
-                [_along(axis, drawer, row, row.principal) for row in rows if row.principal],
+                [mark for found in several for mark in _along(axis, drawer, found, opens)],
                 300,
-                [_LINE_AT_ONE, *_curves(axis, drawer), *_crossings(drawer, meets)],
+                [_LINE_AT_ONE, *_curves(axis, drawer), *_crossings(drawer, _meets(drawer, several))],
             ),
         )
+
+
+def _meets(drawer: Drawer, several: Sequence[BreakEven]) -> Values:
+    """Where curves pass 1."""
+    return [
+        {"where": drawer.place(e.run, e.backend, e.device), "x": e.value, "low": e.low, "high": e.high, "one": 1}
+        | {"finding": e.sentence}
+        for e in several
+        if e.value is not None
+    ]
+
+
+def _along(axis: str, drawer: Drawer, found: BreakEven, opens: dict[tuple[str, str], int]) -> Values:
+    """The points of one curve."""
+    return [
+        {
+            axis: point.value,
+            "value": 1 / point.time_ratio,
+            "low": 1 / point.high,
+            "high": 1 / point.low,
+            "where": drawer.place(found.run, found.backend, found.device),
+            "path": point.path,
+            "speed-up": f"{significant(1 / point.time_ratio)}× [{significant(1 / point.high)}, "
+            f"{significant(1 / point.low)}]",
+            "open": opens.get((found.run, point.case)),
+        }
+        for point in found.curve
+    ]
 
 
 _LINE_AT_ONE: Spec = {
@@ -57,7 +74,7 @@ def _curves(axis: str, drawer: Drawer) -> list[Spec]:
     x = log_axis(axis, "density δ" if axis == DENSITY else axis, "~g")
     y = log_axis("value", "speed-up over the dense twin", "~g")
     colour = hued("where", drawer.places)
-    tips = tooltip("where", "what", "path", "speed-up", "tax", "time")
+    tips = tooltip("where", axis, "path", "speed-up")
     low = log_axis("low", y["title"], "~g")
     return [
         {
@@ -99,13 +116,3 @@ def _crossings(drawer: Drawer, meets: Values) -> list[Spec]:
             },
         },
     ]
-
-
-def _along(axis: str, drawer: Drawer, row: Row, against: Against) -> dict[str, Any]:
-    figures = {
-        axis: row.params[axis],
-        "value": against.speed_up,
-        "low": against.speed_up_low,
-        "high": against.speed_up_high,
-    }
-    return drawer.facts(row) | figures

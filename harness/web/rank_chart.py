@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.figures.findings import Shift
+from harness.figures.lottery import Shift
 from harness.report.wording import significant
 from harness.web.vega import Chart, Drawer, Spec, drawing, hued, tooltip
 
+# A rounded bar, wide enough for "10–12".
+_OVAL = "M-0.8,-0.5A0.5,0.5,0,0,0,-0.8,0.5L0.8,0.5A0.5,0.5,0,0,0,0.8,-0.5Z"
+
 
 def ranks(drawer: Drawer) -> Iterator[Chart]:
-    """How the ranks of ideas by speed-up move between places: a line an idea, tied ideas beside one another."""
-    moved = [shift for shift in drawer.summary.lottery if all(rank is not None for rank in shift.ranks.values())]
+    """How the ranks of ideas by speed-up move between places: a line an idea, in the order of the speed-ups."""
+    moved = [shift for shift in drawer.summary.lottery if shift.ranked]
     if not moved:
         return
     names = [f"{shift.workload} ({shift.point}, {shift.mode})" for shift in moved]
@@ -24,7 +27,8 @@ def ranks(drawer: Drawer) -> Iterator[Chart]:
         name="ranks",
         group="Ranks",
         title="How ranks by speed-up shift from place to place",
-        note="1 is the idea with the largest speed-up there. Ideas with the same number cannot be told apart.",
+        note="From the largest speed-up down. The numbers are the ranks that the measurements allow. A bold line is an "
+        "idea whose rank surely moves: its ranks in two places have none in common.",
         spec=drawing(
             _marks(drawer, moved, short, slots),
             27 * len(moved) + 10,
@@ -36,10 +40,9 @@ def ranks(drawer: Drawer) -> Iterator[Chart]:
 
 
 def _slots(moved: Sequence[Shift]) -> dict[str, list[int]]:
-    """In every place the ideas from the top; tied ones share a rank and leave the next free, so each has a slot."""
+    """In every place the ideas from the largest speed-up down."""
     return {
-        place: sorted(range(len(moved)), key=lambda k: (moved[k].ranks[place] or 0, -(moved[k].speed_ups[place] or 0)))
-        for place in moved[0].ranks
+        place: sorted(range(len(moved)), key=lambda k: -(moved[k].speed_ups[place] or 0)) for place in moved[0].ranks
     }
 
 
@@ -59,11 +62,12 @@ def _marks(
         {
             "where": known.get(place, place),
             "slot": order.index(k) + 1,
-            "rank": shift.ranks[place],
+            "rank": str(shift.ranks[place]),
             "what": short[k],
             "idea": shift.workload,
             "speed-up": f"{significant(shift.speed_ups[place] or 0)}×",
-            "moves": str(shift.shift),
+            "moves": f"by {shift.shift} at least" if shift.shift else "cannot tell" if shift.shift is None else "no",
+            "moved": bool(shift.shift),
         }
         for k, shift in enumerate(moved)
         for place, order in slots.items()
@@ -84,7 +88,7 @@ def _sides(short: Sequence[str], slots: Mapping[str, Sequence[int]]) -> list[tup
 
 
 def _layers(axes: Sequence[Spec], count: int, colour: Spec) -> list[Spec]:
-    """Lines, circles and the numbers in them."""
+    """Lines, ovals and the ranks in them."""
     x = {
         "field": "where", "type": "nominal", "sort": None, "title": None, "scale": {"type": "point", "padding": 0.15},
         "axis": {"orient": "top", "labelAngle": 0, "domain": False, "ticks": False, "grid": True},
@@ -97,11 +101,15 @@ def _layers(axes: Sequence[Spec], count: int, colour: Spec) -> list[Spec]:
     tips = tooltip("what", "where", "rank", "speed-up", "moves")
     return [
         {
-            "mark": {"type": "line", "strokeWidth": 3, "opacity": 0.8},
-            "encoding": {"x": x, "y": y(axes[0]), "color": colour, "detail": {"field": "what"}},
+            "mark": {"type": "line"},
+            "encoding": {"x": x, "y": y(axes[0]), "color": colour, "detail": {"field": "what"}}
+            | {
+                name: {"condition": {"test": "datum.moved", "value": bold}, "value": thin}
+                for name, bold, thin in (("strokeWidth", 4, 1.5), ("opacity", 0.9, 0.35))
+            },
         },
         {
-            "mark": {"type": "circle", "size": 420, "opacity": 1},
+            "mark": {"type": "point", "shape": _OVAL, "filled": True, "size": 420, "opacity": 1},
             "encoding": {"x": x, "y": y(axes[1]), "color": colour, "tooltip": tips},
         },
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,11 @@ def test_what_the_study_of_trust_writes_can_be_read_aloud(tmp_path, monkeypatch)
     monkeypatch.setattr(docs_blocks.sources, "RESULTS", tmp_path)
     said = docs_blocks.trust(Block("trust", (), "", tmp_path))
     assert f"slower by ten groups in {len(verdicts)} of {len(verdicts)} trials and faster in 0" in said
+
+
+def test_a_benchmark_that_nobody_has_run_is_a_fault_of_the_page_with_what_makes_it():
+    with pytest.raises(PageError, match=r"page\.md: .*nothing\.json is not there; HWLOTTERY_BENCH_OUT="):
+        docs_blocks.perf(Block("perf", ("nothing",), "", Path("page.md")))
 
 
 def test_a_benchmark_writes_only_where_it_is_told(tmp_path, monkeypatch):

@@ -129,7 +129,7 @@ def test_an_idea_has_all_its_entries_as_json(tmp_path, open_gate):
     three(tmp_path / "in")
     build([tmp_path / "in"], tmp_path / "site")
     rows = json.loads((tmp_path / "site" / "idea-unstructured_sparse.json").read_bytes())
-    assert [r["speed_up_rank"] for r in rows] == [1, 2]
+    assert [(r["speed_up_rank_low"], r["speed_up_rank_high"]) for r in rows] == [(1, 1), (2, 2)]
     assert [r["speed_up"] for r in rows] == pytest.approx([5.0, 1 / 1.5])
 
 

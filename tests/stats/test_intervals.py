@@ -1,4 +1,4 @@
-"""Intervals, ranks and verdicts against values worked by hand."""
+"""Intervals and verdicts against values worked by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from _records import idea, timing
 
 from harness.figures.frame import frame
-from harness.stats.intervals import median_interval, median_intervals, ranks, verdict
+from harness.stats.intervals import median_interval, median_intervals, verdict
 from harness.stats.process_times import counted
 
 
@@ -42,17 +42,6 @@ def test_intervals_of_many_values_are_narrow_and_those_of_one_unknown():
 def test_an_interval_of_one_value_is_refused():
     with pytest.raises(ValueError, match="at least 2 values"):
         median_interval(np.ones((1, 1)))
-
-
-def test_overlapping_intervals_share_a_rank():
-    assert ranks([3.0, 2.9, 1.0], [(2.5, 3.5), (2.4, 3.4), (0.9, 1.1)]) == [1, 1, 3]
-    assert ranks([1.0, 3.0, 2.9], [(0.9, 1.1), (2.95, 3.5), (2.4, 2.94)]) == [3, 1, 2]
-
-
-def test_a_difference_inside_the_noise_shares_a_rank_and_ties_do_not_chain():
-    assert ranks([1.0, 0.95, 0.9, 0.5], noise=0.1) == [1, 1, 3, 4]
-    assert ranks([1.0, 0.95], noise=None) == [1, 2]
-    assert ranks([1.0, 1.0]) == [1, 1]
 
 
 def test_verdicts():

@@ -49,9 +49,10 @@ def test_break_even_curves_have_the_summary_s_speed_ups_intervals_and_crossing()
     made = published(failing())
     (chart,) = by_group(charts(made))["Break-even"]
     values = {v["density"]: (v["value"], v["low"], v["high"]) for v in chart.spec["data"]["values"]}
-    item = {r.params["density"]: r.principal for r in made.summary.rows if r.backend == "jax"}
-    assert values == {d: (a.speed_up, a.speed_up_low, a.speed_up_high) for d, a in item.items()}
     (found,) = made.summary.break_even
+    assert values == {p.value: (1 / p.time_ratio, 1 / p.high, 1 / p.low) for p in found.curve}
+    item = {r.params["density"]: r.principal for r in made.summary.rows if r.backend == "jax"}
+    assert {d: value for d, (value, *_) in values.items()} == pytest.approx({d: a.speed_up for d, a in item.items()})
     crossing = [layer["data"]["values"] for layer in chart.spec["layer"] if "data" in layer][-1]
     assert [c["x"] for c in crossing] == [found.value]
 
@@ -68,14 +69,15 @@ def test_the_roofline_has_every_ok_case_and_the_measured_ceilings(quick):
     assert 1.0 in slopes
 
 
-def test_ranks_are_the_summary_s_and_tied_ideas_stand_side_by_side(quick):
+def test_ranks_are_the_summary_s_and_hold_the_place_that_each_idea_is_drawn_at(quick):
     (chart,) = by_group(charts(quick))["Ranks"]
     values = chart.spec["data"]["values"]
     for place in {v["where"] for v in values}:
-        slots = sorted((v["slot"], v["rank"]) for v in values if v["where"] == place)
+        slots = sorted((v["slot"], [int(end) for end in v["rank"].split("–")]) for v in values if v["where"] == place)
         assert [slot for slot, _ in slots] == list(range(1, len(slots) + 1))
-        assert [rank for _, rank in slots] == sorted(rank for _, rank in slots)
-        assert all(rank <= slot for slot, rank in slots)
+        assert all(ends[0] <= slot <= ends[-1] for slot, ends in slots)
+    moved = {v["what"] for v in values if v["moved"]}
+    assert len(moved) == sum(bool(shift.shift) for shift in quick.summary.lottery)
 
 
 def test_a_report_of_one_place_has_no_ranks():

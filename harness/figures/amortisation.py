@@ -1,0 +1,82 @@
+"""After how many calls what is paid once, compiling or converting, is paid back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+import pandas as pd
+
+from harness.figures.best_paths import GROUP, best_paths
+from harness.figures.frame import rows_of
+
+_PLACE = ("run", "mode", "dtype", "backend", "device")
+
+
+class Amortised(msgspec.Struct, frozen=True, kw_only=True):
+    """After how many calls a cost that is paid once is paid back; `calls` None means never: each call is no faster.
+
+    `compile`: the best compiled or graph path against the best eager one of the same workload, extra first call and
+    conversion over the gain of each later call; `cache` says whether the compile cache was cold. `convert`: the best
+    path against its principal twin, extra conversion over the gain of each call.
+    """
+
+    kind: Literal["compile", "convert"]
+    run: str
+    workload: str
+    point: str
+    mode: str
+    dtype: str
+    backend: str
+    device: str
+    headline: bool
+    path: str
+    against: str
+    cache: str | None
+    extra_s: float
+    gain_s: float
+    calls: int | None
+
+
+def amortisation(frame: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame) -> list[Amortised]:
+    """Calls until compilation and until conversion are paid back, for every best path where both sides ran."""
+    columns = ["path", "time_s", "first_call_s", "convert_s", "compile_cache", "headline", *GROUP]
+    out = []
+    eager, made = (
+        {tuple(row[name] for name in GROUP): row for row in rows_of(best_paths(side), columns) if row["path"]}
+        for side in (frame[frame["execution"] == "eager"], frame[frame["execution"] != "eager"])
+    )
+    for place, row in made.items():
+        if place in eager:
+            extra = _once(row) - _once(eager[place])
+            out.append(_amortised("compile", row, eager[place], extra, first=1))
+    best_rows = rows_of(best, columns)
+    for idea, twin, principal in zip(*(compared[c].tolist() for c in ("idea", "twin", "principal")), strict=True):
+        if principal and twin >= 0 and twin != idea and best_rows[idea]["path"] and best_rows[twin]["path"]:
+            extra = best_rows[idea]["convert_s"] - best_rows[twin]["convert_s"]
+            out.append(_amortised("convert", best_rows[idea], best_rows[twin], extra, first=0))
+    return [item for item in out if item is not None]
+
+
+def _once(row: Mapping[str, Any]) -> float:
+    return float(row["first_call_s"] + row["convert_s"])
+
+
+def _amortised(
+    kind: Literal["compile", "convert"], row: Mapping[str, Any], against: Mapping[str, Any], extra: float, first: int
+) -> Amortised | None:
+    gain = against["time_s"] - row["time_s"]
+    if math.isnan(extra) or math.isnan(gain):
+        return None
+    calls = None
+    if extra <= 0:
+        calls = 1 if gain >= 0 else None
+    elif gain > 0:
+        # The 1e-9 keeps 9.000000001 calls of rounding from being ten.
+        calls = first + max(1, math.ceil(extra / gain - 1e-9))
+    facts = {name: row[name] for name in ("workload", "point", "headline", "path", *_PLACE)}
+    return Amortised(
+        kind=kind, against=against["path"], cache=row["compile_cache"], extra_s=extra, gain_s=gain, calls=calls, **facts
+    )

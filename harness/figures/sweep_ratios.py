@@ -1,0 +1,83 @@
+"""T of one idea at one value of a sweep, from what was measured together, and how sure it is.
+
+Most of a sweep is measured once. In the records of today each swept idea shares a group with its twin; in older ones
+it ran alone, as did the twin in the survey, minutes apart: then the twin's time in the groups, of another hour and with
+other programs beside it, is not what it is held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import nan
+from statistics import median
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from harness.figures.best_paths import GROUP, grouped
+from harness.figures.frame import rows_of
+from harness.stats.intervals import SINGLE, median_intervals
+from harness.stats.process_times import paired_ratios
+
+# What a ratio measured in a single group differs by from the one over many groups, as a share: 95 % of the pairs of
+# the stored run of `standard` are within it (one case in two groups, A/A, is within 4 %; the two sides are not alike).
+ONE_GROUP = 0.15
+
+_OF_A_PATH = ("path", "status", "paired", "swept", "alone_s", *GROUP)
+
+
+class Ratio(NamedTuple):
+    """T with its interval, NaN where it has none, and the share by which it is unsure at least."""
+
+    ratio: float
+    low: float
+    high: float
+    margin: float
+
+
+class TwinPaths:
+    """The measured paths of every computation of a frame, for those in whose group a swept idea ran."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._rows = rows_of(table, _OF_A_PATH)
+        self._at = grouped(table)
+
+    def of(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The paths that are ok of the computation of `row`, its own first."""
+        found = (self._rows[k] for k in self._at[tuple(row[name] for name in GROUP)])
+        return sorted((path for path in found if path["status"] == "ok"), key=lambda path: path["path"] != row["path"])
+
+
+def time_ratio(
+    idea: Mapping[str, Any], twin: Mapping[str, Any] | None, figures: Mapping[str, Any], paths: TwinPaths
+) -> Ratio | None:
+    """T of a best path against its twin's, both rows of `best_paths`; `figures` are theirs of `comparisons`.
+
+    In this order: over the groups of the rounds that both were in; in the group of the sweep; each where it ran alone.
+    None where the twin has no time.
+    """
+    if twin is None or not twin["path"] or not figures["time_ratio"] > 0:
+        return None
+    if {p.key for p in idea["paired"] if p.key} & {p.key for p in twin["paired"] if p.key}:
+        low, high = figures["time_ratio_low"], figures["time_ratio_high"]
+        return _bounded(figures["time_ratio"], low, high, ONE_GROUP)
+    for path in paths.of(twin):
+        ratios = paired_ratios(idea["swept"], path["swept"])
+        link, margin = _link(path, twin)
+        if ratios and link == link:
+            low, high = (float(bound[0]) for bound in median_intervals([[ratio * link for ratio in ratios]]))
+            return _bounded(median(ratios) * link, low, high, margin)
+    alone = idea["alone_s"] / twin["alone_s"]
+    return Ratio(alone if alone == alone else figures["time_ratio"], nan, nan, SINGLE)
+
+
+def _bounded(ratio: float, low: float, high: float, margin: float) -> Ratio:
+    return Ratio(ratio, low, high, 0.0 if low == low else margin)
+
+
+def _link(path: Mapping[str, Any], best: Mapping[str, Any]) -> tuple[float, float]:
+    """Time of a twin's path over that of its best one, and the margin of a ratio that needs it."""
+    if path["path"] == best["path"]:
+        return 1.0, ONE_GROUP
+    shared = paired_ratios(path["paired"], best["paired"]) or paired_ratios(path["swept"], best["swept"])
+    return (median(shared), ONE_GROUP) if shared else (path["alone_s"] / best["alone_s"], SINGLE)

@@ -1,0 +1,188 @@
+"""The study of the whole chain: whole runs of the same code on one machine, each held against the others.
+
+    python tools/chain.py RUN RUN… [--planted RUN…] [-o results/perf-cpu]
+
+RUN are results folders of one preset. What is asked for at most is beside what was found. 5 % are planted in two ways:
+in a copy of each run, in which the samples of all ideas are 5 % longer; and by `tests/benchmarks/bench_chain.py` as
+real work, in runs that --planted names, of a workload whose best formulation does 5 % more there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools import perf_tables
+from tools import repeated_runs as of
+from tools.perf_tables import Column, Perf, Table
+from tools.repeated_runs import Count, Told, total
+
+PLANTED = 1.05
+LENGTHENED = frozenset({"links"})  # the workload of tests/helpers/lengthened
+_MEASURES = {
+    "estimates outside the other run's interval": "12 %",
+    "verdicts that differ": "1 of 27",
+    "break-evens outside the other run's interval": "6 of 50",
+    "rank intervals with none in common": "5 %",
+    "rows that compare calls different": "1 of 1000",
+    "comparisons that fail on slower:5%": "1 of 20",
+}
+_COUNTS = (
+    Column(key="what", head="what"),
+    Column(key="found", head="found", format="d"),
+    Column(key="of", head="of", format="d"),
+    Column(key="share", head="share", format=".1%"),
+)
+
+
+def evaluate(folders: Sequence[Path], planted: Sequence[Path] = (), command: str = "") -> Perf:
+    """Everything about two runs or more; ValueError for fewer."""
+    if len(folders) < 2:
+        raise ValueError(f"the study holds runs against each other: two results folders at least, found {len(folders)}")
+    runs = of.read(folders)
+    pairs = {(f"run {i}", f"run {j}"): _pair(a, b) for (i, a), (j, b) in permutations(enumerate(runs, start=1), 2)}
+    tables = [_all(list(pairs.values())), _each(pairs), _paths(runs), _copies(runs)]
+    if planted:
+        tables.append(_real(runs, of.read(planted)))
+    facts: dict[str, perf_tables.Cell] = {"runs": len(runs), "runs with 5 % more work": len(planted)}
+    for number, told in enumerate(runs, 1):
+        info, noise = told.run.info, told.summary.noise
+        facts[f"run {number}"] = f"{' '.join(info.command)}, {info.started_at}, {(info.wall_s or 0) / 60:.1f} min"
+        facts[f"A/A noise of run {number}"] = "unknown" if noise is None else f"{noise:.1%}".replace("%", " %")
+    return Perf(name="chain", command=command, machine=_machine(runs[0]), tables=tables, facts=facts)
+
+
+def _machine(told: Told) -> str:
+    """The host of the runs, with the versions of what they measured."""
+    facts, versions = told.run.info.machine, told.run.info.versions
+    names = ", ".join(f"{name} {versions[name]}" for name in ("torch", "jax", "tensorflow") if name in versions)
+    memory = float(facts.get("memory_bytes") or 0) / 2**30
+    return f"{facts.get('cpu')}, {facts.get('cores_usable')} cores, {memory:.0f} GiB, {names}"
+
+
+def _pair(a: Told, b: Told) -> list[Count]:
+    """The measures of `_MEASURES` in their order, of A held against B."""
+    compared = of.compared(a.run.path, b.run.path)
+    return [
+        *(measure(a, b) for measure in (of.excluded, of.verdicts, of.break_evens, of.ranks)),
+        compared.different,
+        Count(int(compared.failed), 1),
+    ]
+
+
+def _all(pairs: Sequence[Sequence[Count]]) -> Table:
+    rows = []
+    for (what, most), counts in zip(_MEASURES.items(), zip(*pairs, strict=True), strict=True):
+        found = total(counts)
+        share = found.share if found.of else None
+        rows.append({"what": what, "found": found.found, "of": found.of, "share": share, "most": most})
+    columns = [*_COUNTS, Column(key="most", head="asked, at most")]
+    return Table(title="Each run against each other", about="both ways", columns=columns, rows=rows)
+
+
+def _each(pairs: dict[tuple[str, str], list[Count]]) -> Table:
+    columns = [Column(key="a", head="interval, A"), Column(key="b", head="estimate, B")]
+    columns += [Column(key=what, head=what) for what in _MEASURES]
+    rows: list[dict[str, perf_tables.Cell]] = [
+        {"a": a, "b": b} | dict(zip(_MEASURES, map(str, counts), strict=True)) for (a, b), counts in pairs.items()
+    ]
+    return Table(title="Pair by pair", columns=columns, rows=rows)
+
+
+def _paths(runs: Sequence[Told]) -> Table:
+    rows: list[dict[str, perf_tables.Cell]] = []
+    for number, (told, losses) in enumerate(zip(runs, of.path_losses(runs), strict=True), 1):
+        wrong = [loss for loss in losses if loss.loss > of.LOSS]
+        worst = max(wrong, key=lambda loss: loss.loss, default=None)
+        rows.append(
+            {
+                "run": f"run {number}",
+                "rows": len(told.best),
+                "others": len(losses),
+                "wrong": len(wrong),
+                "alone": sum(not loss.paired for loss in wrong),
+                "unknown": sum(loss.loss != loss.loss for loss in losses),
+                "worst": None if worst is None else worst.loss,
+                "what": "" if worst is None else f"{' '.join(worst.where)}: {worst.path}, not {worst.best}",
+            }
+        )
+    columns = [
+        Column(key="run", head="run"),
+        Column(key="rows", head="rows", format="d"),
+        Column(key="others", head="another path than the best", format="d"),
+        Column(key="wrong", head="slower by over 3 %", format="d"),
+        Column(key="alone", head="of them by surveys alone", format="d"),
+        Column(key="unknown", head="not to be told", format="d"),
+        Column(key="worst", head="the most", format=".1%"),
+        Column(key="what", head="where"),
+    ]
+    about = "the best of those that the runs chose, by the median over runs of paired times; asked: 1 of 43 at most"
+    return Table(title="Paths by what they lose", about=about, columns=columns, rows=rows)
+
+
+def _copies(runs: Sequence[Told]) -> Table:
+    """What `compare` makes of copies in which every idea takes 5 % longer."""
+    found = []
+    with tempfile.TemporaryDirectory(prefix="hwlottery-chain-") as folder:
+        copies = [
+            of.scaled_copy(told.run, Path(folder) / str(number), PLANTED, of.is_idea, f"{told.run.info.run}-planted")
+            for number, told in enumerate(runs)
+        ]
+        for (i, a), (j, _) in permutations(enumerate(runs), 2):
+            workloads = frozenset(where[0] for where in a.ideas)
+            found.append(of.compared(runs[i].run.path, copies[j], workloads, "slower").different)
+    count = total(found)
+    row: dict[str, perf_tables.Cell] = {"what": "called slower", "found": count.found, "of": count.of}
+    row |= {"share": count.share if count.of else None, "least": "80 %"}
+    about = "in a copy of the records, the samples of every idea; of best paths with an interval"
+    columns = [*_COUNTS, Column(key="least", head="asked, at least")]
+    return Table(title="5 % planted, found by compare", about=about, columns=columns, rows=[row])
+
+
+def _real(runs: Sequence[Told], planted: Sequence[Told]) -> Table:
+    """What is said of a formulation that really does 5 % more, and of the same one where it does not."""
+
+    def called(several: Sequence[Told], verdict: str) -> Count:
+        rows = [row.principal for told in several for row in told.ideas.values() if row.workload in LENGTHENED]
+        return Count(sum(p is not None and p.verdict == verdict for p in rows), len(rows))
+
+    counts = {
+        "table: 5 % more work called slower": called(planted, "slower"),
+        "table: 5 % more work called faster": called(planted, "faster"),
+        "table: equal work called slower": called(runs, "slower"),
+        "table: equal work called faster": called(runs, "faster"),
+        "compare: 5 % more work called slower": total(
+            of.compared(a.run.path, b.run.path, LENGTHENED, "slower").different for a in runs for b in planted
+        ),
+    }
+    rows: list[dict[str, perf_tables.Cell]] = [
+        {"what": what, "found": c.found, "of": c.of, "share": c.share if c.of else None} for what, c in counts.items()
+    ]
+    about = "21 products instead of 20, in one formulation that is the best path"
+    return Table(title="5 % more work", about=about, columns=list(_COUNTS), rows=rows)
+
+
+def main() -> int:
+    """Print the tables; with -o, write chain.json there."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="results folders of the same code and machine"
+    )
+    parser.add_argument("--planted", nargs="*", type=Path, default=[], metavar="RUN", help="runs with 5 %% more work")
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="folder to write chain.json to")
+    asked = parser.parse_args()
+    made = evaluate(asked.runs, asked.planted, " ".join(["python tools/chain.py", *sys.argv[1:]]))
+    print(perf_tables.markdown(made))
+    if asked.output is not None:
+        perf_tables.write(asked.output, made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
