@@ -17,11 +17,21 @@ from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
 
 GIB = 1 << 30
+# What measures, or waits for what others do within fractions of a second: these have the machine for themselves.
+ALONE = ("measuring", "planning/test_groups.py", "worker", "web/test_browser.py", "cli/test_doctor.py")
 
 # What the frameworks read when they are imported, before any test imports one: the compile caches of the user among it,
 # without which every compiled test compiles again.
 for _backend in backends()[0].values():
     os.environ.update(_backend.environ(Device("cpu"), len(os.sched_getaffinity(0)), cache_folder()))
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what must not run beside other tests; `tox run` has two steps, this and the rest on all cores."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).as_posix().startswith(ALONE):
+            item.add_marker("alone")
 
 
 @pytest.fixture(scope="module")
