@@ -17,7 +17,7 @@ from harness.figures.comparable import Difference, hosts_differ
 from harness.figures.compare_rows import ComparisonRow, Kind, Pair, by_key, case_name, rounds_of, speed_ups, times
 from harness.figures.frame import frame, rows_of
 from harness.records.record import Record
-from harness.stats.changes import FALSE_ALARM, Found, Null, judge, null, prior
+from harness.stats.changes import FALSE_ALARM, Judgement, Null, judge, null, prior
 
 FIELDS = ("backend", "device", "execution", "formulation")  # of a case, by which one run can be compared
 READS = "ratio = time of B / time of A: above 1, B is slower"
@@ -123,7 +123,7 @@ def _judged(
         under = null([*absolute.values()], [*dense.values()], prior(runs))
     if ratios and by is None:
         under_ratios = null([*ratios.values()], None, prior(runs, cases=2))
-    found: dict[tuple[Any, ...], Found] = {}
+    found: dict[tuple[Any, ...], Judgement] = {}
     for family, each in ((absolute, under), (ratios, under_ratios)):
         if each is not None:
             found |= dict(zip(family, judge([*family.values()], each), strict=True))
@@ -149,7 +149,7 @@ def _judged(
     )
 
 
-def _with_verdict(pair: Pair, found: Found | None, drift: float) -> ComparisonRow:
+def _with_verdict(pair: Pair, found: Judgement | None, drift: float) -> ComparisonRow:
     row = pair.row
     if found is not None:
         called = "tie" if found.p > FALSE_ALARM else "slower" if found.ratio > 1 else "faster"

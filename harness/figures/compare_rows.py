@@ -13,7 +13,7 @@ import msgspec
 from harness.figures.best_paths import GROUP
 from harness.records.points import point_name
 from harness.records.record import Record
-from harness.stats.changes import Change, change
+from harness.stats.changes import LogRatio, change
 from harness.stats.process_times import Process, paired_ratios
 
 Kind = Literal["best path", "speed-up", "case"]
@@ -62,7 +62,7 @@ class Pair(NamedTuple):
     kind: Kind
     identity: tuple[Any, ...]
     dense: bool
-    change: Change | None
+    change: LogRatio | None
     row: ComparisonRow
 
 

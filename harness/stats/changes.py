@@ -31,11 +31,11 @@ FEW = 5  # rows that do not count for the spread: one that did change would weig
 WINSOR = 1.5
 EXPECTED = 0.7775
 EFFICIENCY = 0.7259
-_LEAST = 1e-18
+_LEAST, _MOST = 1e-18, 50.0
 FEWEST_REFERENCES = 5  # rows of any kind that tell a drift where no row is known to be unchanged
 
 
-class Change(NamedTuple):
+class LogRatio(NamedTuple):
     """The logarithm of B over A, its variance by the spread within the runs, and that variance's degrees of freedom."""
 
     log: float
@@ -53,7 +53,7 @@ class Null(NamedTuple):
     df: float = PRIOR_DF
 
 
-class Found(NamedTuple):
+class Judgement(NamedTuple):
     """A row's ratio without the drift, its 95 % interval, Holm's p, and the share that it would find in 4 of 5 runs."""
 
     ratio: float
@@ -63,7 +63,7 @@ class Found(NamedTuple):
     detectable: float
 
 
-def change(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> Change | None:
+def change(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> LogRatio | None:
     """Of the times of either side, positive, a list a run with a value a round; None where no run has two rounds.
 
     Of several runs the means of each are averaged: what a run's processes share counts as often as there are runs.
@@ -74,7 +74,7 @@ def change(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> Change
     (mean_a, variance_a, df_a), (mean_b, variance_b, df_b) = (side for side in sides if side is not None)
     variance = variance_a + variance_b
     spread = variance_a**2 / df_a + variance_b**2 / df_b
-    return Change(mean_b - mean_a, variance, variance**2 / spread if spread else df_a + df_b)
+    return LogRatio(mean_b - mean_a, variance, variance**2 / spread if spread else df_a + df_b)
 
 
 def _side(runs: Sequence[Floats]) -> tuple[float, float, float] | None:
@@ -86,7 +86,7 @@ def _side(runs: Sequence[Floats]) -> tuple[float, float, float] | None:
     return float(np.mean([run.mean() for run in runs])), within * sum(1 / len(run) for run in runs) / len(runs) ** 2, df
 
 
-def null(changes: Sequence[Change], references: Sequence[Change] | None, beforehand: Null) -> Null | None:
+def null(changes: Sequence[LogRatio], references: Sequence[LogRatio] | None, beforehand: Null) -> Null | None:
     """The drift and the spread of a comparison of equal conditions, from its own rows.
 
     `references` are the rows that tell the drift; None where there can be none (a ratio within either run). None where
@@ -112,7 +112,7 @@ def prior(runs: tuple[int, int] = (1, 1), *, cases: int = 1) -> Null:
     return Null(sd=PRIOR_SD * sqrt(cases * (1 / runs[0] + 1 / runs[1]) / 2))
 
 
-def _drift(references: Sequence[Change], sd: float) -> dict[str, float]:
+def _drift(references: Sequence[LogRatio], sd: float) -> dict[str, float]:
     """The weighted median of the references."""
     logs, variances, dfs = (np.array(x) for x in zip(*references, strict=True))
     total = variances + sd**2
@@ -124,7 +124,7 @@ def _drift(references: Sequence[Change], sd: float) -> dict[str, float]:
     return {"drift": at, "drift_variance": loss / float(np.sum(1 / total)), "drift_df": float(np.sum(dfs))}
 
 
-def _spread(changes: Sequence[Change], drift: float, prior: float) -> dict[str, float]:
+def _spread(changes: Sequence[LogRatio], drift: float, prior: float) -> dict[str, float]:
     """The spread under which the winsorised normal scores of all rows are those of equal code, drawn to `prior`."""
     logs, variances, dfs = (np.array(x) for x in zip(*changes, strict=True))
 
@@ -142,7 +142,7 @@ def _spread(changes: Sequence[Change], drift: float, prior: float) -> dict[str, 
     return {"sd": sqrt((PRIOR_DF * prior**2 + weight * high**2) / (PRIOR_DF + weight)), "df": PRIOR_DF + weight}
 
 
-def judge(changes: Sequence[Change], under: Null) -> list[Found]:
+def judge(changes: Sequence[LogRatio], under: Null) -> list[Judgement]:
     """Every change of one family against what equal code would show."""
     if not changes:
         return []
@@ -158,8 +158,9 @@ def judge(changes: Sequence[Change], under: Null) -> list[Found]:
     half = stdtrit(df, (1 + CONFIDENCE) / 2) * se
     # Bonferroni's limit is Holm's first step; of a test by an estimated spread the power is that of a noncentral t.
     least = nctdtrinc(df, 1 - POWER, stdtrit(df, 1 - FALSE_ALARM / 2 / len(logs))) * se
+    half, least = np.minimum(half, _MOST), np.minimum(least, _MOST)  # of two rounds apart, and JSON has no infinity
     figures = zip(np.exp(moved), np.exp(moved - half), np.exp(moved + half), p, np.expm1(least), strict=True)
-    return [Found(*map(float, row)) for row in figures]
+    return [Judgement(*map(float, row)) for row in figures]
 
 
 def _holm(p: Floats) -> Floats:

@@ -36,7 +36,7 @@ def _times(scale, times=STILL):
 
 def _run(scale=1.0, **facts):
     """An idea at `scale`, and its twin."""
-    return [idea(**_times(scale), **facts), dense(**_times(0.5))]
+    return [idea(**_times(scale), **facts), dense(**_times(0.5), **{k: v for k, v in facts.items() if k == "run"})]
 
 
 def _compared(a, b, **options):
@@ -274,6 +274,29 @@ def test_fail_on_sets_the_exit_code(folders, limit, code, capsys):
     assert run_cli(["compare", *folders, "--fail-on", limit]) == code
     err = capsys.readouterr().err
     assert (f"failed on {limit}: unstructured_sparse" in err) == bool(code)
+
+
+def test_a_folder_of_runs_is_one_side(tmp_path, capsys):
+    """Runs of one side must be comparable with each other, too."""
+    for name, scale in (("base", 1.0), ("change", 1.1)):
+        for n in (1, 2, 3):
+            _stored(tmp_path / name / str(n), _run(scale, run=f"{name}{n}"))
+    sides = [str(tmp_path / name) for name in ("base", "change")]
+    assert run_cli(["compare", *sides, "--json", "--fail-on", "slower:5%"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["runs"] == [3, 3]
+    assert {row["rounds_a"] for row in found["rows"] if row["kind"] == "case"} == {15}
+    _stored(tmp_path / "base" / "4", _run(1.0, run="base4"), _info(settings={"threads": 1}))
+    assert run_cli(["compare", *sides]) == 2
+    assert "threads (2 / 1)" in capsys.readouterr().err
+
+
+def test_a_gate_that_cannot_see_what_it_shall_stop_says_so(tmp_path, capsys):
+    two, one = (_stored(tmp_path / str(len(t)), [idea(t), dense([0.5] * len(t))]) for t in ([1.0, 1.2], [1.0]))
+    assert run_cli(["compare", two, two, "--fail-on", "slower:5%"]) == 0
+    assert "warning: most best paths must be " in capsys.readouterr().err
+    assert run_cli(["compare", one, one, "--fail-on", "slower:5%"]) == 0
+    assert "warning: no best path has two rounds on both sides, and 5% was asked" in capsys.readouterr().err
 
 
 def test_a_tie_never_fails(folders):

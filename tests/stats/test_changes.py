@@ -33,10 +33,8 @@ def _table(rng, *, rows=50, rounds=5, runs=1, luck=LUCK, planted=0.0, spread=0.0
     "table",
     [
         {"rounds": 5},
-        {"rounds": 10},
         {"rounds": 10, "luck": 0.02},
         {"rounds": 3, "spread": 1.0},
-        {"rounds": 5, "runs": 3},
         {"rows": 6, "rounds": 10, "luck": 0.02},
     ],
     ids=str,
@@ -93,3 +91,8 @@ def test_without_references_five_rows_tell_the_drift_and_four_do_not():
     rows = [change([[1.0, 1.01]], [[1.1, 1.111]])] * 5
     assert null(rows, [], prior()).drift == pytest.approx(np.log(1.1))
     assert null(rows[:4], [], prior()) is None
+
+
+def test_two_rounds_that_are_far_apart_have_figures_that_json_can_hold():
+    rows = [change([[1.0, 9.0]], [[1.0, 0.1]]), change([[1.0, 1.1]], [[1.0, 1.1]])]
+    assert all(np.isfinite(value) for found in judge(rows, null(rows, rows, prior())) for value in found)
