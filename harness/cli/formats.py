@@ -14,7 +14,7 @@ import msgspec
 
 from harness.figures.summary import summarise
 from harness.records.record import Record
-from harness.records.store import RunInfo
+from harness.records.store import RunInfo, disturbances
 from harness.report.published import Content, Published
 
 
@@ -43,6 +43,9 @@ def render(
     if format not in FORMATS:
         raise ValueError(f"there is no format {format!r}; the formats are {', '.join(FORMATS)}")
     summary = summarise(records, all_points=all_points, noise=noise)
+    several = len(runs) > 1
+    found = [f"{info.run}: {said}" if several else said for info in runs for said in disturbances(info)]
+    summary = msgspec.structs.replace(summary, disturbed=found)
     return FORMATS[format].render(Published(summary=summary, records=records, runs=runs))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,9 +15,8 @@ from harness.cli.formats import FORMATS, render
 from harness.errors import UserError, nearest
 from harness.records.outcomes import outcome
 from harness.records.record import Record
-from harness.records.store import Run, RunInfo, load
+from harness.records.store import INFO, Run, RunInfo, load
 from harness.report.published import Content
-from harness.stats.noise import drift_floor, noise_floor
 
 
 def report(folders: Sequence[Path], format_: str, output: Path | None, all_points: bool) -> int:
@@ -87,8 +87,14 @@ def compare(
     if format_ not in ("table", "markdown", "json"):
         raise nearest("format", format_, ("table", "markdown", "json"))
     share = None if fail_on is None else slower_than(fail_on)
-    field, names, sides, infos = _sides(folders, by)
-    differing = differences(*sides, infos, field)
+    field, names, (left, right) = _sides(folders, by)
+    a_records, b_records = ([r for run in side for r in run.records] for side in (left, right))
+    if field is None:
+        one = left[0]
+        found_of = [differences(one.records, o.records, (one.info, o.info)) for o in (*left[1:], *right)]
+        differing = list({str(d): d for each in found_of for d in each}.values())
+    else:
+        differing = differences(a_records, b_records, None, field)
     if differing:
         said = "; ".join(map(str, differing))
         if not force:
@@ -97,10 +103,7 @@ def compare(
                 "measure both under the same conditions, or add --force to see it all the same"
             )
         click.echo(f"warning: compared by --force although these differ (A / B): {said}", err=True)
-    # Neither runs nor backends share groups: what drifts between groups stands in their ratio too.
-    floors = [floor(side) for side in sides for floor in (noise_floor, drift_floor)]
-    noise = max((floor for floor in floors if floor is not None), default=None)
-    found = comparing.compare(*sides, names=names, noise=noise, by=field, differences=differing)
+    found = comparing.compare(a_records, b_records, names=names, by=field, differences=differing)
     if format_ == "table":
         compare_text.show(found, everything=everything)
     else:
@@ -112,40 +115,57 @@ def compare(
         click.echo("warning: no case is on both sides, so nothing was compared", err=True)
     worse = [] if share is None else found.worse(share)
     for row in worse[:5]:
-        how = f"{row.outcome_b}, was ok" if row.ratio is None else f"{row.ratio:.3g}× slower"
+        against = " against its twin" if row.kind == "speed-up" else ""
+        how = f"{row.outcome_b}, was ok" if row.ratio is None else f"{row.ratio:.3g}× slower{against}"
         click.echo(f"failed on {fail_on}: {row.case}: {how}", err=True)
     if len(worse) > 5:
         click.echo(f"failed on {fail_on}: and {len(worse) - 5} more", err=True)
+    if share is not None and (found.detectable is None or found.detectable > max(share, 0.01)):
+        _say_blind(found.detectable, share)
     return 1 if worse else 0
 
 
-_Sides = tuple[list[Record], list[Record]]
+def _say_blind(detectable: float | None, share: float) -> None:
+    """A gate that cannot see what it is asked to stop must say so."""
+    what = "no best path has two rounds on both sides"
+    if detectable is not None:
+        what = f"most best paths must be {detectable:.0%} slower to be found in 4 of 5 comparisons"
+    remedy = "measure fewer cases with more rounds, or several runs a side"
+    click.echo(f"warning: {what}, and {share:.0%} was asked; {remedy}", err=True)
 
 
-def _sides(
-    folders: Sequence[Path], by: str | None
-) -> tuple[str | None, tuple[str, str], _Sides, tuple[RunInfo, RunInfo] | None]:
-    """What is compared by, the two names, the records of either side, and the runs' own facts where they are two."""
+_Sides = tuple[list[Run], list[Run]]
+
+
+def _sides(folders: Sequence[Path], by: str | None) -> tuple[str | None, tuple[str, str], _Sides]:
+    """What is compared by, the two names, and the runs of either side, cut to one value where one run is compared."""
     from harness.figures.compare import FIELDS
 
     wanted = 2 if by is None else 1
     if len(folders) != wanted:
         how = "compare A B" if by is None else "compare RUN --by FIELD=A,B"
         raise UserError(f"{how} takes {wanted} results folder{'s' * (wanted - 1)}, found {len(folders)}")
-    runs = [_loaded(folder) for folder in folders]
     if by is None:
-        (a, b) = runs
-        return None, (str(folders[0]), str(folders[1])), (a.records, b.records), (a.info, b.info)
+        a, b = folders
+        return None, (str(a), str(b)), (_runs(a), _runs(b))
+    run = _loaded(folders[0])
     field, _, values = by.partition("=")
     pair = values.split(",")
     if field not in FIELDS or len(pair) != 2 or not all(pair):
         raise UserError(f"--by {by!r} is not FIELD=A,B with a FIELD of {', '.join(FIELDS)}, such as backend=torch,jax")
-    there = sorted({str(getattr(r.case, field)) for r in runs[0].records})
+    there = sorted({str(getattr(r.case, field)) for r in run.records})
     for value in pair:
         if value not in there:
             raise nearest(f"{field} in {folders[0]}", value, there)
-    a_records, b_records = ([r for r in runs[0].records if getattr(r.case, field) == value] for value in pair)
-    return field, (pair[0], pair[1]), (a_records, b_records), None
+    left, right = ([r for r in run.records if getattr(r.case, field) == value] for value in pair)
+    sides = ([replace(run, records=left)], [replace(run, records=right)])
+    return field, (pair[0], pair[1]), sides
+
+
+def _runs(folder: Path) -> list[Run]:
+    """The run of a results folder, or those of a folder of results folders."""
+    inside = [] if (folder / INFO).exists() or not folder.is_dir() else sorted(folder.glob(f"*/{INFO}"))
+    return [_loaded(file.parent) for file in inside] or [_loaded(folder)]
 
 
 def slower_than(text: str) -> float:
@@ -189,7 +209,8 @@ def validate(paths: Sequence[Path], as_json: bool) -> int:
         cases = len(verdict.run.records) if verdict.run is not None else 0
         count = len(grouped(verdict.refusals))
         refused = f"refused for {count} reason{'s' * (count > 1)}"
-        click.echo(f"{verdict.path}: {refused if count else f'may be published, {cases} records'}")
+        disturbed = ", marked as disturbed" * any(mark.code == "disturbed" for mark in verdict.marks)
+        click.echo(f"{verdict.path}: {refused if count else f'may be published{disturbed}, {cases} records'}")
         for refusal in grouped(verdict.refusals):
             click.echo(f"  refused [{refusal.code}] {refusal}")
         for mark in verdict.marks:

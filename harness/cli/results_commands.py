@@ -49,7 +49,7 @@ def report(folders: tuple[Path, ...], format_: str, output: Path | None, all_poi
 @click.option(
     "--fail-on",
     metavar="slower:PERCENT%",
-    help="Exit with 1 where a case is slower by more than this and by more than noise, or was ok and is not any more.",
+    help="Exit with 1 where a row is surely slower and may be so by this much, or a case was ok and is not any more.",
 )
 @click.option("--force", is_flag=True, help="Compare although precision, threads, shapes, machine or sources differ.")
 def compare(
@@ -61,7 +61,10 @@ def compare(
     fail_on: str | None,
     force: bool,
 ) -> None:
-    """Compare results folder B with A, or two backends or devices of one: ratio B/A, its interval, and the verdict."""
+    """Compare results folder B with A, or two backends or devices of one: ratio B/A, its interval, and the verdict.
+
+    Either may be a folder of several results folders: runs of the same plan, which find smaller differences.
+    """
     from harness.cli import publish
 
     sys.exit(publish.compare(folders, by, "json" if as_json else format_, everything, fail_on, force))

@@ -17,6 +17,7 @@ MACHINE = ("cpu", "architecture", "cores_physical", "cores_logical", "cores_usab
 # Settings read back from the frameworks that decide precision or threads, whatever the case.
 PRECISION = ("tf32", "float32_matmul_precision", "matmul_precision", "x64", "deterministic")
 THREADS = (*threads.OWN, "threads_asked")
+SOURCES = "sources of "  # of a package: what such a difference is called
 _LONGEST = 80  # characters of a value in a sentence
 
 
@@ -29,6 +30,11 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.field} ({self.a} / {self.b})"
+
+
+def hosts_differ(found: Iterable[Difference]) -> bool:
+    """Whether a time differs for another reason than the code: all but the digests of the sources."""
+    return any(not difference.field.startswith(SOURCES) for difference in found)
 
 
 def differences(
@@ -55,7 +61,7 @@ def _runs(a: RunInfo, b: RunInfo) -> list[Difference]:
     for package in dict.fromkeys((*a.sources, *b.sources)):
         left, right = a.sources.get(package), b.sources.get(package)
         if left != right:
-            out.append(Difference(field=f"sources of {package}", a=_short(left), b=_short(right)))
+            out.append(Difference(field=f"{SOURCES}{package}", a=_short(left), b=_short(right)))
     return out
 
 

@@ -1,55 +1,27 @@
-"""Two runs, or two backends or devices of one, case by case: how the times differ and whether by more than noise.
+"""Runs against runs, or two backends or devices of one, case by case: how the times differ, and whether by chance.
 
 Pure functions on records. The ratio is t(B)/t(A): above 1, B is slower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import nan
+from collections.abc import Sequence
+from math import exp
+from statistics import median
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
 from harness.figures.best_paths import GROUP, best_paths
-from harness.figures.comparable import Difference
+from harness.figures.comparable import Difference, hosts_differ
+from harness.figures.compare_rows import ComparisonRow, Kind, Pair, by_key, case_name, rounds_of, speed_ups, times
 from harness.figures.frame import frame, rows_of
-from harness.records.points import point_name
 from harness.records.record import Record
-from harness.stats.intervals import SINGLE, Floats, median_distribution, none_if_nan, verdict
+from harness.stats.changes import FALSE_ALARM, Judgement, Null, judge, null, prior
 
 FIELDS = ("backend", "device", "execution", "formulation")  # of a case, by which one run can be compared
 READS = "ratio = time of B / time of A: above 1, B is slower"
-_TAILS = (0.025, 0.975)
-_ATOMS = 1000  # most values of a bootstrap distribution that are kept
-
-Kind = Literal["best path", "case"]
-
-
-class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One computation on both sides; every figure is None where it is unknown.
-
-    `kind` says whether each side's best path is compared, or one and the same case. `ratio` is time_b_s / time_a_s,
-    `low` and `high` its 95 % interval, None where a side has one process only. `verdict` is B's: faster, slower or tie,
-    None where a side has no time. `broken` is a case that was ok in A and is not in B.
-    """
-
-    kind: Kind
-    case: str
-    ratio: float | None
-    low: float | None
-    high: float | None
-    verdict: str | None
-    broken: bool
-    time_a_s: float | None
-    time_b_s: float | None
-    path_a: str | None
-    path_b: str | None
-    outcome_a: str
-    outcome_b: str
-    processes_a: int
-    processes_b: int
+NO_DRIFT = "no dense row with two rounds on both sides tells what of it is the host's"
 
 
 class Only(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,45 +33,36 @@ class Only(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `compare` says: rows with what got worse first; `noise` is the larger noise of the two, a share."""
+    """All that `compare` says: rows with what got worse first.
+
+    `drift` is the ratio that the dense rows have in common, taken out of all ratios of times; None where nothing was.
+    `spread` and `speed_up_spread` are the standard deviations, as shares, by which rows of equal code differ here
+    beside what their processes show. `detectable` is the median over best paths. `false_alarm` is the rate at which
+    equal code gets a verdict in any row of times, and again in any of speed-ups; half of it is slower.
+    """
 
     a: str
     b: str
+    runs: tuple[int, int]
     reads: str
-    noise: float | None
+    drift: float | None
+    spread: float | None
+    speed_up_spread: float | None
+    false_alarm: float
+    detectable: float | None
+    hosts_differ: bool
     differences: list[Difference]
     rows: list[ComparisonRow]
     only: list[Only]
 
     def worse(self, share: float) -> list[ComparisonRow]:
-        """Rows in which B is slower by more than `share`, and not by noise alone; and those that broke."""
-        slower = [r for r in self.rows if r.verdict == "slower" and r.ratio is not None and r.ratio > 1 + share]
-        return [*(r for r in self.rows if r.broken), *slower]
+        """Rows that broke, and those that are surely slower and may be so by `share` or more: their interval holds it.
 
-
-def ratio_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of median(b)/median(a) for the times of the processes of either side; NaN under two on one side.
-
-    Runs at different times have no pairs, so both sides are resampled independently. Nothing is drawn: each median has
-    its ideal bootstrap distribution (`intervals.median_distribution`), and the ratio that of their product.
-    """
-    if len(a) < 2 or len(b) < 2:
-        return nan, nan
-    (under, w_under), (over, w_over) = (_thinned(*median_distribution(np.array(x, np.float64))) for x in (a, b))
-    ratios = np.divide.outer(over, under).ravel()
-    order = np.argsort(ratios)
-    reached = np.cumsum(np.multiply.outer(w_over, w_under).ravel()[order])
-    low, high = (float(ratios[order[np.argmax(reached >= q - 1e-9)]]) for q in _TAILS)
-    return low, high
-
-
-def _thinned(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """At most `_ATOMS` values of equal weight where there are more."""
-    if len(values) <= _ATOMS:
-        return values, weights
-    order = np.argsort(values)
-    at = np.searchsorted(np.cumsum(weights[order]), (np.arange(_ATOMS) + 0.5) / _ATOMS)
-    return values[order][np.minimum(at, len(values) - 1)], np.full(_ATOMS, 1 / _ATOMS)
+        Where the hosts differ times say nothing of the code, and only speed-ups count.
+        """
+        slower = [r for r in self.rows if r.verdict == "slower" and r.high is not None and r.high > 1 + share]
+        counted = [r for r in slower if r.kind == "speed-up" or not self.hosts_differ]
+        return [*(r for r in self.rows if r.broken), *counted]
 
 
 def compare(
@@ -107,71 +70,96 @@ def compare(
     b: Sequence[Record],
     *,
     names: tuple[str, str],
-    noise: float | None,
     by: str | None = None,
     differences: Sequence[Difference] = (),
 ) -> Comparison:
-    """Best paths and identical cases of `b` against those of `a`, what got worse first.
+    """Best paths, speed-ups and identical cases of `b` against those of `a`, what got worse first.
 
-    `noise` is that of both as a share, drift between groups included; two times of a single process each are called
-    different only when they differ by `SINGLE` or more. `by` is the field that differs on purpose and so is no part of
-    what is matched; where `differences` name the dtype or the seed, neither is that.
+    Either side may hold the records of several runs: what the processes of a run share then counts once a run. `by` is
+    the field that differs on purpose and so is no part of what is matched; where `differences` name the dtype or the
+    seed, neither is that. What equal code would show is taken from the rows themselves (`harness.stats.changes`)
+    unless something other than the code differs on purpose, by `by` or by `differences`.
     """
     free = {by, *(d.field for d in differences if d.field in ("dtype", "seed"))} - {None}
-    sides = [frame([r for r in records if not r.control]) for records in (a, b)]
-    kinds: tuple[tuple[Kind, list[list[dict[str, Any]]], tuple[str, ...]], ...] = (
-        ("best path", [rows_of(best_paths(side)) if len(side) else [] for side in sides], ()),
-        ("case", [rows_of(side) for side in sides], ("formulation", "execution")),
-    )
-    rows: list[ComparisonRow] = []
+    kept = [[r for r in records if not r.control] for records in (a, b)]
+    rounds = rounds_of([*a, *b])
+    frames = [frame(records) for records in kept]
+    best = [rows_of(best_paths(side)) if len(side) else [] for side in frames]
+    fields = [name for name in GROUP if name != "run" and name not in free]
+    more = [*fields, *(name for name in ("formulation", "execution") if name not in free)]
+    pairs: list[Pair] = []
     only: list[Only] = []
-    for kind, found, more in kinds:
-        fields = [name for name in (*GROUP, *more) if name != "run" and name not in free]
-        left, right = ({tuple(row[name] for name in fields): row for row in side} for side in found)
-        rows += [_row(kind, left[key], right[key], fields, noise) for key in left if key in right]
-        only += [Only(kind=kind, case=_name(left[key], fields), side="A") for key in left if key not in right]
-        only += [Only(kind=kind, case=_name(right[key], fields), side="B") for key in right if key not in left]
-    rows.sort(key=_worst_first)
-    return Comparison(
-        a=names[0], b=names[1], reads=READS, noise=noise, differences=list(differences), rows=rows, only=only
+    kinds: tuple[tuple[Kind, list[str], list[list[dict[str, Any]]]], ...] = (
+        ("best path", fields, best),
+        ("case", more, [rows_of(side) for side in frames]),
     )
+    for kind, matched, found in kinds:
+        left, right = (by_key(side, matched) for side in found)
+        pairs += [times(kind, left[key], right[key], matched, fields, rounds) for key in left if key in right]
+        only += [Only(kind=kind, case=case_name(left[key][0], matched), side="A") for key in left if key not in right]
+        only += [Only(kind=kind, case=case_name(right[key][0], matched), side="B") for key in right if key not in left]
+    pairs += speed_ups(best, fields, rounds)
+    runs = (max(1, len({r.run for r in kept[0]})), max(1, len({r.run for r in kept[1]})))
+    return _judged(pairs, only, names, runs, by, differences)
+
+
+def _judged(
+    pairs: Sequence[Pair],
+    only: list[Only],
+    names: tuple[str, str],
+    runs: tuple[int, int],
+    by: str | None,
+    differences: Sequence[Difference],
+) -> Comparison:
+    """The verdicts: of times in one family, of speed-ups in another."""
+    differ = hosts_differ(differences)
+    known = [(pair, pair.change) for pair in pairs if pair.change is not None]
+    absolute = {pair.identity: change for pair, change in known if pair.kind != "speed-up"}
+    dense = {pair.identity: change for pair, change in known if pair.kind != "speed-up" and pair.dense}
+    ratios = {pair.identity: change for pair, change in known if pair.kind == "speed-up"}
+    under: Null | None = prior(runs)
+    under_ratios: Null | None = prior(runs, cases=2)
+    if absolute and by is None and not differ:
+        under = null([*absolute.values()], [*dense.values()], prior(runs))
+    if ratios and by is None:
+        under_ratios = null([*ratios.values()], None, prior(runs, cases=2))
+    found: dict[tuple[Any, ...], Judgement] = {}
+    for family, each in ((absolute, under), (ratios, under_ratios)):
+        if each is not None:
+            found |= dict(zip(family, judge([*family.values()], each), strict=True))
+    drift = exp(under.drift) if under is not None and under.drift else None
+    rows = [_with_verdict(p, found.get(p.identity), drift or 1.0) for p in pairs]
+    rows.sort(key=_worst_first)
+    reads = READS if drift is None else f"{READS}; the hosts' drift, {drift:.3g}× in the dense rows, is taken out"
+    least = [r.detectable for r in rows if r.kind == "best path" and r.detectable is not None]
+    return Comparison(
+        a=names[0],
+        b=names[1],
+        runs=runs,
+        reads=reads,
+        drift=drift,
+        spread=under.sd if absolute and under is not None else None,
+        speed_up_spread=under_ratios.sd if ratios and under_ratios is not None else None,
+        false_alarm=FALSE_ALARM,
+        detectable=median(least) if least else None,
+        hosts_differ=differ,
+        differences=list(differences),
+        rows=rows,
+        only=only,
+    )
+
+
+def _with_verdict(pair: Pair, found: Judgement | None, drift: float) -> ComparisonRow:
+    row = pair.row
+    if found is not None:
+        called = "tie" if found.p > FALSE_ALARM else "slower" if found.ratio > 1 else "faster"
+        figures = {name: getattr(found, name) for name in ("ratio", "low", "high", "p", "detectable")}
+        return msgspec.structs.replace(row, verdict=called, **figures)
+    if row.ratio is not None and pair.kind != "speed-up":
+        row = msgspec.structs.replace(row, ratio=row.ratio / drift)
+    return row if pair.change is None else msgspec.structs.replace(row, why=NO_DRIFT)
 
 
 def _worst_first(row: ComparisonRow) -> tuple[int, float]:
     order = {"slower": 1, "tie": 2, "faster": 3, None: 4}
     return (0 if row.broken else order[row.verdict], -(row.ratio or 0.0))
-
-
-def _name(row: Mapping[str, Any], fields: Sequence[str]) -> str:
-    """`unstructured_sparse/csr forward torch eager cpu float32 [k=8,m=8]`, of the fields that are matched."""
-    first = "/".join(str(row[name]) for name in ("workload", "formulation") if name in fields)
-    order = ("mode", "backend", "execution", "device", "dtype")
-    seed = f" seed {row['seed']}" if "seed" in fields and row["seed"] else ""
-    return " ".join([first, *(str(row[n]) for n in order if n in fields)]) + f" [{point_name(row['params'])}]{seed}"
-
-
-def _row(
-    kind: Kind, a: Mapping[str, Any], b: Mapping[str, Any], fields: Sequence[str], noise: float | None
-) -> ComparisonRow:
-    ratio = b["time_s"] / a["time_s"] if a["time_s"] else nan
-    low, high = ratio_interval(a["process_s"], b["process_s"]) if ratio == ratio else (nan, nan)
-    floor = noise if low == low else max(noise or 0.0, SINGLE)
-    outcomes = [str(row["outcome"] if kind == "best path" else row["status"]) for row in (a, b)]
-    timed = [row["time_s"] == row["time_s"] for row in (a, b)]
-    return ComparisonRow(
-        kind=kind,
-        case=_name(a, fields),
-        ratio=none_if_nan(ratio),
-        low=none_if_nan(low),
-        high=none_if_nan(high),
-        verdict=verdict(ratio, low, high, floor),
-        broken=timed[0] and not timed[1],
-        time_a_s=none_if_nan(a["time_s"]),
-        time_b_s=none_if_nan(b["time_s"]),
-        path_a=a["path"] if timed[0] else None,
-        path_b=b["path"] if timed[1] else None,
-        outcome_a=outcomes[0],
-        outcome_b=outcomes[1],
-        processes_a=int(a["processes"]),
-        processes_b=int(b["processes"]),
-    )

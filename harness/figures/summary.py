@@ -115,7 +115,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All that a report says. `outcomes` counts cases by status; `dense` has the twins of the rows; `noise` is A/A.
 
     `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
-    `suspects` are computations of which every path is wrong.
+    `suspects` are computations of which every path is wrong. `disturbed` has what the runs' own notes say that the
+    machine did beside, where these are known.
     `matrix` is what ran where; formats for reading print it where `all_points` were asked for.
     """
 
@@ -135,6 +136,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     noise: float | None
     all_points: bool = False
     suspects: list[Suspect] = []
+    disturbed: list[str] = []
 
 
 def summarise(records: Sequence[Record], *, all_points: bool = False, noise: float | None = None) -> Summary:

@@ -19,7 +19,7 @@ from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Line
 from harness.machine import digest
 from harness.records.record import Record
-from harness.records.store import INFO, RECORDS, RunInfo
+from harness.records.store import INFO, RECORDS, RunInfo, disturbances
 from harness.records.text import plain
 from harness.stats.intervals import SINGLE, median_interval
 from harness.stats.noise import noise_floor
@@ -59,6 +59,8 @@ def marks(info: RunInfo, records: Sequence[Record], known: Known) -> Iterator[Ma
         yield Mark(code="sources", what=f"sources: {origin}")
     for name in sorted({r.case.backend for r in records} - set(known.backends)):
         yield Mark(code="backend", what=f"backend {plain(name)} is not part of this harness")
+    for said in disturbances(info):
+        yield Mark(code="disturbed", what=plain(f"disturbed: {said}"))
     if any(r.status == "estimated" for r in records):
         yield Mark(code="estimated", what="estimated: compiled for a chip and not run")
 

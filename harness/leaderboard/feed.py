@@ -57,6 +57,8 @@ def _headline(submission: Submission, change: Change) -> str:
 def sentences(submission: Submission, change: Change) -> list[str]:
     """What a submission changed, in whole sentences."""
     out = [f"{submission.records} cases of preset {submission.preset or 'unknown'}."]
+    if any(entry.disturbed for entry in submission.entries):
+        out.append("The machine disturbed this run.")
     if change.leads:
         more = "" if len(change.leads) <= 5 else f" and {len(change.leads) - 5} more"
         out.append(f"Takes the lead in {'; '.join(change.leads[:5])}{more}.")

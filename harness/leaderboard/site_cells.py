@@ -161,7 +161,7 @@ def _where(entry: Entry) -> Cell:
 def _path(standing: Standing | EnergyStanding) -> Cell:
     return Cell(
         standing.entry.path or "",
-        small=f"submission {standing.submission[:8]}",
+        small=f"submission {standing.submission[:8]}{', disturbed' if standing.entry.disturbed else ''}",
         href=submission_page(standing.submission),
     )
 

@@ -17,7 +17,7 @@ from backends.ops import Scalar
 from harness.figures.estimates import EstimateRow, is_estimated
 from harness.figures.summary import Against, Row, Summary
 from harness.records.record import Record
-from harness.records.store import RunInfo
+from harness.records.store import RunInfo, disturbances
 from harness.records.text import SENTENCE, plain
 from harness.records.timestamps import normalised
 from harness.report import estimates_text
@@ -61,6 +61,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     energy_source: str
     outcome: str
     against: Against
+    disturbed: bool = False  # by what the machine did beside, as its own run says
 
     @property
     def board(self) -> tuple[str, str, str, str, str]:
@@ -184,7 +185,7 @@ def submission(
         records=summary.records,
         outcomes=dict(summary.outcomes),
         noise=summary.noise,
-        entries=[_entry(row) for row in rows[:MOST_ENTRIES]],
+        entries=[_entry(row, bool(disturbances(info))) for row in rows[:MOST_ENTRIES]],
         estimates=[_estimated(row) for row in compiled[:MOST_ENTRIES]],
         unseen=max(0, len(rows) - MOST_ENTRIES) + max(0, len(compiled) - MOST_ENTRIES),
         portability=[f"{plain(p.backend, 40)} {plain(p.device, 40)}: {p.ok} of {p.total}" for p in summary.portability],
@@ -202,7 +203,7 @@ def _texts(values: Mapping[str, Any], most: int = SENTENCE) -> dict[str, str]:
     return dict(sorted(known)[:60])
 
 
-def _entry(row: Row) -> Entry:
+def _entry(row: Row, disturbed: bool) -> Entry:
     against = row.against[0]
     names = {f: plain(getattr(against, f)) for f in ("kind", "twin_workload", "twin_point", "twin_mode")}
     path = None if against.twin_path is None else plain(against.twin_path)
@@ -222,6 +223,7 @@ def _entry(row: Row) -> Entry:
         energy_source=row.energy_source,
         outcome=plain(outcome_cell(row)),
         against=msgspec.structs.replace(against, **names, twin_path=path),
+        disturbed=disturbed,
     )
 
 

@@ -32,6 +32,7 @@ _SAME = 64 << 10
 _PAUSE_S = 0.002
 _PAUSES = 50
 SOURCE = "resident set: operands and the peak of a call, apart from what the framework keeps for itself"
+IN_ALLOCATOR = "; what the framework's own allocator holds by its peak"
 
 
 @dataclass(frozen=True, slots=True)

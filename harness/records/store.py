@@ -45,6 +45,16 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, list[str]] = {}  # cases that were not tried, by the reason
 
 
+DISTURBED = "the machine disturbed the run: "  # how a note begins that says what the machine did beside
+_DISTURBED = (DISTURBED, "the machine spoilt the run: ")  # and how it did
+
+
+def disturbances(info: RunInfo) -> list[str]:
+    """What the run's own notes say that the machine did beside, and disturbed it by; each once."""
+    found = [note.removeprefix(begin) for note in info.notes for begin in _DISTURBED if note.startswith(begin)]
+    return list(dict.fromkeys(found))
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A results folder read back: one record a case."""

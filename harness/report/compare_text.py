@@ -10,14 +10,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.figures.compare import Comparison, ComparisonRow
+from harness.figures.compare import Comparison
+from harness.figures.compare_rows import ComparisonRow, Kind
 from harness.records.text import visible
 from harness.report.markdown import markdown_table
 from harness.report.wording import FEWEST_PRINTED, UNKNOWN, quantity, significant
-from harness.stats.intervals import SINGLE
 
 _STYLE = {"slower": "bold red", "faster": "green", "broken": "bold red"}
 _NAMES = ("case", "A", "B", "ratio", "verdict")
+NO_VERDICT = "no verdict"
+_PLURAL: dict[Kind, str] = {"best path": "best paths", "speed-up": "speed-ups", "case": "identical cases"}
 _MOST_ONLY = 8  # workloads whose cases on one side are counted
 
 
@@ -27,7 +29,7 @@ def as_json(found: Comparison) -> str:
 
 
 def as_markdown(found: Comparison, *, everything: bool = False) -> str:
-    """Best paths, then identical cases that differ; `everything` shows all cases."""
+    """Best paths and speed-ups, then identical cases that differ; `everything` shows all cases."""
     out = [f"A = {found.a}, B = {found.b}; {found.reads}."]
     for title, rows in _shown(found, everything):
         out += [f"## {title}", markdown_table(_NAMES, [_cells(row) for row in rows])]
@@ -53,30 +55,48 @@ def show(found: Comparison, *, everything: bool = False) -> None:
 
 
 def notes(found: Comparison, everything: bool) -> list[str]:
-    """How to read it: counts, the noise, what could not be compared and what stands on one side only."""
+    """How to read it: counts, what a verdict is worth, what was not judged and what stands on one side only."""
     lines = []
-    for kind in ("best path", "case"):
+    for kind, name in _PLURAL.items():
         counts = Counter(_verdict(row) for row in found.rows if row.kind == kind)
         if counts:
-            said = ", ".join(f"{counts[v]} {v}" for v in ("broken", "slower", "tie", "faster", "unknown") if counts[v])
-            lines.append(f"{'best paths' if kind == 'best path' else 'identical cases'}: {said}.")
-    noise = "no A/A control was measured"
-    if found.noise is not None:
-        noise = f"the noise of both, drift between groups included, is {found.noise:.0%}"
-    lines.append(
-        f"tie: the interval holds 1, or the difference is inside the noise; {noise}. […] = 95 % bootstrap interval "
-        "over the processes of A and of B, each resampled on its own: two runs at different times have no pairs."
-    )
-    if any(row.verdict is not None and row.low is None for row in found.rows):
-        lines.append(
-            f"A ratio with a single process on a side is called a tie up to {SINGLE:.0%}, which is what one process "
-            "differs from another on a busy machine."
-        )
-    if any(row.ratio is not None and _few(row) for row in found.rows):
-        lines.append(f"A ratio with fewer than {FEWEST_PRINTED} processes on a side is printed without an interval.")
+            said = ", ".join(f"{counts[v]} {v}" for v in ("broken", "slower", "tie", "faster", NO_VERDICT) if counts[v])
+            lines.append(f"{name}: {said}.")
+    lines += _worth(found)
+    why = Counter(row.why for row in found.rows if row.why is not None)
+    if why:
+        said = "; ".join(f"{reason}: {count}" for reason, count in why.most_common())
+        lines.append(f"without a verdict, rows of all kinds: {said}.")
+    if any(row.ratio is not None and row.low is not None and _few(row) for row in found.rows):
+        lines.append(f"A ratio with fewer than {FEWEST_PRINTED} rounds on a side is printed without an interval.")
     if not everything and any(row.kind == "case" and not _differs(row) for row in found.rows):
         lines.append("identical cases that do not differ are left out; --all shows them.")
     return lines + [line for side in ("A", "B") for line in _only(found, side, everything)]
+
+
+def _worth(found: Comparison) -> list[str]:
+    """How sure the verdicts are, and what they could find."""
+    if not any(row.verdict for row in found.rows):
+        return []
+    spreads = ((found.spread, "times"), (found.speed_up_spread, "speed-ups"))
+    apart = [f"{significant(100 * spread, 2)} % in {name}" for spread, name in spreads if spread is not None]
+    lines = [
+        f"verdicts hold for all rows together: of equal code {found.false_alarm / 2:.1%} of comparisons call a time "
+        f"slower and as many a speed-up; so --fail-on is wrong in at most {found.false_alarm:.0%}. […] is the 95 % "
+        "interval of a row by itself.",
+        f"what differs from run to run beside the spread of processes: {' and '.join(apart)} (standard deviation), "
+        "part of every interval.",
+    ]
+    if found.detectable is not None:
+        lines.append(
+            f"detectable: a best path must differ by {significant(100 * found.detectable, 2)} % (median of the rows) "
+            "to be called different in 4 of 5 comparisons; more rounds, more runs a side and fewer rows find less."
+        )
+    if found.hosts_differ:
+        lines.append(
+            "the hosts or their settings differ: times compare these, too, and --fail-on counts speed-ups only."
+        )
+    return lines
 
 
 def _only(found: Comparison, side: str, everything: bool) -> list[str]:
@@ -93,9 +113,13 @@ def _only(found: Comparison, side: str, everything: bool) -> list[str]:
 
 
 def _shown(found: Comparison, everything: bool) -> list[tuple[str, Sequence[ComparisonRow]]]:
-    best = [row for row in found.rows if row.kind == "best path"]
-    cases = [row for row in found.rows if row.kind == "case" and (everything or _differs(row))]
-    titles = (("Best paths", best), ("Identical cases" if everything else "Identical cases that differ", cases))
+    by_kind = {kind: [row for row in found.rows if row.kind == kind] for kind in _PLURAL}
+    cases = [row for row in by_kind["case"] if everything or _differs(row)]
+    titles = (
+        ("Best paths", by_kind["best path"]),
+        ("Speed-ups against the dense twin", by_kind["speed-up"]),
+        ("Identical cases" if everything else "Identical cases that differ", cases),
+    )
     return [(title, rows) for title, rows in titles if rows]
 
 
@@ -104,14 +128,16 @@ def _differs(row: ComparisonRow) -> bool:
 
 
 def _verdict(row: ComparisonRow) -> str:
-    return "broken" if row.broken else row.verdict or "unknown"
+    return "broken" if row.broken else row.verdict or NO_VERDICT
 
 
 def _cells(row: ComparisonRow) -> list[str]:
     case = visible(row.case)
-    if row.kind == "best path" and row.path_a is not None and row.path_b is not None:
+    if row.kind != "case" and row.path_a is not None and row.path_b is not None:
         case += f" {row.path_a}" if row.path_a == row.path_b else f" {row.path_a} → {row.path_b}"
     a, b = quantity(row.time_a_s, "s"), quantity(row.time_b_s, "s")
+    if row.speed_up_a is not None and row.speed_up_b is not None:
+        a, b = f"{significant(row.speed_up_a)}×", f"{significant(row.speed_up_b)}×"
     return [
         case,
         row.outcome_a if row.time_a_s is None else a,
@@ -133,4 +159,4 @@ def _ratio(row: ComparisonRow) -> str:
 
 
 def _few(row: ComparisonRow) -> bool:
-    return min(row.processes_a, row.processes_b) < FEWEST_PRINTED
+    return min(row.rounds_a, row.rounds_b) < FEWEST_PRINTED

@@ -9,7 +9,7 @@ from pylatexenc.latexencode import RULE_DICT, UnicodeToLatexConversionRule, Unic
 
 from harness.figures.summary import Summary
 from harness.records.text import visible
-from harness.report.notes import footer
+from harness.report.notes import disturbed, footer
 from harness.report.sections import Section, sections
 from harness.report.wording import NO_IDEA, NOTHING
 
@@ -20,7 +20,8 @@ def latex(summary: Summary) -> str:
     """A floating table* for each section, shrunk to the width of the text where it is wider, then the notes."""
     if not summary.records:
         return f"{_escape(NOTHING)}\n"
-    out = [_PREAMBLE] if summary.rows else [_PREAMBLE, _escape(NO_IDEA)]
+    out = [_PREAMBLE, *(_escape(line) for line in disturbed(summary))]
+    out += [] if summary.rows else [_escape(NO_IDEA)]
     out += [_table(number, section) for number, section in enumerate(sections(summary), 1)]
     notes = "\n".join(f"  \\item {_guard(_escape(line))}" for line in footer(summary))
     out.append(f"\\begin{{itemize}}\n{notes}\n\\end{{itemize}}")

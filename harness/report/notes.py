@@ -65,6 +65,11 @@ def footer(summary: Summary) -> list[str]:
     return lines
 
 
+def disturbed(summary: Summary) -> list[str]:
+    """What the machine did beside a run, by the run's own notes: nothing in its tables is sure then."""
+    return [f"DISTURBED: {said}." for said in summary.disturbed]
+
+
 def short(summary: Summary) -> list[str]:
     """What stands below the matrix: how the cases ended, what is suspect, how sure it is, break-even, and failures.
 

@@ -13,7 +13,7 @@ from harness.figures.summary import Row, Summary
 from harness.records.text import shorten, visible
 from harness.report import estimates_text
 from harness.report.matrix import matrix
-from harness.report.notes import footer, short
+from harness.report.notes import disturbed, footer, short
 from harness.report.wording import (
     NO_IDEA,
     NOTHING,
@@ -53,8 +53,8 @@ def terminal(summary: Summary, width: int | None = None) -> str:
         return f"{NOTHING}\n"
     width = width or shutil.get_terminal_size().columns
     where = Where([*summary.rows, *summary.dense])
-    out = matrix(summary, where, width)
-    out += [] if out else textwrap.wrap(NO_IDEA, width)
+    out = [line for said in disturbed(summary) for line in textwrap.wrap(said, width, subsequent_indent="  ")]
+    out += matrix(summary, where, width) or textwrap.wrap(NO_IDEA, width)
     out.append("")
     if summary.all_points:
         out += _details(summary, where, width)

@@ -12,6 +12,8 @@ from harness.figures.portability import Portability, PortabilityCell
 from harness.figures.summary import Against, Row
 from harness.records.text import shorten
 
+# How older records name the peak of TensorFlow's own allocator on the host, which leaves out what lies beside it.
+ALLOCATOR_ON_HOST = "peak of the framework's own allocator on the host"
 UNKNOWN = "–"
 NOTHING = "There are no records here, so nothing was measured; run `hwlottery run` first."
 NO_IDEA = "None of the records is of an idea with a dense twin, so there is no tax to show."
@@ -95,8 +97,12 @@ def time_cell(row: Row) -> str:
 
 
 def memory_cell(row: Row) -> str:
-    """Peak memory in MiB."""
-    return UNKNOWN if row.memory_bytes is None else f"{significant(row.memory_bytes / 2**20)} MiB"
+    """Peak memory in MiB: of resident pages, or by an allocator, which is said, for the two are not comparable."""
+    if row.memory_bytes is None:
+        return UNKNOWN
+    source = row.memory_source or ""
+    by_allocator = source.startswith(("device: ", f"host: {ALLOCATOR_ON_HOST}"))
+    return f"{significant(row.memory_bytes / 2**20)} MiB{' allocator' if by_allocator else ''}"
 
 
 def energy_cell(row: Row) -> str:

@@ -19,7 +19,7 @@ from harness.planning.looks import firsts
 from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.records.record import Record
-from harness.records.store import Store
+from harness.records.store import DISTURBED, Store
 from harness.running.ahead import compile_all
 from harness.running.looking import look
 from harness.running.progress import Watch
@@ -103,4 +103,4 @@ class Runner:
     def _judge_machine(self, before: Mapping[str, Scalar]) -> None:
         """Note what the machine did meanwhile that disturbs the run, each with its number and what to do."""
         found = state.warnings(before, state.read(), self._session.options.threads)
-        self.notes.extend(f"the machine disturbed the run: {warning.sentence}" for warning in found)
+        self.notes.extend(f"{DISTURBED}{warning.sentence}" for warning in found)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from harness.figures.summary import Summary
 from harness.report.constants import constants, twins_line
-from harness.report.notes import footer
+from harness.report.notes import disturbed, footer
 from harness.report.published import Published
 from harness.report.sections import sections
 from harness.report.wording import (
@@ -98,7 +98,7 @@ def _facts(published: Published, index: Index, made: Sequence[Chart]) -> dict[st
     grouped = [(name, list(of)) for name, of in groupby(enumerate(made), key=lambda pair: pair[1].group)]
     return {
         "title": "Hardware lottery: what leaving the dense path costs",
-        "lead": "; ".join(machines) if machines else "Records of an unnamed machine",
+        "lead": " ".join(["; ".join(machines) if machines else "Records of an unnamed machine", *disturbed(summary)]),
         "policy": templates.policy(scripts=(table, page, code), styles=(style,)),
         "style": templates.inline(style),
         "table_script": templates.inline(table),

@@ -22,7 +22,7 @@ from harness.measuring.clock import Hooks, Timed, Window, sample
 from harness.measuring.energy import sources
 from harness.measuring.energy.meter import Meter, NoMeter
 from harness.measuring.gpu_conditions import Conditions
-from harness.measuring.host_memory import HostPeak
+from harness.measuring.host_memory import IN_ALLOCATOR, HostPeak
 from harness.measuring.steady_state import Settled, settle
 from harness.measuring.turn import Alone, Turn
 from harness.records import timestamps
@@ -204,24 +204,26 @@ def _trial(job: CaseJob, ready: Prepared, window: Window, settled: Settled, star
 
 
 def _memory(ops: Ops, compiled: Compiled, operands: list[Matrix], peak: HostPeak, allocator_peak: int | None) -> Memory:
-    """The device's peak by its allocator; the host's by the framework's own allocator there, else by resident pages.
+    """The device's peak by its allocator; the host's by resident pages, whatever the framework.
+
+    An allocator on the host (TensorFlow's) keeps its pages for the next tensor, so that none come or go with a call:
+    what lies in it is its own peak, and resident pages tell what lies beside it, as XLA's scratch does. The sum is no
+    less than the case's peak, since the two peaks need not be of one moment.
 
     Empties `operands`: it is the last that is done with them.
     """
-    on_host = ops.device.kind == "cpu"
-    if on_host and allocator_peak is not None:
-        return Memory(
-            device_peak_bytes=None,
-            host_peak_bytes=allocator_peak,
-            compiled_temp_bytes=compiled.temp_bytes,
-            source="peak of the framework's own allocator on the host",
-        )
+    pooled = allocator_peak if ops.device.kind == "cpu" else None
     held = peak.measure(compiled.call, operands, ops.wait)
+    source = peak.source
+    if pooled is not None and held is not None:
+        source += IN_ALLOCATOR
+    elif pooled is None and allocator_peak is not None:
+        source = f"allocator of {ops.device}; host: {source}"
     return Memory(
-        device_peak_bytes=allocator_peak,
-        host_peak_bytes=None if held is None else held.peak_bytes,
+        device_peak_bytes=None if pooled is not None else allocator_peak,
+        host_peak_bytes=None if held is None else held.peak_bytes + (pooled or 0),
         compiled_temp_bytes=compiled.temp_bytes,
-        source=peak.source if allocator_peak is None else f"allocator of {ops.device}; host: {peak.source}",
+        source=source,
         framework_bytes=None if held is None else held.framework_bytes,
     )
 

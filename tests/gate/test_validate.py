@@ -53,6 +53,22 @@ def test_other_sources_are_a_mark_and_a_release_is_named(tmp_path, monkeypatch):
     assert "development" in str(validate(written(tmp_path / "own", info=own)).marks[0])
 
 
+@pytest.mark.parametrize("verb", ["disturbed", "spoilt"])
+def test_a_run_whose_own_notes_call_it_disturbed_is_marked(tmp_path, verb, capsys):
+    notes = [f"the machine {verb} the run: other processes kept 1.69 cores busy", "3 cases were not run"]
+    folder = written(tmp_path / "r", info={**INFO, "notes": [*notes, notes[0]]})
+    report = validate(folder)
+    assert report.refusals == []
+    found = [m.what for m in report.marks if m.code == "disturbed"]
+    assert found == ["disturbed: other processes kept 1.69 cores busy"]
+    assert run_cli(["validate", str(folder)]) == 0
+    assert "may be published, marked as disturbed, " in capsys.readouterr().out
+    quiet = written(tmp_path / "quiet", info={**INFO, "notes": notes[1:]})
+    assert "disturbed" not in {m.code for m in validate(quiet).marks}
+    assert run_cli(["validate", str(quiet)]) == 0
+    assert "may be published, " in capsys.readouterr().out
+
+
 def test_the_list_of_releases_can_be_read():
     for name, sources in run_rules._releases().items():
         assert name

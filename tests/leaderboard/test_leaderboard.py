@@ -11,6 +11,8 @@ from _records import dense, idea, joules, record, twin_ref
 from _submissions import HARDWARE, compiled, pair, taken
 
 from harness.leaderboard.boards import WIDEST, span, why_unranked
+from harness.leaderboard.feed import sentences
+from harness.leaderboard.site_cells import standing_cells
 from harness.leaderboard.standings import counted, leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Refused, machine_of
 from workloads.discovery import workloads
@@ -190,6 +192,18 @@ def test_two_submissions_that_claim_one_run_are_marked():
         "b": ["another submission claims the same run: aaaaaaaa"],
         "c": [],
     }
+
+
+def test_a_disturbed_run_is_marked_in_its_rows_and_in_the_feed():
+    notes = ["the machine disturbed the run: other processes kept 1.69 cores busy"]
+    board = board_of(
+        taken("a", pair(FAST), notes=notes), taken("b", pair(SLOW, run="r9"), run="r9", machine=machine("b"))
+    )
+    standings = [s for b in board.boards["unstructured_sparse"] for s in b.standings]
+    shown = {s.submission[0]: next(c.small for c in standing_cells(s) if "submission" in c.small) for s in standings}
+    assert shown == {"a": "submission aaaaaaaa, disturbed", "b": "submission bbbbbbbb"}
+    said = {s.short[0]: sentences(s, board.changes[s.digest]) for s in board.submissions}
+    assert {name: "The machine disturbed this run." in words for name, words in said.items()} == {"a": True, "b": False}
 
 
 def test_the_order_of_submissions_changes_nothing():

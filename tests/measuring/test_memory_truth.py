@@ -90,7 +90,8 @@ def held(server, place, formulation: str, mib: int, execution: str) -> tuple[flo
 def test_an_operand_and_an_output_of_known_size(server, place, mib):
     found, source = held(server, place, "output", mib, "eager")
     assert found == pytest.approx(2 * mib, rel=0.02, abs=1)
-    assert ("allocator" in source) == (server.backend.name == "tensorflow")
+    assert source.startswith(host_memory.SOURCE)
+    assert source.endswith(host_memory.IN_ALLOCATOR) == (server.backend.name == "tensorflow")
 
 
 def test_a_temporary_that_is_gone_when_the_call_ends(server, place):

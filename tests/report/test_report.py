@@ -11,9 +11,12 @@ import time
 
 import pytest
 from _records import SHAPE, dense, host_memory, idea, joules, record, twin_ref
+from _submissions import run_info
 
 from harness.cli.formats import render
 from harness.figures.summary import summarise
+from harness.measuring.host_memory import IN_ALLOCATOR, SOURCE
+from harness.records.record import Memory
 from harness.report.flat_table import flat
 from harness.report.terminal import terminal
 from harness.report.wording import quantity, significant, time_cell
@@ -63,6 +66,37 @@ def test_numbers_have_three_digits_and_no_exponent(value, text):
 
 
 # -- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["table", "markdown", "latex", "html"])
+def test_a_run_that_its_own_notes_call_disturbed_is_said_to_be_above_its_tables(format):
+    notes = ["the machine disturbed the run: other processes kept 1.69 cores busy"]
+    runs = [[run_info(notes=notes)], [run_info()]]
+    said, quiet = (render(_plain(), format, runs=info) for info in runs)
+    said, quiet = (text.decode() if isinstance(text, bytes) else text for text in (said, quiet))
+    words = "DISTURBED: other processes kept 1.69 cores busy."
+    assert 0 <= said.index(words) < said.index("2.10 ms" if format != "table" else "unstructured")
+    assert "DISTURBED" not in quiet
+
+
+@pytest.mark.parametrize(
+    ("memory", "shown"),
+    [
+        (host_memory(3 << 20, SOURCE), "3.00 MiB"),
+        (host_memory(3 << 20, SOURCE + IN_ALLOCATOR), "3.00 MiB"),
+        (host_memory(3 << 20, "peak of the framework's own allocator on the host"), "3.00 MiB allocator"),
+        (
+            Memory(
+                device_peak_bytes=3 << 20, host_peak_bytes=1, compiled_temp_bytes=None, source="allocator of cuda:0"
+            ),
+            "3.00 MiB allocator",
+        ),
+    ],
+)
+def test_memory_by_an_allocator_is_said_to_be(memory, shown):
+    """It leaves out what lies beside the allocator, so that it stands in no order with resident peaks."""
+    rows = _markdown_rows(render([idea([1.0], memory=memory), dense([1.0])], "markdown"), IDEAS)
+    assert [row["memory"] for row in rows] == [shown]
 
 
 def test_a_row_in_markdown():

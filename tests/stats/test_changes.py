@@ -1,0 +1,98 @@
+"""Equal code is called changed at the rate that is said, and a planted change is found where it is said to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.stats.changes import PRIOR_SD, change, judge, null, prior
+
+PROCESSES, LUCK, DRIFT = 0.024, 0.01, 0.05  # standard deviations: of processes, of a case's run, of a run's host
+
+
+def _table(rng, *, rows=50, rounds=5, runs=1, luck=LUCK, planted=0.0, spread=0.0):
+    """Whether each row is called slower, of `rows` times, half of them dense, and of their speed-ups."""
+    ideas = rows // 2
+    processes = PROCESSES * np.exp(spread * rng.standard_normal((rows, 1)))
+
+    def side(change):
+        shared = luck * rng.standard_normal((rows, 1)) + DRIFT * rng.standard_normal()
+        logs = shared + processes * rng.standard_normal((rows, rounds))
+        logs[0] += np.log1p(change)
+        return logs
+
+    a, b = ([side(change) for _ in range(runs)] for change in (0.0, planted))
+    times = [change(*([np.exp(run[k]) for run in s] for s in (a, b))) for k in range(rows)]
+    gains = [change(*([np.exp(run[k] - run[k + ideas]) for run in s] for s in (a, b))) for k in range(ideas)]
+    under = null(times, times[ideas:], prior((runs, runs)))
+    found = [judge(times, under), judge(gains, null(gains, None, prior((runs, runs), cases=2)))]
+    return [[f.p <= 0.05 and f.ratio > 1 for f in family] for family in found], found[0]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"rounds": 5},
+        {"rounds": 10, "luck": 0.02},
+        {"rounds": 3, "spread": 1.0},
+        {"rows": 6, "rounds": 10, "luck": 0.02},
+    ],
+    ids=str,
+)
+def test_equal_code_fails_at_most_one_table_in_twenty(table):
+    """200 tables each: hosts 5 % apart, cases with luck of 1 or 2 % a run. A binomial of 5 % is at most 18 in 99 %."""
+    rng = np.random.default_rng(14)
+    wrong = sum(any(map(any, _table(rng, **table)[0])) for _ in range(200))
+    assert wrong <= 18
+
+
+@pytest.mark.parametrize(("runs", "luck", "rows"), [(3, 0.005, 50), (4, 0.01, 50), (6, 0.01, 6)])
+def test_five_per_cent_in_one_path_are_found_in_four_of_five_tables(runs, luck, rows):
+    rng = np.random.default_rng(15)
+    tables = [_table(rng, rows=rows, rounds=10, runs=runs, luck=luck, planted=0.05) for _ in range(60)]
+    assert sum(called[0][0] for called, _ in tables) / 60 >= 0.8
+
+
+def test_what_is_said_to_be_detectable_is_found_in_four_of_five_tables():
+    rng = np.random.default_rng(16)
+    least = float(np.median([_table(rng)[1][0].detectable for _ in range(20)]))
+    assert 0.05 < least < 0.2, "one run of five rounds a side cannot see 5 % in one of 50 rows"
+    found = [_table(rng, planted=least)[0][0][0] for _ in range(80)]
+    assert 0.65 <= sum(found) / 80 <= 0.95
+
+
+def test_the_interval_of_a_row_holds_its_change_nineteen_times_in_twenty():
+    rng = np.random.default_rng(17)
+    found = [f for _ in range(40) for f in _table(rng)[1]]
+    assert 0.93 <= sum(f.low <= 1 <= f.high for f in found) / len(found) <= 0.99
+
+
+def test_the_spread_is_that_of_the_rows_and_a_few_changed_rows_do_not_make_it():
+    rng = np.random.default_rng(18)
+
+    def spread(luck, changed=0):
+        logs = luck * 2**0.5 * rng.standard_normal(200)
+        logs[:changed] += 0.3
+        rows = [change([[1.0, 1.001]], [[np.exp(x), 1.001 * np.exp(x)]]) for x in logs]
+        return null(rows, rows, prior()).sd
+
+    assert spread(0.03) == pytest.approx(0.03 * 2**0.5, rel=0.15)
+    assert spread(0.03, changed=20) == pytest.approx(0.03 * 2**0.5, rel=0.35)
+    assert spread(0.0) < PRIOR_SD / 2
+
+
+def test_one_value_a_side_tells_nothing():
+    assert change([[1.0]], [[1.0, 1.1]]) is None
+    assert change([[1.0], [1.1]], [[1.0, 1.1]]) is None, "two runs of one round each know no spread"
+    assert change([[1.0, 1.1]], []) is None
+
+
+def test_without_references_five_rows_tell_the_drift_and_four_do_not():
+    rows = [change([[1.0, 1.01]], [[1.1, 1.111]])] * 5
+    assert null(rows, [], prior()).drift == pytest.approx(np.log(1.1))
+    assert null(rows[:4], [], prior()) is None
+
+
+def test_two_rounds_that_are_far_apart_have_figures_that_json_can_hold():
+    rows = [change([[1.0, 9.0]], [[1.0, 0.1]]), change([[1.0, 1.1]], [[1.0, 1.1]])]
+    assert all(np.isfinite(value) for found in judge(rows, null(rows, rows, prior())) for value in found)
