@@ -200,13 +200,12 @@ def amortisation(frame: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame
     """Calls until compilation and until conversion are paid back, for every best path where both sides ran."""
     columns = ["path", "time_s", "first_call_s", "convert_s", "compile_cache", "headline", *GROUP]
     rows = rows_of(frame, columns)
-    status, execution, processes = (frame[c].tolist() for c in ("status", "execution", "processes"))
-    time, alone = frame["time_s"].tolist(), frame["alone_s"].tolist()
+    status, execution, time, paired = (frame[c].tolist() for c in ("status", "execution", "time_s", "paired"))
     out = []
     for indices in grouped(frame).values():
         timed = [k for k in indices if status[k] == "ok" and time[k] == time[k]]
-        eager = choose([k for k in timed if execution[k] == "eager"], time, processes, alone)
-        made = choose([k for k in timed if execution[k] != "eager"], time, processes, alone)
+        eager = choose([k for k in timed if execution[k] == "eager"], time, paired)
+        made = choose([k for k in timed if execution[k] != "eager"], time, paired)
         if eager is not None and made is not None:
             extra = _once(rows[made]) - _once(rows[eager])
             out.append(_amortised("compile", rows[made], rows[eager], extra, first=1))
