@@ -41,21 +41,22 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
 
     The columns are the frame's, those of the path's own record; `path` is None where none is ok. Added: `outcome`
     (counts over all its cases), `cases`, `reason` and `failure_class` of the worst failure; `tied`, how many other
-    paths cannot be told from the best (`inseparable`), and `rivals`, their processes.
+    paths cannot be told from the best (`Paths.inseparable`), and `rivals`, their processes.
 
     The smallest of many noisy times is too small (winner's curse), the more so the more formulations an idea has, and
     times of different groups are of different minutes. So what was in the last round is ranked by the ratios in the
-    groups that both sides shared (`choose`).
+    groups that both sides shared (`Paths.choose`).
     """
     groups = grouped(frame)
     time, paired = frame["time_s"].tolist(), frame["paired"].tolist()
+    paths = Paths(time, paired)
     status, reason, failure = (frame[c].tolist() for c in ("status", "reason", "failure_class"))
     headline = frame["headline"].tolist()
     pick, found, points = [], [], []
     added: dict[str, list[Any]] = {n: [] for n in ("outcome", "cases", "reason", "failure_class", "headline")}
     for indices in groups.values():
         timed = [k for k in indices if status[k] == "ok" and time[k] == time[k]]
-        best = choose(timed, time, paired)
+        best = paths.choose(timed)
         pick.append(indices[0] if best is None else best)
         found.append(best is not None)
         points.append((best, timed))
@@ -72,7 +73,7 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
         for name in _OF_THE_PATH:
             best_frame.loc[gone, name] = np.nan if best_frame[name].dtype == np.float64 else None
         best_frame.loc[gone, "energy_source"] = "none"
-    rivals = inseparable(points, paired)
+    rivals = paths.inseparable(points)
     best_frame["rivals"] = pd.Series([[paired[k] for k in several] for several in rivals], dtype=object)
     for name in ("outcome", "reason", "failure_class"):
         best_frame[name] = pd.Series(added[name], dtype=object)
@@ -82,85 +83,86 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
     return best_frame.drop(columns="status")
 
 
-def contenders(timed: Sequence[int], paired: Sequence[Sequence[Process]]) -> list[int]:
-    """Of the rows `timed` those that were in the last round which any of them had: who fell behind earlier is out.
+class Paths:
+    """The rows of a frame as competitors, by its columns `time_s` and `paired`."""
 
-    All where there was no full round. Two groups of one round are one round.
-    """
-    rounds = {k: max((process.round for process in paired[k]), default=0) for k in timed}
-    last = max(rounds.values(), default=0)
-    return [k for k in timed if rounds[k] == last]
+    def __init__(self, time: Sequence[float], paired: Sequence[Sequence[Process]]) -> None:
+        self._time, self._paired = time, paired
+        self._rounds = [max((process.round for process in found), default=0) for found in paired]
+        self._ratios: dict[tuple[int, int], list[float]] = {}
 
+    def contenders(self, timed: Sequence[int]) -> list[int]:
+        """Of the rows `timed` those that were in the last round which any of them had: who fell behind earlier is out.
 
-def choose(timed: Sequence[int], time: Sequence[float], paired: Sequence[Sequence[Process]]) -> int | None:
-    """The fastest of the rows `timed`; None of none. `time` and `paired` are columns of the frame.
+        All where there was no full round. Two groups of one round are one round.
+        """
+        last = max((self._rounds[k] for k in timed), default=0)
+        return [k for k in timed if self._rounds[k] == last]
 
-    Of the `contenders` the one with the most processes in groups, and of such the fastest, is what all are held
-    against: each by the median ratio in the groups that the two shared; by their times where they shared none, as in
-    records of which every first look was alone. What then leads gives way to one that beats it in the groups those two
-    shared, until none does.
+    def choose(self, timed: Sequence[int]) -> int | None:
+        """The fastest of the rows `timed`; None of none.
 
-    What has had no full round yet, as in a run that was cut short, is the best where it was FIRST_LOOK_MARGIN times
-    faster in its first look, in a group that both shared or where both ran alone.
-    """
-    best = _best_of(contenders(timed, paired), time, paired)
-    if best is None:
-        return None
-    early = [k for k in timed if all(process.round == 0 for process in paired[k])]
-    ratios = {k: _first_look(paired[k], paired[best]) for k in early if k != best}
-    fastest = min(ratios, key=ratios.__getitem__, default=best)
-    return fastest if ratios.get(fastest, 1.0) * FIRST_LOOK_MARGIN < 1 else best
+        Of the `contenders` the one with the most processes in groups, and of such the fastest, is what all are held
+        against: each by the median ratio in the groups that the two shared; by their times where they shared none, as
+        in records of which every first look was alone. What then leads gives way to one that beats it in the groups
+        those two shared, until none does.
 
+        What has had no full round yet, as in a run that was cut short, is the best where it was FIRST_LOOK_MARGIN
+        times faster in its first look, in a group that both shared or where both ran alone.
+        """
+        left = self.contenders(timed)
+        best = self._best_of(left) if len(left) > 1 else next(iter(left), None)
+        if best is None or len(left) == len(timed):
+            return best
+        early = {k: self._first_look(k, best) for k in timed if not self._rounds[k]}
+        fastest = min(early, key=early.__getitem__, default=best)
+        return fastest if early.get(fastest, 1.0) * FIRST_LOOK_MARGIN < 1 else best
 
-def _first_look(over: Sequence[Process], under: Sequence[Process]) -> float:
-    """How many times as long it took as another in a first look that both had alike; infinite where they had none."""
-    shared = paired_ratios(over, under)
-    if shared:
-        return median(shared)
-    a, b = ([p.centre_s for p in side if p.round == 0 and p.group is None] for side in (over, under))
-    return a[0] / b[0] if a and b and b[0] else float("inf")
+    def inseparable(self, points: Sequence[tuple[int | None, Sequence[int]]]) -> list[list[int]]:
+        """For each point, its best row and its `timed` ones, the other `contenders` that may be the best.
 
+        The 95 % interval of their ratio to it, group by group, holds 1. Of what shared fewer than two groups nobody
+        knows.
+        """
+        others = [(best, [k for k in self.contenders(timed) if k != best]) for best, timed in points]
+        low, high = median_intervals(
+            [self._over(k, best) for best, several in others for k in several if best is not None]
+        )
+        holds = iter(((low <= 1) & (high >= 1)).tolist())
+        return [[k for k in several if next(holds)] for _, several in others]
 
-def _best_of(left: Sequence[int], time: Sequence[float], paired: Sequence[Sequence[Process]]) -> int | None:
-    """The fastest of the rows `left`, which are all of one round."""
-    if len(left) < 2:
-        return left[0] if left else None
-    in_groups = {k: sum(process.group is not None for process in paired[k]) for k in left}
-    hub = min(left, key=lambda k: (-in_groups[k], time[k]))
-    if not in_groups[hub]:
-        return min(left, key=time.__getitem__)
+    def _over(self, k: int, other: int) -> list[float]:
+        """The ratios of a row to another in the groups that both shared; known ones are not made again."""
+        known = self._ratios.get((k, other))
+        if known is None:
+            known = self._ratios[k, other] = paired_ratios(self._paired[k], self._paired[other])
+        return known
 
-    def over(k: int, other: int) -> float | None:
-        shared = paired_ratios(paired[k], paired[other])
-        return median(shared) if shared else None
+    def _best_of(self, left: Sequence[int]) -> int:
+        """The fastest of the rows `left`, at least one, which are all of one round."""
+        time = self._time
+        in_groups = {k: sum(process.group is not None for process in self._paired[k]) for k in left}
+        hub = min(left, key=lambda k: (-in_groups[k], time[k]))
+        if not in_groups[hub]:
+            return min(left, key=time.__getitem__)
 
-    def to_hub(k: int) -> float:
-        ratio = over(k, hub) if k != hub else 1.0
-        return time[k] / time[hub] if ratio is None else ratio
+        def to_hub(k: int) -> float:
+            shared = self._over(k, hub) if k != hub else [1.0]
+            return median(shared) if shared else time[k] / time[hub]
 
-    best, seen = min(left, key=to_hub), {hub}
-    while best not in seen:
-        seen.add(best)
-        ratios = {k: over(k, best) or 1.0 for k in left if k not in seen}
-        faster = min(ratios, key=ratios.__getitem__, default=best)
-        best = faster if ratios.get(faster, 1.0) < 1 else best
-    return best
+        best, seen = min(left, key=to_hub), {hub}
+        while best not in seen:
+            seen.add(best)
+            ratios = {k: median(self._over(k, best) or [1.0]) for k in left if k not in seen}
+            faster = min(ratios, key=ratios.__getitem__, default=best)
+            best = faster if ratios.get(faster, 1.0) < 1 else best
+        return best
 
-
-def inseparable(
-    points: Sequence[tuple[int | None, Sequence[int]]], paired: Sequence[Sequence[Process]]
-) -> list[list[int]]:
-    """For each point, its best row and its `timed` ones, the other `contenders` that may be the best.
-
-    The 95 % interval of their ratio to it, group by group, holds 1. Of what shared fewer than two groups nobody knows.
-    """
-    others = [[k for k in contenders(timed, paired) if k != best] for best, timed in points]
-    ratios = [
-        paired_ratios(paired[k], paired[best])
-        for (best, _), several in zip(points, others, strict=True)
-        for k in several
-        if best is not None
-    ]
-    low, high = median_intervals(ratios)
-    holds = iter(((low <= 1) & (high >= 1)).tolist())
-    return [[k for k in several if next(holds)] for several in others]
+    def _first_look(self, k: int, other: int) -> float:
+        """How many times as long a row took as another in a first look that both had alike; infinite without one."""
+        shared = self._over(k, other)
+        if shared:
+            return median(shared)
+        sides = (self._paired[row] for row in (k, other))
+        a, b = ([p.centre_s for p in side if p.round == 0 and p.group is None] for side in sides)
+        return a[0] / b[0] if a and b and b[0] else float("inf")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import pandas as pd
 
-from harness.figures.best_paths import GROUP, choose, grouped
+from harness.figures.best_paths import GROUP, Paths, grouped
 from harness.figures.frame import rows_of
 from harness.records.points import point_name
 from harness.stats.intervals import SINGLE, none_if_nan, ranks
@@ -201,11 +201,12 @@ def amortisation(frame: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame
     columns = ["path", "time_s", "first_call_s", "convert_s", "compile_cache", "headline", *GROUP]
     rows = rows_of(frame, columns)
     status, execution, time, paired = (frame[c].tolist() for c in ("status", "execution", "time_s", "paired"))
+    paths = Paths(time, paired)
     out = []
     for indices in grouped(frame).values():
         timed = [k for k in indices if status[k] == "ok" and time[k] == time[k]]
-        eager = choose([k for k in timed if execution[k] == "eager"], time, paired)
-        made = choose([k for k in timed if execution[k] != "eager"], time, paired)
+        eager = paths.choose([k for k in timed if execution[k] == "eager"])
+        made = paths.choose([k for k in timed if execution[k] != "eager"])
         if eager is not None and made is not None:
             extra = _once(rows[made]) - _once(rows[eager])
             out.append(_amortised("compile", rows[made], rows[eager], extra, first=1))

@@ -49,10 +49,16 @@ class Process(msgspec.Struct, frozen=True, dict=True):
         out, end, samples = [], -self.cut, self.samples_s
         for count in self.counts:
             start, end = max(0, end), end + count
-            left = sorted(samples[start : max(0, end)])
-            n = len(left)  # the median by hand: a report takes some hundred thousand of few values
-            known = n and 2 * n >= count
-            out.append((left[n // 2] + left[(n - 1) // 2]) / 2 if known else nan)
+            n = end - start  # a report takes some hundred thousand medians of so few, so they are taken by hand
+            if n <= 0 or 2 * n < count:
+                out.append(nan)
+            elif n == 1:
+                out.append(samples[start])
+            elif n == 2:
+                out.append((samples[start] + samples[start + 1]) / 2)
+            else:
+                left = sorted(samples[start:end])
+                out.append((left[n // 2] + left[(n - 1) // 2]) / 2)
         return out
 
     @cached_property
@@ -74,11 +80,6 @@ def counted(time: Timing) -> list[tuple[int, list[float]]]:
     pairs = [(trial, samples) for trial, samples in zip(time.trials, time.samples_s, strict=False) if samples]
     full = [(trial, samples) for trial, samples in pairs if trial.round > 0] or pairs
     return [(trial.round if trial.heat is None else trial.heat, samples) for trial, samples in full]
-
-
-def alone_s(record: Record | None) -> float | None:
-    """Seconds of a case in its first look, where it ran alone and once; None where it did not or is not ok."""
-    return next((p.centre_s for p in every_process(record) if p.round == 0 and p.group is None), None)
 
 
 def every_process(record: Record | None) -> list[Process]:
