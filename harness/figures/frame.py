@@ -13,7 +13,7 @@ from harness.records.points import point_name
 from harness.records.record import Record
 from harness.records.text import first_line
 from harness.stats.intervals import median_intervals
-from harness.stats.process_times import alone_s, processes, swept
+from harness.stats.process_times import every_process, that_count
 
 # Name → meaning and unit. Unknown numbers are NaN, unknown text is None.
 COLUMNS: Mapping[str, str] = {
@@ -40,10 +40,10 @@ COLUMNS: Mapping[str, str] = {
     "time_low_s": "lower end of its 95 % interval over processes, s; unknown for one process",
     "time_high_s": "upper end, s",
     "time_min_s": "fastest sample, s",
-    "alone_s": "median of the process that ran alone, in the survey or sweep, s: the groups may be of another hour",
-    "processes": "fresh processes whose samples count: those of the groups, or of the survey where there were none",
+    "alone_s": "median of a first look that was alone, not in a group, s: the groups may be of another hour",
+    "processes": "fresh processes whose samples count: of full rounds, or of the first look where there were none",
     "samples": "samples of all processes",
-    "steady": "whether every process settled",
+    "steady": "whether the samples of every process settled, as it saw them itself; tables go by slices",
     "drift": "largest slope over a window, share of the median",
     "first_call_s": "first call of the first process until every output is ready, s",
     "compile_s": "compilation where the framework tells, s",
@@ -67,8 +67,7 @@ COLUMNS: Mapping[str, str] = {
     "intensity": "useful FLOP over least bytes, FLOP/byte",
     "rounds": "group (or round) of each process, in the order of process_s: times of one group are pairs",
     "process_s": "median of each process, s",
-    "paired": "the same processes, each a statistics.Process, which knows the slices of its window: what pairs are of",
-    "swept": "the processes of the sweep that took turns in a group, likewise, whatever the case did in the rounds",
+    "paired": "all processes, of the first look too, each a `Process` with its group and its slices: what pairs are of",
     "twins": "the dense paths the case is held against, the principal one first",
     "settings": "settings read back from the framework, a dict",
     "started_at": "start of the first process, UTC",
@@ -155,19 +154,19 @@ def _outcome(record: Record) -> dict[str, Any]:
 
 
 def _times(record: Record) -> dict[str, Any]:
-    paired = processes(record)  # none unless ok: wrong output has no time, whatever the record holds
-    samples = [process.samples_s for process in paired]
-    process_s = [process.centre_s for process in paired]
+    paired = every_process(record)  # none unless ok: wrong output has no time, whatever the record holds
+    counted = that_count(paired)
+    samples = [process.samples_s for process in counted]
+    process_s = [process.centre_s for process in counted]
     values: dict[str, Any] = {
         "time_s": median(process_s) if process_s else None,
         "time_min_s": min(map(min, samples)) if samples else None,
-        "alone_s": alone_s(record),
+        "alone_s": next((p.centre_s for p in paired if p.round == 0 and p.group is None), None),
         "processes": len(samples),
         "samples": sum(map(len, samples)),
-        "rounds": [process.key for process in paired],
+        "rounds": [p.round if p.group is None else p.group for p in counted],
         "process_s": process_s,
         "paired": paired,
-        "swept": swept(record),
     }
     time = record.time
     if time is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -22,7 +23,10 @@ from harness.figures.suspects import Suspect, suspects
 from harness.figures.twins import comparisons
 from harness.records.record import Record
 from harness.stats.intervals import none_if_nan, verdict
-from harness.stats.noise import noise_floor
+from harness.stats.noise import noise_floor, paired_floors
+from harness.stats.power import detectable, family_error
+from harness.stats.process_times import that_count
+from harness.stats.trend import level
 from workloads.base import Value
 
 
@@ -30,7 +34,10 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     """One idea's best path held against one twin's; every figure is None where it is unknown.
 
     `kind` says which twin ("same_shape", "equal_work", …); `twin_outcome` is "not measured" where it has no record.
-    `verdict` is the idea's: faster, slower or tie (its interval holds 1, or the difference is inside the A/A noise).
+    `rounds` is in how many groups both were. `verdict` is the idea's: faster, slower or tie (its interval holds 1, or
+    the difference is inside the A/A noise). `detectable` is the difference, a share, that would be called in 4 of 5
+    runs (`stats.power.detectable`), None without an interval. `ratio_steady` is False where the ratio had a trend
+    within the groups, None where their slices are too few to tell.
     """
 
     kind: str
@@ -55,14 +62,18 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     energy_tax: float | None
     energy_tax_low: float | None
     energy_tax_high: float | None
+    detectable: float | None
+    ratio_steady: bool | None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One workload at one point on one backend and device, by its best path; None where a figure is unknown.
 
     `path` is None where no path is ok; `reason` is the worst failure's, of any of the row's cases. `label` has the axes
-    in which the rows of this workload differ, `point` has all. `roofline_share` above 1 is kept and marked by
-    `share_suspect`. `against` has a figure for every twin, the principal one first; a dense row has none.
+    in which the rows of this workload differ, `point` has all. `tied` counts other paths that cannot be told from the
+    best. `steady` is False where a window had a trend from slice to slice, None where its slices are too few to tell.
+    `roofline_share` above 1 is kept and marked by `share_suspect`. `against` has a figure for every twin, the principal
+    one first; a dense row has none.
     """
 
     run: str
@@ -114,6 +125,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All that a report says. `outcomes` counts cases by status; `dense` has the twins of the rows; `noise` is A/A.
 
+    `detectable` is the median of the rows' against their principal twin, `false_call` the chance that at least one of
+    so many rows is called faster or slower where none is (`stats.power.family_error`); None without intervals.
     `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
     `suspects` are computations of which every path is wrong. `disturbed` has what the runs' own notes say that the
     machine did beside, where these are known.
@@ -137,6 +150,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     all_points: bool = False
     suspects: list[Suspect] = []
     disturbed: list[str] = []
+    detectable: float | None = None
+    false_call: float | None = None
 
 
 def summarise(records: Sequence[Record], *, all_points: bool = False, noise: float | None = None) -> Summary:
@@ -144,6 +159,7 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
 
     `noise` is the A/A noise as a share; without it, what the runs' own controls found.
     """
+    controls = len(paired_floors(records))
     noise = noise_floor(records) if noise is None else noise
     records = [record for record in records if not record.control]
     measured = [record for record in records if not is_estimated(record)]
@@ -155,6 +171,7 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
     rows, dense = _rows(best, compared, limits, all_points, noise)
     paid = amortisation(table, best, compared)
     cells = matrix(records)
+    sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
     return Summary(
         records=len(records),
         rows=rows,
@@ -172,6 +189,8 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
         noise=noise,
         all_points=all_points,
         suspects=suspects(records),
+        detectable=median(a.detectable for a in sure if a.detectable is not None) if sure else None,
+        false_call=family_error((a.rounds for a in sure), controls) if sure else None,
     )
 
 
@@ -235,14 +254,19 @@ def _row(
         "roofline_share": share,
         "share_suspect": share is not None and share > 1,
         "against": [_against(against_twin, noise) for against_twin in against],
+        "steady": level(process.slices_s for process in that_count(row["paired"])),
     }
     plain = {name: none_if_nan(row[name]) for name in _PLAIN if name not in computed}
     return Row(**plain, **computed)
 
 
 def _against(figures: Mapping[str, Any], noise: float | None) -> Against:
-    said = verdict(figures["time_ratio"], figures["time_ratio_low"], figures["time_ratio_high"], noise)
-    return Against(**{n: none_if_nan(figures[n]) for n in Against.__struct_fields__ if n != "verdict"}, verdict=said)
+    ratio, low, high = (figures[name] for name in ("time_ratio", "time_ratio_low", "time_ratio_high"))
+    least = None
+    if low == low and figures["idea"] != figures["twin"]:
+        least = detectable(low, high, figures["rounds"], noise)
+    plain = {name: none_if_nan(figures[name]) for name in Against.__struct_fields__ if name in figures}
+    return Against(**plain, verdict=verdict(ratio, low, high, noise), detectable=least)
 
 
 _PLAIN = Row.__struct_fields__

@@ -17,13 +17,13 @@ import pandas as pd
 from harness.figures.best_paths import GROUP, grouped
 from harness.figures.frame import rows_of
 from harness.stats.intervals import SINGLE, median_intervals
-from harness.stats.process_times import paired_ratios
+from harness.stats.process_times import paired_ratios, pairs
 
 # What a ratio measured in a single group differs by from the one over many groups, as a share: 95 % of the pairs of
 # the stored run of `standard` are within it (one case in two groups, A/A, is within 4 %; the two sides are not alike).
 ONE_GROUP = 0.15
 
-_OF_A_PATH = ("path", "status", "paired", "swept", "alone_s", *GROUP)
+_OF_A_PATH = ("path", "status", "paired", "alone_s", *GROUP)
 
 
 class Ratio(NamedTuple):
@@ -53,16 +53,16 @@ def time_ratio(
 ) -> Ratio | None:
     """T of a best path against its twin's, both rows of `best_paths`; `figures` are theirs of `comparisons`.
 
-    In this order: over the groups of the rounds that both were in; in the group of the sweep; each where it ran alone.
+    In this order: over the groups that both were in; over those with another path of the twin; each where it ran alone.
     None where the twin has no time.
     """
     if twin is None or not twin["path"] or not figures["time_ratio"] > 0:
         return None
-    if {p.key for p in idea["paired"] if p.key} & {p.key for p in twin["paired"] if p.key}:
+    if pairs(idea["paired"], twin["paired"]):
         low, high = figures["time_ratio_low"], figures["time_ratio_high"]
         return _bounded(figures["time_ratio"], low, high, ONE_GROUP)
     for path in paths.of(twin):
-        ratios = paired_ratios(idea["swept"], path["swept"])
+        ratios = paired_ratios(idea["paired"], path["paired"])
         link, margin = _link(path, twin)
         if ratios and link == link:
             low, high = (float(bound[0]) for bound in median_intervals([[ratio * link for ratio in ratios]]))
@@ -79,5 +79,5 @@ def _link(path: Mapping[str, Any], best: Mapping[str, Any]) -> tuple[float, floa
     """Time of a twin's path over that of its best one, and the margin of a ratio that needs it."""
     if path["path"] == best["path"]:
         return 1.0, ONE_GROUP
-    shared = paired_ratios(path["paired"], best["paired"]) or paired_ratios(path["swept"], best["swept"])
+    shared = paired_ratios(path["paired"], best["paired"])
     return (median(shared), ONE_GROUP) if shared else (path["alone_s"] / best["alone_s"], SINGLE)

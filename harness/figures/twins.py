@@ -5,18 +5,23 @@ T = t(idea)/t(twin) and W = useful FLOP(idea)/useful FLOP(twin); speed-up = 1/T,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice, product
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from harness.figures.best_paths import GROUP
 from harness.figures.frame import rows_of
+from harness.measuring.energy.model import UNEQUAL_POWER
 from harness.records.points import point_name
-from harness.stats.intervals import median_intervals
-from harness.stats.process_times import paired_ratios
+from harness.stats.intervals import Floats, median_intervals
+from harness.stats.process_times import pair_ratio, paired_ratios, pairs, turn_ratios
+from harness.stats.trend import level
+
+FEWEST_PAIRS = 3  # for an interval: what two differ by says nothing
 
 
 def _ratio(over: float, under: float) -> float:
@@ -26,7 +31,9 @@ def _ratio(over: float, under: float) -> float:
 
 _COMPARED = [
     "paired",
+    "rivals",
     "time_s",
+    "alone_s",
     "useful_flop",
     "path",
     "outcome",
@@ -56,6 +63,7 @@ _COMPARISON = {
     "energy_ratio": np.float64,
     "energy_ratio_low": np.float64,
     "energy_ratio_high": np.float64,
+    "ratio_steady": object,
 }
 
 
@@ -63,29 +71,39 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     """One row for every best path of an idea and every twin that it names, from `best_paths`.
 
     `idea` and `twin` are row numbers in `best` (twin −1 where it was not measured); `kind` and `principal` say which
-    twin. `time_ratio` is T: the median over common interleaved groups of the ratio in that group, by the slices that
-    both had there (`process_times.paired_ratios`). Its interval is that over groups, unknown for one. Without any
-    common group T is the ratio of the two times and has no interval. `work_ratio` is W. `memory_ratio` and
-    `energy_ratio` compare like sources only and are unknown otherwise; the taxes are the ratios over W. Energy bounds
-    are the widest that the bounds of both allow.
+    twin. `time_ratio` is T: the median over the `rounds`, the groups that both were in, of the ratio in that group, by
+    the slices that both had there (`process_times.paired_ratios`). `work_ratio` is W. `memory_ratio` and `energy_ratio`
+    compare like sources only and are unknown otherwise (`_energy`); the taxes are the ratios over W. `ratio_steady`
+    says whether the ratio was level within the groups.
+
+    The interval of T is over groups and covers the choice of the paths, too: another run may well choose another of
+    those that cannot be told from the best. It reaches over the intervals of every such path of the idea against every
+    such path of the twin, each from the groups that these two shared. It is unknown for one group. Without any common
+    group T is the ratio of the two times, of first looks alone where a side has nothing else, and has no interval.
     """
     rows = rows_of(best, _COMPARED)
     at = {tuple(row[name] for name in GROUP): k for k, row in enumerate(rows)}
     out: list[dict[str, Any]] = []
-    pairs: list[list[float]] = []
+    spans: list[list[list[float]]] = []  # of each row the ratios of its pairs of paths, the best two first
+    seconds: list[list[float]] = []  # of each row the ratios of CPU seconds that its modelled energy is of
     for i, idea in enumerate(rows):
         for order, ref in enumerate(idea["twins"]):
             where = {"workload": ref.workload, "point": point_name(ref.params), "mode": ref.mode}
             t = at.get(tuple((idea | where)[name] for name in GROUP), -1)
-            figures, rounds = _against(idea, rows[t]) if t >= 0 else ({"twin_outcome": "not measured"}, [])
+            missing: _Figures = {"twin_outcome": "not measured"}, [[]], []
+            figures, ratios, cpu = _against(idea, rows[t]) if t >= 0 else missing
             names = {f"twin_{name}": value for name, value in where.items()}
             out.append({"idea": i, "twin": t, "kind": ref.kind, "principal": order == 0} | names | figures)
-            pairs.append(rounds)
+            spans.append(ratios)
+            seconds.append(cpu)
     table = pd.DataFrame(
         {name: pd.Series([row.get(name) for row in out], dtype=kind) for name, kind in _COMPARISON.items()}
     )
-    table["rounds"] = np.array([len(p) for p in pairs], np.int64)
-    table["time_ratio_low"], table["time_ratio_high"] = median_intervals(pairs)
+    table["rounds"] = np.array([len(ratios[0]) for ratios in spans], np.int64)
+    table["time_ratio_low"], table["time_ratio_high"] = _envelopes(spans)
+    low, high = median_intervals([cpu if len(cpu) >= FEWEST_PAIRS else [] for cpu in seconds])
+    table["energy_ratio_low"] = np.where(np.isnan(low), table["energy_ratio_low"], low / UNEQUAL_POWER)
+    table["energy_ratio_high"] = np.where(np.isnan(high), table["energy_ratio_high"], high * UNEQUAL_POWER)
     work = table["work_ratio"].where(table["work_ratio"] > 0)
     for end, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
         table[f"speed_up{end}"] = 1 / table[f"time_ratio{other}"]
@@ -95,20 +113,75 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _against(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> tuple[dict[str, Any], list[float]]:
-    """The figures of one idea against one twin, and the time ratio of every common round."""
-    rounds = paired_ratios(idea["paired"], twin["paired"])
+def _envelopes(spans: Sequence[Sequence[Sequence[float]]]) -> tuple[Floats, Floats]:
+    """From the lowest to the highest bound of each row's intervals; NaN where the first, the best paths', has none."""
+    owners = np.repeat(np.arange(len(spans)), [len(several) for several in spans])
+    low, high = median_intervals([ratios for several in spans for ratios in several])
+    lowest, highest = np.full(len(spans), np.inf), np.full(len(spans), -np.inf)
+    np.fmin.at(lowest, owners, low)
+    np.fmax.at(highest, owners, high)
+    unknown = np.array([len(several[0]) < 2 for several in spans], bool)
+    return np.where(unknown, np.nan, lowest), np.where(unknown, np.nan, highest)
+
+
+_Figures: TypeAlias = tuple[dict[str, Any], list[list[float]], list[float]]
+
+
+def _against(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> _Figures:
+    """The figures of one idea against one twin; the ratios of every pair of their paths, the best two first.
+
+    Last the ratios of their CPU seconds, where the ratio of their energies is that of these (`_energy`).
+    """
+    shared = pairs(idea["paired"], twin["paired"])
+    ratios = [[pair_ratio(over, under) for over, under in shared]]
+    if idea is not twin and len(shared) > 1:
+        paths = product([idea["paired"], *idea["rivals"]], [twin["paired"], *twin["rivals"]])
+        ratios += [paired_ratios(over, under) for over, under in islice(paths, 1, None)]
     figures = {
         "twin_path": twin["path"],
         "twin_outcome": twin["outcome"],
         "twin_time_s": twin["time_s"],
         "work_ratio": _ratio(idea["useful_flop"], twin["useful_flop"]),
-        "time_ratio": median(rounds) if rounds else _ratio(idea["time_s"], twin["time_s"]),
+        "time_ratio": median(ratios[0]) if shared else _unpaired(idea, twin),
+        "ratio_steady": level(turn_ratios(over, under) for over, under in shared),
     }
     if idea["memory_source"] == twin["memory_source"] is not None:
         figures["memory_ratio"] = _ratio(idea["memory_bytes"], twin["memory_bytes"])
+    seconds: list[float] = []
+    if idea["energy_source"] == twin["energy_source"] == "modelled" and idea is not twin:
+        seconds = [a.cpu_s / b.cpu_s for a, b in shared if a.cpu_s > 0 and b.cpu_s > 0]
     if idea["energy_source"] == twin["energy_source"] != "none":
-        figures["energy_ratio"] = _ratio(idea["energy_j"], twin["energy_j"])
-        figures["energy_ratio_low"] = _ratio(idea["energy_low_j"], twin["energy_high_j"])
-        figures["energy_ratio_high"] = _ratio(idea["energy_high_j"], twin["energy_low_j"])
-    return figures, rounds
+        figures |= _energy(idea, twin, seconds)
+    return figures, ratios, seconds
+
+
+def _unpaired(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> float:
+    """The ratio of two times that were never taken together.
+
+    What was measured alone is held against the other alone: in groups the machine may be at another speed.
+    """
+    sides = (idea, twin)
+    if any(all(process.group is None for process in side["paired"]) for side in sides):
+        alone = _ratio(idea["alone_s"], twin["alone_s"])
+        if alone == alone:
+            return alone
+    return _ratio(idea["time_s"], twin["time_s"])
+
+
+def _energy(idea: Mapping[str, Any], twin: Mapping[str, Any], seconds: Sequence[float]) -> dict[str, float]:
+    """The ratio of two energies of one source, with its bounds.
+
+    Of counters and of polled power the bounds are the widest that the bounds of both allow. A modelled energy is CPU
+    time times the watts of a core, which nobody knows but which are one machine's: they cancel, and the ratio is that
+    of CPU `seconds`, pair by pair. What does not cancel is that a core takes more for one code than for another, by
+    UNEQUAL_POWER at most either way: around the interval over groups, where there are FEWEST_PAIRS.
+    """
+    ratio = _ratio(idea["energy_j"], twin["energy_j"])
+    if idea["energy_source"] != "modelled":
+        low = _ratio(idea["energy_low_j"], twin["energy_high_j"])
+        high = _ratio(idea["energy_high_j"], twin["energy_low_j"])
+    else:
+        ratio = median(seconds) if seconds else ratio
+        unequal = 1.0 if idea is twin else UNEQUAL_POWER
+        low, high = ratio / unequal, ratio * unequal
+    return {"energy_ratio": ratio, "energy_ratio_low": low, "energy_ratio_high": high}

@@ -11,7 +11,7 @@ from harness.planning.learnt import KnownMachine, KnownWorkload, Learnt, Seen, m
 from harness.records.points import point_name
 from harness.records.record import FAILED, Record, Trial
 from harness.records.store import Run
-from harness.stats.process_times import alone_s, centre, paired_ratios, processes
+from harness.stats.process_times import centre, paired_ratios, processes
 from workloads.base import Mode
 
 
@@ -194,3 +194,11 @@ def _again(records: Iterable[Record]) -> dict[str, float]:
             total[0] += first[0]
             total[1] += median(later)
     return {backend: short(min(1.0, later / first)) for backend, (first, later) in totals.items() if first}
+
+
+def alone_s(record: Record) -> float | None:
+    """Seconds of a case in its first look."""
+    pairs = (
+        zip(record.time.trials, record.time.samples_s, strict=False) if record.time and record.status == "ok" else ()
+    )
+    return next((median(samples) for trial, samples in pairs if trial.round == 0 and samples), None)

@@ -13,7 +13,16 @@ from harness.figures.summary import Row, Summary
 from harness.records.outcomes import outcome
 from harness.records.text import shorten
 from harness.report.constants import constants, headlines, twins_line
-from harness.report.wording import FEWEST_PRINTED, READS, READS_ESTIMATED, Where, outcome_cell, quantity, significant
+from harness.report.wording import (
+    FEWEST_PRINTED,
+    READS,
+    READS_ESTIMATED,
+    Where,
+    outcome_cell,
+    percent,
+    quantity,
+    significant,
+)
 from harness.stats.intervals import FEWEST
 
 # What lines begin with that say how to read a table and nothing of one run.
@@ -158,22 +167,38 @@ def _precision(summary: Summary, rows: Sequence[Row], *, marks: bool = True) -> 
         note = f"[…] = 95 % interval over {count} fresh processes: "
         few, boot = f"Student's t on their logarithms below {FEWEST}", "bootstrap of their median"
         note += {(True, True): few, (False, False): boot}.get((fewest < FEWEST, most < FEWEST), f"{few}, else {boot}")
-        lines.append(f"{note}.")
+        lines.append(f"{note}. That of a speed-up is over groups and over the paths that may be the best.")
     timed = sum(row.processes > 0 for row in rows)
     for number, words in ((1, "a single process"), (2, "two processes")):
         few_of = sum(row.processes == number for row in rows)
         if few_of:
             lines.append(f"{few_of} of {timed} times are of {words} and have no interval.")
     if any(row.principal and row.principal.verdict == "tie" for row in rows):
-        noise = "" if summary.noise is None else f", or the difference is inside the A/A noise of {summary.noise:.0%}"
+        noise = (
+            "" if summary.noise is None else f", or the difference is inside the A/A noise of {percent(summary.noise)}"
+        )
         lines.append(f"tie: the interval holds 1{noise}.")
     elif summary.noise is not None and not marks:
-        lines.append(f"noise: the same case against itself differs by up to {summary.noise:.0%} here (A/A).")
-    if marks and any(row.steady is False for row in rows):
-        lines.append("*: the samples did not settle.")
+        lines.append(f"noise: the same case against itself differs by up to {percent(summary.noise)} here (A/A).")
+    lines += _power(summary)
+    drifting = [row.steady for row in rows] + [row.principal.ratio_steady for row in rows if row.principal]
+    if marks and False in drifting:
+        lines.append("*: a trend from slice to slice: this time, or this ratio, had not settled.")
     if marks and any(row.share_suspect for row in rows):
         lines.append("?: above the ceiling measured in this run, so the ceiling or the time is suspect.")
     return lines
+
+
+def _power(summary: Summary) -> list[str]:
+    """What the table can find, and how often it finds what is not there."""
+    if summary.detectable is None or summary.false_call is None:
+        return []
+    rows = sum(row.principal is not None and row.principal.detectable is not None for row in summary.rows)
+    return [
+        f"power: a difference of {percent(summary.detectable)} would be found in 4 of 5 runs like this, in half of the "
+        f"rows; more rounds find less. Did none of the {rows} rows differ, one or more would still be called faster or "
+        f"slower in {percent(summary.false_call)} of runs."
+    ]
 
 
 def _top(found: Sequence[Ceiling]) -> list[Ceiling]:

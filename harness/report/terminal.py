@@ -17,8 +17,10 @@ from harness.report.notes import disturbed, footer, short
 from harness.report.wording import (
     NO_IDEA,
     NOTHING,
+    UNKNOWN,
     Where,
     cells_share,
+    detectable_cell,
     energy_cell,
     memory_cell,
     outcome_cell,
@@ -32,7 +34,7 @@ from harness.report.wording import (
 
 RAN = ("ok", "compiled for")  # as it was asked
 _INTERVAL = re.compile(r"\[[^][]{1,40}\]")
-_WIDE = 160  # columns from which every figure has a column of its own and intervals stand beside their values
+_WIDE = 168  # columns from which every figure has a column of its own and intervals stand beside their values
 
 
 class _Column(NamedTuple):
@@ -70,7 +72,7 @@ def terminal(summary: Summary, width: int | None = None) -> str:
 def _details(summary: Summary, where: Where, width: int) -> list[str]:
     """The tables of every point. Rows stand under a line with their workload and point.
 
-    Below 160 columns an interval stands under its value.
+    Below 168 columns an interval stands under its value.
     """
     out = []
     if summary.rows:
@@ -95,6 +97,7 @@ def _wide_columns(where: Where) -> list[_Column]:
         _Column("best path", 26, lambda row: str(row.path)),
         _Column("time", 23, time_cell),
         _Column("speed-up", 23, lambda row: speed_up_cell(row.principal)),
+        _Column("finds", 7, lambda row: detectable_cell(row.principal)),
         _Column("tax", 20, lambda row: tax_cell(row.principal)),
         _Column("memory", 9, memory_cell),
         _Column("energy", 29, energy_cell),
@@ -106,7 +109,7 @@ def _narrow_columns(where: Where) -> list[_Column]:
     return [
         _Column("backend\nbest path", 23, lambda row: f"{where.of(row)}\n{row.path}"),
         _Column("time", 12, lambda row: _stacked(time_cell(row))),
-        _Column("speed-up", 14, lambda row: _stacked(speed_up_cell(row.principal))),
+        _Column("speed-up\nfinds", 14, _gain),
         _Column("tax", 14, lambda row: _stacked(tax_cell(row.principal))),
         _Column("memory, share\nenergy", 13, _held_and_spent),
     ]
@@ -114,6 +117,11 @@ def _narrow_columns(where: Where) -> list[_Column]:
 
 _DENSE = [_Column("time", 25, time_cell), _Column("memory", 9, memory_cell), _Column("share", 7, share_cell)]
 _DENSE_NARROW = [_Column("time", 22, time_cell), *_DENSE[1:]]
+
+
+def _gain(row: Row) -> str:
+    cell, finds = _stacked(speed_up_cell(row.principal)), detectable_cell(row.principal)
+    return cell if finds == UNKNOWN else f"{cell}\n{finds}"
 
 
 def _held_and_spent(row: Row) -> str:

@@ -76,11 +76,23 @@ def spread(low: float | None, high: float | None, values: int) -> tuple[float | 
 
 
 def speed_up_cell(against: Against | None) -> str:
-    """1/T with its interval, and `tie` where it is one."""
+    """1/T with its interval, `tie` where it is one, and * where the ratio had a trend."""
     if against is None:
         return UNKNOWN
     text = _times(against.speed_up, *spread(against.speed_up_low, against.speed_up_high, against.rounds))
-    return f"{text} tie" if against.verdict == "tie" and against.speed_up is not None else text
+    if against.speed_up is None:
+        return text
+    return text + (" tie" if against.verdict == "tie" else "") + (" *" if against.ratio_steady is False else "")
+
+
+def detectable_cell(against: Against | None) -> str:
+    """The difference that would be called in 4 of 5 runs."""
+    return UNKNOWN if against is None or against.detectable is None else percent(against.detectable)
+
+
+def percent(share: float) -> str:
+    """A share to two digits: `4.1 %`."""
+    return f"{significant(100 * share, 2)} %"
 
 
 def tax_cell(against: Against | None) -> str:
@@ -91,7 +103,7 @@ def tax_cell(against: Against | None) -> str:
 
 
 def time_cell(row: Row) -> str:
-    """The time with its interval; * where the samples did not settle."""
+    """The time with its interval; * where a window had a trend."""
     time = quantity(row.time_s, "s", *spread(row.time_low_s, row.time_high_s, row.processes))
     return time + (" *" if row.steady is False else "")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from math import ceil
 from statistics import median
 
 import numpy as np
 
 from harness.records.record import Record
-from harness.stats.process_times import paired_ratios, processes
+from harness.stats.process_times import pair_ratio, pairs, processes
 
-LEAST_GROUPS = 4  # of a case, to hold the earlier ones against the later
+ENOUGH_ROUNDS = 5  # of a control, where some were measured in many more because their groups' intervals were wide
+_TAIL = 0.95
 
 
 def noise_floor(records: Sequence[Record]) -> float | None:
@@ -20,34 +23,31 @@ def noise_floor(records: Sequence[Record]) -> float | None:
     of nothing.
     """
     floors = [max(ratio, 1 / ratio) - 1 for ratio in paired_floors(records)]
-    return float(np.quantile(floors, 0.95, method="higher")) if floors else None
+    return float(np.quantile(floors, _TAIL, method="higher")) if floors else None
+
+
+def floor_place(controls: int) -> int:
+    """Which of so many controls, in rising order and counted from 0, is the noise floor."""
+    return ceil(round(_TAIL * (controls - 1), 9))
 
 
 def paired_floors(records: Sequence[Record]) -> list[float]:
     """For each A/A control the ratio of the case to itself, paired group by group as an idea is with its twin.
 
-    A control that fell behind early has fewer groups than what the run reports: those of less than half the most are
-    left out.
+    A control counts that was in all rounds, as many as the most of any in its run, or in ENOUGH_ROUNDS: the median of
+    two groups where rows have three strays further than what the run reports.
     """
     cases = {(r.run, r.case.key, r.control): r for r in records if r.status == "ok" and r.time is not None}
-    found: list[list[float]] = []
+    found: dict[str, list[tuple[int, float]]] = defaultdict(list)  # of each run: rounds, and the median ratio
     for (run, key, control), record in cases.items():
         twin = cases.get((run, key, False))
         if control and twin is not None:
-            found.append(paired_ratios(processes(record), processes(twin)))
-    most = max(map(len, found), default=0)
-    return [median(ratios) for ratios in found if ratios and 2 * len(ratios) >= most]
-
-
-def drift_floor(records: Sequence[Record]) -> float | None:
-    """How far apart a case's earlier groups lie from its later ones, as a share; None where no case has LEAST_GROUPS.
-
-    The noise of times that are not taken in pairs: of two runs, or of two backends. The 95th percentile of all cases.
-    """
-    floors = []
-    for record in records:
-        times = [process.centre_s for process in processes(record)]
-        if len(times) >= LEAST_GROUPS:
-            ratio = median(times[: len(times) // 2]) / median(times[-(len(times) // 2) :])
-            floors.append(max(ratio, 1 / ratio) - 1)
-    return float(np.quantile(floors, 0.95, method="higher")) if floors else None
+            shared = pairs(processes(record), processes(twin))
+            if shared:
+                rounds = len({control.round for control, _ in shared})
+                found[run].append((rounds, median(pair_ratio(a, b) for a, b in shared)))
+    out: list[float] = []
+    for several in found.values():
+        least = min(max(rounds for rounds, _ in several), ENOUGH_ROUNDS)
+        out += [ratio for rounds, ratio in several if rounds >= least]
+    return out

@@ -1,30 +1,44 @@
-"""The one definition of a case's time that planning and reporting share."""
+"""The one definition of a case's time that planning and reporting share, and of which two times are a pair."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cached_property
 from math import nan
 from statistics import median
-from typing import NamedTuple
+
+import msgspec
 
 from harness.records.record import Record, Timing, Trial
 
 FEWEST_SLICES = 2  # that two processes have in common, to be held against each other slice by slice
 
+# Processes of one group begin within this of each other, seconds: as long as eight of them take to be prepared one
+# after the other. In early records a group's number came back after --resume; in what is published such processes are
+# at least 3000 s apart, and those of one group at most 17 s.
+TOGETHER_S = 600.0
 
-class Process(NamedTuple):
+
+class Process(msgspec.Struct, frozen=True, dict=True):
     """The time of one process of a case, and what pairs it with those of others.
 
-    `key` is its group, or its round where it ran alone; `centre_s` the median of its samples; `counts` how many samples
-    each slice of its window had before the first `cut` of them, the warm-up, were left out.
+    `group` is the interleaved group that it ran in, None where it ran alone; `centre_s` the median of its samples;
+    `counts` how many samples each slice of its window had before the first `cut` of them, the warm-up, were left out.
+    `round` is 0 for the short first look; `cpu_s` are the CPU seconds of a call, NaN where they are unknown.
     """
 
-    key: int
+    group: int | None
     centre_s: float
     samples_s: Sequence[float] = ()
     counts: Sequence[int] = ()
     cut: int = 0
+    round: int = 1
+    started_at: str = ""
+    cpu_s: float = nan
 
+    @cached_property
     def slices_s(self) -> list[float]:
         """The median of each slice, in the order of the turns.
 
@@ -32,12 +46,28 @@ class Process(NamedTuple):
         """
         if sum(self.counts) != self.cut + len(self.samples_s):
             return []
-        out, start = [], -self.cut
+        out, end, samples = [], -self.cut, self.samples_s
         for count in self.counts:
-            left = self.samples_s[max(0, start) : max(0, start + count)]
-            out.append(median(left) if left and 2 * len(left) >= count else nan)
-            start += count
+            start, end = max(0, end), end + count
+            n = end - start  # a report takes some hundred thousand medians of so few, so they are taken by hand
+            if n <= 0 or 2 * n < count:
+                out.append(nan)
+            elif n == 1:
+                out.append(samples[start])
+            elif n == 2:
+                out.append((samples[start] + samples[start + 1]) / 2)
+            else:
+                left = sorted(samples[start:end])
+                out.append((left[n // 2] + left[(n - 1) // 2]) / 2)
         return out
+
+    @cached_property
+    def started_s(self) -> float:
+        """When it began to be prepared, seconds since 1970; NaN where the record has no time."""
+        try:
+            return datetime.fromisoformat(self.started_at).timestamp()
+        except ValueError:
+            return nan
 
 
 def process_centres(samples_s: Sequence[Sequence[float]]) -> list[float]:
@@ -46,51 +76,39 @@ def process_centres(samples_s: Sequence[Sequence[float]]) -> list[float]:
 
 
 def counted(time: Timing) -> list[tuple[int, list[float]]]:
-    """The processes whose samples count, each with the number by which it pairs with others: its group, else its round.
-
-    The survey and the sweep (round 0) choose who goes on to the groups, and the smallest of many noisy times is too
-    small (winner's curse): where a case went on, they are left out.
-    """
-    return [(_key(trial), samples) for trial, samples in _counted(time)]
+    """The samples of the processes that count (`processes`), each with its group's number, or its round if alone."""
+    pairs = [(trial, samples) for trial, samples in zip(time.trials, time.samples_s, strict=False) if samples]
+    full = [(trial, samples) for trial, samples in pairs if trial.round > 0] or pairs
+    return [(trial.round if trial.heat is None else trial.heat, samples) for trial, samples in full]
 
 
-def alone_s(record: Record | None) -> float | None:
-    """Seconds of a case in the survey or the sweep, where it ran alone and once; None where it did not or is not ok."""
+def every_process(record: Record | None) -> list[Process]:
+    """All processes of a case, those of the first look too; none unless it is `ok`."""
     if record is None or record.status != "ok" or record.time is None:
-        return None
+        return []
     pairs = zip(record.time.trials, record.time.samples_s, strict=False)
-    return next((median(samples) for trial, samples in pairs if trial.round == 0 and samples), None)
+    return [_process(trial, samples) for trial, samples in pairs if samples]
+
+
+def _process(trial: Trial, samples: Sequence[float]) -> Process:
+    cut = len(trial.warmup_s)
+    calls = (sum(trial.slices) or cut + len(samples)) * trial.calls_per_sample
+    cpu_s = trial.cpu_s / calls if calls else nan
+    return Process(trial.heat, median(samples), samples, trial.slices, cut, trial.round, trial.started_at, cpu_s)
 
 
 def processes(record: Record | None) -> list[Process]:
-    """The processes of a case that count; none unless it is `ok`."""
-    if record is None or record.status != "ok" or record.time is None:
-        return []
-    return [Process(_key(t), median(s), s, t.slices, len(t.warmup_s)) for t, s in _counted(record.time)]
+    """The processes of a case whose times count; none unless it is `ok`.
 
-
-def swept(record: Record | None) -> list[Process]:
-    """The processes of the sweep that took turns with others in a group; none unless the case is `ok`.
-
-    They are pairs, whatever the case did in the rounds afterwards: a twin is in the group of each of its ideas.
+    The first look (round 0) chooses who goes on to the full rounds, and the smallest of many noisy times is too small
+    (winner's curse): where a case went on, its first look is left out.
     """
-    if record is None or record.status != "ok" or record.time is None:
-        return []
-    pairs = zip(record.time.trials, record.time.samples_s, strict=False)
-    return [
-        Process(trial.heat, median(samples), samples, trial.slices, len(trial.warmup_s))
-        for trial, samples in pairs
-        if trial.round == 0 and trial.heat is not None and samples
-    ]
+    return that_count(every_process(record))
 
 
-def _counted(time: Timing) -> list[tuple[Trial, list[float]]]:
-    pairs = [(trial, samples) for trial, samples in zip(time.trials, time.samples_s, strict=False) if samples]
-    return [(trial, samples) for trial, samples in pairs if trial.round > 0] or pairs
-
-
-def _key(trial: Trial) -> int:
-    return trial.round if trial.heat is None else trial.heat
+def that_count(found: Sequence[Process]) -> list[Process]:
+    """Those of the full rounds; all where there are none."""
+    return [process for process in found if process.round > 0] or list(found)
 
 
 def centre(record: Record | None) -> float | None:
@@ -99,27 +117,66 @@ def centre(record: Record | None) -> float | None:
     return median(process.centre_s for process in found) if found else None
 
 
+# -- pairs -------------------------------------------------------------------------------------------------------------
+
+
+def pairs(over: Iterable[Process], under: Iterable[Process]) -> list[tuple[Process, Process]]:
+    """The processes of two cases that ran together, in the order of their groups: near in time, so that drift cancels.
+
+    Two are a pair if they were in one group: it has the same number, and they began within TOGETHER_S of each other.
+    Where a number came back, each is paired with the one that began nearest to it; none is paired twice. What ran alone
+    has no pair. Pairs of full rounds count; those of the first look where there are no others.
+    """
+    beside: dict[int, list[Process]] = defaultdict(list)
+    for process in under:
+        if process.group is not None and process.centre_s:
+            beside[process.group].append(process)
+    mine: dict[int, list[Process]] = defaultdict(list)
+    for process in over:
+        if process.group is not None and process.group in beside:
+            mine[process.group].append(process)
+    found = [pair for group in sorted(mine) for pair in _nearest(mine[group], beside[group])]
+    return [pair for pair in found if pair[0].round > 0 and pair[1].round > 0] or found
+
+
+def _nearest(over: Sequence[Process], under: Sequence[Process]) -> list[tuple[Process, Process]]:
+    """Those of one number that ran together, the nearest first taken, in the order in which they began."""
+    if len(over) == len(under) == 1:
+        return [(over[0], under[0])] if _apart_s(over[0], under[0]) <= TOGETHER_S else []
+    apart = sorted((_apart_s(a, b), i, j) for i, a in enumerate(over) for j, b in enumerate(under))
+    taken: dict[int, int] = {}
+    for gap, i, j in apart:
+        if gap <= TOGETHER_S and i not in taken and j not in taken.values():
+            taken[i] = j
+    return [(over[i], under[taken[i]]) for i in sorted(taken, key=lambda i: (over[i].started_at, i))]
+
+
+def _apart_s(a: Process, b: Process) -> float:
+    """Seconds between the beginnings of two processes; infinite where one has no time."""
+    if a.started_at == b.started_at:
+        return 0.0
+    gap = abs(a.started_s - b.started_s)
+    return gap if gap == gap else float("inf")
+
+
 def paired_ratios(over: Iterable[Process], under: Iterable[Process]) -> list[float]:
-    """One time over another in every group (or round) that both ran in: pairs near in time, so that drift cancels.
+    """One time over another for every pair (`pairs`).
 
     In a group the slices of both took turns. A machine that is shared changes its speed from one slice to the next, and
     the median of a window that was half slow and half fast is either; so the ratio of a group is the median over the
     turns of the ratio in each, where both have FEWEST_SLICES that can be told apart, else that of the two medians.
     """
-    first, second = _by_key(over), _by_key(under)
-    return [_ratio(first[key], second[key]) for key in sorted(first) if key in second and second[key].centre_s]
+    return [pair_ratio(a, b) for a, b in pairs(over, under)]
 
 
-def _ratio(over: Process, under: Process) -> float:
-    turns = [a / b for a, b in zip(over.slices_s(), under.slices_s(), strict=False) if a == a and b == b and b]
-    return median(turns) if len(turns) >= FEWEST_SLICES else over.centre_s / under.centre_s
+def pair_ratio(over: Process, under: Process) -> float:
+    """The ratio of one pair."""
+    turns = turn_ratios(over, under)
+    known = [ratio for ratio in turns if ratio == ratio]
+    return median(known) if len(known) >= FEWEST_SLICES else over.centre_s / under.centre_s
 
 
-def _by_key(processes: Iterable[Process]) -> dict[int, Process]:
-    grouped: dict[int, list[Process]] = {}
-    for process in processes:
-        grouped.setdefault(process.key, []).append(process)
-    return {
-        key: same[0] if len(same) == 1 else Process(key, median(process.centre_s for process in same))
-        for key, same in grouped.items()
-    }
+def turn_ratios(over: Process, under: Process) -> list[float]:
+    """The ratio of the two in each turn that both had, NaN where it is unknown."""
+    turns = zip(over.slices_s, under.slices_s, strict=False)
+    return [a / b if a == a and b == b and b else nan for a, b in turns]

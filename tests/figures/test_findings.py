@@ -10,7 +10,7 @@ from harness.figures.best_paths import best_paths
 from harness.figures.frame import frame
 from harness.figures.portability import explain_outcomes, portability
 from harness.figures.summary import summarise
-from harness.stats.noise import drift_floor, noise_floor
+from harness.stats.noise import noise_floor, paired_floors
 
 
 def test_the_noise_floor_is_what_controls_differ_by_in_common_rounds():
@@ -23,11 +23,24 @@ def test_the_noise_floor_is_what_controls_differ_by_in_common_rounds():
     assert summarise([case, control]).records == 1
 
 
-def test_times_that_are_not_pairs_have_the_noise_of_the_drift_between_groups():
-    drifting = dense([1.0, 1.0, 1.2, 1.2])
-    assert drift_floor([drifting, idea([3.0, 3.0, 3.0, 3.0])]) == pytest.approx(0.2)
-    assert noise_floor([drifting]) is None
-    assert drift_floor([dense([1.0, 1.2, 1.2])]) is None, "three groups have no halves"
+def test_controls_count_that_were_in_all_rounds():
+    """The median of two strays further than the median of three that rows report, and one fell behind after two."""
+
+    def control(times, **facts):
+        case = dense([1.0] * len(times), **facts)
+        return [case, msgspec.structs.replace(dense(times, **facts), control=True)]
+
+    whole, behind = control([1.01, 1.1, 1.02]), control([1.3, 1.3], formulation="nt")
+    assert paired_floors([*whole, *behind]) == pytest.approx([1.02])
+    assert noise_floor([*whole, *behind]) == pytest.approx(0.02)
+    twice = control([1.03, 1.03, 1.03, 1.03], formulation="tn", rounds=[1, 2, 2, 3], groups=[1, 2, 4, 3])
+    assert len(paired_floors([*whole, *twice])) == 2, "four groups in three rounds are no more rounds"
+    many = control([1.04] * 9, formulation="tt")
+    assert paired_floors([*whole, *many]) == pytest.approx([1.04]), "three rounds of nine are not all"
+    five = control([1.05] * 5, formulation="t5")
+    assert len(paired_floors([*five, *many])) == 2, "five are enough where some had more for their width"
+    other = [msgspec.structs.replace(r, run="r2") for r in behind]
+    assert len(paired_floors([*whole, *other])) == 2, "each run by its own rounds"
 
 
 def test_portability_counts_what_runs_and_says_why_the_rest_does_not():

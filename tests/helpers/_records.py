@@ -30,10 +30,16 @@ def trial(round_, **facts):
     return Trial(**{name: value for name, value in known.items() if name in Trial.__struct_fields__})
 
 
-def timing(processes, rounds=None, first_call_s=1.0, convert_s=0.0, steady=True, cache=None):
-    """`processes` is a list of sample lists, or of single times; of the rounds 1, 2, … unless `rounds` says more."""
+def timing(processes, rounds=None, first_call_s=1.0, convert_s=0.0, steady=True, cache=None, groups=None, sliced=False):
+    """`processes` is a list of sample lists, or of single times; of the rounds 1, 2, … unless `rounds` says more.
+
+    The process of a round is in the group of that number, of round 0 alone, unless `groups` says more. `sliced`: each
+    sample is a slice of its window, and none is of the warm-up.
+    """
     samples = [p if isinstance(p, list) else [p] for p in processes]
     rounds = range(1, len(samples) + 1) if rounds is None else rounds
+    facts = [{"warmup_s": [], "slices": [1] * len(window)} if sliced else {} for window in samples]
+    groups = [round_ or None for round_ in rounds] if groups is None else groups
     return Timing(
         first_call_s=first_call_s,
         compile_s=None,
@@ -41,7 +47,10 @@ def timing(processes, rounds=None, first_call_s=1.0, convert_s=0.0, steady=True,
         samples_s=samples,
         steady=steady,
         drift=0.0,
-        trials=[trial(r, compile_cache=cache) for r in rounds],
+        trials=[
+            trial(round_, compile_cache=cache, heat=group, **more)
+            for round_, group, more in zip(rounds, groups, facts, strict=False)
+        ],
     )
 
 

@@ -119,11 +119,9 @@ def test_a_real_run_is_the_matrix_first_with_all_that_the_issue_asks_for():
     said = " ".join(text.split())
     assert "density=0.1, pattern=magnitude of block_sparse and unstructured_sparse" in said
     assert "cases: ok 624 · unsupported 72." in said
-    assert (
-        "break-even: unstructured_sparse n=128 forward is faster than dense below density 0.15 [0.13, 0.21] on jax"
-        in said
-    )
-    assert "A/A noise of 1%" in said
+    assert "break-even: unstructured_sparse n=128 forward is faster than dense below density 0.15" in said
+    assert "the A/A noise of" in said
+    assert "power: a difference of" in said
     assert "Dense twins" not in text
     assert len(text.splitlines()) < 60
 

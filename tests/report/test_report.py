@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import statistics
 import subprocess
 import sys
 import time
 
+import msgspec
 import pytest
 from _records import SHAPE, dense, host_memory, idea, joules, record, twin_ref
 from _submissions import run_info
@@ -243,12 +246,25 @@ def test_an_unknown_format_names_those_that_exist():
 
 
 def test_what_a_framework_ran_instead_and_what_did_not_settle_is_marked():
-    records = [idea([2.0], fallback="densified the operand", steady=False), dense([1.0])]
+    drifting = [1.0 + 0.1 * k for k in range(10)]
+    records = [idea([drifting], fallback="densified the operand", sliced=True), dense([1.0])]
     text = render(records, "markdown")
     (row,) = _markdown_rows(text, IDEAS)
     assert row["outcome"] == "ok; ran instead: densified the operand"
-    assert row["time"] == r"2.00 s \*"
-    assert "did not settle" in text
+    assert row["time"] == r"1.45 s \*"
+    assert "had not settled" in text
+    (row,) = _markdown_rows(render([idea([[1.0] * 10], sliced=True, steady=False), dense([1.0])], "markdown"), IDEAS)
+    assert row["time"] == "1.00 s", "what a process said of its samples marks nothing"
+
+
+def test_a_speed_up_is_marked_where_the_ratio_drifts_and_not_where_both_do_alike():
+    drifting = [1.0 + 0.1 * k for k in range(10)]
+    both = [idea([[2 * t for t in drifting]], sliced=True), dense([drifting], sliced=True)]
+    (row,) = _markdown_rows(render(both, "markdown"), IDEAS)
+    assert row["speed-up"] == "0.500×"
+    one = [idea([drifting], sliced=True), dense([[1.0] * 10], sliced=True)]
+    (row,) = _markdown_rows(render(one, "markdown"), IDEAS)
+    assert row["speed-up"] == r"0.690× \*"
 
 
 def test_a_tie_is_printed_as_a_tie():
@@ -257,7 +273,26 @@ def test_a_tie_is_printed_as_a_tie():
     assert row["speed-up"] == "1.00× [0.78, 1.29] tie"
     text = render([idea([1.1] * 3), dense([1.0] * 3)], "markdown", noise=0.2)
     assert "0.909× [0.909, 0.909] tie" in text
-    assert "A/A noise of 20%" in text
+    assert "A/A noise of 20 %" in text
+
+
+# Of three groups 80 % of runs find 5.66 standard errors: the noncentrality at which Student's t of 2 degrees passes its
+# own quantile, 4.30, with 80 %.
+LEAST = 5.656 * statistics.stdev([math.log(0.9), math.log(1.1), 0.0]) / math.sqrt(3)
+
+
+def test_what_a_table_can_find_and_how_often_it_finds_what_is_not_there_is_said():
+    times = [0.9, 1.1, 1.0]
+    control = msgspec.structs.replace(dense([1.0, 1.02, 1.01]), control=True)
+    text = render([idea(times), dense([1.0] * 3), control], "markdown")
+    assert "power: a difference of 39 % would be found in 4 of 5 runs like this" in text
+    assert "Did none of the 1 rows differ, one or more would still be called faster or slower in 3.8 % of runs" in text
+    assert "power:" not in render([idea([1.0]), dense([1.0])], "markdown"), "one group finds nothing"
+    row = flat(summarise([idea(times), dense([1.0] * 3)]).rows[0])
+    assert row["detectable"] == pytest.approx(math.expm1(LEAST), rel=1e-3)
+    assert row["ratio_steady"] is None
+    (row,) = _csv([idea(times), dense([1.0] * 3)])
+    assert float(row["detectable"]) == pytest.approx(math.expm1(LEAST), rel=1e-3)
 
 
 def test_a_share_above_the_ceiling_is_printed_as_it_is_and_marked():
@@ -292,7 +327,7 @@ def test_other_twins_have_their_own_table_and_columns():
 def test_the_footer_counts_outcomes_and_says_how_sure_three_processes_are():
     text = render([*_plain(), *FAILED], "markdown")
     assert "cases: ok 2 · timeout 1 · unsupported 1." in text
-    assert "95 % interval over 3 fresh processes: Student's t on their logarithms below 6." in text
+    assert "95 % interval over 3 fresh processes: Student's t on their logarithms below 20." in text
     assert "tax = time ratio / useful-FLOP ratio" in text
 
 
