@@ -14,7 +14,7 @@ import msgspec
 
 from harness.figures.best_paths import GROUP, best_paths
 from harness.figures.comparable import Difference, hosts_differ
-from harness.figures.compare_rows import ComparisonRow, Kind, Pair, by_key, case_name, rounds_of, speed_ups, times
+from harness.figures.compare_rows import ComparisonRow, Kind, Pair, by_key, case_name, speed_ups, times
 from harness.figures.frame import frame, rows_of
 from harness.records.record import Record
 from harness.stats.changes import FALSE_ALARM, Judgement, Null, judge, null, prior
@@ -82,7 +82,6 @@ def compare(
     """
     free = {by, *(d.field for d in differences if d.field in ("dtype", "seed"))} - {None}
     kept = [[r for r in records if not r.control] for records in (a, b)]
-    rounds = rounds_of([*a, *b])
     frames = [frame(records) for records in kept]
     best = [rows_of(best_paths(side)) if len(side) else [] for side in frames]
     fields = [name for name in GROUP if name != "run" and name not in free]
@@ -95,10 +94,10 @@ def compare(
     )
     for kind, matched, found in kinds:
         left, right = (by_key(side, matched) for side in found)
-        pairs += [times(kind, left[key], right[key], matched, fields, rounds) for key in left if key in right]
+        pairs += [times(kind, left[key], right[key], matched, fields) for key in left if key in right]
         only += [Only(kind=kind, case=case_name(left[key][0], matched), side="A") for key in left if key not in right]
         only += [Only(kind=kind, case=case_name(right[key][0], matched), side="B") for key in right if key not in left]
-    pairs += speed_ups(best, fields, rounds)
+    pairs += speed_ups(best, fields)
     runs = (max(1, len({r.run for r in kept[0]})), max(1, len({r.run for r in kept[1]})))
     return _judged(pairs, only, names, runs, by, differences)
 

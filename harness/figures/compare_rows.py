@@ -12,12 +12,10 @@ import msgspec
 
 from harness.figures.best_paths import GROUP
 from harness.records.points import point_name
-from harness.records.record import Record
 from harness.stats.changes import LogRatio, change
-from harness.stats.process_times import Process, paired_ratios
+from harness.stats.process_times import Process, paired_ratios, that_count
 
 Kind = Literal["best path", "speed-up", "case"]
-Rounds = Mapping[tuple[str, int], int]  # of a run and the number by which its processes pair
 
 
 class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,12 +68,6 @@ _Key = tuple[Any, ...]
 _Samples = list[list[float]]  # a list a run, a value a round
 
 
-def rounds_of(records: Sequence[Record]) -> Rounds:
-    """The round of every group of the runs."""
-    trials = [(record.run, trial) for record in records if record.time for trial in record.time.trials]
-    return {(run, t.round if t.heat is None else t.heat): t.round for run, t in trials}
-
-
 def case_name(row: Mapping[str, Any], fields: Sequence[str]) -> str:
     """`unstructured_sparse/csr forward torch eager cpu float32 [k=8,m=8]`, of the fields that are matched."""
     first = "/".join(str(row[name]) for name in ("workload", "formulation") if name in fields)
@@ -98,24 +90,23 @@ def times(
     b: Sequence[Mapping[str, Any]],
     matched: Sequence[str],
     fields: Sequence[str],
-    rounds: Rounds,
 ) -> Pair:
     """The times of one computation: its rows of `a` and of `b`, which agree in `matched`; `fields` are of any path."""
-    sides = [[_rounds(row, rounds) for row in rows if row["process_s"]] for rows in (a, b)]
+    sides = [[_rounds(row) for row in rows if row["process_s"]] for rows in (a, b)]
     row = _row(kind, a, b, matched, sides)
     identity = ("time", *(a[0][name] for name in fields), row.path_a, row.path_b)
     return Pair(kind, identity, not a[0]["twins"], change(*sides), row)
 
 
-def _rounds(row: Mapping[str, Any], rounds: Rounds) -> list[float]:
+def _rounds(row: Mapping[str, Any]) -> list[float]:
     """A time a round: two processes of one round met the same minute of the host, and say no more than one."""
-    return [_mean([p.centre_s for p in same]) for same in _of_rounds(row, rounds).values()]
+    return [_mean([p.centre_s for p in same]) for same in _of_rounds(row).values()]
 
 
-def _of_rounds(row: Mapping[str, Any], rounds: Rounds) -> dict[int, list[Process]]:
+def _of_rounds(row: Mapping[str, Any]) -> dict[int, list[Process]]:
     out: dict[int, list[Process]] = defaultdict(list)
-    for process in row["paired"]:
-        out[rounds.get((row["run"], process.key), process.key)].append(process)
+    for process in that_count(row["paired"]):
+        out[process.round].append(process)
     return out
 
 
@@ -123,7 +114,7 @@ def _mean(values: Sequence[float]) -> float:
     return exp(fmean(map(log, values)))
 
 
-def speed_ups(best: Sequence[Sequence[dict[str, Any]]], fields: Sequence[str], rounds: Rounds) -> list[Pair]:
+def speed_ups(best: Sequence[Sequence[dict[str, Any]]], fields: Sequence[str]) -> list[Pair]:
     """Of every best path whose principal twin ran beside it, on both sides: its time over the twin's in each round."""
     sides: list[dict[_Key, list[tuple[dict[str, Any], list[float]]]]] = []
     for rows in best:
@@ -133,7 +124,7 @@ def speed_ups(best: Sequence[Sequence[dict[str, Any]]], fields: Sequence[str], r
             for ref in row["twins"][:1]:
                 where = {"workload": ref.workload, "point": point_name(ref.params), "mode": ref.mode}
                 twin = at.get(tuple((row | where)[name] for name in GROUP))
-                found = [] if twin is None else _paired(_of_rounds(row, rounds), _of_rounds(twin, rounds))
+                found = [] if twin is None else _paired(_of_rounds(row), _of_rounds(twin))
                 if found:
                     ratios[tuple(row[name] for name in fields)].append((row, found))
         sides.append(ratios)

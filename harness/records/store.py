@@ -101,7 +101,7 @@ class Store:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, *records: Record) -> None:
         """Write a line each and flush them to the disk before returning."""
         os.write(self._file, b"".join(msgspec.json.encode(record) + b"\n" for record in records))
         os.fsync(self._file)

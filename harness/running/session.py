@@ -164,7 +164,7 @@ class Session:
 
     def keep(self, found: Sequence[tuple[Member, Answer, Record]]) -> None:
         """Store what came of members before anything else runs."""
-        self.store.append([made for _, _, made in found])
+        self.store.append(*(made for _, _, made in found))
         for member, answer, made in found:
             self._logs.keep(member.planned.case, answer)
             if made.time is not None and made.case.execution == "compiled":
