@@ -14,7 +14,6 @@ import pandas as pd
 
 from harness.figures.best_paths import GROUP
 from harness.figures.frame import rows_of
-from harness.records.points import point_name
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import paired_ratios
 
@@ -75,7 +74,7 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     pairs: list[list[float]] = []
     for i, idea in enumerate(rows):
         for order, ref in enumerate(idea["twins"]):
-            where = {"workload": ref.workload, "point": point_name(ref.params), "mode": ref.mode}
+            where = {"workload": ref.workload, "point": ref.point, "mode": ref.mode}
             t = at.get(tuple((idea | where)[name] for name in GROUP), -1)
             figures, rounds = _against(idea, rows[t]) if t >= 0 else ({"twin_outcome": "not measured"}, [])
             names = {f"twin_{name}": value for name, value in where.items()}

@@ -15,11 +15,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from pathlib import Path
 
 import click
 
 from harness.errors import UserError
+from harness.gate.validate import Learnt
 from harness.leaderboard import site
 from harness.leaderboard.standings import counted, leaderboard
 from harness.leaderboard.submission import Refused, Submission
@@ -34,6 +36,7 @@ Reader = Callable[[Path, str, Path], Submission | Refused]
 def build(folders: Sequence[Path], out: Path) -> int:
     """Build the site of all submissions in `folders`; what is refused is said on stderr and does not stop it."""
     _may_replace(out)
+    _learnt.cache_clear()  # the environment may name other workloads than at the build before
     found = find(folders, leave_out=out)
     workloads, _ = find_workloads()
     try:
@@ -93,12 +96,18 @@ def take_in(folder: Path, name: str, into: Path) -> Submission | Refused:
     """Read one submission and write its page into `into`; hands back what the boards need."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of figures that overflow in a stranger's records
-        submission = read(folder, name)
+        submission = read(folder, name, _learnt())
         if isinstance(submission, Refused):
             return submission
         page, content = site.one_submission(*submission)
     (into / page).write_bytes(content)
     return submission[0]
+
+
+@cache
+def _learnt() -> Learnt:
+    """Of this process, for one build."""
+    return Learnt()
 
 
 def taken_in(
