@@ -33,6 +33,7 @@ from harness.leaderboard.site_cells import (
     overall_cells,
     standing_cells,
 )
+from harness.leaderboard.site_rows import body
 from harness.leaderboard.standings import Leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
 from harness.records.outcomes import outcome
@@ -56,6 +57,7 @@ def _page(template: str, **facts: Any) -> bytes:
         "submission_page": submission_page,
         "idea_page": idea_page,
         "outcome": outcome,
+        "body": body,
     }
     return templates.environment().get_template(template).render(**shared, **facts).encode()
 
@@ -223,14 +225,10 @@ def _places(board: Leaderboard) -> dict[str, list[Place]]:
 
 
 def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Place]) -> bytes:
-    rows = [
-        [
-            Cell(place.workload, href=idea_page(place.workload), small=label),
-            *standing_cells(standing)[:2],
-            *standing_cells(standing)[3:],
-        ]
-        for place, label, standing in places[: 2 * SHOWN]
-    ]
+    rows = []
+    for place, label, standing in places[: 2 * SHOWN]:
+        by_speed_up, by_tax, _, *figures = standing_cells(standing)
+        rows.append([Cell(place.workload, href=idea_page(place.workload), small=label), by_speed_up, by_tax, *figures])
     heads = (("idea", ""), *STANDING_HEADS[:2], *STANDING_HEADS[3:])
     newest = submissions[-1]
     columns, history = history_table(submissions)
