@@ -78,8 +78,10 @@ def ceilings(frame: pd.DataFrame) -> Ceilings:
 
     A ceiling is what the machine can do, so it takes the fastest sample and not the median.
     """
-    wanted = frame["workload"].isin([CEILING_MATMUL, CEILING_STREAM]) & frame["time_min_s"].gt(0)
-    return _largest(rows_of(frame[wanted & (frame["mode"] == "forward")], _NEEDED))
+    columns = zip(frame["workload"].tolist(), frame["mode"].tolist(), frame["time_min_s"].tolist(), strict=True)
+    wanted = [k for k, (name, mode, fastest) in enumerate(columns) if _is_ceiling(name, mode) and fastest > 0]
+    rows = rows_of(frame, _NEEDED)
+    return _largest(rows[k] for k in wanted)
 
 
 def ceilings_of(records: Iterable[Record]) -> Ceilings:
@@ -93,9 +95,13 @@ _NEEDED = (
 )
 
 
+def _is_ceiling(workload: str, mode: str) -> bool:
+    return workload in (CEILING_MATMUL, CEILING_STREAM) and mode == "forward"
+
+
 def _row(record: Record) -> dict[str, Any] | None:
     case, time = record.case, record.time
-    if case.workload not in (CEILING_MATMUL, CEILING_STREAM) or case.mode != "forward" or record.status != "ok":
+    if not _is_ceiling(case.workload, case.mode) or record.status != "ok":
         return None
     fastest = min((min(samples) for _, samples in counted(time)), default=0.0) if time is not None else 0.0
     if not fastest > 0:

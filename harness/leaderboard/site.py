@@ -79,8 +79,18 @@ def one_submission(submission: Submission, summary: Summary) -> tuple[str, bytes
     return submission_page(submission.digest), page
 
 
-def pages(board: Leaderboard, titles: Mapping[str, str]) -> Files:
-    """Every other file of the site; `titles` has the workloads' own titles."""
+def pages(board: Leaderboard, titles: Mapping[str, str], part: int = 0, parts: int = 1) -> Files:
+    """Every other file of the site, or one of `parts` shares of them; `titles` has the workloads' own titles."""
+    places = _places(board)
+    for number, (slug, submissions) in enumerate(board.machines.items()):
+        if number % parts == part:
+            yield machine_page(slug), _machine(slug, submissions, places.get(slug, []))
+    if part == 0:
+        yield from _common(board, titles)
+
+
+def _common(board: Leaderboard, titles: Mapping[str, str]) -> Files:
+    """All but the pages of machines and of submissions."""
     yield MARKER, b"A leaderboard made by hwlottery, which may replace this folder.\n"
     yield "site.css", templates.stylesheet().encode()
     yield "table.js", templates.asset("table.js").encode()
@@ -97,9 +107,6 @@ def pages(board: Leaderboard, titles: Mapping[str, str]) -> Files:
         boards, estimates = board.boards.get(workload, []), board.estimates.get(workload, [])
         yield idea_page(workload, "json"), _as_json(boards)
         yield idea_page(workload), _idea(workload, titles.get(workload, workload), boards, estimates)
-    places = _places(board)
-    for slug, submissions in board.machines.items():
-        yield machine_page(slug), _machine(slug, submissions, places.get(slug, []))
     yield from _history(board)
     yield "refused.html", _page("site_refused.html.j2", refused=board.refused)
     limits = {name: most >> 20 for name, most in MOST_BYTES.items()}
