@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 AHEAD_OF_TIME = "tpu-aot"  # the kind of a device that is a chip's description and a compiler
 
@@ -52,6 +53,7 @@ class Device:
         return f"{self.kind}:{self.index}" if self.index else self.kind
 
 
+@lru_cache(maxsize=256)
 def is_ahead_of_time(text: str) -> bool:
     """`Device.ahead_of_time` of a device given as text, as records hold it; a text that is no device is not."""
     try:

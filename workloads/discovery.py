@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -83,4 +84,9 @@ def _whole(twin: Twin, known: Mapping[str, Definition]) -> Twin:
 
 def workloads() -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     """The workloads here and in the folders of HWLOTTERY_WORKLOADS, and the files that are broken."""
+    return _listed(os.environ.get("HWLOTTERY_WORKLOADS", ""))
+
+
+@cache
+def _listed(_variable: str) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     return _found(tuple(folders(Path(__file__).parent, "HWLOTTERY_WORKLOADS")))

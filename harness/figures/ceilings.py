@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
 
 import msgspec
 import pandas as pd
 
 from backends.dtypes import ITEM_BYTES, itemsize
 from harness.figures.frame import rows_of
+from harness.records.record import Record
+from harness.stats.process_times import counted
 
 CEILING_MATMUL, CEILING_STREAM = "dense_matmul", "stream"
 
@@ -27,7 +34,7 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
-class Ceilings(msgspec.Struct, frozen=True, kw_only=True):
+class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """`matmul` by (run, device, dtype); `stream` by (run, device), a list in order of the working set."""
 
     matmul: dict[tuple[str, str, str], Ceiling]
@@ -39,9 +46,19 @@ class Ceilings(msgspec.Struct, frozen=True, kw_only=True):
         A cache can serve what fits in it, so a case is bounded by the fastest level that may hold it (the cache-aware
         roofline, Ilic, Pratas & Sousa 2014), never by a smaller one. None when no stream ran.
         """
-        sizes = self.stream.get((run, device), [])
-        start = max((k for k, c in enumerate(sizes) if (c.working_set_bytes or 0) <= least_bytes), default=0)
-        return max((c.per_s for c in sizes[start:]), default=None)
+        sizes, fastest = self._levels.get((run, device), ([], []))
+        return fastest[max(0, bisect_right(sizes, least_bytes) - 1)] if fastest else None
+
+    @cached_property
+    def _levels(self) -> dict[tuple[str, str], tuple[list[int], list[float]]]:
+        """Of every stream the working sets, and for each the largest rate from there upward."""
+        return {
+            place: (
+                [c.working_set_bytes or 0 for c in sizes],
+                [*accumulate((c.per_s for c in reversed(sizes)), max)][::-1],
+            )
+            for place, sizes in self.stream.items()
+        }
 
     def share(
         self, run: str, device: str, dtype: str, flop_per_s: float, flop: float, least_bytes: float
@@ -61,10 +78,53 @@ def ceilings(frame: pd.DataFrame) -> Ceilings:
 
     A ceiling is what the machine can do, so it takes the fastest sample and not the median.
     """
+    columns = zip(frame["workload"].tolist(), frame["mode"].tolist(), frame["time_min_s"].tolist(), strict=True)
+    wanted = [k for k, (name, mode, fastest) in enumerate(columns) if _is_ceiling(name, mode) and fastest > 0]
+    rows = rows_of(frame, _NEEDED)
+    return _largest(rows[k] for k in wanted)
+
+
+def ceilings_of(records: Iterable[Record]) -> Ceilings:
+    """The same as `ceilings` of the frame of these records, without making one."""
+    return _largest(row for record in records if (row := _row(record)) is not None)
+
+
+_NEEDED = (
+    *("run", "workload", "point", "params", "dtype", "backend", "path", "device"),
+    *("time_min_s", "useful_flop", "least_bytes"),
+)
+
+
+def _is_ceiling(workload: str, mode: str) -> bool:
+    return workload in (CEILING_MATMUL, CEILING_STREAM) and mode == "forward"
+
+
+def _row(record: Record) -> dict[str, Any] | None:
+    case, time = record.case, record.time
+    if not _is_ceiling(case.workload, case.mode) or record.status != "ok":
+        return None
+    fastest = min((min(samples) for _, samples in counted(time)), default=0.0) if time is not None else 0.0
+    if not fastest > 0:
+        return None
+    return {
+        "run": record.run,
+        "workload": case.workload,
+        "point": case.point,
+        "params": case.params,
+        "dtype": case.dtype,
+        "backend": case.backend,
+        "path": f"{case.formulation}/{case.execution}",
+        "device": case.device,
+        "time_min_s": fastest,
+        "useful_flop": record.work.useful_flop,
+        "least_bytes": record.work.least_bytes,
+    }
+
+
+def _largest(rows: Iterable[Mapping[str, Any]]) -> Ceilings:
     matmul: dict[tuple[str, str, str], Ceiling] = {}
     stream: dict[tuple[str, str, int], Ceiling] = {}
-    wanted = frame["workload"].isin([CEILING_MATMUL, CEILING_STREAM]) & frame["time_min_s"].gt(0)
-    for row in rows_of(frame[wanted & (frame["mode"] == "forward")]):
+    for row in rows:
         run, device, dtype = str(row["run"]), str(row["device"]), str(row["dtype"])
         path = f"{row['backend']} {row['path']} {row['point']}"
         if row["workload"] == CEILING_MATMUL:

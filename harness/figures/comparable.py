@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from harness.measuring import threads
-from harness.records.points import point_name
 from harness.records.record import Record
 from harness.records.store import RunInfo
 from harness.records.text import shorten
@@ -73,7 +72,7 @@ def _shapes(a: Sequence[Record], b: Sequence[Record]) -> list[Difference]:
     points: tuple[dict[str, set[str]], dict[str, set[str]]] = (defaultdict(set), defaultdict(set))
     for seen, records in zip(points, (a, b), strict=True):
         for record in records:
-            seen[record.case.workload].add(point_name(record.case.params))
+            seen[record.case.workload].add(record.case.point)
     left, right = points
     return [
         Difference(field=f"shapes of {name}", a=_said(left[name]), b=_said(right[name]))

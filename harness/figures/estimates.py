@@ -15,7 +15,6 @@ import msgspec
 from backends.device import is_ahead_of_time
 from harness.figures.ceilings import CEILING_STREAM
 from harness.records.outcomes import SEVERITY, outcome
-from harness.records.points import point_name
 from harness.records.record import Estimate, Record, TwinRef
 from workloads.base import Value
 
@@ -80,13 +79,13 @@ def estimate_rows(records: Iterable[Record], *, all_points: bool = False) -> lis
     for record in records:
         if is_estimated(record) and record.case.workload != CEILING_STREAM:
             c = record.case
-            groups[_place(record, c.workload, point_name(c.params), c.mode)].append(record)
+            groups[_place(record, c.workload, c.point, c.mode)].append(record)
     best = {place: _best(group) for place, group in groups.items()}
     out = []
     for place, group in groups.items():
         ref = next((r.twins[0] for r in group if r.twins), None)
         if all_points or any(r.headline for r in group):
-            twin = best.get(_place(group[0], ref.workload, point_name(ref.params), ref.mode)) if ref else None
+            twin = best.get(_place(group[0], ref.workload, ref.point, ref.mode)) if ref else None
             out.append(_row(group, best[place], ref, twin))
     return sorted(out, key=lambda r: (r.workload, r.mode, *_axes(r.params), r.dtype, r.device, r.backend, r.run))
 
@@ -122,7 +121,7 @@ def _row(group: Sequence[Record], best: Record | None, ref: TwinRef | None, twin
     return EstimateRow(
         run=first.run,
         workload=first.case.workload,
-        point=point_name(first.case.params),
+        point=first.case.point,
         params=first.case.params,
         mode=first.case.mode,
         dtype=first.case.dtype,

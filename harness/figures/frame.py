@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.records.points import point_name
 from harness.records.record import Record
 from harness.records.text import first_line
 from harness.stats.intervals import median_intervals
@@ -120,7 +119,7 @@ def _row(record: Record) -> tuple[Any, ...]:
     work = record.work
     values |= {"useful_flop": work.useful_flop, "least_bytes": work.least_bytes, "live_bytes": work.live_bytes}
     values |= {"twins": record.twins, "settings": record.settings, "started_at": record.started_at}
-    return tuple(values.get(name) for name in COLUMNS)
+    return tuple(map(values.get, COLUMNS))
 
 
 def _case(record: Record) -> dict[str, Any]:
@@ -133,7 +132,7 @@ def _case(record: Record) -> dict[str, Any]:
         "execution": case.execution,
         "path": f"{case.formulation}/{case.execution}",
         "params": case.params,
-        "point": point_name(case.params),
+        "point": case.point,
         "mode": case.mode,
         "dtype": case.dtype,
         "backend": case.backend,

@@ -61,9 +61,11 @@ def matrix(records: Sequence[Record]) -> list[PortabilityCell]:
 
 def _cell(group: Sequence[Record]) -> PortabilityCell:
     case = group[0].case
-    ran = [r for r in group if r.status in ("ok", "estimated")]
+    ran: list[Record] = []
+    failed: list[Record] = []
+    for r in group:
+        (ran if r.status in ("ok", "estimated") else failed).append(r)
     others = list(dict.fromkeys(r.fallback for r in ran if r.fallback))
-    failed = [r for r in group if r.status not in ("ok", "estimated")]
     worst = _most_frequent(failed)
     if not ran:
         verdict: CellVerdict = "failed"
@@ -142,7 +144,9 @@ def portability(best: pd.DataFrame, cells: Iterable[PortabilityCell] = ()) -> li
         tried_cells[cell.run, cell.backend, cell.device].append(cell)
     places: dict[tuple[str, ...], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     columns = ("run", "backend", "device", "workload", "mode", "path", "outcome", "reason")
-    for row in rows_of(best[best["workload"] != CEILING_STREAM], columns):
+    for row in rows_of(best, columns):
+        if row["workload"] == CEILING_STREAM:
+            continue
         places[row["run"], row["backend"], row["device"]][row["workload"], row["mode"]].append(row)
     out = []
     for (run, backend, device), tried in sorted(places.items()):

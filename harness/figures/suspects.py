@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from harness.records.points import point_name
 from harness.records.record import Record
 
 ALIKE = 1.1  # the largest of the errors over the smallest, up to which they are the same
@@ -60,7 +59,7 @@ def suspects(records: Iterable[Record]) -> list[Suspect]:
     for record in records:
         case = record.case
         if record.status in ("ok", "wrong"):
-            groups[record.run, case.workload, point_name(case.params), case.mode, case.dtype].append(record)
+            groups[record.run, case.workload, case.point, case.mode, case.dtype].append(record)
     out = []
     for (run, workload, point, mode, dtype), group in groups.items():
         paths = {(record.case.backend, record.case.formulation) for record in group}

@@ -16,7 +16,6 @@ import pandas as pd
 from harness.figures.best_paths import GROUP
 from harness.figures.frame import rows_of
 from harness.measuring.energy.model import UNEQUAL_POWER
-from harness.records.points import point_name
 from harness.stats.intervals import Floats, median_intervals
 from harness.stats.process_times import pair_ratio, paired_ratios, pairs, turn_ratios
 from harness.stats.trend import level
@@ -88,7 +87,7 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     seconds: list[list[float]] = []  # of each row the ratios of CPU seconds that its modelled energy is of
     for i, idea in enumerate(rows):
         for order, ref in enumerate(idea["twins"]):
-            where = {"workload": ref.workload, "point": point_name(ref.params), "mode": ref.mode}
+            where = {"workload": ref.workload, "point": ref.point, "mode": ref.mode}
             t = at.get(tuple((idea | where)[name] for name in GROUP), -1)
             missing: _Figures = {"twin_outcome": "not measured"}, [[]], []
             figures, ratios, cpu = _against(idea, rows[t]) if t >= 0 else missing

@@ -12,8 +12,7 @@ import msgspec
 import numpy as np
 
 from backends.ops import Device
-from harness.figures.ceilings import CEILING_MATMUL, CEILING_STREAM, Ceilings, ceilings
-from harness.figures.frame import frame
+from harness.figures.ceilings import Ceilings, ceilings_of
 from harness.gate.record_rules import Known
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Line
@@ -155,8 +154,13 @@ def _settings(info: RunInfo, measured: Sequence[Record]) -> Iterator[Refusal]:
     """Equal for all frameworks of a device, or declared: `NAME_note` in a record's settings says why one differs."""
     asked = info.settings.get("threads")
     values: dict[tuple[str, str], dict[object, set[str]]] = defaultdict(lambda: defaultdict(set))
+    seen: set[tuple[object, ...]] = set()
     for record in measured:
         said, case = record.settings, record.case
+        alike = (id(said), case.device, case.backend, case.dtype)
+        if alike in seen:  # records that were read share equal settings
+            continue
+        seen.add(alike)
         for name in ("threads_asked", "threads"):
             if said.get(name) is None:
                 values["", f"{name} unknown"][None].add(case.backend)
@@ -207,14 +211,12 @@ def _shares(measured: Sequence[Record]) -> Iterator[Refusal]:
     is above 1 beyond doubt when the ceiling, the run's own fastest sample, is slower than that.
     """
     plain_records = [r for r in measured if not r.control]
-    limits = ceilings(
-        frame(_fastest([r for r in plain_records if r.case.workload in (CEILING_MATMUL, CEILING_STREAM)]))
-    )
+    limits = ceilings_of(plain_records)
     noise: float | None = None
     known = False
     for record in plain_records:
         assert record.time is not None
-        if not _above(limits, record, min(min(samples) for samples in record.time.samples_s)):
+        if not _above(limits, record, min(map(min, record.time.samples_s))):
             continue
         if not known:
             noise, known = noise_floor(measured), True
@@ -232,19 +234,6 @@ def _shares(measured: Sequence[Record]) -> Iterator[Refusal]:
             yield refusal(
                 "share", RECORDS, said, "measure the ceilings again when the machine is quiet, or find the bug"
             )
-
-
-def _fastest(records: Sequence[Record]) -> list[Record]:
-    """Of every ceiling, at each point, the record with the fastest sample: no other decides it."""
-    best: dict[tuple[object, ...], tuple[float, Record]] = {}
-    for record in records:
-        case = record.case
-        assert record.time is not None
-        seconds = min(min(samples) for samples in record.time.samples_s)
-        key = (record.run, case.workload, case.device, case.dtype, case.mode, *case.params.items())
-        if key not in best or seconds < best[key][0]:
-            best[key] = (seconds, record)
-    return [record for _, record in best.values()]
 
 
 def _above(limits: Ceilings, record: Record, seconds: float) -> bool:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from backends.ops import Scalar
 from harness.gate.foreign_file import MOST_BYTES, content
 from harness.gate.refusal import Refusal, refusal
-from harness.records.record import SCHEMA, Record
+from harness.records.record import SCHEMA, Case, Record, TwinRef
 from harness.records.store import INFO, RECORDS, RunInfo
 
 MOST_LINE_BYTES = 8 << 20
@@ -22,12 +22,13 @@ MOST_LINES = 100_000
 MOST_VALUES = 400_000  # in a line: a thousand processes of 400 samples
 MOST_DEPTH = 8  # objects and arrays within each other; a record has five
 MOST_BAD_LINES = 100  # that are told apart
+MOST_ALIKE = 10_000  # values of a field that are kept, each of at most as many bytes:
+MOST_ALIKE_BYTES = 2048
 
 Read = TypeVar("Read", RunInfo, Record)
 
 
-@dataclass(frozen=True, slots=True)
-class Line(Generic[Read]):
+class Line(NamedTuple, Generic[Read]):
     """What was decoded, and where it stood."""
 
     where: str
@@ -41,15 +42,18 @@ def place(path: Path) -> Path | None:
     return path.parent if path.name in (INFO, RECORDS) and path.is_file() else None
 
 
-def read_info(folder: Path) -> RunInfo | Refusal:
-    """The run's own facts."""
-    found = content(folder / INFO, MOST_BYTES[INFO])
-    return found if isinstance(found, Refusal) else _decoded(found, _INFO, INFO)
+def read_info(folder: Path, found: bytes | None = None) -> RunInfo | Refusal:
+    """The run's own facts, from its file or from the bytes `found` there."""
+    whole = content(folder / INFO, MOST_BYTES[INFO]) if found is None else found
+    return whole if isinstance(whole, Refusal) else _decoded(whole, _INFO.decode, INFO)
 
 
-def read_records(folder: Path) -> Iterator[Line[Record] | Refusal]:
-    """Every line of the records: what is in it, or why it cannot be read."""
-    whole = content(folder / RECORDS, MOST_BYTES[RECORDS])
+def read_records(folder: Path, alike: Alike, found: bytes | None = None) -> Iterator[Line[Record] | Refusal]:
+    """Every line of the records, of their file or of the bytes `found` there: what is in it, or why it cannot be read.
+
+    Records share the parts that are equal, and with those of other runs that are read with the same `alike`.
+    """
+    whole = content(folder / RECORDS, MOST_BYTES[RECORDS]) if found is None else found
     if isinstance(whole, Refusal):
         yield whole
         return
@@ -65,29 +69,29 @@ def read_records(folder: Path) -> Iterator[Line[Record] | Refusal]:
     bad = 0
     for number, line in enumerate(lines, 1):
         where = f"{RECORDS} line {number}"
-        found = _decoded(line, _RECORD, where)
-        if isinstance(found, Refusal):
+        read = _decoded(line, alike.decode, where)
+        if isinstance(read, Refusal):
             bad += 1
             if bad > MOST_BAD_LINES:
                 said = f"{MOST_BAD_LINES} lines before cannot be read, so the rest is not looked at"
                 yield refusal("unreadable", where, said, "submit the file as `hwlottery run` wrote it")
                 return
-            yield found
+            yield read
         else:
-            yield Line(where, found)
+            yield Line(where, read)
 
 
-def _decoded(line: bytes, decoder: msgspec.json.Decoder[Read], where: str) -> Read | Refusal:
+def _decoded(line: bytes, decode: Callable[[bytes], Read], where: str) -> Read | Refusal:
     """One JSON object by its schema, within the limits."""
     if len(line) > MOST_LINE_BYTES:
         said = f"it has {len(line)} bytes, at most {MOST_LINE_BYTES} are read"
         return refusal("too-large", where, said, "measure fewer processes of a case in one run")
-    values = line.count(b",")
+    values = line.count(b",") if len(line) > MOST_VALUES else 0
     if values > MOST_VALUES:
         said = f"it has over {values} values, at most {MOST_VALUES} are read"
         return refusal("too-many-samples", where, said, "measure fewer processes of a case in one run")
     try:
-        found = decoder.decode(line)
+        found = decode(line)
     except msgspec.ValidationError as error:
         if _too_deep(line):
             return _depth(where)
@@ -181,3 +185,49 @@ def _strict_struct(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 _INFO: msgspec.json.Decoder[RunInfo] = msgspec.json.Decoder(strict(RunInfo))
 _RECORD: msgspec.json.Decoder[Record] = msgspec.json.Decoder(strict(Record))
+
+# -- what records have alike -------------------------------------------------------------------------------------------
+
+# The fields of a record that many records have in common: within a run, or with the same case of another machine's.
+_SHARED: dict[str, Any] = {"case": Case, "twins": list[TwinRef], "settings": dict[str, Scalar]}
+_PARTS: dict[str, msgspec.json.Decoder[Any]] = {n: msgspec.json.Decoder(strict(kind)) for n, kind in _SHARED.items()}
+OutlinedRecord = msgspec.defstruct(
+    "OutlinedRecord",
+    [(name, msgspec.Raw) for name in _SHARED],
+    bases=(strict(Record),),
+    module=__name__,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+)
+_OUTLINE: msgspec.json.Decoder[Record] = msgspec.json.Decoder(OutlinedRecord)
+
+
+class Alike:
+    """Decodes records, each distinct value of the fields that are often alike only once.
+
+    Values are the same if their bytes are. So equal cases are one object, whose key is made once.
+    """
+
+    known: dict[str, dict[bytes, Any]]
+
+    def __init__(self) -> None:
+        self.known = {name: {} for name in _PARTS}
+
+    def decode(self, line: bytes) -> Record:
+        """What `Decoder(strict(Record)).decode` gives, or raises the same."""
+        try:
+            record = _OUTLINE.decode(line)
+            for name, known in self.known.items():
+                text = bytes(getattr(record, name))
+                value = known.get(text)
+                if value is None:
+                    value = _PARTS[name].decode(text)
+                    if len(known) >= MOST_ALIKE:
+                        known.clear()
+                    if len(text) <= MOST_ALIKE_BYTES:
+                        known[text] = value
+                msgspec.structs.force_setattr(record, name, value)
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+            return _RECORD.decode(line)  # says where in the line it is wrong
+        return record

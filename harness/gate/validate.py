@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.gate import record_rules, run_rules
 from harness.gate.refusal import Mark, Refusal, refusal
-from harness.gate.strict_read import Line, place, read_info, read_records
+from harness.gate.strict_read import Alike, Line, place, read_info, read_records
 from harness.records.record import Record
-from harness.records.store import Run, merge
+from harness.records.store import INFO, RECORDS, Run, merge
 
 MOST_REFUSALS = 500
 
@@ -27,10 +27,19 @@ class Report:
     run: Run | None
 
 
-def validate(path: Path) -> Report:
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What checking one folder taught that the next can use: what the harness has, and what records have alike."""
+
+    known: record_rules.Known = field(default_factory=record_rules.Known)
+    alike: Alike = field(default_factory=Alike)
+
+
+def validate(path: Path, learnt: Learnt | None = None, files: Mapping[str, bytes] | None = None) -> Report:
     """Check a results folder, or the one that a `records.jsonl` or `run.json` lies in. Raises nothing.
 
-    Files are read once, within limits. Refused lines are not part of `run`.
+    Files are read once, within limits, and not at all where `files` has their bytes by name. Refused lines are not part
+    of `run`. Who checks many folders gives the same `learnt` for all of them.
     """
     folder = place(path)
     if folder is None:
@@ -39,21 +48,23 @@ def validate(path: Path) -> Report:
         return Report(path, [refusal("missing", path.name or str(path), said, remedy)], [], None)
     found: list[Refusal] = []
     try:
-        return Report(path, found, *_validated(folder, found))
+        return Report(path, found, *_validated(folder, found, learnt or Learnt(), files or {}))
     except (Exception, RecursionError) as error:  # a bad file must never stop the rest
         said = f"it cannot be checked ({type(error).__name__}: {error})"
         found.append(refusal("unchecked", folder.name, said, "report this with the file: the validator has a bug"))
         return Report(path, found, [], None)
 
 
-def _validated(folder: Path, found: list[Refusal]) -> tuple[list[Mark], Run | None]:
-    info = read_info(folder)
+def _validated(
+    folder: Path, found: list[Refusal], learnt: Learnt, files: Mapping[str, bytes]
+) -> tuple[list[Mark], Run | None]:
+    info = read_info(folder, files.get(INFO))
     if isinstance(info, Refusal):
         found.append(info)
-    known = record_rules.Known()
+    known = learnt.known
     sound: list[Line[Record]] = []
     read: list[Record] = []
-    for line in read_records(folder):
+    for line in read_records(folder, learnt.alike, files.get(RECORDS)):
         if isinstance(line, Refusal):
             _add(found, [line])
             continue

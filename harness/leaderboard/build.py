@@ -10,23 +10,27 @@ import gc
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from pathlib import Path
 
 import click
 
 from harness.errors import UserError
+from harness.gate.validate import Learnt
 from harness.leaderboard import site
-from harness.leaderboard.standings import counted, leaderboard
+from harness.leaderboard.standings import Leaderboard, counted, leaderboard
 from harness.leaderboard.submission import Refused, Submission
 from harness.leaderboard.submissions import find, read
 from workloads.discovery import workloads as find_workloads
 
 FEW = 4  # submissions that are read here: starting workers would take longer
+MANY_PAGES = 50  # of machines for a process: fewer are made sooner than it is started
 BATCH = 256  # handed to the workers at once
 Reader = Callable[[Path, str, Path], Submission | Refused]
 
@@ -34,6 +38,7 @@ Reader = Callable[[Path, str, Path], Submission | Refused]
 def build(folders: Sequence[Path], out: Path) -> int:
     """Build the site of all submissions in `folders`; what is refused is said on stderr and does not stop it."""
     _may_replace(out)
+    _learnt.cache_clear()  # the environment may name other workloads than at the build before
     found = find(folders, leave_out=out)
     workloads, _ = find_workloads()
     try:
@@ -54,8 +59,7 @@ def build(folders: Sequence[Path], out: Path) -> int:
                 more = f" (and {len(folder.reasons) - 1} more)" if len(folder.reasons) > 1 else ""
                 click.echo(f"refused: {path}: {folder.reasons[0]}{more}", err=True)
         board = leaderboard(accepted, refused, counted(workloads.values()))
-        for name, content in site.pages(board, {name: workload.title for name, workload in workloads.items()}):
-            (beside / name).write_bytes(content)
+        _write(board, {name: workload.title for name, workload in workloads.items()}, beside)
         beside.chmod(0o755)
         _take_place(beside, out)
     except OSError as error:
@@ -68,6 +72,39 @@ def build(folders: Sequence[Path], out: Path) -> int:
         err=True,
     )
     return 0
+
+
+def _write(board: Leaderboard, titles: Mapping[str, str], into: Path) -> None:
+    """Every page but those of the submissions, by a process a core where there are many.
+
+    The processes are forks, which have the board without a copy of it, and do nothing but make and write texts. What
+    one of them could not write is written here, where an error is raised as if there had been no fork.
+    """
+    parts = min(_cores(), len(board.machines) // MANY_PAGES) if _forks() else 1
+    context = multiprocessing.get_context("fork") if parts > 1 else None
+    others = []
+    for part in range(1, parts):
+        assert context is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # numerical libraries have threads, which sleep
+            child = context.Process(target=_write_part, args=(board, titles, into, part, parts))
+            child.start()
+        others.append((part, child))
+    _write_part(board, titles, into, 0, max(1, parts))
+    for part, child in others:
+        child.join()
+        if child.exitcode != 0:
+            _write_part(board, titles, into, part, parts)
+
+
+def _write_part(board: Leaderboard, titles: Mapping[str, str], into: Path, part: int, parts: int) -> None:
+    for name, content in site.pages(board, titles, part, parts):
+        (into / name).write_bytes(content)
+
+
+def _forks() -> bool:
+    """Whether processes can be forked safely; on macOS its own libraries forbid it."""
+    return sys.platform == "linux"
 
 
 def _may_replace(out: Path) -> None:
@@ -93,12 +130,18 @@ def take_in(folder: Path, name: str, into: Path) -> Submission | Refused:
     """Read one submission and write its page into `into`; hands back what the boards need."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of figures that overflow in a stranger's records
-        submission = read(folder, name)
+        submission = read(folder, name, _learnt())
         if isinstance(submission, Refused):
             return submission
         page, content = site.one_submission(*submission)
     (into / page).write_bytes(content)
     return submission[0]
+
+
+@cache
+def _learnt() -> Learnt:
+    """Of this process, for one build."""
+    return Learnt()
 
 
 def taken_in(

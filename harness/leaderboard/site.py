@@ -33,6 +33,7 @@ from harness.leaderboard.site_cells import (
     overall_cells,
     standing_cells,
 )
+from harness.leaderboard.site_rows import body
 from harness.leaderboard.standings import Leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
 from harness.records.outcomes import outcome
@@ -56,6 +57,7 @@ def _page(template: str, **facts: Any) -> bytes:
         "submission_page": submission_page,
         "idea_page": idea_page,
         "outcome": outcome,
+        "body": body,
     }
     return templates.environment().get_template(template).render(**shared, **facts).encode()
 
@@ -77,8 +79,18 @@ def one_submission(submission: Submission, summary: Summary) -> tuple[str, bytes
     return submission_page(submission.digest), page
 
 
-def pages(board: Leaderboard, titles: Mapping[str, str]) -> Files:
-    """Every other file of the site; `titles` has the workloads' own titles."""
+def pages(board: Leaderboard, titles: Mapping[str, str], part: int = 0, parts: int = 1) -> Files:
+    """Every other file of the site, or one of `parts` shares of them; `titles` has the workloads' own titles."""
+    places = _places(board)
+    for number, (slug, submissions) in enumerate(board.machines.items()):
+        if number % parts == part:
+            yield machine_page(slug), _machine(slug, submissions, places.get(slug, []))
+    if part == 0:
+        yield from _common(board, titles)
+
+
+def _common(board: Leaderboard, titles: Mapping[str, str]) -> Files:
+    """All but the pages of machines and of submissions."""
     yield MARKER, b"A leaderboard made by hwlottery, which may replace this folder.\n"
     yield "site.css", templates.stylesheet().encode()
     yield "table.js", templates.asset("table.js").encode()
@@ -95,9 +107,6 @@ def pages(board: Leaderboard, titles: Mapping[str, str]) -> Files:
         boards, estimates = board.boards.get(workload, []), board.estimates.get(workload, [])
         yield idea_page(workload, "json"), _as_json(boards)
         yield idea_page(workload), _idea(workload, titles.get(workload, workload), boards, estimates)
-    places = _places(board)
-    for slug, submissions in board.machines.items():
-        yield machine_page(slug), _machine(slug, submissions, places.get(slug, []))
     yield from _history(board)
     yield "refused.html", _page("site_refused.html.j2", refused=board.refused)
     limits = {name: most >> 20 for name, most in MOST_BYTES.items()}
@@ -232,14 +241,10 @@ def _places(board: Leaderboard) -> dict[str, list[Place]]:
 
 
 def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Place]) -> bytes:
-    rows = [
-        [
-            Cell(place.workload, href=idea_page(place.workload), small=label),
-            *standing_cells(standing)[:2],
-            *standing_cells(standing)[3:],
-        ]
-        for place, label, standing in places[: 2 * SHOWN]
-    ]
+    rows = []
+    for place, label, standing in places[: 2 * SHOWN]:
+        by_speed_up, by_tax, _, *figures = standing_cells(standing)
+        rows.append([Cell(place.workload, href=idea_page(place.workload), small=label), by_speed_up, by_tax, *figures])
     heads = (("idea", ""), *STANDING_HEADS[:2], *STANDING_HEADS[3:])
     newest = submissions[-1]
     columns, history = history_table(submissions)

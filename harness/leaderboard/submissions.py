@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.figures.summary import Summary, summarise
 from harness.gate.foreign_file import MOST_BYTES, content
 from harness.gate.refusal import Refusal
-from harness.gate.validate import validate
+from harness.gate.validate import Learnt, validate
 from harness.leaderboard.submission import Refused, Submission, submission
 from harness.records.store import INFO, RECORDS
 from harness.records.text import plain
@@ -104,20 +104,23 @@ def _unread(path: Path, root: Path, why: str) -> Refused:
     return Refused(name=_name(path, root), reasons=[why])
 
 
-def read(folder: Path, name: str) -> tuple[Submission, Summary] | Refused:
+def read(folder: Path, name: str, learnt: Learnt | None = None) -> tuple[Submission, Summary] | Refused:
     """One submission with its figures, or every reason why it is refused. Raises nothing that a file can provoke.
 
-    A refusal is named by the digest of the bytes, or by `name` where these cannot be had.
+    A refusal is named by the digest of the bytes, or by `name` where these cannot be had. Who reads many gives the same
+    `learnt` for all of them.
     """
     digest = hashlib.sha256()
+    files = {}
     for file in (INFO, RECORDS):
         found = content(folder / file, MOST_BYTES[file], links=False)
         if isinstance(found, Refusal):
             return Refused(name=name, reasons=[str(found)])
         digest.update(hashlib.sha256(found).digest())
+        files[file] = found
     name = f"submission {digest.hexdigest()[:8]}"
     try:
-        report = validate(folder)
+        report = validate(folder, learnt, files)
         if report.refusals or report.run is None:
             return Refused(name=name, reasons=_reasons(report.refusals, folder))
         summary = summarise(report.run.records)

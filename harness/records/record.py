@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from backends.ops import Execution, Scalar
+from harness.records.points import point_name
 from workloads.base import Mode, Value
 
 SCHEMA = 1
@@ -43,6 +44,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def key(self) -> str:
         """A short name, the same in every run and on every machine. Kept: everything that joins records asks for it."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
+
+    @cached_property
+    def point(self) -> str:
+        """The name of `params`, kept likewise."""
+        return point_name(self.params)
 
     def __str__(self) -> str:
         axes = ",".join(f"{k}={v}" for k, v in self.params.items())
@@ -177,13 +183,18 @@ class WorkFacts(msgspec.Struct, frozen=True, kw_only=True):
     live_bytes: int
 
 
-class TwinRef(msgspec.Struct, frozen=True, kw_only=True):
+class TwinRef(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The dense-path computation that this case is held against."""
 
     kind: str
     workload: str
     params: dict[str, Value]
     mode: Mode
+
+    @cached_property
+    def point(self) -> str:
+        """The name of `params`, as of a case."""
+        return point_name(self.params)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,8 @@ def visible(text: str) -> str:
 
     Each leaves a mark, so that two words which differ by one do not look alike. It is not escaped for HTML.
     """
+    if text.isprintable():  # most are: none of INVISIBLE is
+        return text
     return _INVISIBLE.sub(lambda found: " " if found[0].isspace() else REPLACEMENT, text)
 
 

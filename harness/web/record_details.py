@@ -7,6 +7,7 @@ the thinned ones.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from harness.figures.summary import Row
 from harness.records.points import point_name
 from harness.records.record import Record
 from harness.report.wording import quantity, significant, spread
+from harness.web.packed import packed
 
 _SAMPLES_KEPT = (None, 200, 60, 20, 0)  # of a process, until the budget holds
 _MOST_TEXT = 4000  # characters of a reason; the records have all
@@ -55,12 +57,13 @@ class Index:
 def details(index: Index, *, budget: int) -> dict[str, Any]:
     """`records` by number, `groups` of numbers, `settings` and `environments` that records name by their place.
 
-    `samples_kept` is how many samples of a process are held at most, None for all; `budget` is in bytes of JSON.
+    `samples_kept` is how many samples of a process are held at most, None for all; `budget` is in bytes of the packed
+    JSON. A time has `samples`, whole numbers of its `unit_s`, in the place of `samples_s`.
     """
     payload: dict[str, Any] = {}
     for kept in _SAMPLES_KEPT:
         payload = _payload(index, kept)
-        if len(msgspec.json.encode(payload)) <= budget:
+        if len(msgspec.json.encode(packed(payload))) <= budget:
             break
     return payload
 
@@ -86,7 +89,10 @@ def _payload(index: Index, kept: int | None) -> dict[str, Any]:
         fields["path"] = facts["path"]
         fields["reason"] = excerpt(record.reason)
         if record.time is not None:
-            fields["time"]["samples_s"] = [thinned(samples, kept) for samples in record.time.samples_s]
+            unit = _unit_s(record.time.samples_s)
+            del fields["time"]["samples_s"]
+            shown = [thinned(samples, kept) for samples in record.time.samples_s]
+            fields["time"] |= {"unit_s": unit, "samples": [[round(s / unit) for s in samples] for samples in shown]}
             for trial in fields["time"]["trials"]:
                 trial["warmup_s"] = len(trial["warmup_s"])
         fields["figures"] = figures(facts)
@@ -94,10 +100,17 @@ def _payload(index: Index, kept: int | None) -> dict[str, Any]:
     return {
         "records": records,
         "groups": index.groups(),
-        "settings": [msgspec.Raw(text) for text in settings],
-        "environments": [msgspec.Raw(text) for text in environments],
+        "settings": [msgspec.json.decode(text) for text in settings],
+        "environments": [msgspec.json.decode(text) for text in environments],
         "samples_kept": kept,
     }
+
+
+def _unit_s(samples_s: Sequence[Sequence[float]]) -> float:
+    """The power of ten that gives the fastest sample four digits, more than a chart can show, and none over 15."""
+    known = [s for samples in samples_s for s in samples if s > 0] or [1.0]
+    exponent = max(math.floor(math.log10(min(known))) - 3, math.ceil(math.log10(max(known))) - 15, -300)
+    return float(f"1e{exponent}")
 
 
 def excerpt(reason: str | None) -> str | None:

@@ -28,6 +28,7 @@ from harness.report.wording import (
 )
 from harness.web import palette, report_tables, templates
 from harness.web.charts import charts
+from harness.web.packed import packed
 from harness.web.pictures import converter
 from harness.web.record_details import Index, details
 from harness.web.vega import DARK, LIGHT, Chart, log_axis
@@ -44,12 +45,14 @@ def html(published: Published) -> str:
     made = charts(published, index)
     facts = _facts(published, index, made)
     drawings = templates.embed(
-        {
-            "specs": [chart.spec | {"description": f"{chart.title}. {chart.note}"} for chart in made],
-            "samples": _samples_spec(),
-            "light": {"colours": LIGHT.colours, "config": LIGHT.config},
-            "dark": {"colours": DARK.colours, "config": DARK.config},
-        }
+        packed(
+            {
+                "specs": [chart.spec | {"description": f"{chart.title}. {chart.note}"} for chart in made],
+                "samples": _samples_spec(),
+                "light": {"colours": LIGHT.colours, "config": LIGHT.config},
+                "dark": {"colours": DARK.colours, "config": DARK.config},
+            }
+        )
     )
     template = templates.environment().get_template("report.html.j2")
     bare = template.render(facts, records="", drawings=drawings)
@@ -60,7 +63,7 @@ def html(published: Published) -> str:
         numbers = index.of(row)
         if numbers and row.against:
             payload["records"][numbers[0]]["against"] = report_tables.all_against(row)
-    return template.render(facts, records=templates.embed(payload), drawings=drawings)
+    return template.render(facts, records=templates.embed(packed(payload)), drawings=drawings)
 
 
 @cache

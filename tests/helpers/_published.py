@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -66,3 +67,20 @@ class Reader(HTMLParser):
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+def unpacked(text):
+    """The data of a script element, as `report.js` reads them: the other half of `harness.web.packed`."""
+    held = json.loads(text)
+
+    def whole(node):
+        if not isinstance(node, list):
+            return node
+        kind, *values = node
+        if kind == 0:
+            return [whole(value) for value in values]
+        if kind == 1:
+            return held["texts"][values[0]]
+        return dict(zip(held["shapes"][kind - 2], map(whole, values), strict=True))
+
+    return whole(held["data"])

@@ -87,7 +87,7 @@ class Lenient:
     run: object = None
 
 
-def lenient(path):
+def lenient(path, *_):
     found = load(path)
     bad = [SimpleNamespace(where="records.jsonl", what=w, remedy="fix it") for w in found.warnings]
     return Lenient(refusals=bad, run=found)

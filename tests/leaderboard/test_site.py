@@ -69,7 +69,7 @@ def test_a_site_that_cannot_be_finished_leaves_the_old_one(tmp_path, open_gate, 
     three(tmp_path / "in")
     build([tmp_path / "in"], tmp_path / "site")
     before = contents(tmp_path / "site")
-    monkeypatch.setattr(site, "pages", lambda board, titles: (_ for _ in ()).throw(RuntimeError("full")))
+    monkeypatch.setattr(site, "pages", lambda *_: (_ for _ in ()).throw(RuntimeError("full")))
     with pytest.raises(RuntimeError):
         build([tmp_path / "in"], tmp_path / "site")
     assert contents(tmp_path / "site") == before
@@ -289,6 +289,28 @@ def test_many_submissions_are_read_by_several_processes_in_their_order(tmp_path)
     found = list(taken_in(folders, tmp_path, reader=name_only))
     assert [item.reasons[0] for item in found] == [f"s{k}" for k in range(command.FEW + 2)]
     assert os.getpid() not in {int(found_one.name) for found_one in found}
+
+
+@pytest.mark.skipif(not command._forks(), reason="pages are written by one process here")
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_site_written_by_several_processes_is_the_same_even_where_one_dies(tmp_path, open_gate, monkeypatch, dies):
+    three(tmp_path / "in")
+    build([tmp_path / "in"], tmp_path / "one")
+    monkeypatch.setattr(command, "MANY_PAGES", 1)
+    monkeypatch.setattr(command, "_cores", lambda: 2)
+    parts, whole = [], site.pages
+
+    def pages(board, titles, part, parts_):
+        parts.append(part)
+        if dies and os.getpid() != parent:
+            os._exit(1)
+        return whole(board, titles, part, parts_)
+
+    parent = os.getpid()
+    monkeypatch.setattr(site, "pages", pages)
+    build([tmp_path / "in"], tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert parts == ([0, 1] if dies else [0]), "what a process did not write is written here"
 
 
 def test_a_submission_that_kills_its_reader_is_refused_and_the_others_are_read(tmp_path):

@@ -7,19 +7,20 @@ import re
 
 import msgspec
 import pytest
-from _published import Reader, failing, published
+from _published import Reader, failing, published, unpacked
 from _records import dense, idea, record
 from _xss import corpus
 
 from harness.report.wording import speed_up_cell, tax_cell, time_cell
 from harness.web import palette, pictures, record_details, report_page, templates
 from harness.web.charts import charts
+from harness.web.packed import packed
 
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_of_a_quick_run_is_one_file_within_six_megabytes_that_names_no_address(quick_page):
-    assert len(quick_page.encode()) <= 6_000_000
+def test_the_page_of_a_quick_run_is_one_file_within_three_megabytes_that_names_no_address(quick_page):
+    assert len(quick_page.encode()) <= 3_000_000
     reader = Reader(quick_page)
     for name, attributes in reader.tags:
         for key in ("src", "href", "action", "data", "srcset"):
@@ -44,13 +45,13 @@ def test_the_numbers_that_a_column_sorts_by_are_the_summary_s_own(quick, quick_p
 
 def test_a_cell_opens_the_record_of_its_best_path(quick, quick_page):
     reader = Reader(quick_page)
-    data = json.loads(reader.scripts["records"])
+    data = unpacked(reader.scripts["records"])
     numbers = {int(a["data-open"]) for a in reader.all("button") if "data-open" in a}
     best = {(r.workload, r.backend, r.point, r.path) for r in (*quick.summary.rows, *quick.summary.dense)}
     index = record_details.Index(quick.records)
     opened = {tuple(index.table[n][name] for name in ("workload", "backend", "point", "path")) for n in numbers}
     assert best <= opened
-    assert all(data["records"][n]["time"]["samples_s"] for n in numbers)
+    assert all(data["records"][n]["time"]["samples"] for n in numbers)
 
 
 def test_the_same_records_give_the_same_bytes():
@@ -96,7 +97,7 @@ def test_no_text_of_a_record_becomes_markup_or_ends_its_script():
     assert len(hostile.all("script")) == len(plain.all("script")) == 5
     ours = {name for _, attributes in plain.tags for name in attributes} | {"data-f-run"}
     assert {name for _, attributes in hostile.tags for name in attributes} <= ours
-    held = json.loads(hostile.scripts["records"])["records"]
+    held = unpacked(hostile.scripts["records"])["records"]
     assert {r["reason"] for r in held} == set(corpus())
 
 
@@ -200,10 +201,38 @@ def test_samples_are_thinned_only_as_far_as_the_budget_asks():
     index = record_details.Index(records)
     whole = record_details.details(index, budget=10_000_000)
     assert whole["samples_kept"] is None
-    assert whole["records"][0]["time"]["samples_s"] == records[0].time.samples_s
-    less = record_details.details(index, budget=20_000)
+    assert [len(samples) for samples in whole["records"][0]["time"]["samples"]] == [500]
+    less = record_details.details(index, budget=8_000)
     assert less["samples_kept"] in (200, 60, 20)
-    assert len(msgspec.json.encode(less)) <= 20_000
+    assert len(msgspec.json.encode(packed(less))) <= 8_000
+
+
+@pytest.mark.parametrize("samples", [[0.0367311, 0.0370079], [9.999e-8, 1.0], [0.0, 2.5e-3], [5e-324, 1e308]])
+def test_samples_keep_four_digits_of_the_fastest(samples):
+    index = record_details.Index([idea([samples])])
+    time = record_details.details(index, budget=10_000_000)["records"][0]["time"]
+    shown = [count * time["unit_s"] for count in time["samples"][0]]
+    assert all(type(count) is int and count <= 10**15 for count in time["samples"][0])
+    if max(samples) < 1e10 * min(s for s in samples if s):
+        assert shown == pytest.approx(samples, rel=5e-4)
+
+
+def test_packed_data_are_what_they_were():
+    data = {
+        "a": [{"x": 1, "y": "a text"}, {"x": None, "y": "a text"}, {"__proto__": [], "y": [[0, 1.5], True]}],
+        "b": {},
+    }
+    assert unpacked(msgspec.json.encode(packed(data))) == data
+    assert packed(data)["texts"] == ["a text"], "kept once"
+    assert unpacked(msgspec.json.encode(packed([32685.88306, 1234567.0, 1e-7 / 3]))) == [32685.9, 1234567.0, 3.33333e-8]
+
+
+def test_the_page_of_the_stored_run_has_every_sample(quick, quick_page):
+    held = unpacked(Reader(quick_page).scripts["records"])
+    assert held["samples_kept"] is None
+    timed = [r.time for r in quick.records if not r.control]
+    counts = [[len(samples) for samples in time.samples_s] if time else None for time in timed]
+    assert [r["time"] and [*map(len, r["time"]["samples"])] for r in held["records"]] == counts
 
 
 def test_thinned_samples_keep_their_order_and_both_ends():
@@ -214,12 +243,12 @@ def test_thinned_samples_keep_their_order_and_both_ends():
 
 def test_a_page_of_many_samples_stays_within_its_size():
     many = [
-        idea([[1.23456789e-3 + 1e-9 * k for k in range(4000)]] * 3, backend=f"b{n}", rounds=[1, 2, 3])
+        idea([[1.23456789e-3 + 1e-9 * k for k in range(8000)]] * 3, backend=f"b{n}", rounds=[1, 2, 3])
         for n in range(60)
     ]
     text = report_page.html(published(many))
     assert len(text.encode()) <= 6_000_000
-    assert json.loads(Reader(text).scripts["records"])["samples_kept"] is not None
+    assert unpacked(Reader(text).scripts["records"])["samples_kept"] is not None
 
 
 def test_a_long_reason_is_cut_and_says_by_how_much():

@@ -2,9 +2,20 @@
 // Texts of records are set as text only; figures come ready-made from the page's data.
 "use strict";
 (() => {
+  // The other half of packed.py.
+  const unpacked = ({ data, texts, shapes }) => {
+    const whole = (node) => {
+      if (!Array.isArray(node)) return node;
+      const [kind, ...values] = node;
+      if (kind === 0) return values.map(whole);
+      if (kind === 1) return texts[values[0]];
+      return Object.fromEntries(shapes[kind - 2].map((name, k) => [name, whole(values[k])]));
+    };
+    return whole(data);
+  };
   const read = (id) => {
     let data = null;
-    return () => (data ??= JSON.parse(document.getElementById(id).textContent));
+    return () => (data ??= unpacked(JSON.parse(document.getElementById(id).textContent)));
   };
   const records = read("records"), drawings = read("drawings");
   const scheme = matchMedia("(prefers-color-scheme: dark)");
@@ -110,7 +121,8 @@
     const values = [];
     const rounds = record.time.trials.map((trial) => trial.round);
     const name = (p) => (rounds[p] === 0 && rounds.some((round) => round > 0) ? `${p + 1} (survey)` : `${p + 1}`);
-    record.time.samples_s.forEach((process, p) => process.forEach((seconds, n) => values.push({ n: n + 1, seconds, process: name(p) })));
+    const { unit_s, samples } = record.time;
+    samples.forEach((process, p) => process.forEach((count, n) => values.push({ n: n + 1, seconds: count * unit_s, process: name(p) })));
     const kept = records().samples_kept;
     const place = make("div", { class: "canvas" });
     const description = `${values.length} samples in the order of measurement`;
