@@ -19,7 +19,7 @@ BEHIND, MOST = 1.06, 2  # who stays for the next round
 
 
 def _raced(rng, rounds):
-    """The times of three paths by round, all the same but for their gaps; those that fell behind are not in the next."""
+    """The times of three paths by round, alike but for their gaps; those that fell behind are not in the next."""
     gaps = np.concatenate([[0.0], np.cumsum(rng.exponential(np.diff(GAPS) / np.log(2)))])
     left, times = list(range(len(gaps))), [{} for _ in gaps]
     for round_ in range(1, rounds + 1):
