@@ -50,7 +50,8 @@ def trend(samples: Sequence[float]) -> tuple[bool, float]:
     """Whether the samples are level, and their slope over the window as a share of the median.
 
     Theil–Sen slope with the Mann–Kendall test (Kendall's tau against time): a series drifts when the slope is both
-    larger than STEADY_DRIFT and significant. Fewer than four samples cannot be judged and are called unsteady.
+    larger than STEADY_DRIFT and significant. Fewer than four samples cannot be judged and are called unsteady. It is a
+    first word and stays in the record: samples of one slice are not independent, so tables go by `stats.trend`.
     """
     from scipy import stats
 
