@@ -120,7 +120,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All that a report says. `outcomes` counts cases by status; `dense` has the twins of the rows; `noise` is A/A.
 
     `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
-    `suspects` are computations of which every path is wrong.
+    `suspects` are computations of which every path is wrong. `left_out` counts cases that were not tried, by reason.
     `matrix` is what ran where; formats for reading print it where `all_points` were asked for.
     """
 
@@ -140,12 +140,20 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     noise: float | None
     all_points: bool = False
     suspects: list[Suspect] = []
+    left_out: dict[str, int] = {}
 
 
-def summarise(records: Sequence[Record], *, all_points: bool = False, noise: float | None = None) -> Summary:
+def summarise(
+    records: Sequence[Record],
+    *,
+    all_points: bool = False,
+    noise: float | None = None,
+    left_out: Mapping[str, int] | None = None,
+) -> Summary:
     """Everything that a report says about the records of one run or several.
 
-    `noise` is the A/A noise as a share; without it, what the runs' own controls found.
+    `noise` is the A/A noise as a share; without it, what the runs' own controls found. `left_out` is what the runs did
+    not try, by reason (`figures.left_out.counts`).
     """
     noise = noise_floor(records) if noise is None else noise
     records = [record for record in records if not record.control]
@@ -175,6 +183,7 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
         noise=noise,
         all_points=all_points,
         suspects=suspects(records),
+        left_out=dict(left_out or {}),
     )
 
 
