@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from harness.figures import left_out
 from harness.figures.summary import summarise
 from harness.records.record import Record
 from harness.records.store import RunInfo, disturbances
@@ -42,7 +43,8 @@ def render(
     """
     if format not in FORMATS:
         raise ValueError(f"there is no format {format!r}; the formats are {', '.join(FORMATS)}")
-    summary = summarise(records, all_points=all_points, noise=noise)
+    not_tried = left_out.counts(run.left_out for run in runs)
+    summary = summarise(records, all_points=all_points, noise=noise, left_out=not_tried)
     several = len(runs) > 1
     found = [f"{info.run}: {said}" if several else said for info in runs for said in disturbances(info)]
     summary = msgspec.structs.replace(summary, disturbed=found)

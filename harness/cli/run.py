@@ -22,9 +22,11 @@ from harness.cli.live import Live
 from harness.cli.parameters import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, program
 from harness.cli.plugins import own_names, with_files
 from harness.errors import UserError, nearest
+from harness.figures import left_out
 from harness.machine import digest, facts
 from harness.planning import contenders, learning, learnt, plan
 from harness.planning import request as requests
+from harness.planning.forecast import forecast, within_limits
 from harness.planning.foresight import Learned
 from harness.planning.options import Options
 from harness.planning.plan import Ask, Planned
@@ -32,6 +34,7 @@ from harness.planning.request import RunRequest
 from harness.records import timestamps
 from harness.records.record import FAILED, SCHEMA
 from harness.records.store import RunInfo, Store, load
+from harness.running.compiled_before import CompiledBefore
 from harness.running.progress import Watch
 from harness.running.runner import Runner
 from harness.worker.client import Server
@@ -51,26 +54,25 @@ def run(request: RunRequest) -> int:
     problems = [b.reason for b in (*broken, *broken_backends)]
     for reason in problems:
         click.echo(f"warning: left out: {reason}", err=True)
-    rounds = requests.rounds(request)
     ask = requests.ask(
         request, workloads, _present(request.backends, backends), points=_smtx_points(request, workloads), own=own
     )
     planned_cases = plan.cases(ask, workloads, backends)
-    if request.dry_run:
-        _show_plan(planned_cases, rounds, as_json=request.as_json)
-        return EXIT_OK
     options = requests.options(
         request,
         cores=len(os.sched_getaffinity(0)),
         cache=cache_folder(),
         memory_bytes=facts.memory_limit_bytes(),
     )
+    if request.dry_run:
+        _show_plan(request, planned_cases, options, _info(request, ask, options, backends))
+        return EXIT_OK
     _check_devices(ask, backends, options)
     folder = request.out or Path("runs") / f"{timestamps.in_name()}-{ask.preset}"
     interrupted = False
     with Store(folder, _info(request, ask, options, backends), resume=request.resume) as store, Watch() as watch:
         try:
-            foresight = _foresight(request, planned_cases, options, store)
+            foresight = _foresight(request, planned_cases, options, store.info)
             Runner(planned_cases, backends, options, store, watch, foresight=foresight, told=Live(watch)).execute()
         except KeyboardInterrupt:
             interrupted = True
@@ -79,12 +81,12 @@ def run(request: RunRequest) -> int:
     return _told(request, folder, interrupted=interrupted, problems=problems)
 
 
-def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, store: Store) -> Learned:
+def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, info: RunInfo) -> Learned:
     """What is known of the plan; whatever was asked for by name is tried, and all with --exhaustive and in `smoke`."""
-    known = contenders.contenders(options.cache / LEARNT, store.info.machine, store.info.versions)
+    known = contenders.contenders(options.cache / LEARNT, info.machine, info.versions)
     chosen = contenders.Choice({}, {})
     if not request.tries_all:
-        chosen = known.choose(plan, f"{request.seed}:{store.info.run}")
+        chosen = known.choose(plan, f"{request.seed}:{info.run}")
     return Learned(known, chosen)
 
 
@@ -221,17 +223,30 @@ def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str
     )
 
 
-def _show_plan(planned_cases: Sequence[Planned], rounds: int, *, as_json: bool) -> None:
-    if as_json:
-        for planned in planned_cases:
+def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, info: RunInfo) -> None:
+    """Print the cases that would be tried, and how long that is expected to take here."""
+    if request.as_json:
+        for planned in whole:
             click.echo(msgspec.json.encode(planned.case).decode())
         return
-    for planned in planned_cases:
+    foresight = _foresight(request, whole, options, info)
+    tried = foresight.tried(whole)
+    for planned in tried:
         click.echo(f"{'survey' if planned.survey else 'sweep '} {planned.case}")
-    survey = sum(planned_case.survey for planned_case in planned_cases)
-    minutes = plan.estimate_s(planned_cases, rounds) / 60
+    survey = sum(planned.survey for planned in tried)
+    compiled = CompiledBefore(options.cache, info)
+    cold = any(p.case.execution == "compiled" and not compiled.has(p.case) for p in tried)
+    seconds = within_limits(sum(forecast(tried, foresight, options, compiled.has).values()), options)
+    state = "with compile caches that lack some of it" if cold else "with warm compile caches"
     click.echo(
-        f"{survey} cases in the survey, at most {len(planned_cases) - survey} in the sweep, then {rounds} rounds "
-        f"of the best paths; about {minutes:.0f} min with cold compile caches, roughly half with warm ones",
+        f"{survey} cases in the survey, at most {len(tried) - survey} in the sweep, {options.rounds} rounds of the "
+        f"best paths; about {_in_words(seconds)} {state}",
         err=True,
     )
+    said = left_out.sentence(left_out.counts([foresight.left_out(whole)]))
+    if said:
+        click.echo(said, err=True)
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

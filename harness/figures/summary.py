@@ -128,8 +128,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `detectable` is the median of the rows' against their principal twin, `false_call` the chance that at least one of
     so many rows is called faster or slower where none is (`stats.power.family_error`); None without intervals.
     `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
-    `suspects` are computations of which every path is wrong. `disturbed` has what the runs' own notes say that the
-    machine did beside, where these are known.
+    `suspects` are computations of which every path is wrong. `left_out` counts cases that were not tried, by reason.
+    `disturbed` has what the runs' own notes say that the machine did beside, where these are known.
     `matrix` is what ran where; formats for reading print it where `all_points` were asked for.
     """
 
@@ -152,12 +152,20 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     disturbed: list[str] = []
     detectable: float | None = None
     false_call: float | None = None
+    left_out: dict[str, int] = {}
 
 
-def summarise(records: Sequence[Record], *, all_points: bool = False, noise: float | None = None) -> Summary:
+def summarise(
+    records: Sequence[Record],
+    *,
+    all_points: bool = False,
+    noise: float | None = None,
+    left_out: Mapping[str, int] | None = None,
+) -> Summary:
     """Everything that a report says about the records of one run or several.
 
-    `noise` is the A/A noise as a share; without it, what the runs' own controls found.
+    `noise` is the A/A noise as a share; without it, what the runs' own controls found. `left_out` is what the runs did
+    not try, by reason (`figures.left_out.counts`).
     """
     controls = len(paired_floors(records))
     noise = noise_floor(records) if noise is None else noise
@@ -191,6 +199,7 @@ def summarise(records: Sequence[Record], *, all_points: bool = False, noise: flo
         suspects=suspects(records),
         detectable=median(a.detectable for a in sure if a.detectable is not None) if sure else None,
         false_call=family_error((a.rounds for a in sure), controls) if sure else None,
+        left_out=dict(left_out or {}),
     )
 
 

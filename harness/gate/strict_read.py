@@ -21,6 +21,7 @@ MOST_LINE_BYTES = 8 << 20
 MOST_LINES = 100_000
 MOST_VALUES = 400_000  # in a line: a thousand processes of 400 samples
 MOST_DEPTH = 8  # objects and arrays within each other; a record has five
+MOST_LEFT_OUT, MOST_REASONS, MOST_WORDS = 10_000, 50, 1_000  # cases left out of a run, for reasons, each so long
 MOST_BAD_LINES = 100  # that are told apart
 MOST_ALIKE = 10_000  # values of a field that are kept, each of at most as many bytes:
 MOST_ALIKE_BYTES = 2048
@@ -45,7 +46,23 @@ def place(path: Path) -> Path | None:
 def read_info(folder: Path, found: bytes | None = None) -> RunInfo | Refusal:
     """The run's own facts, from its file or from the bytes `found` there."""
     whole = content(folder / INFO, MOST_BYTES[INFO]) if found is None else found
-    return whole if isinstance(whole, Refusal) else _decoded(whole, _INFO.decode, INFO)
+    info = whole if isinstance(whole, Refusal) else _decoded(whole, _INFO.decode, INFO)
+    return info if isinstance(info, Refusal) else _too_much_left_out(info) or info
+
+
+def _too_much_left_out(info: RunInfo) -> Refusal | None:
+    """What a run says that it left out, within limits: every case of it is looked at, and reasons are shown."""
+    cases = sum(map(len, info.left_out.values()))
+    if cases > MOST_LEFT_OUT or len(info.left_out) > MOST_REASONS:
+        said = (
+            f"it left out {cases} cases for {len(info.left_out)} reasons; {MOST_LEFT_OUT} and {MOST_REASONS} are read"
+        )
+        return refusal("too-large", INFO, said, "leave out less: run with --exhaustive")
+    longest = max((len(text) for why, of in info.left_out.items() for text in (why, *of)), default=0)
+    if longest > MOST_WORDS:
+        said = f"a case or reason in left_out has {longest} characters, at most {MOST_WORDS} are read"
+        return refusal("too-large", INFO, said, "publish run.json as it was written")
+    return None
 
 
 def read_records(folder: Path, alike: Alike, found: bytes | None = None) -> Iterator[Line[Record] | Refusal]:

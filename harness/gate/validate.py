@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.gate import record_rules, run_rules
+from harness.gate import left_out_rules, record_rules, run_rules
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Alike, Line, place, read_info, read_records
 from harness.records.record import Record
@@ -78,7 +78,9 @@ def _validated(
     _add(found, run_rules.duplicates(sound))
     merged = merge(line.value for line in sound)
     _add(found, run_rules.check(info, sound, merged, known, controlled=run_rules.has_control(read)))
-    return list(run_rules.marks(info, merged, known)), Run(folder, info, merged, [])
+    _add(found, left_out_rules.check(info, read))
+    marks = [*run_rules.marks(info, merged, known), *left_out_rules.marks(info)]
+    return marks, Run(folder, info, merged, [])
 
 
 def _add(found: list[Refusal], more: Iterable[Refusal]) -> None:

@@ -15,16 +15,16 @@ from pathlib import Path
 from statistics import geometric_mean
 
 from backends.ops import Scalar
+from harness.planning import reasons
 from harness.planning.learnt import Learnt, known, machine_name, merged, packaged, version_of
 from harness.planning.lookup import Lookup, Sight
 from harness.planning.plan import Planned
+from harness.planning.reasons import FACTOR, REFUSED
 from harness.planning.standing import standing
 from harness.records.record import Record
 
-FACTOR = 3.0  # a path that took this many times longer than the best, on every known machine, is left out
 SAMPLE = 0.05  # of what is left out, tried all the same
 FAR = 4.0  # e-folds between two points beyond which one says nothing of the other: matrix times vector of a product
-REFUSED = "refused by"  # how such a reason begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +61,17 @@ class Contenders:
         A path that is surveyed stays if it came close at any point that is swept after it, and its sweep with it: the
         survey knows more. Every point keeps the best of what is asked for.
         """
-        reasons = self._reasons(plan, factor)
-        surveyed = {_path(p): p.case.key in reasons for p in plan if p.survey}
+        whys = self._reasons(plan, factor)
+        surveyed = {_path(p): p.case.key in whys for p in plan if p.survey}
         for planned in plan:
             if not planned.survey and not surveyed.get(_path(planned), True):
-                reasons.pop(planned.case.key, None)
-        keys = sorted(p.case.key for p in plan if p.case.key in reasons and (p.survey or _path(p) not in surveyed))
+                whys.pop(planned.case.key, None)
+        keys = sorted(p.case.key for p in plan if p.case.key in whys and (p.survey or _path(p) not in surveyed))
         random.Random(f"{seed}:left out").shuffle(keys)
         sampled = set(keys[: max(1, round(SAMPLE * len(keys)))])
         return Choice(
-            left_out={key: why for key, why in reasons.items() if key not in sampled},
-            sampled={key: why for key, why in reasons.items() if key in sampled},
+            left_out={key: why for key, why in whys.items() if key not in sampled},
+            sampled={key: why for key, why in whys.items() if key in sampled},
         )
 
     def _reasons(self, plan: Sequence[Planned], factor: float) -> dict[str, str]:
@@ -98,9 +98,9 @@ class Contenders:
                 key, figure = planned.case.key, figures[planned.case.key]
                 version = self._refused(planned, near[key])
                 if version is not None:
-                    why[key] = f"{REFUSED} {planned.case.backend} {version}, as before"
+                    why[key] = reasons.refused(planned.case.backend, version)
                 elif figure is not None and figure > limit:
-                    why[key] = f"over {factor:g} times slower than the best on every known machine"
+                    why[key] = reasons.slow(factor)
             if len(why) == len(at_point):
                 del why[at_point[0].case.key]
             out |= why

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from statistics import mean
 
 from backends.ops import Device
 from harness.planning.contenders import Contenders
-from harness.planning.learnt import KnownMachine, Seen
+from harness.planning.learnt import REFUSAL_S, KnownMachine, Seen
 from harness.planning.plan import Planned
 
-ISOLATION_S = 0.05  # of a process, and seconds of its parts, where nothing was ever learnt
-SLICE_S = 0.005
-REST_S = 0.25
+REST_S = 0.25  # of a process, and seconds of its parts, where nothing was ever learnt
 FIRST_CALL_S = {"eager": 0.05, "graph": 0.1, "compiled": 1.0}
-REFUSAL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RunCosts:
+    """What a run takes beside its processes' own seconds; as here where no run told.
+
+    `pace` is the seconds that a run takes for one of a process, its window apart: several prepare side by side.
+    `stretch` is those for one of a window: turns change, and what was disturbed is taken again. `start_s` are imports
+    and all that is in no process; `inputs` is what inputs and references take over what is usual.
+    """
+
+    pace: float = 0.75
+    stretch: float = 1.2
+    start_s: float = 12.0
+    inputs: float = 1.0
 
 
 class Durations:
@@ -27,22 +41,28 @@ class Durations:
         self._means: dict[str, dict[tuple[str, ...], float]] = {}
 
     def seconds(self, planned: Planned, *, cold: bool, again: bool = False) -> float:
-        """Of one process without its window: isolation, opening, conversion, first call, checking, memory.
+        """Of one process without its window: opening, conversion, first call, checking, memory.
 
         `cold` with an empty compile cache; `again` for a later process of the case, which knows its memory.
         """
         if self._contenders.refused(planned) is not None:
-            return self._overhead(lambda machine: machine.refusal_s, REFUSAL_S)
-        isolation_s = self._overhead(lambda machine: machine.isolation_s, ISOLATION_S)
+            return REFUSAL_S
         rest_s = self._nearest(planned, "again_s") if again else None
         if rest_s is None:
-            share = self._overhead(lambda machine: machine.again.get(planned.case.backend), 1.0) if again else 1.0
+            share = self._of_run(lambda machine: machine.again.get(planned.case.backend), 1.0) if again else 1.0
             rest_s = share * self._part(planned, "rest_s", REST_S)
-        return isolation_s + rest_s + self.first_call_s(planned, cold=cold and not again)
+        return rest_s + self.first_call_s(planned, cold=cold and not again)
 
-    def slice_s(self) -> float:
-        """What each slice of a process in a group takes beside its samples."""
-        return self._overhead(lambda machine: machine.slice_s, SLICE_S)
+    @cached_property
+    def costs(self) -> RunCosts:
+        """What runs of this machine take beside their processes, else those of others."""
+        usual = RunCosts()
+        return RunCosts(
+            pace=self._of_run(lambda machine: machine.pace, usual.pace),
+            stretch=self._of_run(lambda machine: machine.stretch, usual.stretch),
+            start_s=self._of_run(lambda machine: machine.start_s, usual.start_s),
+            inputs=self._of_run(lambda machine: machine.inputs, usual.inputs),
+        )
 
     def first_call_s(self, planned: Planned, *, cold: bool) -> float:
         """Of the first call alone, tracing and compiling included: what may be done beside others, before the clock."""
@@ -85,8 +105,12 @@ class Durations:
                 values[wide] += known
         return {key: mean(known) for key, known in values.items() if known}
 
-    def _overhead(self, of: Callable[[KnownMachine], float | None], default: float) -> float:
-        return _mean(self._lookup.own, of) or _mean(self._lookup.machines, of) or default
+    def _of_run(self, of: Callable[[KnownMachine], float | None], default: float) -> float:
+        """On this machine, else the mean over all that are known."""
+        for machines in (self._lookup.own, self._lookup.machines):
+            if (value := _mean(machines, of)) is not None:
+                return value
+        return default
 
 
 def _mean(machines: Sequence[KnownMachine], of: Callable[[KnownMachine], float | None]) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from harness.planning.contenders import Choice, Contenders, to_retry
-from harness.planning.durations import Durations
+from harness.planning.durations import Durations, RunCosts
 from harness.planning.plan import Planned
 from harness.records.record import Record
 
@@ -27,6 +27,16 @@ class Foresight(Protocol):
 
         `cold` where its program is yet to be compiled, `again` where an earlier process told its memory.
         """
+
+    def call_s(self, planned: Planned) -> float | None:
+        """Seconds of a call of it, roughly; None where nothing is known."""
+
+    def refuses(self, planned: Planned) -> bool:
+        """Whether its framework is expected to refuse it."""
+
+    @property
+    def costs(self) -> RunCosts:
+        """What a run takes beside its processes."""
 
     def tried(self, plan: Sequence[Planned]) -> list[Planned]:
         """The cases of a plan that are tried."""
@@ -48,6 +58,20 @@ class Ignorance:
     def seconds(self, planned: Planned, *, cold: bool, again: bool) -> float:
         """By the execution alone."""
         return (_COLD_S if cold and not again else _WARM_S)[planned.case.execution]
+
+    def call_s(self, planned: Planned) -> None:
+        """None of any."""
+        del planned
+
+    def refuses(self, planned: Planned) -> bool:
+        """None of any."""
+        del planned
+        return False
+
+    @property
+    def costs(self) -> RunCosts:
+        """What is usual."""
+        return RunCosts()
 
     def tried(self, plan: Sequence[Planned]) -> list[Planned]:
         """All."""
@@ -79,6 +103,19 @@ class Learned:
     def seconds(self, planned: Planned, *, cold: bool, again: bool) -> float:
         """As its process took, or those nearest to it."""
         return self._durations.seconds(planned, cold=cold, again=again)
+
+    def call_s(self, planned: Planned) -> float | None:
+        """At the nearest point where its path was seen."""
+        return self._durations.call_s(planned)
+
+    def refuses(self, planned: Planned) -> bool:
+        """Whether the version that is installed refused it before."""
+        return self._contenders.refused(planned) is not None
+
+    @property
+    def costs(self) -> RunCosts:
+        """As earlier runs took it."""
+        return self._durations.costs
 
     def tried(self, plan: Sequence[Planned]) -> list[Planned]:
         """Without what is left out, and with what came back."""

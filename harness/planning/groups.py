@@ -93,6 +93,12 @@ def interleaved_groups(
     return out
 
 
+def has_round(group: InterleavedGroup, round_: int, records: Mapping[MemberKey, Record]) -> bool:
+    """Whether all its members had this round: in a run that goes on with one that was stopped."""
+    known = [records.get(member.key) for member in group.members]
+    return all(r is not None and (r.time is None or any(t.round == round_ for t in r.time.trials)) for r in known)
+
+
 def _controls(finalists: Sequence[Planned], records: Mapping[MemberKey, Record], seed: int) -> set[str]:
     """Cases to run beside themselves, drawn evenly from the backends and devices; those of earlier rounds go on."""
     places: dict[tuple[str, str], list[str]] = {}

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
+from typing import NamedTuple
 
 from backends.ops import Device
-from harness.planning.learnt import KnownMachine, KnownWorkload, Learnt, Seen, machine_name, path_of, short, version_of
+from harness.planning.learnt import (
+    REFUSAL_S,
+    KnownMachine,
+    KnownWorkload,
+    Learnt,
+    Seen,
+    machine_name,
+    path_of,
+    short,
+    usual_inputs_s,
+    version_of,
+)
+from harness.planning.standing import relative_times
 from harness.records.points import point_name
 from harness.records.record import FAILED, Record, Trial
 from harness.records.store import Run
-from harness.stats.process_times import centre, paired_ratios, processes
+from harness.stats.process_times import centre
 from workloads.base import Mode
 
 
@@ -22,16 +35,17 @@ def learn(run: Run) -> Learnt:
     devices: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         devices[_machine(record, machine_name(info.machine))].append(record)
-    isolation_s, slice_s, refusal_s = _overheads(run)
+    costs = _costs(run)
     return Learnt(
         machines=[
             KnownMachine(
                 name=name,
                 kind=kind,
                 places=_places(of_device, info.versions),
-                isolation_s=isolation_s,
-                slice_s=slice_s,
-                refusal_s=refusal_s,
+                pace=costs.pace,
+                stretch=costs.stretch,
+                start_s=costs.start_s,
+                inputs=costs.inputs,
                 again=_again(of_device),
             )
             for (name, kind), of_device in devices.items()
@@ -48,25 +62,42 @@ def _machine(record: Record, host: str) -> tuple[str, str]:
     return (str(named) if named and device.kind != "cpu" else host), device.kind
 
 
-def _overheads(run: Run) -> tuple[float | None, float | None, float | None]:
-    """Seconds of a process alone, of a slice and of a refusal beside what is timed: the steps' times without that.
+class _Costs(NamedTuple):
+    """What of a run is in no process of it, as `KnownMachine` has it; None where the run does not tell."""
 
-    None where a run does not tell: one that was stopped, or in which programs were only compiled.
+    pace: float | None = None
+    stretch: float | None = None
+    start_s: float | None = None
+    inputs: float | None = None
+
+
+def _costs(run: Run) -> _Costs:
+    """The wall time of the parts of a run, over the seconds that the processes themselves took in them.
+
+    Older runs do not tell the parts apart, and on an accelerator processes follow each other.
     """
-    phases = run.info.phases_s
-    refused = sum(record.time is None for record in run.records)
-    if any(record.estimate is not None for record in run.records) or "failed_cases_s" not in phases:
-        return None, None, None
-    trials = [trial for record in run.records for trial in _trials(record)]
-    alone = [trial.wall_s for trial in trials if trial.round == 0]
-    rounds = [trial for trial in trials if trial.round > 0]
-    steps_s = phases.get("survey_s", 0.0) + phases.get("sweep_s", 0.0) - phases["failed_cases_s"]
-    isolation_s = max(0.0, steps_s - sum(alone)) / len(alone) if alone else 0.0
-    beside_s = phases.get("rounds_s", 0.0) - sum(t.wall_s for t in rounds) - isolation_s * len(rounds)
-    return (
-        short(isolation_s) if alone else None,
-        short(max(0.0, beside_s) / sum(t.turns for t in rounds)) if rounds else None,
-        short(phases["failed_cases_s"] / refused) if refused else None,
+    phases, records = run.info.phases_s, run.records
+    trials = [trial for record in records for trial in _trials(record)]
+    made_s = phases.get("inputs_and_references_s", 0.0)
+    firsts = [in_order[0] for record in records if not record.control and (in_order := _in_order(record))]
+    cold = [trial.compile_cache == "cold" for trial in firsts if trial.compile_cache is not None]
+    points = {(r.case.workload, point_name(r.case.params), r.case.mode, r.case.dtype): r.work for r in records}
+    # Inputs are kept where compiled programs are: with those that were there before nothing was made.
+    inputs = short(made_s / usual_inputs_s(points.values())) if points and 2 * sum(cold) > len(cold) else None
+    on_host = all(Device.parse(record.case.device).kind == "cpu" for record in records)
+    if not on_host or not trials or not {"preparing_s", "measuring_s", "finishing_s"} <= phases.keys():
+        return _Costs(inputs=inputs)
+    import_s = phases.get("import_s", 0.0)  # a part of what preparing took
+    apart_s = max(0.0, phases["preparing_s"] - import_s) + phases["finishing_s"]
+    refused_s = REFUSAL_S * sum(record.time is None for record in records)
+    windows_s = sum(trial.window_s for trial in trials)
+    in_processes_s = sum(trial.wall_s for trial in trials) - windows_s + refused_s
+    rest_s = (run.info.wall_s or 0.0) - made_s - phases["measuring_s"] - apart_s
+    return _Costs(
+        pace=short(apart_s / in_processes_s) if in_processes_s > 0 else None,
+        stretch=short(phases["measuring_s"] / windows_s) if windows_s > 0 else None,
+        start_s=short(max(0.0, rest_s)) if run.info.wall_s else None,
+        inputs=inputs,
     )
 
 
@@ -104,37 +135,24 @@ def _places(records: Sequence[Record], versions: Mapping[str, str]) -> list[Know
 
 
 def point_times(records: Iterable[Record]) -> dict[str, float]:
-    """Seconds of the paths of one point, such that their ratios are the best that is known of them.
+    """Seconds of the paths of one point, such that their ratios are those of `relative_times`.
 
-    Those that shared groups with the fastest by the ratio there; the others by the times that each took alone.
+    The fastest has the median of its processes; the compiler's ideal seconds where programs were only compiled.
     """
-    alone: dict[str, float] = {}
-    raced: dict[str, Record] = {}
-    for record in records:
-        time = alone_s(record) if record.estimate is None else record.estimate.optimal_s
-        if time is not None:
-            alone[record.case.key] = time
-        if any(trial.round > 0 for trial in _trials(record)):
-            raced[record.case.key] = record
-    centres = {key: time for key, record in raced.items() if (time := centre(record)) is not None}
-    if not centres:
-        return alone
-    best = min(centres, key=lambda key: centres[key])
-    scale = centres[best] / alone[best] if best in alone else 1.0
-    times = {key: scale * time for key, time in alone.items()}
-    for key, time in centres.items():
-        ratios = paired_ratios(processes(raced[key]), processes(raced[best])) if key != best else [1.0]
-        times[key] = median(ratios) * centres[best] if ratios else time
-    return times
+    known = {record.case.key: record for record in records}
+    ratios = relative_times(known.values())
+    if not ratios:
+        return {}
+    best = known[min(ratios, key=lambda key: ratios[key])]
+    seconds = centre(best) if best.estimate is None else best.estimate.optimal_s
+    return {key: ratio * (seconds or 0.0) for key, ratio in ratios.items()}
 
 
 def _seen(point: int, time_s: float, record: Record, warm: Mapping[tuple[str, str], float | None]) -> Seen:
     if record.estimate is not None:
         compiling_s = short(record.estimate.trace_s + record.estimate.compile_s)
         return Seen(point, short(time_s), cold_s=compiling_s, warm_s=compiling_s)
-    first, later = _first_call(record)
-    if first is None:
-        return Seen(point, short(time_s), warm_s=short(median(later)) if later else None)
+    first, *later = _in_order(record)
     factor = warm.get((record.case.backend, record.case.execution))
     cold = factor is not None and first.compile_cache != "warm"
     usual = first.first_call_s * (factor if cold and factor is not None else 1.0)
@@ -143,16 +161,17 @@ def _seen(point: int, time_s: float, record: Record, warm: Mapping[tuple[str, st
         short(time_s),
         rest_s=short(_rest_s(first)),
         cold_s=short(first.first_call_s) if cold else None,
-        warm_s=short(median(later) if later else usual),
-        again_s=short(median(_rest_s(trial) for trial in _trials(record) if trial.round > 0)) if later else None,
+        warm_s=short(median(trial.first_call_s for trial in later) if later else usual),
+        again_s=short(median(map(_rest_s, later))) if later else None,
     )
 
 
-def _first_call(record: Record) -> tuple[Trial | None, list[float]]:
-    """The process that ran alone, and the first calls of the later ones, for which the compile cache was warm."""
-    trials = _trials(record)
-    first = next((trial for trial in trials if trial.round == 0), None)
-    return first, [trial.first_call_s for trial in trials if trial.round > 0]
+def _in_order(record: Record) -> list[Trial]:
+    """Its processes as they were started: the compile cache is warm for all but the first.
+
+    Their times are what they were beside the others that were prepared meanwhile, as `pace` takes them to be.
+    """
+    return sorted(_trials(record), key=lambda trial: trial.started_at)
 
 
 def _trials(record: Record) -> Sequence[Trial]:
@@ -168,15 +187,16 @@ def _first_calls(records: Iterable[Record]) -> dict[tuple[str, str], float | Non
     states: dict[str, list[bool]] = defaultdict(list)
     totals: dict[tuple[str, str], list[float]] = {}
     for record in records:
-        first, later = _first_call(record)
-        if first is None:
+        trials = _in_order(record)
+        if not trials:
             continue
+        first, *later = trials
         if first.compile_cache is not None:
             states[record.case.backend].append(first.compile_cache == "warm")
         total = totals.setdefault((record.case.backend, record.case.execution), [0.0, 0.0])
         if later and first.compile_cache != "warm":
             total[0] += first.first_call_s
-            total[1] += median(later)
+            total[1] += median(trial.first_call_s for trial in later)
     warm = {backend for backend, were in states.items() if 2 * sum(were) > len(were)}
     return {
         key: None if key[0] in warm else min(1.0, second / first) if first else 1.0
@@ -187,18 +207,9 @@ def _first_calls(records: Iterable[Record]) -> dict[tuple[str, str], float | Non
 def _again(records: Iterable[Record]) -> dict[str, float]:
     totals: dict[str, list[float]] = {}
     for record in records:
-        first = [_rest_s(trial) for trial in _trials(record) if trial.round == 0]
-        later = [_rest_s(trial) for trial in _trials(record) if trial.round > 0]
-        if first and later:
+        trials = _in_order(record)
+        if len(trials) > 1:
             total = totals.setdefault(record.case.backend, [0.0, 0.0])
-            total[0] += first[0]
-            total[1] += median(later)
+            total[0] += _rest_s(trials[0])
+            total[1] += median(map(_rest_s, trials[1:]))
     return {backend: short(min(1.0, later / first)) for backend, (first, later) in totals.items() if first}
-
-
-def alone_s(record: Record) -> float | None:
-    """Seconds of a case in its first look."""
-    pairs = (
-        zip(record.time.trials, record.time.samples_s, strict=False) if record.time and record.status == "ok" else ()
-    )
-    return next((median(samples) for trial, samples in pairs if trial.round == 0 and samples), None)

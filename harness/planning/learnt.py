@@ -10,16 +10,19 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from backends.ops import Scalar
 from harness.records.points import point_name
+from harness.records.record import WorkFacts
 from workloads.base import Mode, Value
 
-FORMAT = 1
+FORMAT = 2
+INPUT_S, REFERENCE_FLOP_PER_S = 0.2, 6e9  # of a point; of NumPy on two cores
+REFUSAL_S = 0.1  # of a process that is refused; no record tells
 FILE = Path(__file__).with_name("contenders.json")
 
 
@@ -56,17 +59,19 @@ class KnownWorkload(msgspec.Struct, frozen=True, kw_only=True):
 class KnownMachine(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one kind of device of one machine.
 
-    `isolation_s` is what a process alone takes before and after what it times itself, `slice_s` what each slice of one
-    in a group takes beside its samples, `refusal_s` a whole process that is refused; `again` is the share of `rest_s`
-    that a case's later processes take, by backend, where the path does not tell.
+    `pace` is what a second of a process, its window apart, costs of a run, in which several prepare side by side;
+    `stretch` what a second of a window costs, in which others have their turns. `start_s` is what a run takes beside
+    its processes, imports most of all, and `inputs` what it takes to make inputs and references, over what is usual.
+    `again` is the share of `rest_s` that a case's later processes take, by backend, where the path does not tell.
     """
 
     name: str
     kind: str
     places: list[KnownWorkload]
-    isolation_s: float | None = None
-    slice_s: float | None = None
-    refusal_s: float | None = None
+    pace: float | None = None
+    stretch: float | None = None
+    start_s: float | None = None
+    inputs: float | None = None
     again: dict[str, float] = {}
 
 
@@ -92,6 +97,11 @@ def version_of(backend: str, versions: Mapping[str, str]) -> str | None:
 def path_of(formulation: str, execution: str) -> str:
     """The name of a path."""
     return f"{formulation} {execution}"
+
+
+def usual_inputs_s(works: Iterable[WorkFacts]) -> float:
+    """Seconds in which inputs and float64 references of points are made, roughly, one entry a point."""
+    return sum(INPUT_S + work.useful_flop / REFERENCE_FLOP_PER_S for work in works)
 
 
 def short(seconds: float) -> float:
@@ -121,9 +131,10 @@ def _joined(old: KnownMachine, new: KnownMachine) -> KnownMachine:
         name=old.name,
         kind=old.kind,
         places=list(places.values()),
-        isolation_s=old.isolation_s if new.isolation_s is None else new.isolation_s,
-        slice_s=old.slice_s if new.slice_s is None else new.slice_s,
-        refusal_s=old.refusal_s if new.refusal_s is None else new.refusal_s,
+        pace=old.pace if new.pace is None else new.pace,
+        stretch=old.stretch if new.stretch is None else new.stretch,
+        start_s=old.start_s if new.start_s is None else new.start_s,
+        inputs=old.inputs if new.inputs is None else new.inputs,
         again={**old.again, **new.again},
     )
 

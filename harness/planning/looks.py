@@ -10,14 +10,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
+from harness.measuring.settings import Sampling
 from harness.planning.foresight import Foresight
 from harness.planning.groups import MEMBERS, InterleavedGroup, Member, MemberKey, fits, twin_points
+from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.planning.standing import standing
 from harness.records.record import Record
 
 FIRST_FACTOR = 1.03  # what is expected to be this close to the best is measured from the first round on, too
 FIRST_MOST = 2
+LOOK_SHARE = 0.2  # of the window: a look only has to find what is worth the rounds
+LOOK_LONG_S = 0.1  # and of calls as long as this two samples show it
+SWEEP_SHARE = 0.5  # what has one process only, and is published
 
 
 def firsts(plan: Sequence[Planned], foresight: Foresight) -> list[Planned]:
@@ -92,3 +99,19 @@ def looks(
 
 def _group(number: int, anchors: Sequence[Planned], looked_at: Sequence[Planned]) -> InterleavedGroup:
     return InterleavedGroup(number, tuple(Member(planned) for planned in (*anchors, *looked_at)))
+
+
+def window(group: InterleavedGroup, options: Options) -> Sampling:
+    """What cases get that may yet be measured again, or never will be compared with an interval; a group has one."""
+    whole = options.sampling
+    if not options.rounds:
+        return msgspec.structs.replace(whole, slices=1)
+    again = all(member.planned.repeated for member in group.members)
+    share = LOOK_SHARE if again else SWEEP_SHARE
+    return msgspec.structs.replace(
+        whole,
+        window_s=share * whole.window_s,
+        min_samples=4,
+        slices=max(1, round(share * whole.slices)),
+        long_s=LOOK_LONG_S if again else whole.long_s,
+    )

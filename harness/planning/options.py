@@ -16,6 +16,7 @@ WINDOWS = {
 ROUNDS = {"smoke": 0, "quick": 5, "standard": 5, "full": 5}
 FIRST_ROUNDS = 2  # of what is expected to be best, before anything else: the fewest that have an interval
 FEWEST_ROUNDS = 3  # of every group before a budget goes where intervals are widest
+LONG_GROUP_S = 40.0  # as long a group has FEWEST_ROUNDS: what varies between processes is small beside its calls
 ENOUGH_S = {"standard": 3300.0}  # no second group begins later than this, so that the preset ends within an hour;
 ENDS_S = {"standard": 3540.0}  # and on a machine that is slower still no first one that would end later than this
 

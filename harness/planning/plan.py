@@ -20,9 +20,6 @@ from workloads.facts import faults, twins_of, work_of
 
 PRESETS = ("smoke", "quick", "standard", "full")
 
-# Seconds a case takes, roughly, with cold compile caches: only for the estimate of --dry-run.
-_SECONDS = {"eager": 0.8, "graph": 1.0, "compiled": 2.5}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
@@ -269,11 +266,3 @@ def _add(plan: dict[str, Planned], planned: Planned) -> None:
         group=first.group,
         multiplies_zeros=first.multiplies_zeros,
     )
-
-
-def estimate_s(plan: Sequence[Planned], rounds: int) -> float:
-    """Roughly how long the plan takes with cold compile caches, in seconds, if a third of the sweep runs."""
-    survey = sum(_SECONDS[p.case.execution] for p in plan if p.survey)
-    swept = sum(_SECONDS[p.case.execution] for p in plan if not p.survey) / 3
-    points = len({p.point for p in plan if p.repeated})
-    return survey + swept + rounds * points * _SECONDS["eager"]

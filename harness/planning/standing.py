@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import TypeAlias
 
@@ -19,27 +19,32 @@ SPEED_WEIGHT = 1e-3  # that the machine had one speed in all groups, where nothi
 
 
 def standing(cases: Sequence[Planned], records: Mapping[str, Record]) -> list[tuple[float, Planned]]:
-    """Each case that is `ok` with its time over the fastest's, the fastest (1.0) first.
+    """Each case that is `ok` with its time over the fastest's, the fastest (1.0) first, by `relative_times`."""
+    known = [planned for planned in cases if planned.case.key in records]
+    ratios = relative_times(records[planned.case.key] for planned in known)
+    entries = [(ratios[planned.case.key], planned) for planned in known if planned.case.key in ratios]
+    return sorted(entries, key=lambda entry: entry[0])
+
+
+def relative_times(records: Iterable[Record]) -> dict[str, float]:
+    """The times of the cases of one point over the fastest's (1.0), by key, of those that are `ok`.
 
     Log times are fitted as the sum of a case's and a group's effect (the two-way additive model; Scheffé 1959, "The
     Analysis of Variance", chapter 4). So cases that never met are held against each other through
     those that both met, and a slow hour of the machine is the group's. Of a chip that is only compiled for, the
     compiler's ideal seconds count. A look in which all had rounds since says nothing any more.
     """
-    known = [(planned, records[planned.case.key]) for planned in cases if planned.case.key in records]
-    estimated = [(p, r.estimate.optimal_s) for p, r in known if r.estimate is not None and r.estimate.optimal_s]
+    known = list(records)
+    estimated = [(r, r.estimate.optimal_s) for r in known if r.estimate is not None and r.estimate.optimal_s]
     if estimated:
         logs = [math.log(seconds) for _, seconds in estimated]
-        timed = [planned for planned, _ in estimated]
+        timed = [record for record, _ in estimated]
     else:
-        seen = [(p, times) for p, r in known if (times := observed(r))]
-        timed = [planned for planned, _ in seen]
+        seen = [(record, times) for record in known if (times := observed(record))]
+        timed = [record for record, _ in seen]
         logs = _fitted(_telling([times for _, times in seen]))
     fastest = min(logs, default=0.0)
-    return sorted(
-        ((math.exp(log - fastest), planned) for log, planned in zip(logs, timed, strict=True)),
-        key=lambda entry: entry[0],
-    )
+    return {record.case.key: math.exp(log - fastest) for record, log in zip(timed, logs, strict=True)}
 
 
 def observed(record: Record) -> list[Observed]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from backends.device import is_ahead_of_time
+from harness.figures import left_out
 from harness.figures.break_even import BreakEven
 from harness.figures.ceilings import Ceiling
 from harness.figures.datasheets import Datasheet
@@ -45,6 +46,7 @@ def footer(summary: Summary) -> list[str]:
     lines += [READS_ESTIMATED] if summary.estimates else []
     lines += [line for line in (constants(summary.rows), twins_line(summary.rows)) if line]
     lines.append(_cases(summary))
+    lines += _left_out(summary)
     lines += _suspects(summary)
     lines += _precision(summary, rows)
     where = Where(rows)
@@ -86,7 +88,7 @@ def short(summary: Summary) -> list[str]:
     """
     rows = [*summary.rows, *summary.dense]
     where = Where(rows)
-    lines = [_cases(summary), *_suspects(summary), *_precision(summary, rows, marks=False)]
+    lines = [_cases(summary), *_left_out(summary), *_suspects(summary), *_precision(summary, rows, marks=False)]
     if len(where.runs) > 1:
         lines.append("runs: " + ", ".join(f"{short} = {run}" for run, short in where.runs.items()) + ".")
     lines += _break_even(summary.break_even, where)
@@ -147,6 +149,11 @@ def _place(even: BreakEven, beside: Sequence[BreakEven], where: Where) -> str:
 
 def _cases(summary: Summary) -> str:
     return f"cases: {outcome(summary.outcomes) if len(summary.outcomes) > 1 else _only(summary.outcomes)}."
+
+
+def _left_out(summary: Summary) -> list[str]:
+    said = left_out.sentence(summary.left_out)
+    return [] if said is None else [f"left out: {said}."]
 
 
 def _suspects(summary: Summary) -> list[str]:

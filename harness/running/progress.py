@@ -42,7 +42,8 @@ class Watch:
         )
         self._task: TaskID | None = None
         self._step, self._done, self._total = "", 0, 0
-        self._began = self._spoke = time.monotonic()
+        self._spoke = time.monotonic()
+        self._left_s: float | None = None
 
     def __enter__(self) -> Self:
         if self.live:
@@ -67,7 +68,6 @@ class Watch:
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._step, self._done, self._total = step, 0, total
-        self._began = time.monotonic()
         self._task = self._progress.add_task("", total=total, step=step, left="")
         if not self.live and total:
             self.say(f"{step}: {total}")
@@ -79,6 +79,10 @@ class Watch:
         if not self.live and time.monotonic() - self._spoke > _PLAIN_EVERY_S:
             self._spoke = time.monotonic()
             self.say(f"{self._step}: {self._done} of {self._total}{self._left()}; now {what}")
+
+    def left(self, seconds: float) -> None:
+        """Say how much of the whole run is left."""
+        self._left_s = seconds
 
     def done(self, count: int = 1) -> None:
         """One case more is done, or as many as `count`."""
@@ -92,7 +96,8 @@ class Watch:
         return f"{self._step}, after {self._done} of {self._total}" if self._step else "the beginning"
 
     def _left(self) -> str:
-        if self._done < 3:
+        seconds = self._left_s
+        if seconds is None:
             return ""
-        seconds = (time.monotonic() - self._began) / self._done * (self._total - self._done)
-        return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+        how_long = f"{seconds / 60:.0f} min" if seconds > 90 else f"{max(seconds, 1):.0f} s"
+        return f", about {how_long} left of the run"

@@ -7,21 +7,20 @@ from collections.abc import Sequence
 
 from harness.planning import selection
 from harness.planning.batches import batches
-from harness.planning.foresight import Foresight
-from harness.planning.groups import InterleavedGroup, Member, MemberKey, interleaved_groups, width
+from harness.planning.groups import InterleavedGroup, MemberKey, has_round, interleaved_groups, width
+from harness.planning.options import LONG_GROUP_S
 from harness.planning.plan import Planned
 from harness.running.session import Session
 
 MOST_ROUNDS = 60  # of one group: an interval that is not narrow by then will not become so
-LONG_GROUP_S = 40.0  # as long a group has FEWEST_ROUNDS: what varies between processes is small beside its calls
 
 
 class Rounds:
     """The rounds of one run. What falls behind in one leaves the next; `group_s` is what each group took last."""
 
-    def __init__(self, session: Session, foresight: Foresight) -> None:
+    def __init__(self, session: Session) -> None:
         self.group_s: dict[tuple[MemberKey, ...], float] = {}
-        self._session, self._foresight = session, foresight
+        self._session = session
         self._cut: set[tuple[MemberKey, ...]] = set()  # groups that had no more than `long_rounds`
 
     def first(self, plan: Sequence[Planned], rounds: int) -> None:
@@ -83,23 +82,14 @@ class Rounds:
         long = round_ > self._session.options.long_rounds
         cut = {group.key for group in groups if long and self.expected_s(group) > LONG_GROUP_S}
         self._cut |= cut
-        return [g for g in groups if g.key not in cut and not all(self._known(m, round_) for m in g.members)]
+        return [g for g in groups if g.key not in cut and not has_round(g, round_, self._session.records)]
 
     def expected_s(self, group: InterleavedGroup) -> float:
-        """Seconds that a group took, or what its members are expected to take, and their windows."""
+        """Seconds that a group took, or is expected to take."""
         known = self.group_s.get(group.key)
         if known is not None:
             return known
-        session = self._session
-        seconds = [
-            self._foresight.seconds(
-                member.planned,
-                cold=not session.compiled_before(member.planned.case),
-                again=(member.planned.case.key, False) in session.records,
-            )
-            for member in group.members
-        ]
-        return sum(seconds) + len(seconds) * session.options.sampling.window_s
+        return self._session.expected_s(group, self._session.options.sampling)
 
     def run_batch(self, batch: Sequence[InterleavedGroup], round_: int) -> None:
         """Measure the groups of a batch, and share the time that it took out among them."""
@@ -132,10 +122,3 @@ class Rounds:
             + (f"{left} of {len(groups)} are still wider than" if left else "all are within")
             + f" ±{100 * precision:.3g} %"
         )
-
-    def _known(self, member: Member, round_: int) -> bool:
-        """Whether a resumed run has this already."""
-        record = self._session.records.get(member.key)
-        if record is None:
-            return False
-        return record.time is None or any(t.round == round_ for t in record.time.trials)

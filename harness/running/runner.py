@@ -46,8 +46,8 @@ class Runner:
         told: Callable[[Session], None] = lambda _: None,
     ) -> None:
         self._whole = list(plan)
-        self._session = Session(plan, backends, options, store, watch, told)
         self._foresight = foresight or Ignorance()
+        self._session = Session(plan, backends, options, store, watch, told, self._foresight)
 
     @property
     def notes(self) -> list[str]:
@@ -60,14 +60,17 @@ class Runner:
         try:
             with session.pool, ExitStack() as stack:
                 stack.callback(self._judge_machine, state.read())  # before the servers close
-                rounds = Rounds(session, self._foresight)
+                rounds = Rounds(session)
                 session.plan = self._foresight.tried(self._whole)
+                session.left_out = self._foresight.left_out(self._whole)
                 here = [planned for planned in session.plan if not is_ahead_of_time(planned.case.device)]
                 first = session.options.first_rounds
+                session.time_left.anew()
                 rounds.first(firsts(here, self._foresight) if first else [], first)
                 self._survey()
                 session.chosen = session.kept_in_survey()
                 self._step("sweep", self._swept())
+                session.time_left.anew()
                 rounds.race(first)
         except KeyboardInterrupt:
             self.notes.append(f"interrupted in {session.watch.where}")
@@ -86,6 +89,7 @@ class Runner:
         self._session.left_out = self._foresight.left_out(self._whole)
 
     def _step(self, name: str, plan: Sequence[Planned]) -> None:
+        self._session.time_left.anew()
         compile_all(self._session, name, plan)
         look(self._session, name, plan)
 

@@ -13,6 +13,8 @@ import msgspec
 from backends.ops import Backend, Device, Scalar
 from harness.machine import facts
 from harness.measuring.settings import Sampling
+from harness.planning.forecast import forecast, group_s, within_limits
+from harness.planning.foresight import Foresight, Ignorance
 from harness.planning.groups import InterleavedGroup, Member, MemberKey
 from harness.planning.options import Options
 from harness.planning.plan import Planned
@@ -24,6 +26,7 @@ from harness.running.logs import Logs
 from harness.running.progress import Watch
 from harness.running.recording import record
 from harness.running.servers import Pool
+from harness.running.time_left import TimeLeft
 from harness.worker.client import Answer
 from harness.worker.messages import CaseJob
 
@@ -61,8 +64,11 @@ class Session:
         store: Store,
         watch: Watch,
         told: Callable[[Session], None] = lambda _: None,
+        foresight: Foresight | None = None,
     ) -> None:
         self.plan = list(plan)
+        self.foresight = foresight or Ignorance()
+        self.time_left = TimeLeft(lambda: sum(self.forecast().values()))
         self.told = told
         self.options = options
         self.store = store
@@ -85,7 +91,7 @@ class Session:
 
     def compiled_before(self, case: Case) -> bool:
         """Whether the compile caches hold its program."""
-        return case.execution != "compiled" or self._compiled.has(case)
+        return self._compiled.has(case)
 
     def kept_in_survey(self) -> dict[tuple[object, ...], str]:
         """By formulation, execution and family: which of a compiler's settings won the trial at the survey point."""
@@ -94,6 +100,14 @@ class Session:
             _compiled(p): cases[p.case.key].settings.get(KEPT) for p in self.plan if p.case.key in cases and p.survey
         }
         return {place: kept for place, kept in found.items() if isinstance(kept, str)}
+
+    def forecast(self) -> dict[str, float]:
+        """Seconds of each step that is yet to come, by what is known now."""
+        return forecast(self.plan, self.foresight, self.options, self.compiled_before, self.records)
+
+    def expected_s(self, group: InterleavedGroup, sampling: Sampling) -> float:
+        """Seconds that a group is expected to add to the run."""
+        return group_s(group, sampling, self.foresight, self.records, self.compiled_before)
 
     def spent(self, next_s: float = 0.0) -> bool:
         """Whether the budget has no room for `next_s` more seconds."""
@@ -108,6 +122,8 @@ class Session:
     ) -> None:
         """Measure groups and store what came of them; `sampling` says how long of the members of each."""
         self.watch.now(str(groups[0].members[0].planned.case))
+        expected_s = sum(self.expected_s(group, sampling(group)) for group in groups)
+        began, apart_s = time.monotonic(), self._apart_s()
 
         def job(group: InterleavedGroup, member: Member, data: str) -> CaseJob:
             # The energy of an accelerator takes long to read: it is left to the rounds where there will be some.
@@ -122,7 +138,14 @@ class Session:
             for order, (member, answer) in enumerate(zip(group.members, came, strict=True)):
                 found.append((member, answer, self._record(member, answer, order, round_, self._heat, state)))
         self.keep(found)
+        apart_s = self._apart_s() - apart_s
+        self.time_left.done(expected_s, time.monotonic() - began - apart_s, apart_s)
+        self.watch.left(within_limits(self.time_left.seconds, self.options, self.clock.elapsed))
         self.told(self)
+
+    def _apart_s(self) -> float:
+        """What went into imports and inputs so far."""
+        return self.clock.phases["import_s"] + self.clock.phases["inputs_and_references_s"]
 
     def job(self, member: Member, data: str, sampling: Sampling, *, last: bool = True) -> CaseJob:
         """What a process is sent; what an earlier one of the case found out is not found out again."""
@@ -185,13 +208,15 @@ class Session:
         before, now = self.store.info, self.clock  # a resumed run took what it took before, too
         phases = {k: before.phases_s.get(k, 0.0) + now.phases.get(k, 0.0) for k in {**before.phases_s, **now.phases}}
         said = [self._logs.note] if self._logs.note else []
+        tried = {str(record.case) for record in self.records.values()}  # by an earlier part of the run, it may be
+        left_out = {why: [case for case in cases if case not in tried] for why, cases in self.left_out.items()}
         info = msgspec.structs.replace(
             before,
             ended_at=timestamps.now(),
             phases_s={k: round(v, 3) for k, v in phases.items()},
             wall_s=round((before.wall_s or 0.0) + now.elapsed, 3),
             notes=[*before.notes, *self.notes, *said],
-            left_out=self.left_out,
+            left_out={why: cases for why, cases in left_out.items() if cases},
         )
         self.store.write_info(info)
 

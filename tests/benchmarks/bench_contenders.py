@@ -8,23 +8,35 @@ back, sweep. A row is a point of a workload in one backend; its loss is the time
 that of the best which the same run finds when it tries all. A row in which something would have been tried that the
 stored run did not measure is not judged. Where all runs are of one machine, one run at a time is held out, which says
 less. Beside it stand the losses of a run that knows itself, and what is left of its survey, cold, by what was learnt.
+
+A second table holds the forecast of every stored run against what it took: as it was planned, with its compile caches
+as warm as its records say, by what the other runs teach and by what it teaches itself.
 """
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from backends.discovery import backends
+from harness.measuring.settings import PowerModel
 from harness.planning import plan, selection
-from harness.planning.contenders import FACTOR, REFUSED, Choice, Contenders, to_retry
+from harness.planning.contenders import Choice, Contenders, to_retry
 from harness.planning.durations import Durations
+from harness.planning.forecast import forecast
+from harness.planning.foresight import Learned
 from harness.planning.learning import learn, point_times
 from harness.planning.learnt import Learnt, machine_name, merged
+from harness.planning.options import WINDOWS, Options
 from harness.planning.plan import Ask, Planned
+from harness.planning.reasons import FACTOR, REFUSED
+from harness.planning.request import TIMEOUT_S
 from harness.records.record import Record
 from harness.records.store import INFO, Run, load
 from tools import perf_tables
@@ -34,6 +46,7 @@ from workloads.discovery import workloads
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = 0.95  # of a plan's survey that a run must have tried, to be one that left nothing out
 WITHIN = 1.02
+WITHIN_FORECAST = 0.25  # of what a run takes
 FACTORS = (FACTOR, 2.0)
 SEEDS = range(5)  # of what is tried all the same
 COLUMNS = [
@@ -71,31 +84,40 @@ def learnt_from(folder: Path) -> Learnt:
     return learn(load(folder))
 
 
+def plan_of(run: Run) -> list[Planned]:
+    """The plan of a run of a preset, as far as its records tell; empty where it was none of one."""
+    preset = run.info.settings.get("preset")
+    cases = [r.case for r in run.records if not r.control]
+    if not cases or preset not in plan.PRESETS:
+        return []
+    known = {c.workload for c in cases}
+    ask = Ask(
+        preset=str(preset),
+        backends=tuple(sorted({c.backend for c in cases})),
+        devices=tuple(sorted({c.device for c in cases})),
+        dtypes=tuple(sorted({c.dtype for c in cases})),
+    )
+    return [p for p in plan.cases(ask, workloads()[0], backends()[0]) if p.case.workload in known]
+
+
 def stored() -> list[Stored]:
     """The runs in results/ that left nothing out, of devices on which something ran."""
     found = []
-    for folder in sorted((ROOT / "results").iterdir()):
-        if not (folder / INFO).exists():
-            continue
-        run = load(folder)
+    for run in runs():
         records = {r.case.key: r for r in run.records if not r.control and r.estimate is None}
-        cases = [r.case for r in records.values()]
-        preset = run.info.settings.get("preset")
-        if not cases or preset not in plan.PRESETS:
-            continue
-        known = {c.workload for c in cases}
-        ask = Ask(
-            preset=str(preset),
-            backends=tuple(sorted({c.backend for c in cases})),
-            devices=tuple(sorted({c.device for c in cases})),
-            dtypes=tuple(sorted({c.dtype for c in cases})),
-        )
-        planned = [p for p in plan.cases(ask, workloads()[0], backends()[0]) if p.case.workload in known]
+        planned = plan_of(run) if records else []
         tried = [p for p in planned if not p.survey or p.case.key in records]
         survey = sum(p.survey for p in planned)
         if survey and sum(p.survey for p in tried) >= WHOLE * survey:
-            found.append(Stored(folder.name, run, tried, records))
+            found.append(Stored(run.path.name, run, tried, records))
     return found
+
+
+def runs() -> list[Run]:
+    """The stored runs, and those of the folders in FORECAST_RUNS, separated as those of PATH are."""
+    more = [Path(name) for name in os.environ.get("FORECAST_RUNS", "").split(os.pathsep) if name]
+    folders = [folder for folder in sorted((ROOT / "results").iterdir()) if (folder / INFO).exists()]
+    return [load(folder) for folder in (*folders, *more)]
 
 
 def tried(run: Stored, choice: Choice) -> Collection[str]:
@@ -155,16 +177,92 @@ def row(run: Stored, others: Sequence[Stored], factor: float) -> dict[str, perf_
 
 
 def test_what_is_left_out_is_not_missed():
-    runs = stored()
-    assert runs, "no stored run left nothing out"
-    several = len({run.machine for run in runs}) > 1
+    whole = stored()
+    assert whole, "no stored run left nothing out"
+    several = len({run.machine for run in whole}) > 1
     rows = []
     for factor in FACTORS:
-        for run in runs:
-            others = [other for other in runs if (other.machine != run.machine if several else other is not run)]
-            rows += [row(run, of, factor) for of in (others, [run], runs) if of]
+        for run in whole:
+            others = [other for other in whole if (other.machine != run.machine if several else other is not run)]
+            rows += [row(run, of, factor) for of in (others, [run], whole) if of]
     held = "one machine held out" if several else "one run held out, all of one machine"
     perf_tables.report("contenders", Table(title="What leaving out loses", about=held, columns=COLUMNS, rows=rows))
+
+
+# -- how long a run takes ----------------------------------------------------------------------------------------------
+
+FORECAST_COLUMNS = [
+    Column(key="run", head="run"),
+    Column(key="cases", head="cases", format="d"),
+    Column(key="cold", head="cold first calls", format=".0%"),
+    Column(key="took_s", head="took, s", format=".0f"),
+    Column(key="others_s", head="forecast by others, s", format=".0f"),
+    Column(key="own_s", head="by itself, s", format=".0f"),
+    Column(key="off", head="off", format="+.0%"),
+    Column(key="steps", head="steps by itself, s"),
+]
+
+
+def cut_short(run: Run) -> bool:
+    """Whether it did not go to its end, or in several parts."""
+    return any(note.startswith(("interrupted in", "went on at", "the budget ended")) for note in run.info.notes)
+
+
+def warm(run: Run) -> set[str]:
+    """The cases that were compiled before the run, by its records."""
+    firsts = {
+        r.case.key: min(r.time.trials, key=lambda trial: trial.started_at)
+        for r in run.records
+        if r.time is not None and not r.control
+    }
+    return {key for key, trial in firsts.items() if trial.compile_cache != "cold"}
+
+
+def forecast_of(run: Run, planned: Sequence[Planned], learnt: Learnt) -> dict[str, float]:
+    """Seconds of each step of a run as it was planned, by what was learnt."""
+    settings, compiled = run.info.settings, warm(run)
+    left_out = {case for cases in run.info.left_out.values() for case in cases}
+    knowing = Contenders(learnt, run.info.versions, [machine_name(run.info.machine)])
+    foresight = Learned(knowing, Choice({p.case.key: "" for p in planned if str(p.case) in left_out}, {}))
+    options = Options(
+        rounds=int(settings["rounds"] or 0),
+        long_rounds=int(settings["long_rounds"] or 0),
+        timeout_s=TIMEOUT_S,
+        threads=int(settings["threads"] or 1),
+        sampling=WINDOWS[str(settings["preset"])],
+        power=PowerModel(),
+        cache=Path(),
+        seed=int(settings["seed"] or 0),
+        memory_bytes=settings["memory_limit_bytes"],
+    )
+    return forecast(foresight.tried(planned), foresight, options, lambda case: case.key in compiled)
+
+
+def test_a_run_takes_what_is_forecast():
+    whole = [run for run in runs() if "preparing_s" in run.info.phases_s and run.info.wall_s and not cut_short(run)]
+    if not whole:
+        pytest.skip("no stored run tells how long its processes took to prepare; name folders in FORECAST_RUNS")
+    rows = []
+    for run in whole:
+        planned, compiled = plan_of(run), warm(run)
+        own = forecast_of(run, planned, learn(run))
+        others = merged(*(learn(other) for other in runs() if other.path != run.path))
+        ran = [r for r in run.records if r.case.execution == "compiled" and r.time is not None and not r.control]
+        rows.append(
+            {
+                "run": run.path.name,
+                "cases": len(run.records),
+                "cold": sum(r.case.key not in compiled for r in ran) / max(1, len(ran)),
+                "took_s": run.info.wall_s,
+                "others_s": sum(forecast_of(run, planned, others).values()),
+                "own_s": sum(own.values()),
+                "off": sum(own.values()) / run.info.wall_s - 1,
+                "steps": ", ".join(f"{step} {seconds:.0f}" for step, seconds in own.items()),
+            }
+        )
+    title = "How long runs are expected to take"
+    perf_tables.report("forecast", Table(title=title, about="forecasts", columns=FORECAST_COLUMNS, rows=rows))
+    assert all(abs(row["off"]) <= WITHIN_FORECAST for row in rows)
 
 
 def test_a_loss_is_seen():

@@ -54,6 +54,21 @@ def test_the_limits_hold_before_anything_is_decoded(limit, value, code, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        ({"slow": ["c"] * (strict_read.MOST_LEFT_OUT + 1)}, "10001 cases for 1 reasons"),
+        ({f"reason {n}": ["c"] for n in range(strict_read.MOST_REASONS + 1)}, "51 cases for 51 reasons"),
+        ({"slow": ["c" * (strict_read.MOST_WORDS + 1)]}, "1001 characters"),
+        ({"r" * (strict_read.MOST_WORDS + 1): []}, "1001 characters"),
+    ],
+)
+def test_no_more_is_left_out_than_is_read(left_out, said, tmp_path):
+    refusals = validate(written(tmp_path / "r", info={**INFO, "left_out": left_out})).refusals
+    assert [refusal.code for refusal in refusals] == ["too-large"]
+    assert said in refusals[0].what
+
+
+@pytest.mark.parametrize(
     ("line", "code"),
     [
         (b"[" * 1_000_000, "too-deep"),

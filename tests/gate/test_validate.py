@@ -14,7 +14,8 @@ from _sound import AHEAD, EVERY, IDEA, INFO, ROOT, SOUND, STORED, UNSUPPORTED, w
 from harness.cli.main import run_cli
 from harness.gate import record_rules, run_rules
 from harness.gate.validate import validate
-from harness.records.record import Record
+from harness.planning.reasons import FACTOR, refused, slow
+from harness.records.record import Case, Record
 from harness.records.store import load
 from workloads.discovery import workloads
 
@@ -26,6 +27,13 @@ def test_the_stored_runs_may_be_published(folder):
     report = validate(folder)
     assert report.refusals == []
     assert msgspec.json.encode(report.run.records) == msgspec.json.encode(load(folder).records)
+
+
+def test_a_run_that_left_cases_out_may_be_published_and_is_marked(tmp_path):
+    report = validate(written(tmp_path / "r", info={**INFO, "left_out": {refused("torch", V): [LEFT_OUT]}}))
+    assert report.refusals == []
+    said = f"1 case was left out and is in no count: 1 refused by torch {V}, as before (--exhaustive tries all)"
+    assert [str(mark) for mark in report.marks if mark.code == "left-out"] == [said]
 
 
 @pytest.mark.parametrize("name", ["records.jsonl", "run.json"])
@@ -175,6 +183,10 @@ def _unsupported(**fields):
     return change
 
 
+V = "2.9.1 (hwlottery 0.1.0)"
+MEASURED = str(msgspec.convert(SOUND[IDEA]["case"], Case))
+LEFT_OUT = "unstructured_sparse/never forward torch eager cpu float32 [m=1]"
+
 RULES = {
     "schema: a field of another unit": ("schema", _edit(time__first_call_ms=1.0)),
     "schema: text for a number": ("schema", _edit(time__convert_s="0.1")),
@@ -246,6 +258,11 @@ RULES = {
     "threads of run.json": ("settings", _edit(info__settings__threads=1)),
     "no control": ("no-control", _without_controls),
     "faster than the machine": ("share", _scaled(1e-3)),
+    "left out for no reason that a run has": ("left-out", _edit(info__left_out={"it was late": [LEFT_OUT]})),
+    "left out although it was close": ("left-out", _edit(info__left_out={slow(1.5): [LEFT_OUT]})),
+    "left out as another framework refused": ("left-out", _edit(info__left_out={refused("jax", V): [LEFT_OUT]})),
+    "left out and measured": ("left-out", _edit(info__left_out={slow(FACTOR): [MEASURED]})),
+    "left out twice": ("left-out", _edit(info__left_out={slow(FACTOR): [LEFT_OUT], refused("torch", V): [LEFT_OUT]})),
     "no records": ("empty", lambda r, i: ([], i)),
 }
 

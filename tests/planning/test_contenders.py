@@ -9,10 +9,11 @@ import pytest
 from _learnt import OTHER, VERSIONS, knowing, planned, run_of, seen
 from _records import SHAPE
 
-from harness.planning.contenders import FACTOR, Choice, Contenders, kind, to_retry
+from harness.planning.contenders import Choice, Contenders, kind, to_retry
 from harness.planning.learning import learn
 from harness.planning.learnt import machine_name, merged
 from harness.planning.lookup import OTHER_WORD, distance_of
+from harness.planning.reasons import FACTOR
 
 
 def left_out(known_, plan, seed=0):
@@ -48,10 +49,10 @@ def test_failures_and_controls_teach_nothing():
 
 
 def test_in_groups_the_ratio_counts_that_the_paths_had_there():
-    """Alone csr was twice as slow as coo, beside it 1.1 times; the third, which ran alone only, keeps its ratio."""
+    """Alone csr was twice as slow as coo, beside it 1.1 times; so the third, which ran alone, was 2.2 or 4 times."""
     known_ = knowing(seen("csr", (4.0, 2.2, 2.2)), seen("coo", (2.0, 2.0, 2.0)), seen("gather", 8.0))
     assert known_.expected(planned("csr")) == pytest.approx(1.1)
-    assert known_.expected(planned("gather")) == pytest.approx(4.0)
+    assert 2.2 <= known_.expected(planned("gather")) <= 4.0
 
 
 def test_a_point_that_was_not_seen_is_answered_from_the_nearest():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import msgspec
@@ -12,9 +13,18 @@ from _records import trial
 from harness.planning import contenders as contenders_module
 from harness.planning import learnt as learnt_module
 from harness.planning.contenders import Contenders, contenders
-from harness.planning.durations import Durations
+from harness.planning.durations import Durations, RunCosts
 from harness.planning.learning import learn
-from harness.planning.learnt import Learnt, known, machine_name, merged, packaged, remember
+from harness.planning.learnt import (
+    REFUSAL_S,
+    Learnt,
+    known,
+    machine_name,
+    merged,
+    packaged,
+    remember,
+    usual_inputs_s,
+)
 from harness.records.record import Estimate
 from tools import contenders as tool
 
@@ -109,21 +119,58 @@ def timed(formulation, *trials, execution="compiled"):
 
 
 COLD = timed("csr", (0, 6.0, 4.0, "cold"), (1, 2.0, 0.5, "warm"))
-PHASES = {"survey_s": 18.0, "sweep_s": 2.0, "rounds_s": 5.0, "failed_cases_s": 1.0}
+PHASES = {"preparing_s": 9.0, "import_s": 2.0, "measuring_s": 3.9, "finishing_s": 0.5, "inputs_and_references_s": 0.6}
 
 
 def test_a_process_takes_its_parts():
-    """Alone 19 s of two processes that timed 6 s and 9 s themselves: 2 s each beside; 1 s in 10 slices of a group."""
-    run = run_of(COLD, timed("coo", (0, 9.0, 4.0, "cold")), seen("bsr", execution="compiled"), phases=PHASES)
+    run = run_of(COLD, timed("coo", (0, 9.0, 4.0, "cold")), seen("bsr", execution="compiled"))
     durations = Durations(Contenders(learn(run), VERSIONS))
     csr, coo = planned("csr", execution="compiled"), planned("coo", execution="compiled")
-    assert durations.seconds(csr, cold=True) == pytest.approx(2.0 + 1.0 + 4.0)
-    assert durations.seconds(csr, cold=False) == pytest.approx(2.0 + 1.0 + 0.5)
-    assert durations.seconds(csr, cold=True, again=True) == pytest.approx(2.0 + 0.5 + 0.5)
-    assert durations.seconds(coo, cold=False) == pytest.approx(2.0 + 4.0 + 0.5)  # warm as csr's share says
-    assert durations.seconds(planned("bsr", execution="compiled"), cold=True) == pytest.approx(1.0 + 2.0 - 2.0)
-    assert durations.slice_s() == pytest.approx((5.0 - 2.0 - 2.0) / 10)
+    assert durations.seconds(csr, cold=True) == pytest.approx(1.0 + 4.0)
+    assert durations.seconds(csr, cold=False) == pytest.approx(1.0 + 0.5)
+    assert durations.seconds(csr, cold=True, again=True) == pytest.approx(0.5 + 0.5)
+    assert durations.seconds(coo, cold=False) == pytest.approx(4.0 + 0.5)  # warm as csr's share says
+    assert durations.seconds(planned("bsr", execution="compiled"), cold=True) == REFUSAL_S
     assert durations.call_s(csr) == 1.0
+
+
+def test_the_first_process_is_the_one_that_was_started_first():
+    """A case of the first rounds that is looked beside later: round 0 is then not its first."""
+    made = timed("csr", (1, 6.0, 4.0, "cold"), (2, 2.0, 0.5, "warm"), (0, 2.0, 0.5, "warm"))
+    times = ["2026-11-01T10:00:00Z", "2026-11-01T10:01:00Z", "2026-11-01T10:02:00Z"]
+    trials = [msgspec.structs.replace(t, started_at=at) for t, at in zip(made.time.trials, times, strict=True)]
+    trials = [trials[2], *trials[:2]]  # as the store merges them, by round
+    made = msgspec.structs.replace(made, time=msgspec.structs.replace(made.time, trials=trials))
+    durations = Durations(knowing(made))
+    csr = planned("csr", execution="compiled")
+    assert durations.first_call_s(csr, cold=True) == 4.0
+    assert durations.first_call_s(csr, cold=False) == 0.5
+
+
+def test_what_a_run_costs_is_learnt_from_its_phases():
+    """Three processes took 14 s beside windows of 3 s, and one was refused; 7 s and half a second of the run, apart."""
+    run = run_of(COLD, timed("coo", (0, 9.0, 4.0, "cold")), seen("bsr", execution="compiled"), phases=PHASES)
+    run = dataclasses.replace(run, info=msgspec.structs.replace(run.info, wall_s=17.0))
+    costs = Durations(Contenders(learn(run), VERSIONS)).costs
+    assert costs.pace == pytest.approx(7.5 / (14.0 + REFUSAL_S), rel=0.01)
+    assert costs.stretch == pytest.approx(3.9 / 3.0)
+    assert costs.start_s == pytest.approx(17.0 - 0.6 - 3.9 - 7.5)
+    assert costs.inputs == pytest.approx(0.6 / usual_inputs_s([COLD.work]), rel=0.01)
+
+
+@pytest.mark.parametrize("phases", [None, {"survey_s": 18.0, "failed_cases_s": 1.0, "import_s": 0.0}])
+def test_a_run_that_does_not_tell_its_phases_costs_what_is_usual(phases):
+    costs = Durations(knowing(timed("csr", (0, 2.0, 0.5, "warm")), phases=phases)).costs
+    assert costs == RunCosts()
+
+
+def test_of_several_runs_of_a_machine_the_later_tells_what_a_run_costs():
+    old = learn(run_of(COLD, phases={**PHASES, "measuring_s": 30.0}))
+    new = learn(run_of(COLD, phases=PHASES))
+    (machine,) = merged(old, new).machines
+    assert machine.stretch == new.machines[0].stretch != old.machines[0].stretch
+    (kept,) = merged(old, learn(run_of(COLD))).machines
+    assert kept.stretch == old.machines[0].stretch
 
 
 def test_a_run_with_a_warm_cache_says_nothing_of_a_cold_one():
@@ -155,7 +202,7 @@ def test_the_file_of_the_package_is_made_from_the_stored_runs():
 def test_a_file_that_was_typed_is_seen(tmp_path):
     file = tmp_path / "contenders.json"
     text = learnt_module.FILE.read_text(encoding="utf-8")
-    file.write_text(text.replace('"isolation_s":0', '"isolation_s":1', 1), encoding="utf-8")
+    file.write_text(text.replace('"inputs":0', '"inputs":1', 1), encoding="utf-8")
     assert "is not current; run: python tools/contenders.py --write results/" in tool.stale(file)[0]
     facts = json.loads(text) | {"runs": ["results/nowhere"]}
     file.write_text(json.dumps(facts), encoding="utf-8")

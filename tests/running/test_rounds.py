@@ -25,13 +25,13 @@ from harness.worker.messages import Measured
 from workloads.discovery import workloads
 
 
-def a_session(tmp_path, planned=(), before=(), **options):
-    quiet = SimpleNamespace(begin=lambda *_: None, now=lambda *_: None, done=lambda *_: None, say=lambda *_: None)
+def a_session(tmp_path, planned=(), before=(), foresight=None, **options):
+    quiet = SimpleNamespace(**dict.fromkeys(("begin", "now", "done", "say", "left"), lambda *_: None))
     given = {"rounds": 5, "long_rounds": 3, **options}
     options = Options(timeout_s=1, threads=1, sampling=Sampling(), power=PowerModel(), cache=tmp_path, seed=0, **given)
     info = SimpleNamespace(sources={}, versions={}, run="r", left_out={})
     store = SimpleNamespace(before=list(before), folder=tmp_path, info=info)
-    return Session(planned, {}, options, store, quiet)
+    return Session(planned, {}, options, store, quiet, foresight=foresight)
 
 
 def ok(case, **settings):
@@ -49,7 +49,7 @@ class Numbered:
 def raced(tmp_path, took, rounds=5, long_rounds=3, budget_s=None, **times):
     """[(round, group)] as they were run, and the notes; group i takes took[i] seconds of a clock that is ours."""
     session = a_session(tmp_path, rounds=rounds, long_rounds=long_rounds, budget_s=budget_s, **times)
-    racing = Rounds(session, Ignorance())
+    racing = Rounds(session)
     groups = [InterleavedGroup(number, (Numbered(number),)) for number in range(len(took))]
     ran = []
 
@@ -118,12 +118,13 @@ def test_a_group_is_expected_to_take_what_its_members_are_and_their_windows_then
     eager = [p for p in cases if p.case.execution == "eager"][:2]
     compiled = [p for p in cases if p.case.execution == "compiled"][:1]
     known = ok(eager[1].case)
-    racing = Rounds(a_session(tmp_path, cases, [known]), Known())
+    racing = Rounds(a_session(tmp_path, cases, [known], Known()))
     group = InterleavedGroup(0, tuple(Member(planned) for planned in (*eager, *compiled)))
-    windows = 3 * Sampling().window_s
-    assert racing.expected_s(group) == pytest.approx(4.0 + 2.0 + 8.0 + windows)
+    costs = Known().costs
+    windows = 2 * Sampling().window_s + 2 * 1.0  # the known one's calls take a second, and two are enough
+    assert racing.expected_s(group) == pytest.approx(costs.pace * (4.0 + 2.0 + 8.0) + costs.stretch * windows)
     racing._session._compiled.add(compiled[0].case)
-    assert racing.expected_s(group) == pytest.approx(4.0 + 2.0 + 4.0 + windows)
+    assert racing.expected_s(group) == pytest.approx(costs.pace * (4.0 + 2.0 + 4.0) + costs.stretch * windows)
     racing.group_s[group.key] = 3.0
     assert racing.expected_s(group) == 3.0
 

@@ -1,0 +1,31 @@
+"""Why a case is left out of a run, in the words of run.json: made here, and told apart here from what was typed."""
+
+from __future__ import annotations
+
+import re
+
+FACTOR = 3.0  # a path that took this many times longer than the best, on every known machine, is left out
+REFUSED = "refused by"  # how such a reason begins
+_SLOW = re.compile(r"over ([0-9]+(?:\.[0-9]+)?) times slower than the best on every known machine")
+_REFUSED = re.compile(rf"{REFUSED} (\S+) [^\s()]+ \(hwlottery [^\s()]+\), as before")
+
+
+def slow(factor: float) -> str:
+    """What was over `factor` times slower than the best wherever it was measured."""
+    return f"over {factor:g} times slower than the best on every known machine"
+
+
+def refused(backend: str, version: str) -> str:
+    """What a framework refused; `version` is its own and its adapter's, as `version_of` has it."""
+    return f"{REFUSED} {backend} {version}, as before"
+
+
+def fault(reason: str, case: str) -> str | None:
+    """Why a reason is none for which a run leaves out `case`, given in words as run.json has it; None where it is."""
+    slow_ = _SLOW.fullmatch(reason)
+    if slow_ is not None:
+        return None if float(slow_[1]) >= FACTOR else f"it was less than {FACTOR:g} times slower"
+    refused_ = _REFUSED.fullmatch(reason)
+    if refused_ is None:
+        return "no such reason is known"
+    return None if f" {refused_[1]} " in case.partition(" [")[0] else f"{refused_[1]} is not its framework"
