@@ -233,6 +233,9 @@ def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, 
     tried = foresight.tried(whole)
     for planned in tried:
         click.echo(f"{'survey' if planned.survey else 'sweep '} {planned.case}")
+    said = left_out.sentence(left_out.counts([foresight.left_out(whole)]))
+    if said:
+        click.echo(said, err=True)
     survey = sum(planned.survey for planned in tried)
     compiled = CompiledBefore(options.cache, info)
     cold = any(p.case.execution == "compiled" and not compiled.has(p.case) for p in tried)
@@ -243,9 +246,6 @@ def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, 
         f"best paths; about {_in_words(seconds)} {state}",
         err=True,
     )
-    said = left_out.sentence(left_out.counts([foresight.left_out(whole)]))
-    if said:
-        click.echo(said, err=True)
 
 
 def _in_words(seconds: float) -> str:
