@@ -17,7 +17,7 @@ from harness.measuring.settings import Sampling
 from harness.planning import selection
 from harness.planning.batches import SHARED
 from harness.planning.foresight import Foresight
-from harness.planning.groups import InterleavedGroup, Member, MemberKey, has_round, interleaved_groups
+from harness.planning.groups import InterleavedGroup, Member, MemberKey, has_its_rounds, raced
 from harness.planning.learnt import usual_inputs_s
 from harness.planning.looks import firsts, looks, window
 from harness.planning.options import LONG_GROUP_S, Options
@@ -116,7 +116,7 @@ class _Play:
         self._look("survey", [planned for planned in self._plan if planned.survey])
         self._look("sweep", selection.sweep(self._plan, self._cases())[0])
         left = selection.finalists(here, self._cases()) if self._options.rounds else []
-        for round_ in range(first + 1, self._options.rounds + 1):
+        for round_ in range(first + 1, self._options.most_rounds + 1):
             self._round("rounds", left, round_)
             left = selection.finalists(left, self._cases())
         return dict(self._took)
@@ -126,8 +126,8 @@ class _Play:
 
     def _round(self, step: str, cases: Sequence[Planned], round_: int) -> None:
         options = self._options
-        for group in interleaved_groups(cases, self._records, options.seed, options.memory_bytes):
-            if has_round(group, round_, self._records):
+        for group in raced(cases, self._plan, self._records, options):
+            if has_its_rounds(group, round_, self._records, options):
                 continue
             if round_ <= options.long_rounds or self._group_s(group, options.sampling) <= LONG_GROUP_S:
                 self._measure(step, group, options.sampling, round_)

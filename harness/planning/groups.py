@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeAlias
 
+from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.planning.standing import standing
 from harness.records.record import Record
@@ -91,6 +92,27 @@ def interleaved_groups(
             members.append(Member(planned, control=True))
         out.append(InterleavedGroup(number, tuple(members)))
     return out
+
+
+def raced(
+    plan: Sequence[Planned], whole: Sequence[Planned], records: Mapping[MemberKey, Record], options: Options
+) -> list[InterleavedGroup]:
+    """The groups of a round of `plan`. What has a control stays with it: a control counts that was in all rounds."""
+    keys = {planned.case.key for planned in plan}
+    controlled = [p for p in whole if (p.case.key, True) in records and p.case.key not in keys]
+    return interleaved_groups([*plan, *controlled], records, options.seed, options.memory_bytes)
+
+
+def has_its_rounds(group: InterleavedGroup, round_: int, records: Mapping[MemberKey, Record], options: Options) -> bool:
+    """Whether a group needs this round no more: all members have it, as in a resumed run, or it is past those asked.
+
+    Past these, only what came late has rounds: what a look found after the first ones.
+    """
+    if has_round(group, round_, records):
+        return True
+    seen = [records.get(member.key) for member in group.members]
+    rounds = [len({t.round for t in r.time.trials if t.round}) if r is not None and r.time else 0 for r in seen]
+    return round_ > options.rounds and min(rounds) >= options.first_rounds
 
 
 def has_round(group: InterleavedGroup, round_: int, records: Mapping[MemberKey, Record]) -> bool:

@@ -14,7 +14,7 @@ WINDOWS = {
     "full": Sampling(window_s=1.0, slices=100),
 }
 ROUNDS = {"smoke": 0, "quick": 5, "standard": 5, "full": 5}
-FIRST_ROUNDS = 2  # of what is expected to be best, before anything else: the fewest that have an interval
+FIRST_ROUNDS = 3  # of what is expected to be best, before anything else: the fewest that have an interval
 FEWEST_ROUNDS = 3  # of every group before a budget goes where intervals are widest
 LONG_GROUP_S = 40.0  # as long a group has FEWEST_ROUNDS: what varies between processes is small beside its calls
 ENOUGH_S = {"standard": 3300.0}  # no second group begins later than this, so that the preset ends within an hour;
@@ -48,3 +48,8 @@ class Options:
     def first_rounds(self) -> int:
         """Rounds before the looks; what is found by these has one at least after."""
         return min(FIRST_ROUNDS, max(0, self.rounds - 1))
+
+    @property
+    def most_rounds(self) -> int:
+        """Rounds in all: what the looks found has as many as what was measured first had then."""
+        return max(self.rounds, 2 * self.first_rounds)

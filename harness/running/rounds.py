@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.planning import selection
 from harness.planning.batches import batches
-from harness.planning.groups import InterleavedGroup, MemberKey, has_round, interleaved_groups, width
+from harness.planning.groups import InterleavedGroup, MemberKey, has_its_rounds, raced, width
 from harness.planning.options import LONG_GROUP_S
 from harness.planning.plan import Planned
 from harness.running.session import Session
@@ -37,7 +37,7 @@ class Rounds:
     def _race(self, since: int) -> None:
         session, options = self._session, self._session.options
         left = selection.finalists(session.plan, session.cases())
-        for round_ in range(since + 1, options.rounds + 1):
+        for round_ in range(since + 1, options.most_rounds + 1):
             if not self._round(self.groups(left), round_):
                 break
             left = selection.finalists(left, session.cases())
@@ -50,8 +50,8 @@ class Rounds:
 
     def groups(self, plan: Sequence[Planned]) -> list[InterleavedGroup]:
         """The groups of one round, by what is known of the cases so far."""
-        options = self._session.options
-        return interleaved_groups(plan, self._session.records, options.seed, options.memory_bytes)
+        session = self._session
+        return raced(plan, session.plan, session.records, session.options)
 
     def _round(self, groups: Sequence[InterleavedGroup], round_: int) -> bool:
         """Every group once, several prepared at a time, long ones in the first rounds only; False when time ended.
@@ -60,13 +60,14 @@ class Rounds:
         """
         session, options = self._session, self._session.options
         name = f"round {round_} of {options.rounds}"
+        groups = self._wanted(groups, round_)
         session.watch.begin(name, len(groups))
         order = selection.shuffled(groups, options.seed, round_)
         enough = options.enough_s
         if round_ == 1:
             enough, order = options.ends_s, sorted(order, key=self.expected_s)
         missing = len(groups)
-        for batch in batches(self._wanted(order, round_), session.records, options.memory_bytes):
+        for batch in batches(order, session.records, options.memory_bytes):
             took = sum(map(self.expected_s, batch))
             if session.spent(took) or (enough is not None and session.clock.elapsed + took > enough):
                 ended = "the budget" if session.spent(took) else f"the time of this preset ({enough:.0f} s)"
@@ -78,11 +79,13 @@ class Rounds:
         return True
 
     def _wanted(self, groups: Sequence[InterleavedGroup], round_: int) -> list[InterleavedGroup]:
-        """Those that have this round: not all members of which a resumed run has it, nor long ones in a late round."""
-        long = round_ > self._session.options.long_rounds
+        """Those that need this round, but for long ones in a late one."""
+        session = self._session
+        long = round_ > session.options.long_rounds
         cut = {group.key for group in groups if long and self.expected_s(group) > LONG_GROUP_S}
         self._cut |= cut
-        return [g for g in groups if g.key not in cut and not has_round(g, round_, self._session.records)]
+        left = [group for group in groups if group.key not in cut]
+        return [g for g in left if not has_its_rounds(g, round_, session.records, session.options)]
 
     def expected_s(self, group: InterleavedGroup) -> float:
         """Seconds that a group took, or is expected to take."""
