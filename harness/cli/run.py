@@ -238,8 +238,8 @@ def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, 
         click.echo(said, err=True)
     survey = sum(planned.survey for planned in tried)
     compiled = CompiledBefore(options.cache, info)
-    cold = any(p.case.execution == "compiled" and not compiled.has(p.case) for p in tried)
-    seconds = within_limits(sum(forecast(tried, foresight, options, compiled.has).values()), options)
+    cold = not all(compiled.warm(planned.case) for planned in tried)
+    seconds = within_limits(sum(forecast(tried, foresight, options, compiled.warm).values()), options)
     state = "with compile caches that lack some of it" if cold else "with warm compile caches"
     click.echo(
         f"{survey} cases in the survey, at most {len(tried) - survey} in the sweep, {options.rounds} rounds of the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 
@@ -35,3 +36,29 @@ class Alone:
 
     def done(self) -> None:
         """Go on at once."""
+
+
+class Waits:
+    """A turn that counts the seconds for which `quiet` was waited for."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self.quiet_s = 0.0
+
+    def quiet(self) -> None:
+        """As that of the turn, and counted."""
+        began = time.perf_counter()
+        self._turn.quiet()
+        self.quiet_s += time.perf_counter() - began
+
+    def ready(self) -> None:
+        """As that of the turn."""
+        self._turn.ready()
+
+    def rest(self) -> None:
+        """As that of the turn."""
+        self._turn.rest()
+
+    def done(self) -> None:
+        """As that of the turn."""
+        self._turn.done()

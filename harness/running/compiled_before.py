@@ -25,8 +25,12 @@ class CompiledBefore:
         self._context = msgspec.json.encode([info.sources, info.versions], order="deterministic")
 
     def has(self, case: Case) -> bool:
-        """Whether an earlier process compiled it; nothing is to be compiled of what runs as it is."""
-        return case.execution != "compiled" or self._file(case).exists()
+        """Whether an earlier process compiled it."""
+        return self._file(case).exists()
+
+    def warm(self, case: Case) -> bool:
+        """Whether nothing of it is yet to be compiled: also true of what runs as it is."""
+        return case.execution != "compiled" or self.has(case)
 
     def add(self, case: Case) -> None:
         """Remember that one did. A cache that cannot be written to stays cold, which is what is then said of it."""

@@ -91,7 +91,7 @@ class Session:
 
     def compiled_before(self, case: Case) -> bool:
         """Whether the compile caches hold its program."""
-        return self._compiled.has(case)
+        return self._compiled.warm(case)
 
     def kept_in_survey(self) -> dict[tuple[object, ...], str]:
         """By formulation, execution and family: which of a compiler's settings won the trial at the survey point."""

@@ -24,7 +24,7 @@ from harness.measuring.energy.meter import Meter, NoMeter
 from harness.measuring.gpu_conditions import Conditions
 from harness.measuring.host_memory import IN_ALLOCATOR, HostPeak
 from harness.measuring.steady_state import Settled, settle
-from harness.measuring.turn import Alone, Turn
+from harness.measuring.turn import Alone, Turn, Waits
 from harness.records import timestamps
 from harness.records.record import Memory, Trial, Verdict
 from harness.records.text import one_line
@@ -108,7 +108,8 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
     if is_ahead_of_time(case.device):
         return compile_only.case(job, formulation, lambda: load_inputs(job), phase)
 
-    ready = prepare(job, workload, formulation, phase, turn)
+    waits = Waits(turn)
+    ready = prepare(job, workload, formulation, phase, waits)
     if not ready.verdict.agrees:
         return Measured(
             status="wrong",
@@ -118,7 +119,7 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
             settings=ready.settings,
         )
     phase("waiting for its turn")
-    prepared_s = time.perf_counter() - began
+    prepared_s = time.perf_counter() - began - waits.quiet_s  # others prepared meanwhile
     turn.ready()
     phase("measuring")
     timed = _timed(job, ready, workload, turn)

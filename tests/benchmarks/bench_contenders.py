@@ -25,8 +25,10 @@ from pathlib import Path
 import pytest
 
 from backends.discovery import backends
+from harness.cli import run_command
 from harness.measuring.settings import PowerModel
 from harness.planning import plan, selection
+from harness.planning import request as requests
 from harness.planning.contenders import Choice, Contenders, to_retry
 from harness.planning.durations import Durations
 from harness.planning.forecast import forecast
@@ -34,7 +36,7 @@ from harness.planning.foresight import Learned
 from harness.planning.learning import learn, point_times
 from harness.planning.learnt import Learnt, machine_name, merged
 from harness.planning.options import WINDOWS, Options
-from harness.planning.plan import Ask, Planned
+from harness.planning.plan import Planned
 from harness.planning.reasons import FACTOR, REFUSED
 from harness.planning.request import TIMEOUT_S
 from harness.records.record import Record
@@ -85,18 +87,13 @@ def learnt_from(folder: Path) -> Learnt:
 
 
 def plan_of(run: Run) -> list[Planned]:
-    """The plan of a run of a preset, as far as its records tell; empty where it was none of one."""
-    preset = run.info.settings.get("preset")
+    """The plan of a run of a preset by its command line, of the frameworks that ran; empty where it was none of one."""
     cases = [r.case for r in run.records if not r.control]
-    if not cases or preset not in plan.PRESETS:
+    if not cases or run.info.settings.get("preset") not in plan.PRESETS:
         return []
     known = {c.workload for c in cases}
-    ask = Ask(
-        preset=str(preset),
-        backends=tuple(sorted({c.backend for c in cases})),
-        devices=tuple(sorted({c.device for c in cases})),
-        dtypes=tuple(sorted({c.dtype for c in cases})),
-    )
+    wanted = run_command.request(run_command.run.make_context("run", run.info.command[2:]).params)
+    ask = requests.ask(wanted, workloads()[0], sorted({c.backend for c in cases}))
     return [p for p in plan.cases(ask, workloads()[0], backends()[0]) if p.case.workload in known]
 
 
