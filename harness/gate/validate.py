@@ -28,14 +28,14 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class Remembered:
     """What checking one folder taught that the next can use: what the harness has, and what records have alike."""
 
     known: record_rules.Known = field(default_factory=record_rules.Known)
     alike: Alike = field(default_factory=Alike)
 
 
-def validate(path: Path, learnt: Learnt | None = None, files: Mapping[str, bytes] | None = None) -> Report:
+def validate(path: Path, learnt: Remembered | None = None, files: Mapping[str, bytes] | None = None) -> Report:
     """Check a results folder, or the one that a `records.jsonl` or `run.json` lies in. Raises nothing.
 
     Files are read once, within limits, and not at all where `files` has their bytes by name. Refused lines are not part
@@ -48,7 +48,7 @@ def validate(path: Path, learnt: Learnt | None = None, files: Mapping[str, bytes
         return Report(path, [refusal("missing", path.name or str(path), said, remedy)], [], None)
     found: list[Refusal] = []
     try:
-        return Report(path, found, *_validated(folder, found, learnt or Learnt(), files or {}))
+        return Report(path, found, *_validated(folder, found, learnt or Remembered(), files or {}))
     except (Exception, RecursionError) as error:  # a bad file must never stop the rest
         said = f"it cannot be checked ({type(error).__name__}: {error})"
         found.append(refusal("unchecked", folder.name, said, "report this with the file: the validator has a bug"))
@@ -56,7 +56,7 @@ def validate(path: Path, learnt: Learnt | None = None, files: Mapping[str, bytes
 
 
 def _validated(
-    folder: Path, found: list[Refusal], learnt: Learnt, files: Mapping[str, bytes]
+    folder: Path, found: list[Refusal], learnt: Remembered, files: Mapping[str, bytes]
 ) -> tuple[list[Mark], Run | None]:
     info = read_info(folder, files.get(INFO))
     if isinstance(info, Refusal):

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from harness.errors import UserError
-from harness.gate.validate import Learnt
+from harness.gate.validate import Remembered
 from harness.leaderboard import site
 from harness.leaderboard.standings import Leaderboard, counted, leaderboard
 from harness.leaderboard.submission import Refused, Submission
@@ -139,9 +139,9 @@ def take_in(folder: Path, name: str, into: Path) -> Submission | Refused:
 
 
 @cache
-def _learnt() -> Learnt:
+def _learnt() -> Remembered:
     """Of this process, for one build."""
-    return Learnt()
+    return Remembered()
 
 
 def taken_in(

@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.figures.summary import Summary, summarise
 from harness.gate.foreign_file import MOST_BYTES, content
 from harness.gate.refusal import Refusal
-from harness.gate.validate import Learnt, validate
+from harness.gate.validate import Remembered, validate
 from harness.leaderboard.submission import Refused, Submission, submission
 from harness.records.store import INFO, RECORDS
 from harness.records.text import plain
@@ -104,7 +104,7 @@ def _unread(path: Path, root: Path, why: str) -> Refused:
     return Refused(name=_name(path, root), reasons=[why])
 
 
-def read(folder: Path, name: str, learnt: Learnt | None = None) -> tuple[Submission, Summary] | Refused:
+def read(folder: Path, name: str, learnt: Remembered | None = None) -> tuple[Submission, Summary] | Refused:
     """One submission with its figures, or every reason why it is refused. Raises nothing that a file can provoke.
 
     A refusal is named by the digest of the bytes, or by `name` where these cannot be had. Who reads many gives the same

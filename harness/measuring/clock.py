@@ -20,7 +20,8 @@ from harness.measuring.turn import Alone, Turn
 SLICE_SAMPLES = 2  # of a slice at least: where calls are long there are fewer slices
 CALIBRATION_SHARE = 0.1  # share of the window that may go to learning how long a call takes
 CALIBRATION_CALLS = (3, 5)  # calls, at least where they are short, and at most
-STARVED = 0.2  # of a slice its threads waited for a core: it shows the machine, not the call
+FED = 0.72  # of the cores that the busiest slice kept busy: a slice with fewer shows the machine, not the call
+WAITING = 0.9  # of a slice its threads waited for a core: two that share one wait for as long as it lasts
 REPLACED_S = 2e-3
 UNTOUCHED_S = 0.1  # a call as long as this loses nothing to speak of to caches that were another's before it
 
@@ -167,6 +168,7 @@ class _Sampler:
         self._ends: list[int] = []
         self._window_s = self._cpu_s = 0.0
         self._repeated = self._starved = 0
+        self._busiest = 0.0  # cores, of all slices
         self._thrown_away = 0  # samples of slices that were taken again
 
     @property
@@ -196,16 +198,16 @@ class _Sampler:
                 wait(outputs)
 
     def fed_slice(self, number: int) -> None:
-        """Take one slice, and once more where its threads waited for a core: two on one, or behind somebody's work.
+        """Take one slice, and once more where it was starved of a core, by two threads on one or somebody's work.
 
-        As many are taken again as half of the window has at most, so that a busy machine ends, too.
+        It shows in the cores that it kept busy, which were fewer than in another slice of the same window, or in its
+        threads having waited for a core all the time. As many are taken again as half of the window has at most, so
+        that a busy machine ends, too.
         """
-        waited, layout = self._hooks.waited_s, self.layout
-        before, samples, window_s, cpu_s = waited() if waited else 0.0, len(self._samples), self._window_s, self._cpu_s
-        self.slice(number)
-        if waited is None or waited() - before <= STARVED * (self._window_s - window_s):
+        samples, window_s, cpu_s = len(self._samples), self._window_s, self._cpu_s
+        if not self._is_starved(number):
             return
-        if layout.long or self._repeated >= max(1, layout.slices // 2):
+        if self.layout.long or self._repeated >= max(1, self.layout.slices // 2):
             self._starved += 1
             return
         self._repeated += 1
@@ -214,9 +216,17 @@ class _Sampler:
         del self._samples[samples:]
         self._window_s, self._cpu_s = window_s, cpu_s
         time.sleep(REPLACED_S)  # threads that wake again are placed anew
-        before = waited()
+        self._starved += self._is_starved(number)
+
+    def _is_starved(self, number: int) -> bool:
+        """Take a slice; whether it was."""
+        waited = self._hooks.waited_s
+        window_s, cpu_s, waited_s = self._window_s, self._cpu_s, waited() if waited else 0.0
         self.slice(number)
-        self._starved += waited() - before > STARVED * (self._window_s - window_s)
+        took = self._window_s - window_s
+        busy, waiting = (self._cpu_s - cpu_s) / took, (waited() - waited_s) / took if waited else 0.0
+        self._busiest = max(self._busiest, busy)
+        return busy < FED * self._busiest or waiting > WAITING
 
     def slice(self, number: int) -> None:
         """Take the samples of one slice. What the innermost loop needs is local: no attribute is looked up there."""

@@ -11,7 +11,7 @@ from _sound import IDEA, SOUND, STORED, written
 
 from harness.gate import record_rules, strict_read
 from harness.gate.strict_read import Alike, strict
-from harness.gate.validate import Learnt, validate
+from harness.gate.validate import Remembered, validate
 from harness.records.record import Record
 from harness.records.store import RECORDS
 
@@ -20,7 +20,7 @@ STRICT = msgspec.json.Decoder(strict(Record))
 
 
 def test_equal_cases_of_two_folders_are_one_object(tmp_path):
-    learnt = Learnt()
+    learnt = Remembered()
     first, second = (validate(written(tmp_path / name), learnt).run.records for name in "ab")
     assert all(a.case is b.case and a.twins is b.twins for a, b in zip(first, second, strict=True))
     assert msgspec.json.encode(first) == msgspec.json.encode(second)
@@ -52,7 +52,7 @@ WRONG = {
 
 @pytest.mark.parametrize("places", WRONG.values(), ids=WRONG)
 def test_what_is_refused_alone_is_refused_in_the_same_words_after_sound_folders(tmp_path, places):
-    learnt = Learnt()
+    learnt = Remembered()
     assert validate(written(tmp_path / "sound"), learnt).refusals == []
     bad = written(tmp_path / "bad", _changed(**places))
     alone = [str(refusal) for refusal in validate(bad).refusals]
@@ -79,7 +79,7 @@ def test_what_is_kept_has_a_limit_and_forgetting_changes_nothing(tmp_path, monke
     for line in LINES[:50]:
         assert msgspec.json.encode(alike.decode(line)) == msgspec.json.encode(STRICT.decode(line))
     assert all(len(known) <= 2 for known in alike.known.values())
-    learnt = Learnt()
+    learnt = Remembered()
     assert validate(written(tmp_path / "r"), learnt).refusals == []
     assert len(learnt.known.sound) <= 2
     assert len(learnt.known.facts) <= 2

@@ -130,7 +130,7 @@ def info(**changed):
 
 
 def test_a_program_was_compiled_before_by_the_same_sources_and_versions_only(planned, tmp_path):
-    case: Case = planned[0].case
+    case: Case = msgspec.structs.replace(planned[0].case, execution="compiled")
     first = CompiledBefore(tmp_path, info())
     assert not first.has(case)
     first.add(case)
@@ -142,6 +142,13 @@ def test_a_program_was_compiled_before_by_the_same_sources_and_versions_only(pla
 
 def test_a_compile_cache_that_cannot_be_written_stays_cold(planned, tmp_path):
     (tmp_path / "file").write_text("")
-    seen = CompiledBefore(tmp_path / "file", info())
-    seen.add(planned[0].case)
-    assert not seen.has(planned[0].case)
+    seen, case = (
+        CompiledBefore(tmp_path / "file", info()),
+        msgspec.structs.replace(planned[0].case, execution="compiled"),
+    )
+    seen.add(case)
+    assert not seen.has(case)
+
+
+def test_what_runs_as_it_is_needs_no_compiling(planned, tmp_path):
+    assert CompiledBefore(tmp_path, info()).has(msgspec.structs.replace(planned[0].case, execution="eager"))

@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from harness.measuring import waiting
-from harness.measuring.clock import STARVED, Hooks, Timed, sample
+from harness.measuring.clock import Hooks, Timed, sample
 from harness.measuring.settings import Sampling
+from harness.measuring.turn import Alone
 from harness.measuring.waiting import clock, waited_s
 
 SHORT = Sampling(window_s=0.02, sample_s=0.0)
@@ -109,25 +110,49 @@ class Kernel:
         return self.waited
 
 
-def taken(shares, slices=4):
-    calls = []
-    timed = Timed(lambda: calls.append(0) or (), (), lambda outputs: None)
+def taken(kernel, slices=4, busy=None):
+    """A window of calls that keep a core busy, or as `busy` says: a share for each slice."""
+    calls, left = [], list(busy or [])
+
+    def call():
+        calls.append(0)
+        until = time.perf_counter() + 5e-4
+        share = left[0] if left else 1.0
+        while time.perf_counter() < until - 5e-4 * (1 - share):
+            pass
+        time.sleep(max(0.0, until - time.perf_counter()))
+        return ()
+
+    timed = Timed(call, (), lambda outputs: None)
     sampling = Sampling(window_s=0.01 * slices, slices=slices, sample_s=1e-3)
-    return sample(timed, sampling, None, Hooks(waited_s=Kernel(shares))), len(calls)
+
+    class Turns(Alone):
+        def rest(self):
+            if left:
+                left.pop(0)
+
+    return sample(timed, sampling, Turns(), Hooks(waited_s=kernel)), len(calls)
 
 
-def test_a_slice_whose_threads_waited_for_a_core_is_taken_again():
-    fed, _ = taken([])
-    again, calls = taken([0.0, 5 * STARVED, 0.0])
-    assert (fed.repeated, fed.starved, again.repeated, again.starved) == (0, 0, 1, 0)
-    assert len(again.slices) == len(fed.slices) == 4
+def test_a_slice_whose_threads_waited_for_a_core_all_the_time_is_taken_again():
+    again, calls = taken(Kernel([0.0, 3.0, 0.0]))
+    assert again.repeated >= 1
+    assert len(again.slices) == 4
     assert sum(again.slices) == len(again.samples_s)
     assert again.metered > again.calls, "the calls of the slice that was thrown away were metered"
     assert calls > again.metered
 
 
+def test_a_slice_that_kept_fewer_cores_busy_than_another_is_taken_again():
+    """Without a kernel that says who waits."""
+    window, _ = taken(None, busy=[1.0, 1.0, 0.3, 0.3])
+    assert window.repeated == 2
+    assert window.starved >= 2, "again as starved"
+    assert len(window.slices) == 4
+
+
 def test_on_a_machine_that_stays_busy_half_of_the_slices_are_taken_again_and_all_are_said_to_be_starved():
-    window, _ = taken([5.0] * 100)
+    window, _ = taken(Kernel([5.0] * 100))
     assert (window.repeated, window.starved) == (2, 4)
     assert len(window.slices) == 4
 
