@@ -7,6 +7,7 @@ output is ready, nothing is copied to the host inside.
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ SLICE_SAMPLES = 2  # of a slice at least: where calls are long there are fewer s
 CALIBRATION_SHARE = 0.1  # share of the window that may go to learning how long a call takes
 CALIBRATION_CALLS = (3, 5)  # calls, at least where they are short, and at most
 FED = 0.72  # of the cores that the busiest slice kept busy: a slice with fewer shows the machine, not the call
-WAITING = 0.9  # of a slice its threads waited for a core: two that share one wait for as long as it lasts
+WAITING = 0.6  # of a slice its threads waited for a core while another was idle: two that share one wait all the time
 REPLACED_S = 2e-3
 UNTOUCHED_S = 0.1  # a call as long as this loses nothing to speak of to caches that were another's before it
 
@@ -168,7 +169,7 @@ class _Sampler:
         self._ends: list[int] = []
         self._window_s = self._cpu_s = 0.0
         self._repeated = self._starved = 0
-        self._busiest = 0.0  # cores, of all slices
+        self._busiest, self._cores = 0.0, len(os.sched_getaffinity(0))  # of all slices, and of the process
         self._thrown_away = 0  # samples of slices that were taken again
 
     @property
@@ -200,8 +201,9 @@ class _Sampler:
     def fed_slice(self, number: int) -> None:
         """Take one slice, and once more where it was starved of a core, by two threads on one or somebody's work.
 
-        It shows in the cores that it kept busy, which were fewer than in another slice of the same window, or in its
-        threads having waited for a core all the time. As many are taken again as half of the window has at most, so
+        It shows in the cores that it kept busy, which were fewer than in another slice of the same window, or than
+        there are while its threads waited for one. (They do on busy cores, too, where a framework has more threads than
+        there are cores.) As many are taken again as half of the window has at most, so
         that a busy machine ends, too.
         """
         samples, window_s, cpu_s = len(self._samples), self._window_s, self._cpu_s
@@ -226,7 +228,7 @@ class _Sampler:
         took = self._window_s - window_s
         busy, waiting = (self._cpu_s - cpu_s) / took, (waited() - waited_s) / took if waited else 0.0
         self._busiest = max(self._busiest, busy)
-        return busy < FED * self._busiest or waiting > WAITING
+        return busy < FED * self._busiest or (waiting > WAITING and busy < FED * self._cores)
 
     def slice(self, number: int) -> None:
         """Take the samples of one slice. What the innermost loop needs is local: no attribute is looked up there."""
