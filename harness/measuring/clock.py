@@ -7,7 +7,6 @@ output is ready, nothing is copied to the host inside.
 from __future__ import annotations
 
 import gc
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.machine.facts import usable_cores
 from harness.measuring.settings import Sampling
 from harness.measuring.turn import Alone, Turn
 
@@ -169,7 +169,7 @@ class _Sampler:
         self._ends: list[int] = []
         self._window_s = self._cpu_s = 0.0
         self._repeated = self._starved = 0
-        self._busiest, self._cores = 0.0, len(os.sched_getaffinity(0))  # of all slices, and of the process
+        self._busiest, self._cores = 0.0, usable_cores()  # of all slices, and of the process
         self._thrown_away = 0  # samples of slices that were taken again
 
     @property
