@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from harness.planning.groups import InterleavedGroup, MemberKey, fits
 from harness.records.record import Record
 
-MOST_ALIVE = 16  # processes alive at once; a group by itself may have more
+MOST_ALIVE = 24  # processes alive at once; a group by itself may have more
 SHARED = "cpu"  # the device on which processes of several groups can be alive
 
 

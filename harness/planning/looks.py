@@ -20,31 +20,30 @@ from harness.planning.plan import Planned
 from harness.planning.standing import standing
 from harness.records.record import Record
 
-FIRST_FACTOR = 1.03  # what is expected to be this close to the best is measured from the first round on, too
-FIRST_MOST = 2
 LOOK_SHARE = 0.2  # of the window: a look only has to find what is worth the rounds
 LOOK_LONG_S = 0.1  # and of calls as long as this two samples show it
 SWEEP_SHARE = 0.5  # what has one process only, and is published
 
 
 def firsts(plan: Sequence[Planned], foresight: Foresight) -> list[Planned]:
-    """Of every headline point and twin of one the path that is expected to be the best, and one that is as good.
+    """Of every headline point and its principal twin the path that is expected to be the best.
 
     Where nothing is known it is the first formulation, eager and compiled.
     """
+    headline = [planned for planned in plan if planned.headline]
+    wanted = {point for planned in headline for point in (planned.point, *twin_points(planned)[:1])}
     points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
     for planned in plan:
-        if planned.repeated:
+        if planned.repeated and planned.point in wanted:
             points[planned.point].append(planned)
     out = []
     for cases in points.values():
         known = [(expected, planned) for planned in cases if (expected := foresight.expected(planned)) is not None]
         if known:
-            known.sort(key=lambda entry: entry[0])
-            out += [planned for expected, planned in known[:FIRST_MOST] if expected <= FIRST_FACTOR * known[0][0]]
+            out.append(min(known, key=lambda entry: entry[0])[1])
         else:
             first = [planned for planned in cases if planned.case.formulation == cases[0].case.formulation]
-            out += [planned for planned in first if planned.case.execution != "graph"][:FIRST_MOST]
+            out += [planned for planned in first if planned.case.execution != "graph"]
     return out
 
 

@@ -9,7 +9,7 @@ from harness.measuring.settings import PowerModel, Sampling
 
 WINDOWS = {
     "smoke": Sampling(window_s=0.02, min_samples=4, slices=2),
-    "quick": Sampling(window_s=0.24, slices=20),
+    "quick": Sampling(window_s=0.18, slices=15),
     "standard": Sampling(window_s=0.6, slices=60),
     "full": Sampling(window_s=1.0, slices=100),
 }

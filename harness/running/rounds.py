@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.planning import selection
 from harness.planning.batches import batches
@@ -67,7 +67,7 @@ class Rounds:
         if round_ == 1:
             enough, order = options.ends_s, sorted(order, key=self.expected_s)
         missing = len(groups)
-        for batch in batches(order, session.records, options.memory_bytes):
+        for batch in self._batches(order, round_):
             took = sum(map(self.expected_s, batch))
             if session.spent(took) or (enough is not None and session.clock.elapsed + took > enough):
                 ended = "the budget" if session.spent(took) else f"the time of this preset ({enough:.0f} s)"
@@ -78,14 +78,21 @@ class Rounds:
             session.watch.done(len(batch))
         return True
 
+    def _batches(self, order: Sequence[InterleavedGroup], round_: int) -> Iterator[list[InterleavedGroup]]:
+        """Several groups at a time; at the very beginning the shortest by itself, so that there is a figure to see."""
+        if round_ == 1 and order and not self.group_s:
+            yield list(order[:1])
+            order = order[1:]
+        yield from batches(order, self._session.records, self._session.options.memory_bytes)
+
     def _wanted(self, groups: Sequence[InterleavedGroup], round_: int) -> list[InterleavedGroup]:
         """Those that need this round, but for long ones in a late one."""
         session = self._session
+        groups = [g for g in groups if not has_its_rounds(g, round_, session.records, session.options)]
         long = round_ > session.options.long_rounds
         cut = {group.key for group in groups if long and self.expected_s(group) > LONG_GROUP_S}
         self._cut |= cut
-        left = [group for group in groups if group.key not in cut]
-        return [g for g in left if not has_its_rounds(g, round_, session.records, session.options)]
+        return [group for group in groups if group.key not in cut]
 
     def expected_s(self, group: InterleavedGroup) -> float:
         """Seconds that a group took, or is expected to take."""

@@ -183,7 +183,7 @@ class _Batch:
 
     def _prepare(self) -> None:
         timeout_s, threads = self._pool.options.timeout_s, self._pool.options.threads
-        abreast = max(1, -(-threads // max(1, len(self._of))))
+        abreast = threads  # of every server: one whose programs take long to compile must not leave a core idle
         beside = abreast * len(self._of) - 1
 
         def begin(key: ServerKey, server: Server) -> None:

@@ -211,7 +211,8 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
         [
             sys.executable, "-c", HEARING, sys.executable,
             "-m", "harness", "run", "--preset", "smoke", "--backend", "numpy", "--workload",
-            "misbehaving", "--formulation", "good,sleeper,busy", "--timeout", "60s", "--out", str(tmp_path / "out"),
+            "misbehaving", "--formulation", "good,sleeper,busy", "--rounds", "4", "--timeout", "60s",
+            "--out", str(tmp_path / "out"),
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -9,9 +9,10 @@ import pytest
 from _records import record
 
 from backends.discovery import backends
+from harness.planning import batches as planning_batches
 from harness.planning import plan
 from harness.planning.batches import MOST_ALIVE, batches
-from harness.planning.groups import MEMBERS, PROCESS_BYTES, InterleavedGroup, Member
+from harness.planning.groups import MEMBERS, PROCESS_BYTES, InterleavedGroup, Member, twin_points
 from harness.planning.looks import firsts, looks
 from harness.planning.plan import Ask
 from workloads.discovery import workloads
@@ -40,17 +41,19 @@ def names(cases):
     return [(p.case.backend, p.case.workload, p.case.formulation, p.case.execution) for p in cases]
 
 
-def test_first_comes_what_is_expected_to_be_best_and_what_is_as_good(planned):
+def test_first_comes_what_is_expected_to_be_best_of_ideas_and_principal_twins(planned):
     found = firsts(planned, Known(csr_eager=1.0, bag_compiled=1.02, coo_eager=1.5, nn_eager=2.0, nn_compiled=1.0))
+    twins = {t for p in planned if p.headline for t in twin_points(p)[:1]}
+    assert {p.point for p in found} == {p.point for p in planned if p.headline} | twins
     assert all(p.repeated for p in found)
     ideas = {(f, e) for _, w, f, e in names(found) if w == "unstructured_sparse"}
-    assert ideas == {("csr", "eager"), ("bag", "compiled")}
+    assert ideas == {("csr", "eager")}
     assert {e for _, w, f, e in names(found) if (w, f) == ("dense_matmul", "nn")} == {"compiled"}
 
 
 def test_where_nothing_is_known_one_formulation_of_every_point_is_first_eager_and_compiled(planned):
     found = firsts(planned, Known())
-    assert {p.point for p in found} == {p.point for p in planned if p.repeated}
+    assert {p.point for p in found} < {p.point for p in planned if p.repeated}, "secondary twins can wait"
     assert len(found) == 2 * len({(*p.point, p.case.formulation) for p in found})
     assert {p.case.execution for p in found} == {"eager", "compiled"}
 
@@ -104,12 +107,13 @@ def group(number, planned, size, backend, device="cpu"):
     return InterleavedGroup(number, tuple(Member(replace(planned, case=case)) for _ in range(size)))
 
 
-def test_a_batch_has_groups_of_every_server_while_there_is_room(planned):
+def test_a_batch_has_groups_of_every_server_while_there_is_room(planned, monkeypatch):
+    monkeypatch.setattr(planning_batches, "MOST_ALIVE", 16)
     groups = [group(n, planned[0], 4, backend) for n, backend in enumerate(["a", "a", "a", "b", "c", "a"])]
     found = list(batches(groups, {}))
     assert sorted(g.number for batch in found for g in batch) == list(range(6))
     assert [g.server[0] for g in found[0]] == ["a", "b", "c", "a"]
-    assert all(sum(len(g.members) for g in batch) <= MOST_ALIVE for batch in found)
+    assert all(sum(len(g.members) for g in batch) <= 16 for batch in found)
 
 
 def test_a_group_that_is_larger_than_the_room_is_measured_all_the_same(planned):

@@ -151,4 +151,4 @@ def test_a_compile_cache_that_cannot_be_written_stays_cold(planned, tmp_path):
 
 
 def test_what_runs_as_it_is_needs_no_compiling(planned, tmp_path):
-    assert CompiledBefore(tmp_path, info()).has(msgspec.structs.replace(planned[0].case, execution="eager"))
+    assert CompiledBefore(tmp_path, info()).warm(msgspec.structs.replace(planned[0].case, execution="eager"))
