@@ -198,6 +198,8 @@ def _host(ops: Ops, operands: Sequence[Array | Matrix]) -> list[HostArray | None
     """Host copies of the operands; None of a framework's own matrix, which `Ops` cannot read whole."""
 
     def copied(operand: Any) -> HostArray | None:
+        if not hasattr(operand, "__array__"):
+            return None  # NumPy would read such a matrix value by value: JAX's COO took a minute for 3 000
         try:
             host = np.array(ops.to_numpy(operand))
         except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -84,9 +85,9 @@ def _whole(twin: Twin, known: Mapping[str, Definition]) -> Twin:
 
 def workloads() -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     """The workloads here and in the folders of HWLOTTERY_WORKLOADS, and the files that are broken."""
-    return _listed(os.environ.get("HWLOTTERY_WORKLOADS", ""))
+    return _listed(os.environ.get("HWLOTTERY_WORKLOADS", ""), *sys.path)  # where entry points are found
 
 
 @cache
-def _listed(_variable: str) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
+def _listed(*_where: str) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     return _found(tuple(folders(Path(__file__).parent, "HWLOTTERY_WORKLOADS")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -103,6 +104,7 @@ class BreakEven(msgspec.Struct, frozen=True, kw_only=True):
         return f"faster than dense {side} {self.axis} {faster_until}, a tie with dense from there on"
 
 
+@cache
 def break_even_axes(workload: str) -> tuple[str, ...]:
     """The axes that a workload declares to break even on; `density` where it declares none, or is not known here."""
     known = workloads()[0].get(workload)
@@ -123,6 +125,7 @@ def break_even(table: pd.DataFrame, noise: float | None = None) -> list[BreakEve
     T is of the fastest path at each value that does not multiply with the zeros, against the twin's best path.
     `noise` is the run's A/A noise as a share, by which every T is unsure at least.
     """
+    table = _of_sweeps(table)
     forms = list(zip(table["workload"], table["mode"], table["formulation"], strict=True))
     known = {form: multiplies_zeros(*form) for form in set(forms)}
     best = best_paths(table[np.array([known[form] is not True for form in forms], bool)])
@@ -138,6 +141,20 @@ def break_even(table: pd.DataFrame, noise: float | None = None) -> list[BreakEve
             facts |= {"range_low": curve[0].value, "range_high": curve[-1].value} | _crossing(curve, axis)
             out.append(BreakEven(workload=workload, point=others, axis=axis, **where, **facts))
     return out
+
+
+def _of_sweeps(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of workloads that were measured at two or more values of an axis, and of their twins."""
+    values: dict[tuple[str, str], set[Any]] = defaultdict(set)
+    twins: dict[str, set[str]] = defaultdict(set)
+    workloads_ = table["workload"].tolist()
+    for workload, params, refs in zip(workloads_, table["params"], table["twins"], strict=True):
+        for axis in break_even_axes(workload):
+            values[workload, axis].add(params.get(axis))
+        twins[workload] |= {ref.workload for ref in refs[:1]}
+    swept = {workload for (workload, _), found in values.items() if len(found - {None}) >= 2}
+    wanted = swept.union(*(twins[workload] for workload in swept))
+    return table[np.array([workload in wanted for workload in workloads_], bool)].reset_index(drop=True)
 
 
 def _curves(table: pd.DataFrame, best: pd.DataFrame, noise: float) -> dict[tuple[Any, ...], list[CurvePoint]]:

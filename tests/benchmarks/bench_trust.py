@@ -27,7 +27,7 @@ import pytest
 from harness.figures.best_paths import best_paths
 from harness.figures.frame import frame, rows_of
 from harness.figures.summary import summarise
-from harness.planning.options import ROUNDS, WINDOWS
+from harness.planning.options import FEWEST_ROUNDS, WINDOWS
 from harness.records.store import load
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import paired_ratios
@@ -39,7 +39,7 @@ RUNS = int(os.environ.get("HWLOTTERY_TRUST_RUNS", "3"))
 GROUPS = 10
 PAIRS = int(os.environ.get("HWLOTTERY_TRUST_PAIRS", "4"))  # of each other tool, each size, after each run
 FRAMEWORKS = [name for name in ("torch", "jax", "tensorflow") if importlib.util.find_spec(name) is not None]
-SECONDS = ROUNDS["quick"] * WINDOWS["quick"].window_s
+SECONDS = FEWEST_ROUNDS * WINDOWS["quick"].window_s
 
 WORKLOAD_FILE = """from _planted import CHAIN, POINTS, SIZE, _work, inputs, reference
 from workloads.base import Axis, Point, Twin, Definition
@@ -116,7 +116,7 @@ def _pytest_timer(size: int, folder: Path) -> float:
 
 def distances(quick: Sequence[tuple[str, Sequence[float]]], others: Mapping[str, Sequence[float]]) -> Table:
     """How far from 1 the ratios of A/A stay: of what a run of `quick` would have said, and of the other tools."""
-    rows = {f"hwlottery, {ROUNDS['quick']} groups as in quick": [median(part) for _, part in quick]}
+    rows = {f"hwlottery, {FEWEST_ROUNDS} groups as in quick": [median(part) for _, part in quick]}
     rows |= {f"of these {b}": [median(part) for name, part in quick if name == b] for b in FRAMEWORKS}
     columns = [
         Column(key="what", head="measured by"),
@@ -164,7 +164,7 @@ def _ratios(folder: Path) -> dict[tuple[str, int, int], list[float]]:
 
 def _at_quick(groups: list[float]) -> list[list[float]]:
     """The groups of a run, as many at a time as `quick` takes: each part is what one run of `quick` would have."""
-    n = ROUNDS["quick"]
+    n = FEWEST_ROUNDS
     return [groups[k : k + n] for k in range(0, len(groups) - n + 1, n)]
 
 

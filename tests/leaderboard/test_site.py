@@ -292,6 +292,8 @@ def test_many_submissions_are_read_by_several_processes_in_their_order(tmp_path)
 
 
 @pytest.mark.skipif(not command._forks(), reason="pages are written by one process here")
+@pytest.mark.filterwarnings("ignore:os.fork")  # of JAX, where another test of this process has imported it
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_site_written_by_several_processes_is_the_same_even_where_one_dies(tmp_path, open_gate, monkeypatch, dies):
     three(tmp_path / "in")

@@ -96,7 +96,7 @@ def test_what_was_done_is_not_expected_again(planned):
     """After the first rounds a run that goes on forecasts none of them; after all that is tried, nothing."""
     first = {
         (p.case.key, control): msgspec.structs.replace(
-            record(processes=[1e-3] * 2, rounds=[1, 2]), case=p.case, work=p.work
+            record(processes=[1e-3] * 3, rounds=[1, 2, 3]), case=p.case, work=p.work
         )
         for p in firsts(planned, Known())
         for control in (False, True)

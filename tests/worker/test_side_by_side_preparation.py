@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
+import sys
 import time
 from itertools import combinations
 
@@ -177,14 +179,13 @@ def test_two_threads_on_one_core_wait_for_it_and_one_that_sleeps_does_not():
         before = waited_s()
         time.sleep(0.1)
         slept = waited_s() - before
-        child = os.fork()
-        if child == 0:
+        busy = "print(flush=True)\nwhile True: pass"
+        with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            before = waited_s()
             spin()
-            os._exit(0)
-        before = waited_s()
-        spin()
-        spun = waited_s() - before
-        os.waitpid(child, 0)
+            spun = waited_s() - before
+            process.kill()
     finally:
         os.sched_setaffinity(0, cores)
     assert spun > 0.04
