@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -104,7 +103,6 @@ class BreakEven(msgspec.Struct, frozen=True, kw_only=True):
         return f"faster than dense {side} {self.axis} {faster_until}, a tie with dense from there on"
 
 
-@cache
 def break_even_axes(workload: str) -> tuple[str, ...]:
     """The axes that a workload declares to break even on; `density` where it declares none, or is not known here."""
     known = workloads()[0].get(workload)
