@@ -25,6 +25,9 @@ POWER = 0.8  # with which a difference that is called detectable is found
 # either run, as repeated runs of one plan do; it weighs as much as this many degrees of freedom.
 PRIOR_SD = 0.02
 PRIOR_DF = 5
+# A spread beyond this is no luck of cases: of equal code the largest was some percent, and where most rows did change,
+# the spread that they show would hide that all of them did.
+MOST_SD = 0.1
 FEW = 5  # rows that do not count for the spread: one that did change would weigh too much among few
 # Squared normal scores count up to this square, so that a row that did change adds no more; what is expected of them
 # then, and the efficiency of a spread that is estimated so, are those of a normal value.
@@ -134,7 +137,7 @@ def _spread(changes: Sequence[LogRatio], drift: float, prior: float) -> dict[str
         p = stdtr(df, -np.abs(logs - drift) / np.sqrt(total))
         return float(np.mean(np.minimum(ndtri(np.maximum(p, _LEAST)) ** 2, WINSOR**2)))
 
-    low, high = 0.0, 10.0
+    low, high = 0.0, MOST_SD
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if score(middle) < EXPECTED else (middle, high)

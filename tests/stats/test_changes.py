@@ -96,3 +96,18 @@ def test_without_references_five_rows_tell_the_drift_and_four_do_not():
 def test_two_rounds_that_are_far_apart_have_figures_that_json_can_hold():
     rows = [change([[1.0, 9.0]], [[1.0, 0.1]]), change([[1.0, 1.1]], [[1.0, 1.1]])]
     assert all(np.isfinite(value) for found in judge(rows, null(rows, rows, prior())) for value in found)
+
+
+def test_where_most_rows_changed_their_spread_does_not_hide_it():
+    """Every idea takes twice as long; the dense rows, which tell the host's drift, do not."""
+    rng = np.random.default_rng(3)
+
+    def moved(factor):
+        a, b = rng.lognormal(0, 0.02, (2, 4))
+        return change([list(a)], [list(factor * b)])
+
+    ideas, dense = [moved(2.0) for _ in range(30)], [moved(1.0) for _ in range(6)]
+    under = null([*ideas, *dense], dense, prior())
+    found = judge([*ideas, *dense], under)
+    assert all(one.p < 0.05 and one.low > 1.2 for one in found[:30])
+    assert all(one.p > 0.05 for one in found[30:])
