@@ -18,7 +18,10 @@ from harness.worker.messages import CaseJob, DataJob
 
 GIB = 1 << 30
 # What measures, or waits for what others do within fractions of a second: these have the machine for themselves.
-ALONE = ("measuring", "planning/test_groups.py", "worker", "web/test_browser.py", "cli/test_doctor.py")
+ALONE = (
+    *("measuring", "planning/test_groups.py", "web/test_browser.py", "cli/test_doctor.py"),
+    *("worker/test_order.py", "worker/test_outcomes.py", "worker/test_side_by_side_preparation.py"),
+)
 
 # What the frameworks read when they are imported, before any test imports one: the compile caches of the user among it,
 # without which every compiled test compiles again.
@@ -27,11 +30,15 @@ for _backend in backends()[0].values():
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what must not run beside other tests; `tox run` has two steps, this and the rest on all cores."""
+    """Mark what must not run beside other tests; `tox run` has two steps, this and the rest on all cores.
+
+    What takes longest begins first, so that no process waits for one long test at the end.
+    """
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here) and item.path.relative_to(here).as_posix().startswith(ALONE):
             item.add_marker("alone")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="module")

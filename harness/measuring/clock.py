@@ -22,6 +22,7 @@ SLICE_SAMPLES = 2  # of a slice at least: where calls are long there are fewer s
 CALIBRATION_SHARE = 0.1  # share of the window that may go to learning how long a call takes
 CALIBRATION_CALLS = (3, 5)  # calls, at least where they are short, and at most
 FED = 0.72  # of the cores that the busiest slice kept busy: a slice with fewer shows the machine, not the call
+IDLE = 0.5  # cores: a call that keeps fewer busy waits for something else than a core
 WAITING = 0.6  # of a slice its threads waited for a core while another was idle: two that share one wait all the time
 REPLACED_S = 2e-3
 UNTOUCHED_S = 0.1  # a call as long as this loses nothing to speak of to caches that were another's before it
@@ -228,7 +229,8 @@ class _Sampler:
         took = self._window_s - window_s
         busy, waiting = (self._cpu_s - cpu_s) / took, (waited() - waited_s) / took if waited else 0.0
         self._busiest = max(self._busiest, busy)
-        return busy < FED * self._busiest or (waiting > WAITING and busy < FED * self._cores)
+        fewer = busy < FED * self._busiest and self._busiest > IDLE
+        return fewer or (waiting > WAITING and busy < FED * self._cores)
 
     def slice(self, number: int) -> None:
         """Take the samples of one slice. What the innermost loop needs is local: no attribute is looked up there."""
