@@ -99,6 +99,12 @@ def test_groups_that_were_not_measured_end_with_the_request(server, bad_job):
 # -- starved slices ----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch):
+    """The clock believes that there are two, whatever machine this is."""
+    monkeypatch.setattr("harness.measuring.clock.usable_cores", lambda: 2)
+
+
 class Kernel:
     """A kernel that says, after each slice, how long threads have waited: `shares` of 0.01 s, then none."""
 
