@@ -27,13 +27,13 @@ from harness.machine import digest, facts
 from harness.planning import contenders, learning, learnt, plan
 from harness.planning import request as requests
 from harness.planning.forecast import forecast, within_limits
-from harness.planning.foresight import Learned
+from harness.planning.foresight import Experience
 from harness.planning.options import Options
 from harness.planning.plan import Ask, Planned
 from harness.planning.request import RunRequest
 from harness.records import timestamps
 from harness.records.record import FAILED, SCHEMA
-from harness.records.store import RunInfo, Store, load
+from harness.records.store import RunInfo, Store, disturbances, load
 from harness.running.compiled_before import CompiledBefore
 from harness.running.progress import Watch
 from harness.running.runner import Runner
@@ -81,18 +81,24 @@ def run(request: RunRequest) -> int:
     return _told(request, folder, interrupted=interrupted, problems=problems)
 
 
-def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, info: RunInfo) -> Learned:
+def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, info: RunInfo) -> Experience:
     """What is known of the plan; whatever was asked for by name is tried, and all with --exhaustive and in `smoke`."""
     known = contenders.contenders(options.cache / LEARNT, info.machine, info.versions)
     chosen = contenders.Choice({}, {})
     if not request.tries_all:
         chosen = known.choose(plan, f"{request.seed}:{info.run}")
-    return Learned(known, chosen)
+    return Experience(known, chosen)
 
 
 def _learn(folder: Path, options: Options) -> None:
-    """Remember what the run taught; what cannot be kept is no reason to fail."""
+    """Remember what the run taught; what cannot be kept is no reason to fail.
+
+    Nothing is learnt of a run that compares nothing (`smoke`), nor of one that its own notes call disturbed: its times
+    would stand before those of every calm run.
+    """
     found = load(folder)
+    if not options.rounds or disturbances(found.info):
+        return
     with contextlib.suppress(OSError):
         learnt.remember(learning.learn(found), found.info.machine, options.cache / LEARNT)
 

@@ -88,7 +88,7 @@ class Ignorance:
         return {}
 
 
-class Learned:
+class Experience:
     """By the records of earlier runs; what is left out by `choice`, which is empty where all is to be tried."""
 
     def __init__(self, contenders: Contenders, choice: Choice) -> None:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from harness.planning.options import Options
 from harness.planning.plan import Planned
-from harness.planning.standing import standing
+from harness.planning.standing import rounds_of, standing
 from harness.records.record import Record
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import paired_ratios, processes
@@ -110,15 +110,14 @@ def has_its_rounds(group: InterleavedGroup, round_: int, records: Mapping[Member
     """
     if has_round(group, round_, records):
         return True
-    seen = [records.get(member.key) for member in group.members]
-    rounds = [len({t.round for t in r.time.trials if t.round}) if r is not None and r.time else 0 for r in seen]
-    return round_ > options.rounds and min(rounds) >= options.first_rounds
+    fewest = min(len(rounds_of(records.get(member.key))) for member in group.members)
+    return round_ > options.rounds and fewest >= options.first_rounds
 
 
 def has_round(group: InterleavedGroup, round_: int, records: Mapping[MemberKey, Record]) -> bool:
     """Whether all its members had this round: in a run that goes on with one that was stopped."""
     known = [records.get(member.key) for member in group.members]
-    return all(r is not None and (r.time is None or any(t.round == round_ for t in r.time.trials)) for r in known)
+    return all(record is not None and (record.time is None or round_ in rounds_of(record)) for record in known)
 
 
 def _controls(finalists: Sequence[Planned], records: Mapping[MemberKey, Record], seed: int) -> set[str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from harness.planning.plan import Planned
-from harness.planning.standing import standing
+from harness.planning.standing import rounds_of, standing
 from harness.records.record import Record
 from harness.stats.process_times import centre
 
@@ -97,20 +97,15 @@ def finalists(plan: Sequence[Planned], records: Mapping[str, Record]) -> list[Pl
             continue
         seconds = centre(records[entries[0][1].case.key]) or 0.0
         look = LONG_LOOK_FACTOR if seconds >= LONG_CALL_S else LOOK_FACTOR
-        raced = had_rounds(records[entries[0][1].case.key])  # by a look alone nothing that had rounds is dropped
+        raced = bool(rounds_of(records[entries[0][1].case.key]))  # by a look alone nothing that had rounds is dropped
         close = [
             planned
             for ratio, planned in entries
-            if ratio <= (FINAL_FACTOR if raced and had_rounds(records[planned.case.key]) else look)
+            if ratio <= (FINAL_FACTOR if raced and rounds_of(records[planned.case.key]) else look)
         ]
-        all_raced = all(had_rounds(records[planned.case.key]) for planned in close)
+        all_raced = all(rounds_of(records[planned.case.key]) for planned in close)
         out += close[: FINAL_MOST if all_raced else LOOK_MOST]
     return out
-
-
-def had_rounds(record: Record | None) -> bool:
-    """Whether any process of it was in a round, with its full window."""
-    return record is not None and record.time is not None and any(trial.round > 0 for trial in record.time.trials)
 
 
 def shuffled(plan: Sequence[T], seed: int, round_: int) -> list[T]:

@@ -47,6 +47,11 @@ def relative_times(records: Iterable[Record]) -> dict[str, float]:
     return {record.case.key: math.exp(log - fastest) for record, log in zip(timed, logs, strict=True)}
 
 
+def rounds_of(record: Record | None) -> set[int]:
+    """The rounds in which a process of it was, with its full window; none of what was only looked at."""
+    return set() if record is None or record.time is None else {t.round for t in record.time.trials if t.round}
+
+
 def observed(record: Record) -> list[Observed]:
     """Of each process of an `ok` case its group (−round where it ran alone), median of its samples in s, and weight."""
     if record.status != "ok" or record.time is None:

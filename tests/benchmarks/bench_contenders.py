@@ -32,7 +32,7 @@ from harness.planning import request as requests
 from harness.planning.contenders import Choice, Contenders, to_retry
 from harness.planning.durations import Durations
 from harness.planning.forecast import forecast
-from harness.planning.foresight import Learned
+from harness.planning.foresight import Experience
 from harness.planning.learning import learn, point_times
 from harness.planning.learnt import Learnt, machine_name, merged
 from harness.planning.options import WINDOWS, Options
@@ -220,7 +220,7 @@ def forecast_of(run: Run, planned: Sequence[Planned], learnt: Learnt) -> dict[st
     settings, compiled = run.info.settings, warm(run)
     left_out = {case for cases in run.info.left_out.values() for case in cases}
     knowing = Contenders(learnt, run.info.versions, [machine_name(run.info.machine)])
-    foresight = Learned(knowing, Choice({p.case.key: "" for p in planned if str(p.case) in left_out}, {}))
+    foresight = Experience(knowing, Choice({p.case.key: "" for p in planned if str(p.case) in left_out}, {}))
     options = Options(
         rounds=int(settings["rounds"] or 0),
         long_rounds=int(settings["long_rounds"] or 0),

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from _records import record, twin_ref
 
-from harness.cli import live
+from harness.cli import live, run
 from harness.cli.live import Live
 from harness.planning.foresight import Ignorance
 from harness.running.progress import Watch
@@ -90,3 +90,17 @@ def test_an_interrupted_run_says_how_far_it_got(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         runner.execute()
     assert "interrupted in survey, after 4 of 9" in runner.notes
+
+
+@pytest.mark.parametrize(
+    ("rounds", "notes", "learns"),
+    [(2, [], True), (0, [], False), (2, ["the machine disturbed the run: others kept 1.5 cores busy"], False)],
+)
+def test_only_a_calm_run_that_compares_teaches(tmp_path, monkeypatch, rounds, notes, learns):
+    told = []
+    info = SimpleNamespace(notes=notes, machine={})
+    monkeypatch.setattr(run, "load", lambda folder: SimpleNamespace(info=info))
+    monkeypatch.setattr(run.learning, "learn", lambda found: found)
+    monkeypatch.setattr(run.learnt, "remember", lambda *taught: told.append(taught))
+    run._learn(tmp_path, SimpleNamespace(rounds=rounds, cache=tmp_path))
+    assert bool(told) is learns

@@ -7,11 +7,8 @@ core among current server CPUs: AMD EPYC 9754, 360 W / 128 cores = 2.8 W; Intel 
 (vendors' data sheets). Busy cores are measured: CPU seconds of the process over wall seconds.
 
 So a modelled energy is CPU time times a constant. In the ratio of two of them on one machine the constant cancels, and
-what is left is UNEQUAL_POWER: that two codes which keep a core equally busy do not take equal power (von Kistowski et
-al. 2015, "Analysis of the Influences on Server Power Consumption and Energy Efficiency for CPU-Intensive Workloads",
-ICPE). Of how much a maker's own figure is: within the 205 W of a Xeon Platinum 8180 all cores run ordinary code at 2.5
-GHz and AVX-512 at 1.7 GHz (Intel Xeon Processor Scalable Family Specification Update), so a cycle of the one takes 1.5
-times the energy of the other. A core that waits for memory takes less than ordinary code; 2 leaves room for it.
+what is left is UNEQUAL_POWER: that two codes which keep a core equally busy do not take equal power, vector code more
+and a core that waits for memory less. How much is not known here; the factor is an assumption, and the pages say so.
 """
 
 from __future__ import annotations
