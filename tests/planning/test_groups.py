@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,7 +15,7 @@ from _records import record, timing, twin_ref
 
 from harness.measuring.settings import Sampling
 from harness.planning import groups as planning_groups
-from harness.planning.groups import InterleavedGroup, Member, interleaved_groups, width
+from harness.planning.groups import InterleavedGroup, Member, interleaved_groups, raced, width
 from harness.planning.plan import Planned
 from harness.records.record import WorkFacts
 from harness.worker.interleave import IDLE_WAIT_S, _running, wait_until_idle
@@ -187,3 +188,16 @@ def test_a_member_that_hangs_in_its_turn_is_a_timeout_and_leaves_no_process(grou
     assert (first.status, second.status) == ("ok", "timeout")
     assert "measuring" in second.reason
     assert psutil.Process(server._process.pid).children(recursive=True) == []
+
+
+def test_what_has_a_control_stays_in_every_round():
+    """A control counts only if it was in all of them, whatever became of its case."""
+    left, fell_behind, twin = idea(1), idea(2), dense()
+    plan = [planned(r) for r in (left, fell_behind, twin)]
+    known = {(r.case.key, control): r for r in (left, fell_behind, twin) for control in (False, r is fell_behind)}
+    options = SimpleNamespace(seed=0, memory_bytes=None)
+    keys = [m.key for group in raced([plan[0], plan[2]], plan, known, options) for m in group.members]
+    assert {(fell_behind.case.key, False), (fell_behind.case.key, True)} <= set(keys)
+    known.pop((fell_behind.case.key, True))
+    keys = [m.key for group in raced([plan[0], plan[2]], plan, known, options) for m in group.members]
+    assert (fell_behind.case.key, False) not in keys

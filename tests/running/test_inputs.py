@@ -88,6 +88,17 @@ def test_what_is_large_or_not_ours_is_made_for_this_run_only(made, planned, monk
     assert here.of(planned[0]).is_relative_to(tmp_path / "one")
 
 
+def test_what_lies_in_the_cache_is_not_taken_for_a_workload_that_is_not_ours(made, planned, tmp_path, monkeypatch):
+    """The sources' digest, of which its name is made, says nothing of such a file."""
+    stranger = dataclasses.replace(planned[0], case=msgspec.structs.replace(planned[0].case, workload="misbehaving"))
+    here, wanted = made("one"), []
+    for each in (stranger, planned[0]):
+        (tmp_path / "cache" / "inputs" / here._key(each) / "reference").mkdir(parents=True)
+    monkeypatch.setattr(here, "_made", lambda points, abreast: wanted.extend(points))
+    here.make([stranger, planned[0]], abreast=1)
+    assert [list(points.values()) for points in wanted] == [[stranger]]
+
+
 def test_a_point_without_inputs_is_answered_and_the_others_are_made(made, planned):
     sparse = [p for p in planned if p.case.workload == "unstructured_sparse"]
     bad = dataclasses.replace(

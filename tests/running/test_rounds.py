@@ -203,3 +203,27 @@ def test_a_sweep_is_told_what_a_compiler_kept_at_the_survey_point(tmp_path, monk
     session = a_session(tmp_path, planned, [known, own])
     session.chosen = session.kept_in_survey()
     assert session.job(Member(swept), "data", Sampling()).keep == "default"
+
+
+def test_the_numbers_of_groups_go_on_from_the_largest_that_is_stored(tmp_path):
+    """A resumed run that began again at 1 had pairs of processes an hour apart."""
+    (planned,) = planned_on("cpu")
+    stored = ok(planned.case)
+    trials = [msgspec.structs.replace(stored.time.trials[0], heat=heat) for heat in (41, 7)]
+    stored = msgspec.structs.replace(stored, time=msgspec.structs.replace(stored.time, trials=trials))
+    session, numbers = a_session(tmp_path, [planned], [stored]), []
+    session.pool.measure = lambda groups, job, seed: [[None] * len(group.members) for group in groups]
+    session._record = lambda member, answer, order, round_, group, state: numbers.append(group)
+    session.keep = lambda found: None
+    session.measure([InterleavedGroup(n, (Member(planned),)) for n in range(2)], lambda _: Sampling(), 1)
+    assert numbers == [42, 43]
+
+
+def test_the_very_first_group_is_by_itself_so_that_there_is_soon_a_figure(tmp_path, monkeypatch):
+    monkeypatch.setattr(rounds, "batches", lambda groups, *_: iter([list(groups)] if groups else []))
+    racing = Rounds(a_session(tmp_path))
+    groups = [InterleavedGroup(number, (Numbered(number),)) for number in range(3)]
+    assert [[g.number for g in batch] for batch in racing._batches(groups, 1)] == [[0], [1, 2]]
+    assert [[g.number for g in batch] for batch in racing._batches(groups, 2)] == [[0, 1, 2]]
+    racing.group_s[groups[0].key] = 1.0
+    assert [len(batch) for batch in racing._batches(groups, 1)] == [3], "a run that goes on has figures"

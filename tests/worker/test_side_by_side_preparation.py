@@ -202,3 +202,9 @@ def test_where_the_kernel_does_not_say_nothing_is_taken_again(monkeypatch, tmp_p
     monkeypatch.setattr(waiting, "_TASKS", str(tmp_path / "none"))
     assert waiting.clock() is None
     assert dataclasses.asdict(Hooks())["waited_s"] is None
+
+
+def test_calls_that_wait_for_something_else_than_a_core_are_not_starved():
+    """They keep a third of a core busy, or less in some slices, and no thread of theirs waits for one."""
+    window, _ = taken(None, busy=[0.3, 0.3, 0.02, 0.02])
+    assert (window.repeated, window.starved) == (0, 0)
