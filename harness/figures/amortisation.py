@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.figures.best_paths import best_rows, place_of
+from harness.figures.best_paths import Paths, grouped, timed
 from harness.figures.frame import Table, rows_of
 
 _PLACE = ("run", "mode", "dtype", "backend", "device")
@@ -41,18 +41,22 @@ class Amortised(msgspec.Struct, frozen=True, kw_only=True):
 
 def amortisation(frame: Table, best: Table, compared: Table) -> list[Amortised]:
     """Calls until compilation and until conversion are paid back, for every best path where both sides ran."""
+    rows = rows_of(frame)
+    paths = Paths([row["time_s"] for row in rows], [row["paired"] for row in rows])
     out = []
-    eager, made = (
-        {place_of(row): row for row in best_rows([r for r in rows_of(frame) if (r["execution"] == "eager") is side])}
-        for side in (True, False)
-    )
-    for place, row in made.items():
-        if place in eager and row["path"] and eager[place]["path"]:
-            extra = _once(row) - _once(eager[place])
-            out.append(_amortised("compile", row, eager[place], extra, first=1))
-    paths = rows_of(best)
+    sides = [
+        [[k for k in indices if (rows[k]["execution"] == "eager") is eager] for eager in (False, True)]
+        for indices in grouped(rows).values()
+    ]
+    for made, eager in sorted(sides):
+        fastest, other = paths.choose(timed(rows, made)), paths.choose(timed(rows, eager))
+        if fastest is not None and other is not None:
+            headline = any(rows[k]["headline"] for k in made)
+            row, against = {**rows[fastest], "headline": headline}, rows[other]
+            out.append(_amortised("compile", row, against, _once(row) - _once(against), first=1))
+    found = rows_of(best)
     for row in rows_of(compared):
-        idea, twin = paths[row["idea"]], paths[row["twin"]]
+        idea, twin = found[row["idea"]], found[row["twin"]]
         if row["principal"] and row["twin"] >= 0 and twin is not idea and idea["path"] and twin["path"]:
             extra = idea["convert_s"] - twin["convert_s"]
             out.append(_amortised("convert", idea, twin, extra, first=0))

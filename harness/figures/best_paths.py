@@ -41,6 +41,11 @@ def grouped(rows: Rows) -> dict[tuple[Any, ...], list[int]]:
     return groups
 
 
+def timed(rows: Rows, indices: Sequence[int]) -> list[int]:
+    """Of the rows of these numbers those that are `ok` and have a time."""
+    return [k for k in indices if rows[k]["status"] == "ok" and rows[k]["time_s"] == rows[k]["time_s"]]
+
+
 def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
     """`best_rows` of a frame, as a frame."""
     columns = [*frame.columns.drop("status"), "outcome", "cases", "tied", "rivals"]
@@ -63,9 +68,9 @@ def best_rows(rows: Rows) -> Rows:
     points = []
     for indices in grouped(rows).values():
         several = [rows[k] for k in indices]
-        timed = [k for k in indices if rows[k]["status"] == "ok" and rows[k]["time_s"] == rows[k]["time_s"]]
-        best = paths.choose(timed)
-        points.append((best, timed))
+        fit = timed(rows, indices)
+        best = paths.choose(fit)
+        points.append((best, fit))
         row = {**several[0], **_NO_PATH} if best is None else dict(rows[best])
         worst = min(several, key=lambda row: SEVERITY.index(row["status"]))
         failed = worst["status"] != "ok"
@@ -108,6 +113,8 @@ class Paths:
         What has had no full round yet, as in a run that was cut short, is the best where it was FIRST_LOOK_MARGIN
         times faster in its first look, in a group that both shared or where both ran alone.
         """
+        if len(timed) == 1:
+            return timed[0]
         left = self.contenders(timed)
         best = self._best_of(left) if len(left) > 1 else next(iter(left), None)
         if best is None or len(left) == len(timed):
@@ -122,7 +129,9 @@ class Paths:
         The 95 % interval of their ratio to it, group by group, holds 1. Of what shared fewer than two groups nobody
         knows.
         """
-        others = [(best, [k for k in self.contenders(timed) if k != best]) for best, timed in points]
+        others = [
+            (best, [k for k in self.contenders(timed) if k != best] if len(timed) > 1 else []) for best, timed in points
+        ]
         low, high = median_intervals(
             [self._over(k, best) for best, several in others for k in several if best is not None]
         )

@@ -141,10 +141,11 @@ def break_even(table: Table, noise: float | None = None) -> list[BreakEven]:
 
 def _of_sweeps(rows: Rows) -> Rows:
     """The rows of workloads that were measured at two or more values of an axis, and of their twins."""
+    axes = {name: break_even_axes(name) for name in {row["workload"] for row in rows}}
     values: dict[tuple[str, str], set[Any]] = defaultdict(set)
     twins: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        for axis in break_even_axes(row["workload"]):
+        for axis in axes[row["workload"]]:
             values[row["workload"], axis].add(row["params"].get(axis))
         twins[row["workload"]] |= {ref.workload for ref in row["twins"][:1]}
     swept = {workload for (workload, _), found in values.items() if len(found - {None}) >= 2}
@@ -154,11 +155,11 @@ def _of_sweeps(rows: Rows) -> Rows:
 
 def _curves(cases: Rows, best: Rows, noise: float) -> dict[tuple[Any, ...], list[CurvePoint]]:
     """T at every value of every sweep: by workload, the other axes, the axis, seed, and place."""
-    twins = TwinPaths(cases)
+    twins, axes = TwinPaths(cases), {name: break_even_axes(name) for name in {row["workload"] for row in best}}
     curves: dict[tuple[Any, ...], list[CurvePoint]] = defaultdict(list)
     for figures in compared_rows(best):
         row = best[figures["idea"]]
-        for axis in break_even_axes(row["workload"]):
+        for axis in axes[row["workload"]]:
             value = row["params"].get(axis)
             if not figures["principal"] or not isinstance(value, float | int) or value <= 0 or not row["path"]:
                 continue

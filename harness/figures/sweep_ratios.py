@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from harness.figures.best_paths import grouped, place_of
 from harness.figures.frame import Rows
 from harness.stats.intervals import SINGLE, median_intervals
-from harness.stats.process_times import paired_ratios, pairs
+from harness.stats.process_times import paired_ratios
 
 # What a ratio measured in a single group differs by from the one over many groups, as a share: 95 % of the pairs of
 # the stored run of `standard` are within it (one case in two groups, A/A, is within 4 %; the two sides are not alike).
@@ -53,13 +53,13 @@ def time_ratio(
     """
     if twin is None or not twin["path"] or not figures["time_ratio"] > 0:
         return None
-    if pairs(idea["paired"], twin["paired"]):
+    if figures["rounds"]:
         low, high = figures["time_ratio_low"], figures["time_ratio_high"]
         return _bounded(figures["time_ratio"], low, high, ONE_GROUP)
     for path in paths.of(twin):
         ratios = paired_ratios(idea["paired"], path["paired"])
-        link, margin = _link(path, twin)
-        if ratios and link == link:
+        link, margin = _link(path, twin) if ratios else (nan, nan)
+        if link == link:
             low, high = (float(bound[0]) for bound in median_intervals([[ratio * link for ratio in ratios]]))
             return _bounded(median(ratios) * link, low, high, margin)
     alone = idea["alone_s"] / twin["alone_s"]
