@@ -157,11 +157,11 @@ def _curves(cases: Rows, best: Rows, noise: float) -> dict[tuple[Any, ...], list
     """T at every value of every sweep: by workload, the other axes, the axis, seed, and place."""
     twins, axes = TwinPaths(cases), {name: break_even_axes(name) for name in {row["workload"] for row in best}}
     curves: dict[tuple[Any, ...], list[CurvePoint]] = defaultdict(list)
-    for figures in compared_rows(best):
+    for figures in compared_rows(best, most=1):
         row = best[figures["idea"]]
         for axis in axes[row["workload"]]:
             value = row["params"].get(axis)
-            if not figures["principal"] or not isinstance(value, float | int) or value <= 0 or not row["path"]:
+            if not isinstance(value, float | int) or value <= 0 or not row["path"]:
                 continue
             found = time_ratio(row, None if figures["twin"] < 0 else best[figures["twin"]], figures, twins)
             if found is None:

@@ -57,8 +57,8 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({n: pd.Series([row[n] for row in rows], dtype=kind) for n, kind in kinds.items()})
 
 
-def compared_rows(best: Rows) -> Rows:
-    """One row for every best path of an idea and every twin that it names, from `best_rows`.
+def compared_rows(best: Rows, most: int | None = None) -> Rows:
+    """One row for every best path of an idea and every twin that it names, from `best_rows`; the first `most` of them.
 
     `idea` and `twin` are row numbers in `best` (twin −1 where it was not measured); `kind` and `principal` say which
     twin. `time_ratio` is T: the median over the `rounds`, the groups that both were in, of the ratio in that group, by
@@ -77,7 +77,7 @@ def compared_rows(best: Rows) -> Rows:
     seconds: list[list[float]] = []  # of each row the ratios of CPU seconds that its modelled energy is of
     for i, idea in enumerate(best):
         run, _, _, _, *where = place_of(idea)
-        for order, ref in enumerate(idea["twins"]):
+        for order, ref in enumerate(idea["twins"][:most]):
             place = (ref.workload, ref.point, ref.mode)
             t = at.get((run, *place, *where), -1)
             figures, ratios, cpu = _against(idea, best[t]) if t >= 0 else ({}, [[]], [])
