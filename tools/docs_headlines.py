@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.figures.best_paths import best_paths
-from harness.figures.frame import frame, rows_of
-from harness.figures.twins import comparisons
+from harness.figures.best_paths import best_rows
+from harness.figures.frame import case_rows
+from harness.figures.twins import compared_rows
 from harness.records.store import load
 from tools.docs_pages import table
 
@@ -19,10 +19,9 @@ class Run:
     """A stored run as rows: every case, every best path, every comparison with a twin."""
 
     def __init__(self, folder: Path) -> None:
-        cases = frame([r for r in load(folder).records if not r.control])
-        self.cases = rows_of(cases)
-        best = best_paths(cases)
-        self.best, self.compared = rows_of(best), rows_of(comparisons(best))
+        self.cases = case_rows([r for r in load(folder).records if not r.control])
+        self.best = best_rows(self.cases)
+        self.compared = compared_rows(self.best)
         self.backends = sorted({c["backend"] for c in self.cases}, reverse=True)
 
     def paths(self, workload: str, backend: str, wanted: dict[str, Any], mode: str = FORWARD) -> dict[str, float]:

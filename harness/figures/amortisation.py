@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
-import pandas as pd
 
-from harness.figures.best_paths import GROUP, best_paths
-from harness.figures.frame import rows_of
+from harness.figures.best_paths import Paths, grouped, timed
+from harness.figures.frame import Table, rows_of
 
 _PLACE = ("run", "mode", "dtype", "backend", "device")
 
@@ -40,23 +39,27 @@ class Amortised(msgspec.Struct, frozen=True, kw_only=True):
     calls: int | None
 
 
-def amortisation(frame: pd.DataFrame, best: pd.DataFrame, compared: pd.DataFrame) -> list[Amortised]:
+def amortisation(frame: Table, best: Table, compared: Table) -> list[Amortised]:
     """Calls until compilation and until conversion are paid back, for every best path where both sides ran."""
-    columns = ["path", "time_s", "first_call_s", "convert_s", "compile_cache", "headline", *GROUP]
+    rows = rows_of(frame)
+    paths = Paths([row["time_s"] for row in rows], [row["paired"] for row in rows])
     out = []
-    eager, made = (
-        {tuple(row[name] for name in GROUP): row for row in rows_of(best_paths(side), columns) if row["path"]}
-        for side in (frame[frame["execution"] == "eager"], frame[frame["execution"] != "eager"])
-    )
-    for place, row in made.items():
-        if place in eager:
-            extra = _once(row) - _once(eager[place])
-            out.append(_amortised("compile", row, eager[place], extra, first=1))
-    best_rows = rows_of(best, columns)
-    for idea, twin, principal in zip(*(compared[c].tolist() for c in ("idea", "twin", "principal")), strict=True):
-        if principal and twin >= 0 and twin != idea and best_rows[idea]["path"] and best_rows[twin]["path"]:
-            extra = best_rows[idea]["convert_s"] - best_rows[twin]["convert_s"]
-            out.append(_amortised("convert", best_rows[idea], best_rows[twin], extra, first=0))
+    sides = [
+        [[k for k in indices if (rows[k]["execution"] == "eager") is eager] for eager in (False, True)]
+        for indices in grouped(rows).values()
+    ]
+    for made, eager in sorted(sides):
+        fastest, other = paths.choose(timed(rows, made)), paths.choose(timed(rows, eager))
+        if fastest is not None and other is not None:
+            headline = any(rows[k]["headline"] for k in made)
+            row, against = {**rows[fastest], "headline": headline}, rows[other]
+            out.append(_amortised("compile", row, against, _once(row) - _once(against), first=1))
+    found = rows_of(best)
+    for row in rows_of(compared):
+        idea, twin = found[row["idea"]], found[row["twin"]]
+        if row["principal"] and row["twin"] >= 0 and twin is not idea and idea["path"] and twin["path"]:
+            extra = idea["convert_s"] - twin["convert_s"]
+            out.append(_amortised("convert", idea, twin, extra, first=0))
     return [item for item in out if item is not None]
 
 

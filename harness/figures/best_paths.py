@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from harness.figures.frame import Rows, as_frame, rows_of
 from harness.records.outcomes import SEVERITY, outcome
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import Process, paired_ratios
@@ -20,26 +22,40 @@ GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed
 FIRST_LOOK_MARGIN = 1.3
 
 # What belongs to a path's own record, and so to nobody where no path is ok.
-_OF_THE_PATH = [
-    *("key", "formulation", "execution", "path", "fallback", "settings", "max_rel_error", "steady", "drift"),
-    *("first_call_s", "compile_s", "convert_s", "compile_cache", "memory_bytes", "memory_source"),
-    *("device_peak_bytes", "host_peak_bytes", "compiled_temp_bytes"),
-    *("energy_j", "energy_net_j", "energy_low_j", "energy_high_j"),
-]
+_NO_PATH = {
+    **dict.fromkeys(("key", "formulation", "execution", "path", "fallback", "settings", "steady", "compile_cache")),
+    "memory_source": None,
+    "energy_source": "none",
+    **dict.fromkeys(("max_rel_error", "drift", "first_call_s", "compile_s", "convert_s", "memory_bytes"), nan),
+    **dict.fromkeys(("device_peak_bytes", "host_peak_bytes", "compiled_temp_bytes"), nan),
+    **dict.fromkeys(("energy_j", "energy_net_j", "energy_low_j", "energy_high_j"), nan),
+}
+place_of: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*GROUP)
 
 
-def grouped(table: pd.DataFrame) -> dict[tuple[Any, ...], list[int]]:
+def grouped(rows: Rows) -> dict[tuple[Any, ...], list[int]]:
     """Row numbers by the values of `GROUP`: the cases that compete for one best path."""
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for index, key in enumerate(zip(*(table[name].tolist() for name in GROUP), strict=True)):
+    for index, key in enumerate(map(place_of, rows)):
         groups[key].append(index)
     return groups
 
 
+def timed(rows: Rows, indices: Sequence[int]) -> list[int]:
+    """Of the rows of these numbers those that are `ok` and have a time."""
+    return [k for k in indices if rows[k]["status"] == "ok" and rows[k]["time_s"] == rows[k]["time_s"]]
+
+
 def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
+    """`best_rows` of a frame, as a frame."""
+    columns = [*frame.columns.drop("status"), "outcome", "cases", "tied", "rivals"]
+    return as_frame(best_rows(rows_of(frame)), columns)
+
+
+def best_rows(rows: Rows) -> Rows:
     """One row for every (run, workload, point, mode, dtype, backend, device, seed): its fastest `ok` path.
 
-    The columns are the frame's, those of the path's own record; `path` is None where none is ok. Added: `outcome`
+    The columns are the table's, those of the path's own record; `path` is None where none is ok. Added: `outcome`
     (counts over all its cases), `cases`, `reason` and `failure_class` of the worst failure; `tied`, how many other
     paths cannot be told from the best (`Paths.inseparable`), and `rivals`, their processes.
 
@@ -47,44 +63,31 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
     times of different groups are of different minutes. So what was in the last round is ranked by the ratios in the
     groups that both sides shared (`Paths.choose`).
     """
-    groups = grouped(frame)
-    time, paired = frame["time_s"].tolist(), frame["paired"].tolist()
-    paths = Paths(time, paired)
-    status, reason, failure = (frame[c].tolist() for c in ("status", "reason", "failure_class"))
-    headline = frame["headline"].tolist()
-    pick, found, points = [], [], []
-    added: dict[str, list[Any]] = {n: [] for n in ("outcome", "cases", "reason", "failure_class", "headline")}
-    for indices in groups.values():
-        timed = [k for k in indices if status[k] == "ok" and time[k] == time[k]]
-        best = paths.choose(timed)
-        pick.append(indices[0] if best is None else best)
-        found.append(best is not None)
-        points.append((best, timed))
-        worst = min(indices, key=lambda k: SEVERITY.index(status[k]))
-        failed = status[worst] != "ok"
-        added["outcome"].append(outcome(Counter(status[k] for k in indices)))
-        added["cases"].append(len(indices))
-        added["reason"].append(reason[worst] if failed else None)
-        added["failure_class"].append(failure[worst] if failed else None)
-        added["headline"].append(any(headline[k] for k in indices))
-    best_frame = frame.iloc[pick].reset_index(drop=True)
-    if not all(found):
-        gone = ~np.array(found, bool)
-        for name in _OF_THE_PATH:
-            best_frame.loc[gone, name] = np.nan if best_frame[name].dtype == np.float64 else None
-        best_frame.loc[gone, "energy_source"] = "none"
-    rivals = paths.inseparable(points)
-    best_frame["rivals"] = pd.Series([[paired[k] for k in several] for several in rivals], dtype=object)
-    for name in ("outcome", "reason", "failure_class"):
-        best_frame[name] = pd.Series(added[name], dtype=object)
-    best_frame["cases"] = np.array(added["cases"], np.int64)
-    best_frame["tied"] = np.array([len(several) for several in rivals], np.int64)
-    best_frame["headline"] = np.array(added["headline"], bool)
-    return best_frame.drop(columns="status")
+    paths = Paths([row["time_s"] for row in rows], [row["paired"] for row in rows])
+    out: Rows = []
+    points = []
+    for indices in grouped(rows).values():
+        several = [rows[k] for k in indices]
+        fit = timed(rows, indices)
+        best = paths.choose(fit)
+        points.append((best, fit))
+        row = {**several[0], **_NO_PATH} if best is None else dict(rows[best])
+        worst = min(several, key=lambda row: SEVERITY.index(row["status"]))
+        failed = worst["status"] != "ok"
+        row["reason"] = worst["reason"] if failed else None
+        row["failure_class"] = worst["failure_class"] if failed else None
+        row["headline"] = any(row["headline"] for row in several)
+        row["outcome"] = outcome(Counter(row["status"] for row in several))
+        row["cases"] = len(several)
+        del row["status"]
+        out.append(row)
+    for row, rivals in zip(out, paths.inseparable(points), strict=True):
+        row["tied"], row["rivals"] = len(rivals), [rows[k]["paired"] for k in rivals]
+    return out
 
 
 class Paths:
-    """The rows of a frame as competitors, by its columns `time_s` and `paired`."""
+    """The rows of a table as competitors, by its columns `time_s` and `paired`."""
 
     def __init__(self, time: Sequence[float], paired: Sequence[Sequence[Process]]) -> None:
         self._time, self._paired = time, paired
@@ -110,6 +113,8 @@ class Paths:
         What has had no full round yet, as in a run that was cut short, is the best where it was FIRST_LOOK_MARGIN
         times faster in its first look, in a group that both shared or where both ran alone.
         """
+        if len(timed) == 1:
+            return timed[0]
         left = self.contenders(timed)
         best = self._best_of(left) if len(left) > 1 else next(iter(left), None)
         if best is None or len(left) == len(timed):
@@ -124,7 +129,9 @@ class Paths:
         The 95 % interval of their ratio to it, group by group, holds 1. Of what shared fewer than two groups nobody
         knows.
         """
-        others = [(best, [k for k in self.contenders(timed) if k != best]) for best, timed in points]
+        others = [
+            (best, [k for k in self.contenders(timed) if k != best] if len(timed) > 1 else []) for best, timed in points
+        ]
         low, high = median_intervals(
             [self._over(k, best) for best, several in others for k in several if best is not None]
         )

@@ -9,13 +9,11 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
-import pandas as pd
 
-from harness.figures.best_paths import best_paths
-from harness.figures.frame import rows_of
+from harness.figures.best_paths import best_rows
+from harness.figures.frame import Rows, Table, rows_of
 from harness.figures.sweep_ratios import TwinPaths, time_ratio
-from harness.figures.twins import comparisons
+from harness.figures.twins import compared_rows
 from harness.records.points import point_name
 from workloads.discovery import workloads
 
@@ -117,17 +115,17 @@ def multiplies_zeros(workload: str, mode: Any, formulation: str) -> bool | None:
     return None if form is None else form.multiplies_zeros
 
 
-def break_even(table: pd.DataFrame, noise: float | None = None) -> list[BreakEven]:
-    """Every sweep of two or more values of an axis, from a `frame`, by log-log interpolation of T.
+def break_even(table: Table, noise: float | None = None) -> list[BreakEven]:
+    """Every sweep of two or more values of an axis, from a `frame` or its rows, by log-log interpolation of T.
 
     T is of the fastest path at each value that does not multiply with the zeros, against the twin's best path.
     `noise` is the run's A/A noise as a share, by which every T is unsure at least.
     """
-    table = _of_sweeps(table)
-    forms = list(zip(table["workload"], table["mode"], table["formulation"], strict=True))
+    rows = _of_sweeps(rows_of(table))
+    forms = [(row["workload"], row["mode"], row["formulation"]) for row in rows]
     known = {form: multiplies_zeros(*form) for form in set(forms)}
-    best = best_paths(table[np.array([known[form] is not True for form in forms], bool)])
-    curves = _curves(table, best, noise or 0.0)
+    best = best_rows([row for row, form in zip(rows, forms, strict=True) if known[form] is not True])
+    curves = _curves(rows, best, noise or 0.0)
     out = []
     for (workload, others, axis, _, *place), curve in sorted(curves.items(), key=lambda item: item[0]):
         if len({point.value for point in curve}) >= 2:
@@ -141,31 +139,31 @@ def break_even(table: pd.DataFrame, noise: float | None = None) -> list[BreakEve
     return out
 
 
-def _of_sweeps(table: pd.DataFrame) -> pd.DataFrame:
+def _of_sweeps(rows: Rows) -> Rows:
     """The rows of workloads that were measured at two or more values of an axis, and of their twins."""
+    axes = {name: break_even_axes(name) for name in {row["workload"] for row in rows}}
     values: dict[tuple[str, str], set[Any]] = defaultdict(set)
     twins: dict[str, set[str]] = defaultdict(set)
-    workloads_ = table["workload"].tolist()
-    for workload, params, refs in zip(workloads_, table["params"], table["twins"], strict=True):
-        for axis in break_even_axes(workload):
-            values[workload, axis].add(params.get(axis))
-        twins[workload] |= {ref.workload for ref in refs[:1]}
+    for row in rows:
+        for axis in axes[row["workload"]]:
+            values[row["workload"], axis].add(row["params"].get(axis))
+        twins[row["workload"]] |= {ref.workload for ref in row["twins"][:1]}
     swept = {workload for (workload, _), found in values.items() if len(found - {None}) >= 2}
     wanted = swept.union(*(twins[workload] for workload in swept))
-    return table[np.array([workload in wanted for workload in workloads_], bool)].reset_index(drop=True)
+    return [row for row in rows if row["workload"] in wanted]
 
 
-def _curves(table: pd.DataFrame, best: pd.DataFrame, noise: float) -> dict[tuple[Any, ...], list[CurvePoint]]:
+def _curves(cases: Rows, best: Rows, noise: float) -> dict[tuple[Any, ...], list[CurvePoint]]:
     """T at every value of every sweep: by workload, the other axes, the axis, seed, and place."""
-    rows, twins = rows_of(best), TwinPaths(table)
+    twins, axes = TwinPaths(cases), {name: break_even_axes(name) for name in {row["workload"] for row in best}}
     curves: dict[tuple[Any, ...], list[CurvePoint]] = defaultdict(list)
-    for figures in rows_of(comparisons(best)):
-        row = rows[figures["idea"]]
-        for axis in break_even_axes(row["workload"]):
+    for figures in compared_rows(best, most=1):
+        row = best[figures["idea"]]
+        for axis in axes[row["workload"]]:
             value = row["params"].get(axis)
-            if not figures["principal"] or not isinstance(value, float | int) or value <= 0 or not row["path"]:
+            if not isinstance(value, float | int) or value <= 0 or not row["path"]:
                 continue
-            found = time_ratio(row, None if figures["twin"] < 0 else rows[figures["twin"]], figures, twins)
+            found = time_ratio(row, None if figures["twin"] < 0 else best[figures["twin"]], figures, twins)
             if found is None:
                 continue
             margin = 1 + max(noise, found.margin)

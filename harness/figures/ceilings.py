@@ -10,10 +10,9 @@ from itertools import accumulate
 from typing import Any
 
 import msgspec
-import pandas as pd
 
 from backends.dtypes import ITEM_BYTES, itemsize
-from harness.figures.frame import rows_of
+from harness.figures.frame import Table, rows_of
 from harness.records.record import Record
 from harness.stats.process_times import counted
 
@@ -73,26 +72,17 @@ class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return flop_per_s / min(matmul.per_s, flop / least_bytes * bandwidth)
 
 
-def ceilings(frame: pd.DataFrame) -> Ceilings:
+def ceilings(frame: Table) -> Ceilings:
     """The largest rates of the ceiling workloads in each run, over every backend, formulation and execution.
 
     A ceiling is what the machine can do, so it takes the fastest sample and not the median.
     """
-    columns = zip(frame["workload"].tolist(), frame["mode"].tolist(), frame["time_min_s"].tolist(), strict=True)
-    wanted = [k for k, (name, mode, fastest) in enumerate(columns) if _is_ceiling(name, mode) and fastest > 0]
-    rows = rows_of(frame, _NEEDED)
-    return _largest(rows[k] for k in wanted)
+    return _largest(r for r in rows_of(frame) if _is_ceiling(r["workload"], r["mode"]) and r["time_min_s"] > 0)
 
 
 def ceilings_of(records: Iterable[Record]) -> Ceilings:
     """The same as `ceilings` of the frame of these records, without making one."""
     return _largest(row for record in records if (row := _row(record)) is not None)
-
-
-_NEEDED = (
-    *("run", "workload", "point", "params", "dtype", "backend", "path", "device"),
-    *("time_min_s", "useful_flop", "least_bytes"),
-)
 
 
 def _is_ceiling(workload: str, mode: str) -> bool:

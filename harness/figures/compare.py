@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.figures.best_paths import GROUP, best_paths
+from harness.figures.best_paths import GROUP, best_rows
 from harness.figures.comparable import Difference, hosts_differ
 from harness.figures.compare_rows import ComparisonRow, Kind, Pair, by_key, case_name, speed_ups, times
-from harness.figures.frame import frame, rows_of
+from harness.figures.frame import case_rows
 from harness.records.record import Record
 from harness.stats.changes import FALSE_ALARM, Judgement, Null, judge, null, prior
 
@@ -82,15 +82,15 @@ def compare(
     """
     free = {by, *(d.field for d in differences if d.field in ("dtype", "seed"))} - {None}
     kept = [[r for r in records if not r.control] for records in (a, b)]
-    frames = [frame(records) for records in kept]
-    best = [rows_of(best_paths(side)) if len(side) else [] for side in frames]
+    cases = [case_rows(records) for records in kept]
+    best = [best_rows(side) for side in cases]
     fields = [name for name in GROUP if name != "run" and name not in free]
     more = [*fields, *(name for name in ("formulation", "execution") if name not in free)]
     pairs: list[Pair] = []
     only: list[Only] = []
     kinds: tuple[tuple[Kind, list[str], list[list[dict[str, Any]]]], ...] = (
         ("best path", fields, best),
-        ("case", more, [rows_of(side) for side in frames]),
+        ("case", more, cases),
     )
     for kind, matched, found in kinds:
         left, right = (by_key(side, matched) for side in found)

@@ -1,10 +1,16 @@
-"""Records as a pandas DataFrame, one row a record; every statistic is derived here from the raw samples."""
+"""Records as a table, one row a record; every statistic is derived here from the raw samples.
+
+A table is a list of dicts, which the figures are made from, or the same as a pandas DataFrame, for whoever wants one:
+`frame` and `rows_of` turn one into the other. A leaderboard makes figures of thousands of small tables, and what pandas
+does for each column of each of them took most of its time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf, nan
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +19,9 @@ from harness.records.record import Record
 from harness.records.text import first_line
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import every_process, that_count
+
+Rows: TypeAlias = list[dict[str, Any]]
+Table: TypeAlias = pd.DataFrame | Rows
 
 # Name → meaning and unit. Unknown numbers are NaN, unknown text is None.
 COLUMNS: Mapping[str, str] = {
@@ -78,53 +87,60 @@ _NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_s", "_bytes", 
     "useful_flop",
     "intensity",
 }
-_COUNTS = frozenset({"seed", "processes", "samples"})
-
-
-def rows_of(table: pd.DataFrame, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The rows of a frame as dicts of plain Python values, for loops that pandas would make slower."""
-    names = list(table.columns if columns is None else columns)
-    values = zip(*(table[name].tolist() for name in names), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in values]
+_COUNTS = frozenset({"seed", "processes", "samples", "cases", "tied"})
+_UNKNOWN: Mapping[str, Any] = {name: nan if name in _NUMBERS else None for name in COLUMNS}
+_DERIVED = (
+    ("flop_per_s", "useful_flop", "time_s"),
+    ("bytes_per_s", "least_bytes", "time_s"),
+    ("intensity", "useful_flop", "least_bytes"),
+)
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row a record, with the columns of `COLUMNS`; empty for no records."""
-    rows = [_row(record) for record in records]
-    columns: dict[str, Any] = {}
-    for name, values in zip(COLUMNS, zip(*rows, strict=True) if rows else [()] * len(COLUMNS), strict=True):
+    return as_frame(case_rows(records), COLUMNS)
+
+
+def rows_of(table: Table) -> Rows:
+    """The rows of a table as dicts of plain Python values; those of a list are its own."""
+    if isinstance(table, list):
+        return table
+    names = [str(name) for name in table.columns]
+    values = zip(*(table[name].tolist() for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in values]
+
+
+def as_frame(rows: Rows, columns: Iterable[str]) -> pd.DataFrame:
+    """The rows as a frame of these columns: numbers as float64, counts as int64, all else as it is."""
+
+    def column(name: str) -> Any:
+        values = [row[name] for row in rows]
         if name in _NUMBERS:
-            columns[name] = np.array(values, np.float64)  # None becomes NaN
-        elif name in _COUNTS:
-            columns[name] = np.array(values, np.int64)
-        else:
-            columns[name] = pd.Series(list(values), dtype=object)
-    table = pd.DataFrame(columns)
-    table["headline"] = table["headline"].astype(bool)
-    table["time_low_s"], table["time_high_s"] = median_intervals(list(table["process_s"]))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for name, over, under in (
-            ("flop_per_s", "useful_flop", "time_s"),
-            ("bytes_per_s", "least_bytes", "time_s"),
-            ("intensity", "useful_flop", "least_bytes"),
-        ):
-            ratio = table[over].to_numpy() / table[under].to_numpy()
-            table[name] = np.where(np.isfinite(ratio), ratio, np.nan)
-    return table
+            return np.array(values, np.float64)
+        if name in _COUNTS:
+            return np.array(values, np.int64)
+        return np.array(values, bool) if name == "headline" else pd.Series(values, dtype=object)
+
+    return pd.DataFrame({name: column(name) for name in columns})
 
 
-def _row(record: Record) -> tuple[Any, ...]:
-    """The values of `COLUMNS` in their order; the derived ones, filled in for all rows at once, are None."""
-    values = {**_case(record), **_outcome(record), **_times(record), **_memory(record), **_energy(record)}
-    work = record.work
-    values |= {"useful_flop": work.useful_flop, "least_bytes": work.least_bytes, "live_bytes": work.live_bytes}
-    values |= {"twins": record.twins, "settings": record.settings, "started_at": record.started_at}
-    return tuple(map(values.get, COLUMNS))
+def case_rows(records: Sequence[Record]) -> Rows:
+    """One dict a record, by the names of `COLUMNS`."""
+    rows = [_row(record) for record in records]
+    lows, highs = median_intervals([row["process_s"] for row in rows])
+    for row, low, high in zip(rows, lows.tolist(), highs.tolist(), strict=True):
+        row["time_low_s"], row["time_high_s"] = low, high
+        for name, over, under in _DERIVED:
+            ratio = row[over] / row[under] if row[under] else nan
+            row[name] = ratio if abs(ratio) < inf else nan
+    return rows
 
 
-def _case(record: Record) -> dict[str, Any]:
-    case = record.case
-    return {
+def _row(record: Record) -> dict[str, Any]:
+    """The values of `COLUMNS`; the derived ones, filled in for all rows at once, are unknown."""
+    case, work = record.case, record.work
+    row = {
+        **_UNKNOWN,
         "run": record.run,
         "key": case.key,
         "workload": case.workload,
@@ -139,66 +155,63 @@ def _case(record: Record) -> dict[str, Any]:
         "device": case.device,
         "seed": case.seed,
         "headline": record.headline,
-    }
-
-
-def _outcome(record: Record) -> dict[str, Any]:
-    return {
         "status": record.status,
         "reason": first_line(record.reason),
         "failure_class": record.failure_class,
         "fallback": record.fallback,
-        "max_rel_error": record.verdict.max_rel_error if record.verdict else None,
+        "max_rel_error": _number(record.verdict.max_rel_error if record.verdict else None),
+        "useful_flop": float(work.useful_flop),
+        "least_bytes": float(work.least_bytes),
+        "live_bytes": float(work.live_bytes),
+        "twins": record.twins,
+        "settings": record.settings,
+        "started_at": record.started_at,
     }
+    _times(row, record)
+    _memory(row, record)
+    _energy(row, record)
+    return row
 
 
-def _times(record: Record) -> dict[str, Any]:
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
+
+
+def _times(row: dict[str, Any], record: Record) -> None:
     paired = every_process(record)  # none unless ok: wrong output has no time, whatever the record holds
     counted = that_count(paired)
     samples = [process.samples_s for process in counted]
     process_s = [process.centre_s for process in counted]
-    values: dict[str, Any] = {
-        "time_s": median(process_s) if process_s else None,
-        "time_min_s": min(map(min, samples)) if samples else None,
-        "alone_s": next((p.centre_s for p in paired if p.round == 0 and p.group is None), None),
-        "processes": len(samples),
-        "samples": sum(map(len, samples)),
-        "rounds": [p.round if p.group is None else p.group for p in counted],
-        "process_s": process_s,
-        "paired": paired,
-    }
+    if process_s:
+        row["time_s"], row["time_min_s"] = median(process_s), min(map(min, samples))
+        row["alone_s"] = next((p.centre_s for p in paired if p.round == 0 and p.group is None), nan)
+    row["processes"], row["samples"] = len(samples), sum(map(len, samples))
+    row["rounds"] = [p.round if p.group is None else p.group for p in counted]
+    row["process_s"], row["paired"] = process_s, paired
     time = record.time
     if time is not None:
-        values |= {"steady": time.steady, "drift": time.drift, "first_call_s": time.first_call_s}
-        values |= {"compile_s": time.compile_s, "convert_s": time.convert_s}
-        values |= {"compile_cache": time.trials[0].compile_cache if time.trials else None}
-    return values
+        row["steady"], row["drift"], row["first_call_s"] = time.steady, time.drift, time.first_call_s
+        row["compile_s"], row["convert_s"] = _number(time.compile_s), time.convert_s
+        row["compile_cache"] = time.trials[0].compile_cache if time.trials else None
 
 
-def _memory(record: Record) -> dict[str, Any]:
+def _memory(row: dict[str, Any], record: Record) -> None:
     """The device's peak, or the host's where the device has no allocator of its own."""
     memory = record.memory
     if memory is None:
-        return {}
+        return
     device, host = memory.device_peak_bytes, memory.host_peak_bytes
+    row["device_peak_bytes"], row["host_peak_bytes"] = _number(device), _number(host)
+    row["compiled_temp_bytes"] = _number(memory.compiled_temp_bytes)
     held = host if device is None else device
-    return {
-        "device_peak_bytes": device,
-        "host_peak_bytes": host,
-        "compiled_temp_bytes": memory.compiled_temp_bytes,
-        "memory_bytes": held,
-        "memory_source": None if held is None else f"{'host' if device is None else 'device'}: {memory.source}",
-    }
+    if held is not None:
+        row["memory_bytes"] = float(held)
+        row["memory_source"] = f"{'host' if device is None else 'device'}: {memory.source}"
 
 
-def _energy(record: Record) -> dict[str, Any]:
+def _energy(row: dict[str, Any], record: Record) -> None:
     energy = record.energy
-    if energy is None:
-        return {"energy_source": "none"}
-    return {
-        "energy_j": energy.gross_j,
-        "energy_net_j": energy.net_j,
-        "energy_low_j": energy.low_j,
-        "energy_high_j": energy.high_j,
-        "energy_source": energy.source,
-    }
+    row["energy_source"] = "none" if energy is None else energy.source
+    if energy is not None:
+        row["energy_j"], row["energy_net_j"] = _number(energy.gross_j), _number(energy.net_j)
+        row["energy_low_j"], row["energy_high_j"] = _number(energy.low_j), _number(energy.high_j)

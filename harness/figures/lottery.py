@@ -6,10 +6,8 @@ from collections import defaultdict
 from itertools import combinations
 
 import msgspec
-import pandas as pd
 
-from harness.figures.best_paths import GROUP
-from harness.figures.frame import rows_of
+from harness.figures.frame import Table, rows_of
 from harness.stats.intervals import none_if_nan
 from harness.stats.ranks import RankInterval, gap, rank_intervals
 
@@ -40,7 +38,7 @@ class Shift(msgspec.Struct, frozen=True, kw_only=True):
         return all(rank is not None for rank in self.ranks.values())
 
 
-def lottery_shift(best: pd.DataFrame, compared: pd.DataFrame, noise: float | None = None) -> list[Shift]:
+def lottery_shift(best: Table, compared: Table, noise: float | None = None) -> list[Shift]:
     """How ideas change places between backends, devices and machines; the largest movers first.
 
     Headline points against their principal twin; `noise` is the A/A noise inside which two ideas cannot be told apart.
@@ -69,16 +67,19 @@ def lottery_shift(best: pd.DataFrame, compared: pd.DataFrame, noise: float | Non
     return sorted(out, key=lambda s: (not s.ranked, -(s.shift or 0), s.shift is None, s.workload, s.point))
 
 
-def _speed_ups(best: pd.DataFrame, compared: pd.DataFrame) -> dict[Entry, dict[str, Found]]:
-    rows = rows_of(best, ("headline", *GROUP))
+def _speed_ups(best: Table, compared: Table) -> dict[Entry, dict[str, Found]]:
+    rows = rows_of(best)
     runs = len({row["run"] for row in rows}) > 1
     found: dict[Entry, dict[str, Found]] = defaultdict(dict)
-    columns = ("idea", "twin", "principal", "speed_up", "speed_up_low", "speed_up_high")
-    for idea, twin, principal, *speed_ups in zip(*(compared[c].tolist() for c in columns), strict=True):
-        row = rows[idea]
-        if principal and row["headline"] and twin != idea:
+    for figures in rows_of(compared):
+        row = rows[figures["idea"]]
+        if figures["principal"] and row["headline"] and figures["twin"] != figures["idea"]:
             place = f"{row['backend']} {row['device']}" + (f" {row['run']}" if runs else "")
-            found[row["workload"], row["point"], row["mode"], row["dtype"]][place] = (*speed_ups,)
+            found[row["workload"], row["point"], row["mode"], row["dtype"]][place] = (
+                figures["speed_up"],
+                figures["speed_up_low"],
+                figures["speed_up_high"],
+            )
     return found
 
 

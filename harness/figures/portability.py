@@ -13,10 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
-import pandas as pd
 
 from harness.figures.ceilings import CEILING_STREAM
-from harness.figures.frame import rows_of
+from harness.figures.frame import Table, rows_of
 from harness.records.record import Record
 from harness.records.text import first_line
 
@@ -137,14 +136,13 @@ class Portability(msgspec.Struct, frozen=True, kw_only=True):
     classes: dict[str, int]
 
 
-def portability(best: pd.DataFrame, cells: Iterable[PortabilityCell] = ()) -> list[Portability]:
+def portability(best: Table, cells: Iterable[PortabilityCell] = ()) -> list[Portability]:
     """Share of workloads that run on every backend and device, and why the others do not; `cells` is the matrix."""
     tried_cells: dict[tuple[str, ...], list[PortabilityCell]] = defaultdict(list)
     for cell in cells:
         tried_cells[cell.run, cell.backend, cell.device].append(cell)
     places: dict[tuple[str, ...], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    columns = ("run", "backend", "device", "workload", "mode", "path", "outcome", "reason")
-    for row in rows_of(best, columns):
+    for row in rows_of(best):
         if row["workload"] == CEILING_STREAM:
             continue
         places[row["run"], row["backend"], row["device"]][row["workload"], row["mode"]].append(row)

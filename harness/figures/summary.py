@@ -8,19 +8,18 @@ from statistics import median
 from typing import Any
 
 import msgspec
-import pandas as pd
 
 from harness.figures.amortisation import Amortised, amortisation
-from harness.figures.best_paths import best_paths
+from harness.figures.best_paths import best_rows
 from harness.figures.break_even import BreakEven, break_even
 from harness.figures.ceilings import CEILING_STREAM, Ceiling, Ceilings, ceilings
 from harness.figures.datasheets import Datasheet, datasheets
 from harness.figures.estimates import EstimateRow, estimate_rows, is_estimated
-from harness.figures.frame import frame, rows_of
+from harness.figures.frame import Rows, Table, case_rows, rows_of
 from harness.figures.lottery import Shift, lottery_shift
 from harness.figures.portability import Failure, Portability, PortabilityCell, explain_outcomes, matrix, portability
 from harness.figures.suspects import Suspect, suspects
-from harness.figures.twins import comparisons
+from harness.figures.twins import compared_rows
 from harness.records.record import Record
 from harness.stats.intervals import none_if_nan, verdict
 from harness.stats.noise import noise_floor, paired_floors
@@ -171,10 +170,10 @@ def summarise(
     noise = noise_floor(records) if noise is None else noise
     records = [record for record in records if not record.control]
     measured = [record for record in records if not is_estimated(record)]
-    table = frame(measured)
-    best = best_paths(table)
-    tried = best if len(measured) == len(records) else best_paths(frame(records))
-    compared = comparisons(best)
+    table = case_rows(measured)
+    best = best_rows(table)
+    tried = best if len(measured) == len(records) else best_rows(case_rows(records))
+    compared = compared_rows(best)
     limits = ceilings(table)
     rows, dense = _rows(best, compared, limits, all_points, noise)
     paid = amortisation(table, best, compared)
@@ -203,20 +202,19 @@ def summarise(
     )
 
 
-def main_table(table: pd.DataFrame, *, all_points: bool = False, noise: float | None = None) -> list[Row]:
-    """The ideas' rows, from a `frame`: headline points only unless `all_points`."""
-    best = best_paths(table)
-    return _rows(best, comparisons(best), ceilings(table), all_points, noise)[0]
+def main_table(table: Table, *, all_points: bool = False, noise: float | None = None) -> list[Row]:
+    """The ideas' rows, from a `frame` or its rows: headline points only unless `all_points`."""
+    best = best_rows(rows_of(table))
+    return _rows(best, compared_rows(best), ceilings(table), all_points, noise)[0]
 
 
 def _rows(
-    best: pd.DataFrame, compared: pd.DataFrame, limits: Ceilings, all_points: bool, noise: float | None
+    rows: Rows, compared: Rows, limits: Ceilings, all_points: bool, noise: float | None
 ) -> tuple[list[Row], list[Row]]:
     """The ideas' rows and, apart, those of the twins that these name."""
     against: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for ratio in rows_of(compared):
+    for ratio in compared:
         against[ratio["idea"]].append(ratio)
-    rows = rows_of(best)
     shown = [k for k in against if all_points or rows[k]["headline"]]
     twins = {against_twin["twin"] for k in shown for against_twin in against[k] if against_twin["twin"] >= 0} - set(
         shown

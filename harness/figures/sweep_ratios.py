@@ -12,18 +12,14 @@ from math import nan
 from statistics import median
 from typing import Any, NamedTuple
 
-import pandas as pd
-
-from harness.figures.best_paths import GROUP, grouped
-from harness.figures.frame import rows_of
+from harness.figures.best_paths import grouped, place_of
+from harness.figures.frame import Rows
 from harness.stats.intervals import SINGLE, median_intervals
-from harness.stats.process_times import paired_ratios, pairs
+from harness.stats.process_times import paired_ratios
 
 # What a ratio measured in a single group differs by from the one over many groups, as a share: 95 % of the pairs of
 # the stored run of `standard` are within it (one case in two groups, A/A, is within 4 %; the two sides are not alike).
 ONE_GROUP = 0.15
-
-_OF_A_PATH = ("path", "status", "paired", "alone_s", *GROUP)
 
 
 class Ratio(NamedTuple):
@@ -36,15 +32,14 @@ class Ratio(NamedTuple):
 
 
 class TwinPaths:
-    """The measured paths of every computation of a frame, for those in whose group a swept idea ran."""
+    """The measured paths of every computation of a table, for those in whose group a swept idea ran."""
 
-    def __init__(self, table: pd.DataFrame) -> None:
-        self._rows = rows_of(table, _OF_A_PATH)
-        self._at = grouped(table)
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self._at = rows, grouped(rows)
 
     def of(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The paths that are ok of the computation of `row`, its own first."""
-        found = (self._rows[k] for k in self._at[tuple(row[name] for name in GROUP)])
+        found = (self._rows[k] for k in self._at[place_of(row)])
         return sorted((path for path in found if path["status"] == "ok"), key=lambda path: path["path"] != row["path"])
 
 
@@ -58,13 +53,13 @@ def time_ratio(
     """
     if twin is None or not twin["path"] or not figures["time_ratio"] > 0:
         return None
-    if pairs(idea["paired"], twin["paired"]):
+    if figures["rounds"]:
         low, high = figures["time_ratio_low"], figures["time_ratio_high"]
         return _bounded(figures["time_ratio"], low, high, ONE_GROUP)
     for path in paths.of(twin):
         ratios = paired_ratios(idea["paired"], path["paired"])
-        link, margin = _link(path, twin)
-        if ratios and link == link:
+        link, margin = _link(path, twin) if ratios else (nan, nan)
+        if link == link:
             low, high = (float(bound[0]) for bound in median_intervals([[ratio * link for ratio in ratios]]))
             return _bounded(median(ratios) * link, low, high, margin)
     alone = idea["alone_s"] / twin["alone_s"]

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice, product
+from math import inf, nan
 from statistics import median
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from harness.figures.best_paths import GROUP
-from harness.figures.frame import rows_of
+from harness.figures.best_paths import place_of
+from harness.figures.frame import Rows, rows_of
 from harness.measuring.energy.model import UNEQUAL_POWER
 from harness.stats.intervals import Floats, median_intervals
 from harness.stats.process_times import pair_ratio, paired_ratios, pairs, turn_ratios
@@ -28,46 +29,36 @@ def _ratio(over: float, under: float) -> float:
     return over / under if under else float("nan")
 
 
-_COMPARED = [
-    "paired",
-    "rivals",
-    "time_s",
-    "alone_s",
-    "useful_flop",
-    "path",
-    "outcome",
-    "memory_bytes",
-    "memory_source",
-    "energy_source",
-    "energy_j",
-    "energy_low_j",
-    "energy_high_j",
-    "twins",
-    *GROUP,
-]
-_COMPARISON = {
-    "idea": np.int64,
-    "twin": np.int64,
-    "kind": object,
-    "principal": bool,
-    "twin_workload": object,
-    "twin_point": object,
-    "twin_mode": object,
-    "twin_path": object,
-    "twin_outcome": object,
-    "twin_time_s": np.float64,
-    "work_ratio": np.float64,
-    "time_ratio": np.float64,
-    "memory_ratio": np.float64,
-    "energy_ratio": np.float64,
-    "energy_ratio_low": np.float64,
-    "energy_ratio_high": np.float64,
-    "ratio_steady": object,
+# Of a twin that was not measured.
+_NOT_MEASURED: Mapping[str, Any] = {
+    "twin_path": None,
+    "twin_outcome": "not measured",
+    "twin_time_s": nan,
+    "work_ratio": nan,
+    "time_ratio": nan,
+    "memory_ratio": nan,
+    "energy_ratio": nan,
+    "energy_ratio_low": nan,
+    "energy_ratio_high": nan,
+    "ratio_steady": None,
 }
+_KEYS = ("idea", "twin", "kind", "principal", "twin_workload", "twin_point", "twin_mode")
+_BOUNDED = ("time_ratio_low", "time_ratio_high")
+_DERIVED = tuple(f"{name}{end}" for end in ("", "_low", "_high") for name in ("speed_up", "tax", "energy_tax"))
+_COLUMNS = (*_KEYS, *_NOT_MEASURED, "rounds", *_BOUNDED, *_DERIVED, "memory_tax")
+_OBJECTS = frozenset({"kind", "twin_workload", "twin_point", "twin_mode", "twin_path", "twin_outcome", "ratio_steady"})
+_TYPES = {"idea": np.int64, "twin": np.int64, "rounds": np.int64, "principal": bool}
 
 
 def comparisons(best: pd.DataFrame) -> pd.DataFrame:
-    """One row for every best path of an idea and every twin that it names, from `best_paths`.
+    """`compared_rows` of a frame, as a frame."""
+    rows = compared_rows(rows_of(best))
+    kinds = {name: object if name in _OBJECTS else _TYPES.get(name, np.float64) for name in _COLUMNS}
+    return pd.DataFrame({n: pd.Series([row[n] for row in rows], dtype=kind) for n, kind in kinds.items()})
+
+
+def compared_rows(best: Rows, most: int | None = None) -> Rows:
+    """One row for every best path of an idea and every twin that it names, from `best_rows`; the first `most` of them.
 
     `idea` and `twin` are row numbers in `best` (twin −1 where it was not measured); `kind` and `principal` say which
     twin. `time_ratio` is T: the median over the `rounds`, the groups that both were in, of the ratio in that group, by
@@ -80,36 +71,33 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     such path of the twin, each from the groups that these two shared. It is unknown for one group. Without any common
     group T is the ratio of the two times, of first looks alone where a side has nothing else, and has no interval.
     """
-    rows = rows_of(best, _COMPARED)
-    at = {tuple(row[name] for name in GROUP): k for k, row in enumerate(rows)}
-    out: list[dict[str, Any]] = []
+    at = {place_of(row): k for k, row in enumerate(best)}
+    out: Rows = []
     spans: list[list[list[float]]] = []  # of each row the ratios of its pairs of paths, the best two first
     seconds: list[list[float]] = []  # of each row the ratios of CPU seconds that its modelled energy is of
-    for i, idea in enumerate(rows):
-        for order, ref in enumerate(idea["twins"]):
-            where = {"workload": ref.workload, "point": ref.point, "mode": ref.mode}
-            t = at.get(tuple((idea | where)[name] for name in GROUP), -1)
-            missing: _Figures = {"twin_outcome": "not measured"}, [[]], []
-            figures, ratios, cpu = _against(idea, rows[t]) if t >= 0 else missing
-            names = {f"twin_{name}": value for name, value in where.items()}
-            out.append({"idea": i, "twin": t, "kind": ref.kind, "principal": order == 0} | names | figures)
+    for i, idea in enumerate(best):
+        run, _, _, _, *where = place_of(idea)
+        for order, ref in enumerate(idea["twins"][:most]):
+            place = (ref.workload, ref.point, ref.mode)
+            t = at.get((run, *place, *where), -1)
+            figures, ratios, cpu = _against(idea, best[t]) if t >= 0 else ({}, [[]], [])
+            names = (i, t, ref.kind, order == 0, *place)
+            out.append({**dict(zip(_KEYS, names, strict=True)), **_NOT_MEASURED, **figures, "rounds": len(ratios[0])})
             spans.append(ratios)
             seconds.append(cpu)
-    table = pd.DataFrame(
-        {name: pd.Series([row.get(name) for row in out], dtype=kind) for name, kind in _COMPARISON.items()}
-    )
-    table["rounds"] = np.array([len(ratios[0]) for ratios in spans], np.int64)
-    table["time_ratio_low"], table["time_ratio_high"] = _envelopes(spans)
-    low, high = median_intervals([cpu if len(cpu) >= FEWEST_PAIRS else [] for cpu in seconds])
-    table["energy_ratio_low"] = np.where(np.isnan(low), table["energy_ratio_low"], low / UNEQUAL_POWER)
-    table["energy_ratio_high"] = np.where(np.isnan(high), table["energy_ratio_high"], high * UNEQUAL_POWER)
-    work = table["work_ratio"].where(table["work_ratio"] > 0)
-    for end, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
-        table[f"speed_up{end}"] = 1 / table[f"time_ratio{other}"]
-        table[f"tax{end}"] = table[f"time_ratio{end}"] / work
-        table[f"energy_tax{end}"] = table[f"energy_ratio{end}"] / work
-    table["memory_tax"] = table["memory_ratio"] / work
-    return table
+    bounds = *_envelopes(spans), *median_intervals([cpu if len(cpu) >= FEWEST_PAIRS else [] for cpu in seconds])
+    for row, low, high, cpu_low, cpu_high in zip(out, *(bound.tolist() for bound in bounds), strict=True):
+        row["time_ratio_low"], row["time_ratio_high"] = low, high
+        if cpu_low == cpu_low:
+            row["energy_ratio_low"], row["energy_ratio_high"] = cpu_low / UNEQUAL_POWER, cpu_high * UNEQUAL_POWER
+        work = row["work_ratio"] if row["work_ratio"] > 0 else nan
+        for end, other in (("", ""), ("_low", "_high"), ("_high", "_low")):
+            ratio = row[f"time_ratio{other}"]
+            row[f"speed_up{end}"] = 1 / ratio if ratio else inf
+            row[f"tax{end}"] = row[f"time_ratio{end}"] / work
+            row[f"energy_tax{end}"] = row[f"energy_ratio{end}"] / work
+        row["memory_tax"] = row["memory_ratio"] / work
+    return out
 
 
 def _envelopes(spans: Sequence[Sequence[Sequence[float]]]) -> tuple[Floats, Floats]:

@@ -131,6 +131,8 @@ def pairs(over: Iterable[Process], under: Iterable[Process]) -> list[tuple[Proce
     for process in under:
         if process.group is not None and process.centre_s:
             beside[process.group].append(process)
+    if not beside:
+        return []
     mine: dict[int, list[Process]] = defaultdict(list)
     for process in over:
         if process.group is not None and process.group in beside:

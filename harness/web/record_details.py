@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from harness.figures.frame import frame, rows_of
+from harness.figures.frame import case_rows
 from harness.figures.summary import Row
 from harness.records.points import point_name
 from harness.records.record import Record
@@ -31,7 +31,7 @@ class Index:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = [record for record in records if not record.control]
-        self.table = rows_of(frame(self.records))
+        self.table = case_rows(self.records)
         self._groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for number, facts in enumerate(self.table):
             self._groups[tuple(str(facts[name]) for name in _GROUP)].append(number)
