@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Generic, Protocol, TypeVar
@@ -167,6 +168,12 @@ def _found() -> Iterator[PlugIn[Backend] | Broken]:
         yield entry if isinstance(entry, Broken) else _of_kind(entry.value, entry.where, entry.path)
 
 
-def backends() -> tuple[Mapping[str, Backend], list[Broken]]:
+def backends() -> tuple[Mapping[str, Backend], tuple[Broken, ...]]:
     """Every backend by name, in the order of the files, and the plug-ins that are broken. Imports no framework."""
-    return by_name(_found(), "backend")
+    return _listed(os.environ.get("HWLOTTERY_BACKENDS", ""), *sys.path)  # where entry points are found
+
+
+@cache
+def _listed(*_where: str) -> tuple[Mapping[str, Backend], tuple[Broken, ...]]:
+    found, broken = by_name(_found(), "backend")
+    return found, tuple(broken)

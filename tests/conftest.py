@@ -19,8 +19,9 @@ from harness.worker.messages import CaseJob, DataJob
 GIB = 1 << 30
 # What measures, or waits for what others do within fractions of a second: these have the machine for themselves.
 ALONE = (
-    *("measuring", "planning/test_groups.py", "web/test_browser.py", "cli/test_doctor.py"),
-    *("worker/test_order.py", "worker/test_outcomes.py", "worker/test_side_by_side_preparation.py"),
+    *("measuring/test_measure.py", "measuring/test_memory_truth.py", "measuring/test_gpu_conditions.py"),
+    *("planning/test_groups.py", "web/test_browser.py", "cli/test_doctor.py"),
+    *("worker/test_outcomes.py", "worker/test_side_by_side_preparation.py"),
 )
 
 # What the frameworks read when they are imported, before any test imports one: the compile caches of the user among it,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,7 @@ DOORS = {"__init__", "__main__"}  # the public names, and the command: they open
 
 
 def modules_of(source: str) -> set[str]:
-    """The modules of ours that a file imports, wherever in it: `from harness.a import b` may name module or value."""
+    """The modules of ours that a file imports, anywhere: `from harness.stats import noise` may name module or value."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -138,6 +140,81 @@ def public_classes(source: str) -> list[str]:
 def test_no_two_public_classes_share_a_name():
     names = [name for _, file in FILES for name in public_classes(file.read_text())]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+# -- code in strings ---------------------------------------------------------------------------------------------------
+
+_OURS = r"(?:harness|workloads|backends|tools)"
+_FROM = re.compile(rf"\bfrom ({_OURS}(?:\.\w+)*) import \(?([\w, ]+)")
+_IMPORT = re.compile(r"(?<![\w.] )\bimport ([\w., ]+)")
+_WHOLE = re.compile(rf"{_OURS}(?:\.\w+)+")  # what `python -m` or `monkeypatch.setattr` is given
+
+
+def embedded(source: str) -> set[str]:
+    """What the strings of a file name of ours: modules, and names in them, in code for a process or by themselves."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for module, several in _FROM.findall(node.value):
+                names |= {f"{module}.{name.split()[0]}" for name in several.split(",") if name.strip()}
+            several = [
+                part.split()[0] for found in _IMPORT.findall(node.value) for part in found.split(",") if part.strip()
+            ]
+            names |= {name for name in [*several, node.value] if _WHOLE.fullmatch(name)}
+    return names
+
+
+@cache
+def bound(file: Path) -> set[str]:
+    """Every name that a module binds; of a package also what it opens when it is asked, which its strings name."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.Constant) and file.stem == "__init__":
+            names.add(str(node.value))
+    return names
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a module of this name is a file here, or the name is bound in one."""
+    at, parts = ROOT, dotted.split(".")
+    for number, part in enumerate(parts):
+        if (at / part).is_dir():
+            at /= part
+        elif (at / f"{part}.py").is_file():
+            return number + 1 == len(parts) or parts[number + 1] in bound(at / f"{part}.py")
+        else:
+            package = at / "__init__.py"
+            return package.is_file() and number + 1 == len(parts) and part in bound(package)
+    return True
+
+
+PLANTED = {
+    "harness.records.gone",
+    "harness.attic.chest.gold",
+    "harness.stats.nois.noise_floor",
+    "harness.stats.noise.nose",
+}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [f for f in EVERY_FILE if f.is_relative_to(ROOT / "tests") or f.is_relative_to(ROOT / "tools")],
+    ids=lambda f: f.name,
+)
+def test_code_in_strings_names_only_what_is_there(file):
+    assert {name for name in embedded(file.read_text()) - PLANTED if not is_there(name)} == set()
+
+
+def test_code_in_strings_that_names_a_module_that_moved_is_seen():
+    code = 'run("-c", "import os; import harness.records.gone, sys; from harness.stats.nois import noise_floor")\n'
+    code += 'setattr("harness.stats.noise.nose", 1)\nf"from harness.attic.chest import gold{1}"'
+    assert {name for name in embedded(code) if not is_there(name)} == PLANTED
 
 
 # -- what loads when ---------------------------------------------------------------------------------------------------

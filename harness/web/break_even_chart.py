@@ -27,7 +27,7 @@ def break_evens(drawer: Drawer) -> Iterator[Chart]:
             note="Formulations that skip the zeros: above the dashed line they are faster than the dense twin. A "
             f"diamond is the break-even {axis}, its bar the interval.",
             spec=drawing(
-                [mark for found in several for mark in _along(axis, drawer, found, opens)],
+                [mark for found in several for mark in _along(drawer, found, opens)],
                 300,
                 [_LINE_AT_ONE, *_curves(axis, drawer), *_crossings(drawer, _meets(drawer, several))],
             ),
@@ -44,11 +44,11 @@ def _meets(drawer: Drawer, several: Sequence[BreakEven]) -> Values:
     ]
 
 
-def _along(axis: str, drawer: Drawer, found: BreakEven, opens: dict[tuple[str, str], int]) -> Values:
-    """The points of one curve."""
+def _along(drawer: Drawer, found: BreakEven, opens: dict[tuple[str, str], int]) -> Values:
+    """The points of one curve; the axis has a column of its own, whatever its name."""
     return [
         {
-            axis: point.value,
+            "at": point.value,
             "value": 1 / point.time_ratio,
             "low": 1 / point.high,
             "high": 1 / point.low,
@@ -71,10 +71,10 @@ _LINE_AT_ONE: Spec = {
 
 def _curves(axis: str, drawer: Drawer) -> list[Spec]:
     """Intervals, lines and points of every place."""
-    x = log_axis(axis, "density δ" if axis == DENSITY else axis, "~g")
+    x = log_axis("at", "density δ" if axis == DENSITY else axis, "~g")
     y = log_axis("value", "speed-up over the dense twin", "~g")
     colour = hued("where", drawer.places)
-    tips = tooltip("where", axis, "path", "speed-up")
+    tips = tooltip("where", "at", "path", "speed-up", at=axis)
     low = log_axis("low", y["title"], "~g")
     return [
         {

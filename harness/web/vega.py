@@ -137,9 +137,9 @@ class Drawer:
         return out | ({"speed-up": speed_up_cell(against), "tax": tax_cell(against)} if against else {})
 
 
-def tooltip(*fields: str) -> list[dict[str, str]]:
-    """Fields that are text already, shown as they are."""
-    return [{"field": field, "type": "nominal", "title": field} for field in fields]
+def tooltip(*fields: str, **titles: str) -> list[dict[str, str]]:
+    """Fields that are text already, shown as they are, under their names or what `titles` calls them."""
+    return [{"field": field, "type": "nominal", "title": titles.get(field, field)} for field in fields]
 
 
 def log_axis(field: str, title: str, number: str = "~s", **scale: Any) -> Spec:

@@ -53,7 +53,7 @@ def test_a_file_adds_a_backend(folder):
     found, broken = backends()
     assert found["mine"].title == "Mine"
     assert {"numpy", "torch", "jax", "tensorflow", "array_api_strict"} <= set(found)
-    assert broken == []
+    assert not broken
 
 
 def test_a_plug_in_imports_what_stands_beside_it_and_a_file_with_an_underscore_is_none_itself(folder):
@@ -65,7 +65,7 @@ def test_a_plug_in_imports_what_stands_beside_it_and_a_file_with_an_underscore_i
     plugin(folder / "mine_backend.py", more=more)
     found, broken = backends()
     assert "mine" in found
-    assert broken == []
+    assert not broken
     assert sys.path[-1] == str(folder)
 
 
@@ -158,7 +158,7 @@ def test_an_installed_distribution_adds_a_backend(distribution, value):
     distribution(f"[hwlottery.backends]\nmine = {value}\n", installed_mine=PLUGIN.format(name="mine", more=""))
     found, broken = backends()
     assert found["mine"].title == "Mine"
-    assert broken == []
+    assert not broken
 
 
 def test_a_broken_entry_point_names_its_distribution(distribution):
@@ -193,4 +193,4 @@ def test_an_installed_distribution_adds_a_workload(distribution):
     found, broken = workloads()
     workloads.__globals__["_found"].cache_clear()
     assert "installed" in found
-    assert broken == ()
+    assert not broken

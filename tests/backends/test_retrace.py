@@ -10,6 +10,7 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
+from harness.cli.run import cache_folder
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case
 from harness.worker.client import Server
@@ -35,14 +36,14 @@ def test_a_framework_that_traces_while_it_is_timed_is_no_measurement(backend, ex
             execution=execution,
             device="cpu",
         )
-        data, cache = str(tmp_path / "data"), str(tmp_path / "cache")
+        data, cache = str(tmp_path / "data"), str(cache_folder())
         # two threads: TensorFlow traces inside a graph that runs, and waits for ever where its pool has one
         # few calls: PyTorch stops to compile anew, and runs eager, after eight
         sampling = Sampling(window_s=0.001, sample_s=1e-6, min_samples=1, max_samples=1)
         return CaseJob(case=case, data=data, threads=2, cache=cache, sampling=sampling, power=PowerModel())
 
     points, folders = [({"n": 16}, "forward")], [str(tmp_path / "data")]
-    with Server(backends()[0][backend], Device("cpu"), 2, tmp_path / "cache") as server:
+    with Server(backends()[0][backend], Device("cpu"), 2, cache_folder()) as server:
         data = DataJob(workload="retracing", points=points, dtype="float32", seed=0, folders=folders, threads=1)
         assert server.run(data, 60).measured.status == "ok"
         once, again = (server.run(job(name), 120).measured for name in ("once", "again"))

@@ -10,6 +10,7 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
+from harness.cli.run import cache_folder
 from harness.measuring.correctness import rounded
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case
@@ -82,6 +83,7 @@ def test_the_formulas_say_how_much_depth_costs_back_propagation_alone():
     assert local < 0.3 * kept
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_local_learning_needs_less_memory_than_back_propagation(framework, tmp_path):
     """Measured by the harness, each in its own process, by the framework's own differentiation."""
@@ -90,7 +92,7 @@ def test_local_learning_needs_less_memory_than_back_propagation(framework, tmp_p
     backend = backends()[0][framework]
     (twin,) = LOCAL.twins(DEEP, "train_step")
     peaks = {}
-    with Server(backend, Device("cpu"), 2, tmp_path / "cache") as server:
+    with Server(backend, Device("cpu"), 2, cache_folder()) as server:
         for name, params in {"local_update": DEEP, twin.workload: dict(twin.params)}.items():
             point, data = (params, "train_step"), str(tmp_path / name)
             job = DataJob(workload=name, points=[point], dtype="float32", seed=0, folders=[data], threads=2)
@@ -105,7 +107,7 @@ def test_local_learning_needs_less_memory_than_back_propagation(framework, tmp_p
                 execution=backend.executions[0],
                 device="cpu",
             )
-            cache, sampling = str(tmp_path / "cache"), Sampling(window_s=0.01, min_samples=2)
+            cache, sampling = str(cache_folder()), Sampling(window_s=0.01, min_samples=2)
             job = CaseJob(case=case, data=data, threads=2, cache=cache, sampling=sampling, power=PowerModel())
             measured = server.run(job, 120).measured
             assert (measured.status, measured.reason) == ("ok", None)

@@ -11,6 +11,7 @@ import threadpoolctl
 
 from backends.discovery import backends
 from backends.ops import Device
+from harness.cli.run import cache_folder
 from harness.measuring import threads
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case
@@ -29,7 +30,7 @@ def data(tmp_path_factory):
     job = DataJob(
         workload="dense_matmul", points=[(PARAMS, "forward")], dtype="float32", seed=0, folders=[str(folder)], threads=1
     )
-    with Server(backends()[0]["numpy"], Device("cpu"), 1, folder / "cache") as server:
+    with Server(backends()[0]["numpy"], Device("cpu"), 1, cache_folder()) as server:
         assert server.run(job, 60).measured.status == "ok"
     return folder
 
@@ -52,11 +53,11 @@ def settings(data, name: str, *, given: int, asked: int):
         case=case,
         data=str(data),
         threads=asked,
-        cache=str(data / "cache"),
+        cache=str(cache_folder()),
         sampling=Sampling(window_s=0.0, min_samples=4, sample_s=0.0),
         power=PowerModel(),
     )
-    with Server(backend, Device("cpu"), given, data / "cache") as server:
+    with Server(backend, Device("cpu"), given, cache_folder()) as server:
         measured = server.run(job, 240).measured
     assert measured.status == "ok", measured.reason
     return measured.settings

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pyarrow as pa
@@ -23,6 +24,7 @@ from harness.cli.publish import report, write
 from harness.figures.summary import summarise
 from harness.records.store import RunInfo, Store
 from harness.report.flat_table import flat
+from workloads.base import Axis
 
 RECORDS = [
     idea(
@@ -81,6 +83,19 @@ def test_formats_for_reading_have_the_figures_the_interval_the_tie_the_outcome_a
     assert re.search(re.escape(cell) + (r"\s+tie" if format != "table" else ""), text)
     assert len(re.findall(r"\btie\b", text)) >= 2, "in the cell and in the notes"
     assert "unsupported 1" in text
+
+
+@pytest.mark.parametrize("axis", ["density", "k", "value"])
+def test_break_even_in_json_names_the_axis_and_the_value_on_it(axis, monkeypatch):
+    """Whatever the axis is called, the keys are the same."""
+    known = SimpleNamespace(axes={axis: Axis(break_even=True)}, formulations={})
+    monkeypatch.setattr("harness.figures.break_even.workloads", lambda: ({idea([1.0]).case.workload: known}, ()))
+    sweep = [idea([t] * 3, params={**SHAPE, axis: x}) for x, t in ((0.01, 0.25), (0.16, 4.0))]
+    (found,) = json.loads(render([*sweep, dense([1.0] * 3)], "json"))["break_even"]
+    assert found["axis"] == axis
+    assert found["value"] == pytest.approx(0.04)
+    assert [point["value"] for point in found["curve"]] == [0.01, 0.16]
+    assert found.keys() & {"density", "k"} == set()
 
 
 def test_formats_for_programs_have_the_same_figures_in_full():

@@ -7,10 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from _published import Reader, failing, published
-from _records import dense, idea, record, twin_ref
+from _records import SHAPE, dense, idea, record, twin_ref
 from _xss import corpus
 
 from harness.cli.formats import FORMATS
@@ -18,6 +19,7 @@ from harness.errors import UserError
 from harness.web import pictures, report_page
 from harness.web.charts import charts
 from harness.web.vega import DARK, LIGHT, dressed
+from workloads.base import Axis
 
 # -- charts ------------------------------------------------------------------------------------------------------------
 
@@ -48,13 +50,26 @@ def test_the_group_map_says_the_tax_of_every_row_and_words_where_there_is_none()
 def test_break_even_curves_have_the_summary_s_speed_ups_intervals_and_crossing():
     made = published(failing())
     (chart,) = by_group(charts(made))["Break-even"]
-    values = {v["density"]: (v["value"], v["low"], v["high"]) for v in chart.spec["data"]["values"]}
+    values = {v["at"]: (v["value"], v["low"], v["high"]) for v in chart.spec["data"]["values"]}
     (found,) = made.summary.break_even
     assert values == {p.value: (1 / p.time_ratio, 1 / p.high, 1 / p.low) for p in found.curve}
     item = {r.params["density"]: r.principal for r in made.summary.rows if r.backend == "jax"}
     assert {d: value for d, (value, *_) in values.items()} == pytest.approx({d: a.speed_up for d, a in item.items()})
     crossing = [layer["data"]["values"] for layer in chart.spec["layer"] if "data" in layer][-1]
     assert [c["x"] for c in crossing] == [found.value]
+
+
+def test_an_axis_that_is_called_as_a_column_of_the_chart_is_drawn_like_any_other(monkeypatch):
+    """A point's place on the axis overwrote nothing of it, and nothing overwrote the place."""
+    known = SimpleNamespace(axes={"value": Axis(break_even=True)}, formulations={})
+    monkeypatch.setattr("harness.figures.break_even.workloads", lambda: ({idea([1.0]).case.workload: known}, ()))
+    sweep = [idea([t] * 3, params={**SHAPE, "value": x}) for x, t in ((0.01, 0.25), (0.16, 4.0))]
+    (chart,) = by_group(charts(published([*sweep, dense([1.0] * 3)])))["Break-even"]
+    marks = chart.spec["data"]["values"]
+    assert [mark["at"] for mark in marks] == [0.01, 0.16]
+    assert [mark["value"] for mark in marks] == pytest.approx([4.0, 0.25])
+    tips = [tip for layer in chart.spec["layer"] for tip in layer["encoding"].get("tooltip", ())]
+    assert {"field": "at", "type": "nominal", "title": "value"} in tips
 
 
 def test_the_roofline_has_every_ok_case_and_the_measured_ceilings(quick):

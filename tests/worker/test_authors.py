@@ -10,6 +10,7 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
+from harness.cli.run import cache_folder
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case
 from harness.worker import printed
@@ -39,7 +40,7 @@ class Asked:
         if importlib.util.find_spec(backends()[0][name].module) is None:
             pytest.skip(f"{name} is not installed")
         self.folder, self.backend = folder, backends()[0][name]
-        self.server = Server(self.backend, Device("cpu"), 2, folder / "cache")
+        self.server = Server(self.backend, Device("cpu"), 2, cache_folder())
 
     def data(self, fault="none", dtype="float32"):
         job = DataJob(
@@ -67,7 +68,7 @@ class Asked:
             case=case,
             data=str(self.folder / "data"),
             threads=2,
-            cache=str(self.folder / "cache"),
+            cache=str(cache_folder()),
             sampling=Sampling(window_s=0.0, min_samples=4, sample_s=0.0),
             power=PowerModel(),
         )

@@ -14,6 +14,7 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
+from harness.cli.run import cache_folder
 from harness.measuring.settings import Sampling
 from harness.worker import outcome
 from harness.worker.client import Server, ServerError, environment, memory_limit
@@ -194,14 +195,14 @@ def test_a_process_that_is_not_metered_says_so(server, bad_job):
 
 
 @pytest.mark.parametrize("name", sorted(backends()[0]))
-def test_a_server_has_imported_its_framework_and_started_nothing(name, tmp_path):
+def test_a_server_has_imported_its_framework_and_started_nothing(name):
     """One thread after the import: no pool, no device client. A fork of it can start its own."""
     import importlib.util
 
     backend = backends()[0][name]
     if importlib.util.find_spec(backend.module) is None:
         pytest.skip(f"{backend.module} is not installed: {backend.install}")
-    with Server(backend, Device("cpu"), 2, tmp_path) as server:
+    with Server(backend, Device("cpu"), 2, cache_folder()) as server:
         assert server.start().threads == 1
         for _ in range(2):
             measured = server.run(DevicesJob(), 60).measured
