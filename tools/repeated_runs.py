@@ -21,7 +21,7 @@ import msgspec
 
 from harness.cli.main import run_cli
 from harness.figures.break_even import BreakEven
-from harness.figures.frame import frame, rows_of
+from harness.figures.frame import case_rows
 from harness.figures.summary import Row, Summary, summarise
 from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, Run, load
@@ -81,8 +81,7 @@ class Told:
     @cached_property
     def paths(self) -> dict[tuple[Where, str], dict[str, Any]]:
         """Every path that is ok: its processes and its time alone."""
-        table = frame([record for record in self.run.records if not record.control])
-        rows = rows_of(table, (*_ROW, "path", "status", "paired", "alone_s"))
+        rows = case_rows([record for record in self.run.records if not record.control])
         return {(tuple(r[name] for name in _ROW), r["path"]): r for r in rows if r["status"] == "ok"}
 
 
