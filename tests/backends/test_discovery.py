@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 
 import pytest
@@ -183,6 +184,23 @@ def test_an_entry_point_does_not_take_a_name_that_is_ours(distribution):
     assert found["numpy"].title == "NumPy"
     (reason,) = [b.reason for b in broken]
     assert "numpy_backend.py and by entry point numpy = installed_numpy of somebodys-backends" in reason
+
+
+def test_entry_points_are_read_once_for_a_folder_and_path(folder, monkeypatch):
+    """They are read from every installed distribution, which takes as long as a small case."""
+    read = importlib.metadata.entry_points
+    groups = []
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: groups.append(group) or read(group=group))
+    plugin(folder / "mine_backend.py")
+    for _ in range(3):
+        backends()
+    known = len(groups)
+    assert known > 0
+    backends()
+    assert len(groups) == known
+    monkeypatch.setenv("HWLOTTERY_BACKENDS", str(folder.parent))
+    assert "mine" not in backends()[0]
+    assert len(groups) > known
 
 
 def test_an_installed_distribution_adds_a_workload(distribution):

@@ -49,7 +49,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WHOLE = 0.95  # of a plan's survey that a run must have tried, to be one that left nothing out
 WITHIN = 1.02
 WITHIN_FORECAST = 0.25  # of what a run takes
-FACTORS = (FACTOR, 2.0)
+FACTORS = (FACTOR, 2.5, 2.0, 1.5)
 SEEDS = range(5)  # of what is tried all the same
 COLUMNS = [
     Column(key="held", head="held out"),
