@@ -149,7 +149,8 @@ def _integers(path: Path, line: int, text: bytes, count: int, what: str, largest
     if (stranger := _STRANGER.search(text)) is not None:
         before = text[: stranger.start()]
         i = len(before.split()) + (not before or before.endswith(b" "))
-        word = text.split()[i - 1][:30].decode("ascii", "replace")
+        # Not by split(), which takes \v and \f for blanks.
+        word = text[text.rfind(b" ", 0, stranger.start()) + 1 :].split(b" ", 1)[0][:30].decode("ascii", "replace")
         _fail(path, line, f"value {i} is {word!r}, expected a whole number in digits")
     words = text.split()
     if len(words) != count:
