@@ -3,8 +3,8 @@
     python tools/fuzz.py [--inputs 1000000] [--seed 0] [--only TARGET]
 
 Mutations of a small corpus (`tests/tools/corpus/`, which is kept, and a stored run) go through everything that reads
-files or words of others. A fault is an exception that no user should see, more than LONGEST_S for an input, memory beyond a
-limit, or whatever runs code, starts a process or opens a file outside the folder at hand: an audit hook watches. Each
+files or words of others. A fault is an exception that no user should see, more than LONGEST_S for an input, memory
+beyond a limit, or whatever runs code, starts a process or opens a file outside the folder at hand: an audit hook watches. Each
 fault is printed with its target and input, which belongs in the corpus once it is mended. Exit code 1 where one is.
 """
 
