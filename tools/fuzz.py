@@ -4,8 +4,9 @@
 
 Mutations of a small corpus (`tests/tools/corpus/`, which is kept, and a stored run) go through everything that reads
 files or words of others. A fault is an exception that no user should see, more than LONGEST_S for an input, memory
-beyond a limit, or whatever runs code, starts a process or opens a file outside the folder at hand: an audit hook watches. Each
-fault is printed with its target and input, which belongs in the corpus once it is mended. Exit code 1 where one is.
+beyond a limit, or whatever runs code, starts a process or opens a file outside the folder at hand: an audit hook
+watches. Each fault is printed with its target and input, which belongs in the corpus once it is
+mended. Exit code 1 where one is.
 """
 
 from __future__ import annotations
