@@ -17,7 +17,8 @@ import click
 from backends import aot
 from backends.discovery import backends
 from backends.ops import TPU_CHIPS, Backend, Device
-from harness.cli.run import cache_folder
+from harness.cli.cache import cache_folder
+from harness.machine.facts import usable_cores
 from harness.measuring.energy import rapl
 from harness.measuring.energy.meter import Unavailable
 from harness.measuring.energy.nvml import ask
@@ -60,7 +61,7 @@ def _framework(backend: Backend) -> Finding:
     if importlib.util.find_spec(backend.module) is None:
         return Finding(backend.title, False, "not installed", backend.install)
     try:
-        with Server(backend, Device("cpu"), len(os.sched_getaffinity(0)), cache_folder()) as server:
+        with Server(backend, Device("cpu"), usable_cores(), cache_folder()) as server:
             ready = server.start()
             measured = server.run(DevicesJob(), _LOOK_S).measured
     except ServerError as error:
@@ -115,7 +116,7 @@ def cards(nvml: Any = None) -> list[str]:
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _gpu(frameworks: Sequence[Finding], nvml: Any = None) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import sys
@@ -76,11 +78,28 @@ def _with_debug(command: click.Command) -> None:
 _with_debug(cli)
 
 
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""What a stream cannot hold as \uXXXX, which JSON reads back: the halves of a pair for what has more digits."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), error.end
+
+
+def _escape_what_streams_cannot_hold() -> None:
+    """No name of a file, machine or framework may end a command, whatever the terminal or pipe is encoded in."""
+    codecs.register_error("hwlottery.escaped", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="hwlottery.escaped")
+
+
 def run_cli(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; every error is one sentence on stderr, and the exit code is returned."""
     from harness.errors import UserError
 
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _escape_what_streams_cannot_hold()
     try:
         cli.main(args=words, prog_name="hwlottery", standalone_mode=False, obj=tuple(words))
     except click.exceptions.Abort:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,6 +51,25 @@ class Setting(click.ParamType):  # type: ignore[type-arg]
         if not axis or not equals or not values:
             self.fail(f"{value!r} is not AXIS=VALUE[,VALUE], such as density=0.3,0.1", param, ctx)
         return axis, tuple(_number(text) for text in values.split(","))
+
+
+class Finite(click.FloatRange):
+    """A number within limits; `nan` is within none, and `inf` is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return found
+
+
+def merged(settings: Sequence[tuple[str, tuple[Value, ...]]]) -> dict[str, tuple[Value, ...]]:
+    """The values of each axis, of all repetitions of the option."""
+    out: dict[str, tuple[Value, ...]] = {}
+    for axis, values in settings:
+        out[axis] = tuple(dict.fromkeys((*out.get(axis, ()), *values)))
+    return out
 
 
 def _number(text: str) -> Value:

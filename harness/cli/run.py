@@ -18,13 +18,14 @@ from backends.device import is_ahead_of_time
 from backends.discovery import backends as find_backends
 from backends.install import install_hint
 from backends.ops import Backend, Device
+from harness.cli.cache import cache_folder, temporary
 from harness.cli.live import Live
 from harness.cli.parameters import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, program
 from harness.cli.plugins import own_names, with_files
 from harness.errors import UserError, nearest
 from harness.figures import left_out
 from harness.machine import digest, facts
-from harness.planning import contenders, learning, learnt, plan
+from harness.planning import contenders, contradictions, learning, learnt, plan
 from harness.planning import request as requests
 from harness.planning.forecast import forecast, within_limits
 from harness.planning.foresight import Experience
@@ -34,6 +35,7 @@ from harness.planning.request import RunRequest
 from harness.records import timestamps
 from harness.records.record import FAILED, SCHEMA
 from harness.records.store import RunInfo, Store, disturbances, load
+from harness.records.text import private
 from harness.running.compiled_before import CompiledBefore
 from harness.running.progress import Watch
 from harness.running.runner import Runner
@@ -54,13 +56,18 @@ def run(request: RunRequest) -> int:
     problems = [b.reason for b in (*broken, *broken_backends)]
     for reason in problems:
         click.echo(f"warning: left out: {reason}", err=True)
+    contradictions.refuse(request, workloads, own)
+    for said in contradictions.idle_files(request, workloads, own):
+        click.echo(f"note: {said}", err=True)
     ask = requests.ask(
         request, workloads, _present(request.backends, backends), points=_smtx_points(request, workloads), own=own
     )
     planned_cases = plan.cases(ask, workloads, backends)
+    contradictions.refuse_unused(request, ask, planned_cases, workloads)
+    temporary()  # what every server needs
     options = requests.options(
         request,
-        cores=len(os.sched_getaffinity(0)),
+        cores=facts.usable_cores(),
         cache=cache_folder(),
         memory_bytes=facts.memory_limit_bytes(),
     )
@@ -146,33 +153,20 @@ def _present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str
 
 
 def _smtx_points(request: RunRequest, workloads: Mapping[str, Definition]) -> dict[str, tuple[Point, ...]]:
-    """The points of sparsity patterns in files, at the widths that the preset has."""
+    """The points of sparsity patterns in files, at the widths that were asked for, or else those of the preset."""
     if not request.smtx_files:
         return {}
-    from workloads.common.smtx import SmtxError
+    from workloads.common import smtx
     from workloads.unstructured_sparse import from_smtx
 
-    columns = sorted({int(p.params["n"]) for p in workloads["unstructured_sparse"].presets[request.preset]})
-    points = []
-    for file in request.smtx_files:
-        for n in columns:
-            try:
-                points.append(Point(from_smtx(file.resolve(), n)))
-            except SmtxError as error:
-                raise UserError(str(error)) from None
-    return {"unstructured_sparse": tuple(points)}
-
-
-def cache_folder() -> Path:
-    """Where the frameworks keep compiled programs between runs: HWLOTTERY_CACHE, or the user's cache folder."""
-    import platformdirs
-
-    folder = Path(os.environ.get("HWLOTTERY_CACHE") or platformdirs.user_cache_path("hwlottery") / "compiled")
+    usual = sorted({int(p.params["n"]) for p in workloads[contradictions.SMTX].presets[request.preset]})
+    files = [file.absolute() for file in request.smtx_files]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the compile cache {folder} cannot be made ({error.strerror}); set HWLOTTERY_CACHE") from None
-    return folder
+        smtx.at_hand(files)
+        points = [Point({**from_smtx(file, 1), "n": n}) for file in files for n in request.axes.get("n", usual)]
+    except smtx.SmtxError as error:
+        raise UserError(str(error)) from None
+    return {contradictions.SMTX: tuple(points)}
 
 
 def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) -> None:
@@ -207,7 +201,7 @@ def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str
         run=f"{timestamps.in_name(now)}-{os.urandom(4).hex()}",
         started_at=timestamps.stamp(now),
         ended_at=None,
-        command=["hwlottery", *request.arguments],
+        command=["hwlottery", *map(private, request.arguments)],
         machine={**facts.facts(), **facts.state()},
         versions=facts.versions([backends[name] for name in ask.backends]),
         settings={

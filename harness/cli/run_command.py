@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.parameters import Duration, Sentence, Setting, flat, names
+from harness.cli.parameters import Duration, Finite, Sentence, Setting, flat, merged, names
 
 if TYPE_CHECKING:
     from harness.planning.request import RunRequest
@@ -59,21 +59,18 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.FloatRange(0.001, 1),
-    default=0.02,
-    show_default=True,
+    type=Finite(0.001, 1),
+    show_default="0.02",
     help="With --budget: an interval that reaches less than this share from its middle is narrow enough.",
 )
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Kill a case after this time.")
 @click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: all usable]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of inputs and order.")
-@click.option("--memory-limit", type=click.FloatRange(0.25), metavar="GIB", help="Memory a case may allocate.")
-@click.option("--core-watts", type=click.FloatRange(0.1, 1000), help="Watts of a busy core, for modelled energy.")
-@click.option("--core-watts-low", type=click.FloatRange(0.1, 1000), help="Its lower bound.")
-@click.option("--core-watts-high", type=click.FloatRange(0.1, 1000), help="Its upper bound.")
-@click.option(
-    "--memory-watts-per-gb", type=click.FloatRange(0, 100), help="Watts of a GB of memory, for modelled energy."
-)
+@click.option("--memory-limit", type=Finite(0.25), metavar="GIB", help="Memory a case may allocate.")
+@click.option("--core-watts", type=Finite(0.1, 1000), help="Watts of a busy core, for modelled energy.")
+@click.option("--core-watts-low", type=Finite(0.1, 1000), help="Its lower bound.")
+@click.option("--core-watts-high", type=Finite(0.1, 1000), help="Its upper bound.")
+@click.option("--memory-watts-per-gb", type=Finite(0, 100), help="Watts of a GB of memory, for modelled energy.")
 @click.option("--out", type=click.Path(path_type=Path), help="Results folder.  [default: runs/TIME-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; its failures are tried again.")
 @click.option("--exhaustive", is_flag=True, help="Try every path, also those that were slow in all earlier runs.")
@@ -103,7 +100,7 @@ def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) ->
         dtypes=flat(values["dtype"]),
         executions=flat(values["execution"]),
         formulations=flat(values["formulation"]),
-        axes=dict(values["axes"]),
+        axes=merged(values["axes"]),
         smtx_files=(*values["smtx"], *values["more_smtx"]),
         seed=values["seed"],
         rounds=values["rounds"],

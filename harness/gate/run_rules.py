@@ -71,6 +71,11 @@ def _origin(sources: dict[str, str]) -> str | None:
     return next((name for name, digests in _releases().items() if digests == sources), None)
 
 
+def known_sources(sources: dict[str, str]) -> tuple[bool, bool]:
+    """Whether they are the very sources that validate, and whether they are those of a release."""
+    return sources == _own_sources(), sources in _releases().values()
+
+
 @cache
 def _own_sources() -> dict[str, str]:
     return digest.sources()

@@ -40,7 +40,7 @@ class RunRequest:
     seed: int = 0
     rounds: int | None = None  # interleaved groups of each best path
     budget_s: float | None = None
-    precision: float = PRECISION  # share of an interval's middle; only with a budget
+    precision: float | None = None  # share of an interval's middle, else PRECISION; only with a budget
     timeout_s: float = TIMEOUT_S  # of a case
     threads: int | None = None
     memory_limit_bytes: int | None = None  # of a case
@@ -130,7 +130,7 @@ def options(request: RunRequest, *, cores: int, cache: Path, memory_bytes: int |
         cache=cache,
         seed=request.seed,
         budget_s=request.budget_s,
-        precision=request.precision if request.narrows else None,
+        precision=(request.precision or PRECISION) if request.narrows else None,
         memory_bytes=request.memory_limit_bytes or memory_bytes,
     )
 

@@ -23,6 +23,10 @@ RECORDS = "records.jsonl"
 INFO = "run.json"
 
 
+# What decoding raises of bytes that are no JSON of the schema: no UTF-8, and values too deep, among them.
+UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+
+
 class StoreError(UserError):
     """A results folder that cannot be used; the message is one sentence with what, where and what to do."""
 
@@ -142,15 +146,20 @@ def load(folder: Path) -> Run:
         raise StoreError(f"{folder} is not a results folder: it has no {RECORDS}; give the --out of a run")
     try:
         info = msgspec.json.decode((folder / INFO).read_bytes(), type=RunInfo)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise StoreError(f"{folder / INFO} cannot be read: {error}") from None
     records, warnings = [], []
     decoder = msgspec.json.Decoder(Record)
     for number, line in enumerate((folder / RECORDS).read_bytes().splitlines(), 1):
         try:
             record = decoder.decode(line)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             warnings.append(f"{folder / RECORDS} line {number} was left out: {error}")
+            continue
+        if record.time is not None and len(record.time.trials) != len(record.time.samples_s):
+            warnings.append(
+                f"{folder / RECORDS} line {number} was left out: it has samples of other trials than its own"
+            )
             continue
         if record.schema > SCHEMA:
             warnings.append(

@@ -21,6 +21,7 @@ from harness.measuring.correctness import disagrees, epsilon, judge, upcast
 from harness.measuring.host_memory import HostPeak
 from harness.measuring.turn import Turn
 from harness.records.record import KEPT, FailureClass, Verdict
+from harness.records.text import private
 from harness.worker import outcome
 from harness.worker.case_data import load_arrays, load_inputs
 from harness.worker.messages import CaseJob
@@ -190,7 +191,7 @@ def _malloc() -> dict[str, Scalar]:
 def _plain(value: Scalar, cache: str) -> Scalar:
     """A plain JSON scalar, whatever subclass a framework hands out; nobody's folder stands in a record."""
     if isinstance(value, str):
-        return str(value).replace(cache, "<cache>")
+        return private(str(value), {cache: "<cache>"})
     for kind in (bool, int, float):
         if isinstance(value, kind):
             return kind(value)

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +24,7 @@ import msgspec
 
 from backends.device import is_ahead_of_time
 from backends.discovery import backends
+from harness.machine import processor
 from harness.worker import case, interleave, printed
 from harness.worker.messages import FINISH, MEASURED, PREPARED, Exits, MemberJob, Ready, Request
 from workloads.discovery import workloads
@@ -35,8 +37,7 @@ def main(name: str) -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a framework prints goes to the log, never between our lines
     _die_with_parent()
-    # Every framework gets the same cores, before it counts them.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(os.environ["HWLOTTERY_THREADS"])])
+    _keep_to(int(os.environ["HWLOTTERY_THREADS"]))
     started = time.perf_counter()
     error = None
     try:
@@ -51,7 +52,7 @@ def main(name: str) -> None:
         error = f"{type(failure).__name__}: {failure}"
     import_s = time.perf_counter() - started
     sys.stdout.flush()  # what an import printed is no case's
-    _answer(answers, Ready(error=error, import_s=import_s, threads=len(os.listdir("/proc/self/task"))))
+    _answer(answers, Ready(error=error, import_s=import_s, threads=_threads()))
     fork = multiprocessing.get_context("fork")
 
     def child(member: MemberJob, request: Request, connection: Connection) -> None:
@@ -94,6 +95,23 @@ def _child(member: MemberJob, request: Request, connection: Connection) -> None:
     # The answer is safe. Runtimes that cannot shut down in a forked process must not turn it into a crash.
     sys.stdout.flush()
     os._exit(0)
+
+
+def _keep_to(count: int) -> None:
+    """Every framework gets the same cores, before it counts them; a core each before the second thread of any.
+
+    Where the system binds no process to cores (macOS) the counts of threads alone must do.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, processor.spread(os.sched_getaffinity(0))[:count])
+
+
+def _threads() -> int:
+    """Threads of this process, as the system counts them, or else Python."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return threading.active_count()
 
 
 def _die_with_parent() -> None:

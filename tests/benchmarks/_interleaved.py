@@ -27,7 +27,7 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device, HostArray, Ops
-from harness.cli.run import cache_folder
+from harness.cli.cache import cache_folder
 from harness.measuring.correctness import judge
 from harness.stats.intervals import median_interval
 from harness.worker.client import environment

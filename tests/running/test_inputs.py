@@ -75,12 +75,8 @@ def test_another_seed_or_other_sources_are_other_inputs(made, planned, monkeypat
 
 
 def test_what_is_large_or_not_ours_is_made_for_this_run_only(made, planned, monkeypatch, tmp_path):
-    file = dataclasses.replace(
-        planned[0], case=msgspec.structs.replace(planned[0].case, params={"pattern": f"smtx:{os.sep}a.smtx"})
-    )
     stranger = dataclasses.replace(planned[0], case=msgspec.structs.replace(planned[0].case, workload="misbehaving"))
     assert inputs._ours(planned[0])
-    assert not inputs._ours(file)
     assert not inputs._ours(stranger)
     monkeypatch.setattr(inputs, "KEPT_BYTES", 10)
     here = made("one")

@@ -11,7 +11,7 @@ from backends.ops import Device, Unsupported
 from harness.measuring.correctness import judge, rounded, upcast
 from workloads.base import LEARNING_RATE
 from workloads.common import patterns, sparse
-from workloads.common.smtx import SmtxError
+from workloads.common.smtx import FILES, SmtxError, at_hand
 from workloads.discovery import workloads
 from workloads.unstructured_sparse import from_smtx
 
@@ -284,7 +284,7 @@ def test_an_unknown_pattern_is_refused():
     """Block patterns are a closed list; the other one is open for files and refuses what is none."""
     with pytest.raises(ValueError, match="must be one of magnitude, uniform, found 'random'"):
         BLOCK.check({**SMALL_BLOCKS, "pattern": "random"})
-    with pytest.raises(ValueError, match="is 'random', expected magnitude, uniform or smtx:FILE"):
+    with pytest.raises(ValueError, match="is 'random', expected magnitude, uniform or the pattern of a file"):
         UNSTRUCTURED.inputs({**SMALL, "pattern": "random"}, 0)
 
 
@@ -296,10 +296,17 @@ def test_a_block_that_does_not_divide_is_refused():
             call()
 
 
+@pytest.fixture(autouse=True)
+def no_files(monkeypatch):
+    """What a test puts at hand is gone after it."""
+    monkeypatch.setenv(FILES, "")
+
+
 def test_a_file_gives_the_axes(tmp_path):
     """`from_smtx` reads shape and density; the number of non-zeros comes back exactly, and the product is right."""
     file = tmp_path / "x.smtx"
     file.write_text("3, 4, 5\n0 2 2 5\n1 3 0 2 3\n")
+    at_hand([file])
     params = UNSTRUCTURED.check(from_smtx(file, 2))
     assert (params["m"], params["k"], params["n"]) == (3, 4, 2)
     x = UNSTRUCTURED.inputs(params, 0)
@@ -313,6 +320,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
     """Axes that are not the file's, a file without non-zeros and a missing file are one sentence each."""
     file = tmp_path / "x.smtx"
     file.write_text("3, 4, 5\n0 2 2 5\n1 3 0 2 3\n")
+    at_hand([file])
     params = from_smtx(file, 2)
     for change in ({"m": 4}, {"density": 0.5}):
         with pytest.raises(ValueError, match=r"is 3×4 with 5 non-zeros, the axes say"):
@@ -329,6 +337,7 @@ def test_a_real_file_agrees():
     files = sorted(SAMPLES.glob("transformer/magnitude_pruning/0.95/*.smtx"))
     if not files:
         pytest.skip(f"no samples of the Deep Learning Matrix Collection at {SAMPLES}")
+    at_hand(files[:1])
     params = UNSTRUCTURED.check(from_smtx(files[0], 4))
     x = UNSTRUCTURED.inputs(params, 0)
     found = _outputs(UNSTRUCTURED, params, "forward", "csr")[0]

@@ -6,8 +6,12 @@ Numbers are parted by spaces, tabs or commas. The columns of a row may come in a
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +25,12 @@ _HEADER_BYTES = 256
 _SEPARATORS = bytes.maketrans(b"\t\r,", b"   ")
 _STRANGER = re.compile(rb"[^0-9 ]")
 _NAMES = ("rows", "columns", "nnz")
+
+
+FILES = "HWLOTTERY_SMTX"  # where the files at hand are named to the processes of a run, apart by os.pathsep as in PATH
+SMTX = "smtx:"
+_NAMED = re.compile(r"smtx:([0-9a-f]{16}):(.+)", re.DOTALL)
+_LONGEST = 80  # characters of a file's name
 
 
 class SmtxError(ValueError):
@@ -54,6 +64,47 @@ def read_smtx(path: str | Path) -> Pattern:
         _fail(path, 2, f"ends with offset {offsets[-1]}, expected the {nnz} non-zeros of line 1")
     indices = _integers(path, 3, lines[1] if len(lines) > 1 else b"", nnz, "column indices", columns - 1)
     return _sorted(path, indices, offsets, (rows, columns))
+
+
+def at_hand(files: Sequence[Path]) -> None:
+    """Let this process, and those that it starts, find the patterns of `files`; SmtxError where that cannot be."""
+    for file in files:
+        if os.pathsep in str(file):
+            raise SmtxError(f"{file}: has {os.pathsep!r} in its path, which parts files; move it to another folder")
+    os.environ[FILES] = os.pathsep.join(str(file) for file in files)
+
+
+def named(path: Path) -> str:
+    """`smtx:DIGEST:NAME`: a pattern by its content, so that it has one name on every machine, wherever it lies."""
+    name = os.fsencode(path.name).decode("utf-8", "replace")
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)[:_LONGEST]
+    return f"{SMTX}{_digest(path, _stamp(path))}:{shown}"
+
+
+def find(name: str) -> Path:
+    """The file at hand that has the content by which `named` calls it; SmtxError where none has."""
+    found = _NAMED.fullmatch(name)
+    if found is None:
+        raise SmtxError(f"{name}: names no pattern by its content; give its file by --smtx")
+    for place in filter(None, os.environ.get(FILES, "").split(os.pathsep)):
+        path = Path(place)
+        if path.is_file() and _digest(path, _stamp(path)) == found[1]:
+            return path
+    raise SmtxError(f"{name}: no file at hand has this content, or it changed meanwhile; give it by --smtx")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        about = path.stat()
+    except (OSError, ValueError) as problem:
+        raise SmtxError(f"{path}: cannot be read ({problem})") from problem
+    return about.st_mtime_ns, about.st_size
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, _: tuple[int, int]) -> str:
+    header, body = _read(path)
+    return hashlib.sha256(header + body).hexdigest()[:16]
 
 
 def _fail(path: Path, line: int, problem: str) -> NoReturn:
@@ -98,7 +149,8 @@ def _integers(path: Path, line: int, text: bytes, count: int, what: str, largest
     if (stranger := _STRANGER.search(text)) is not None:
         before = text[: stranger.start()]
         i = len(before.split()) + (not before or before.endswith(b" "))
-        word = text.split()[i - 1][:30].decode("ascii", "replace")
+        # Not by split(), which takes \v and \f for blanks.
+        word = text[text.rfind(b" ", 0, stranger.start()) + 1 :].split(b" ", 1)[0][:30].decode("ascii", "replace")
         _fail(path, line, f"value {i} is {word!r}, expected a whole number in digits")
     words = text.split()
     if len(words) != count:
