@@ -79,7 +79,7 @@ def _validated(
     merged = merge(line.value for line in sound)
     _add(found, run_rules.check(info, sound, merged, known, controlled=run_rules.has_control(read)))
     _add(found, left_out_rules.check(info, read))
-    marks = [*run_rules.marks(info, merged, known), *left_out_rules.marks(info)]
+    marks = [*run_rules.marks(info, merged), *left_out_rules.marks(info)]
     return marks, Run(folder, info, merged, [])
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+import time
 from collections.abc import Callable
 
 _TASKS = "/proc/self/task"
@@ -30,3 +32,17 @@ def waited_s() -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"{_TASKS}/{task}/schedstat", "rb") as f:
             waited += int(f.read().split()[1])
     return waited / 1e9
+
+
+def wanted_s() -> float:
+    """Seconds that the threads of this process but the caller's have had a core, or waited for one.
+
+    Where the kernel does not count it for each thread, the seconds of the whole process on a core.
+    """
+    if clock() is None:
+        return time.process_time()
+    own, wanted = str(threading.get_native_id()), 0
+    for task in os.listdir(_TASKS):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"{_TASKS}/{task}/schedstat", "rb") as f:
+            wanted += sum(map(int, f.read().split()[:2])) if task != own else 0
+    return wanted / 1e9

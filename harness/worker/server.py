@@ -23,7 +23,7 @@ import msgspec
 
 from backends.device import is_ahead_of_time
 from backends.discovery import backends
-from harness.worker import case, interleave, printed
+from harness.worker import case, interleave, printed, strays
 from harness.worker.messages import FINISH, MEASURED, PREPARED, Exits, MemberJob, Ready, Request
 from workloads.discovery import workloads
 
@@ -35,6 +35,7 @@ def main(name: str) -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a framework prints goes to the log, never between our lines
     _die_with_parent()
+    strays.adopt()
     # Every framework gets the same cores, before it counts them.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(os.environ["HWLOTTERY_THREADS"])])
     started = time.perf_counter()
@@ -75,10 +76,11 @@ def _answer(stream: BinaryIO, message: msgspec.Struct) -> None:
 
 
 def _child(member: MemberJob, request: Request, connection: Connection) -> None:
-    os.setsid()  # a group of its own, so that a timeout reaches everything that it started
+    os.setsid()  # a group of its own, so that a timeout reaches what it started
     _die_with_parent()
+    strays.adopt()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    log = os.open(member.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    log = os.open(member.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     stdout = printed.standard_output()
@@ -89,7 +91,9 @@ def _child(member: MemberJob, request: Request, connection: Connection) -> None:
     measured = case.answer(member.job, Path(member.log).with_suffix(".phase"), interleave.Baton(connection))
     result = Path(member.result)
     partial = result.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(msgspec.structs.replace(measured, printed=stdout.used)))
+    left = strays.end_children()
+    settings = {**measured.settings, strays.LEFT: "; ".join(left)} if left else measured.settings
+    partial.write_bytes(msgspec.json.encode(msgspec.structs.replace(measured, printed=stdout.used, settings=settings)))
     partial.rename(result)
     # The answer is safe. Runtimes that cannot shut down in a forked process must not turn it into a crash.
     sys.stdout.flush()
