@@ -11,7 +11,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 _TASKS = "/proc/self/task"
 
@@ -46,3 +47,13 @@ def wanted_s() -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"{_TASKS}/{task}/schedstat", "rb") as f:
             wanted += sum(map(int, f.read().split()[:2])) if task != own else 0
     return wanted / 1e9
+
+
+def running(stats: Iterable[Path]) -> list[Path]:
+    """Those of the threads, each by its `/proc/PID/task/TID/stat` (proc(5)), that are on a core or wait for one."""
+    busy = []
+    for stat in stats:
+        with contextlib.suppress(OSError, IndexError):  # a thread that has ended is at rest
+            if stat.read_bytes().rpartition(b")")[2].split(maxsplit=1)[0] == b"R":
+                busy.append(stat)
+    return busy

@@ -157,7 +157,7 @@ class Server:
             line = self._line()
             ready = msgspec.json.decode(line, type=Ready) if line else None
             if ready is None or ready.error is not None:
-                why = f"its process was {self._end()}" if ready is None else one_line(ready.error or "")
+                why = f"its process {self._end()}" if ready is None else one_line(ready.error or "")
                 raise ServerError(f"{self.backend.title} does not import: {why}; try: {self.backend.install}")
             self.ready = ready
         return self.ready
@@ -181,7 +181,7 @@ class Server:
         memory = " (the kernel ran out of memory)" if code == -signal.SIGKILL and _oom_kills() > self._kills else ""
         words = self._words()
         said = f"; its last words: {words}" if words else ", and left no words"
-        return f"{outcome.ended(code)}{memory}{said}"
+        return f"{'was ' if code < 0 else ''}{outcome.ended(code)}{memory}{said}"
 
     def _words(self) -> str:
         lines = printed.last_lines(self._log)
@@ -252,12 +252,12 @@ class Server:
             self._process.stdin.write(line)
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise ServerError(f"the server of {self.backend.title} was {self._end()}") from None
+            raise ServerError(f"the server of {self.backend.title} {self._end()}") from None
 
     def _heard(self) -> bytes:
         line = self._line()
         if not line:
-            raise ServerError(f"the server of {self.backend.title} was {self._end()}")
+            raise ServerError(f"the server of {self.backend.title} {self._end()}")
         return line
 
     def _line(self) -> bytes:

@@ -13,20 +13,20 @@ to prepare (a compiler's settings tried against each other) waits for the turn, 
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import random
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkProcess
 from pathlib import Path
 from typing import TypeAlias
 
+from harness.measuring import waiting
 from harness.worker import printed, strays
 from harness.worker.messages import Exit, MemberJob, Request
 
@@ -230,20 +230,10 @@ def wait_until_idle(pid: int) -> None:
     libgomp's do so for some milliseconds, as long as the next member's slice, which would have a core less.
     """
     deadline = time.perf_counter() + IDLE_WAIT_S
-    busy = _running(Path(f"/proc/{pid}/task").glob("*/stat"))
+    busy = waiting.running(Path(f"/proc/{pid}/task").glob("*/stat"))
     while busy and time.perf_counter() < deadline:
         time.sleep(POLL_S)
-        busy = _running(busy)
-
-
-def _running(stats: Iterable[Path]) -> list[Path]:
-    """Those of the threads, each by its `/proc/PID/task/TID/stat` (proc(5)), that are on a core or wait for one."""
-    busy = []
-    for stat in stats:
-        with contextlib.suppress(OSError, IndexError):  # a thread that has ended is at rest
-            if stat.read_bytes().rpartition(b")")[2].split(maxsplit=1)[0] == b"R":
-                busy.append(stat)
-    return busy
+        busy = waiting.running(busy)
 
 
 def _kill_group(leader: int) -> None:

@@ -48,7 +48,7 @@ def main(name: str) -> None:
         workloads()  # loads their files, once for all cases
         gc.collect()
         gc.freeze()  # a fork's collector must not walk, and so copy, what the framework left on the heap
-    except Exception as failure:
+    except (Exception, SystemExit) as failure:
         error = f"{type(failure).__name__}: {failure}"
     import_s = time.perf_counter() - started
     sys.stdout.flush()  # what an import printed is no case's
