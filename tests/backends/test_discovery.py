@@ -209,9 +209,7 @@ def fault(tried):
     ("body", "said"),
     [
         pytest.param("raise SystemExit(3)", "SystemExit: 3", marks=fault("a plug-in that raises SystemExit")),
-        pytest.param(
-            "raise BaseException('x')", "BaseException: x", marks=fault("a plug-in that raises BaseException")
-        ),
+        pytest.param("raise BaseException('x')", "BaseException: x", marks=fault("a plug-in raising BaseException")),
         pytest.param("def f(:", "SyntaxError: ", marks=fault("a plug-in that is no Python")),
         pytest.param("import no_such_thing", "ModuleNotFoundError: ", marks=fault("a plug-in whose import fails")),
     ],

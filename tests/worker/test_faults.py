@@ -52,7 +52,7 @@ def daemon(place):
         pytest.param("quiet_leaver", "exited with code 0 while making", marks=fault("exit 0 without an answer")),
         pytest.param(
             "killed",
-            "killed by SIGKILL while making the first call, from outside",
+            "SIGKILL while making the first call, from outside",
             marks=fault("SIGKILL of a case's process"),
         ),
     ],

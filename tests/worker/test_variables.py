@@ -1,4 +1,4 @@
-"""Variables of the user's that change numbers: passed on and recorded, or named as dropped; never lost without a word."""
+"""Variables of the user's that change numbers: passed on and recorded, or named as dropped."""
 
 from __future__ import annotations
 
