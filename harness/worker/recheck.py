@@ -32,6 +32,7 @@ from workloads.conformance import reversed_values
 
 FACTOR = 10.0  # times as long as in the window with inputs that it has not seen: no cache of a processor is that much
 LEAST_S = 5e-5  # a shorter call may be so by what it costs to call at all
+LONG_S = 0.02  # a call that takes long whether or not threads are awake
 TRIES = 12  # with inputs all unlike: the shortest is held to the longest call with known ones, lest others' work tell
 SPIN_S = 0.5  # threads of a pool may wait for more work that long, on a core; Intel's OpenMP does for 0.2 s
 REST_S = 3e-3  # between two readings of the process's CPU time
@@ -112,7 +113,8 @@ def _with_other_inputs(
 ) -> tuple[Fault | None, str]:
     case, ops = job.case, ready.ops
     other = reversed_values(inputs)
-    known_s, first_s, outputs, taken = _first_call(ready, list(formulation.prepare(ops, other, case.params)))
+    operands = list(formulation.prepare(ops, other, case.params))
+    known_s, first_s, outputs, taken = _first_call(ready, operands, wake=typical_s < LONG_S)
     reference = load_arrays(Path(job.data) / OTHER)
     said = "timed only"
     if reference:
@@ -142,15 +144,19 @@ def _with_other_inputs(
     return None, said
 
 
-def _first_call(ready: Prepared, operands: Sequence[Matrix]) -> tuple[float, float, Sequence[Any], list[HostArray]]:
+def _first_call(
+    ready: Prepared, operands: Sequence[Matrix], *, wake: bool = True
+) -> tuple[float, float, Sequence[Any], list[HostArray]]:
     """Seconds of a call with the case's own operands and of the first with these; its outputs, and a copy at once.
 
-    The one is made just before the other, so that threads are awake, and a busy machine is busy for both.
+    The one is made just before the other, so that threads are awake, and a busy machine is busy for both; or not at
+    all, without `wake`.
     """
     ops, call, clock = ready.ops, ready.compiled.call, _CLOCKS["perf_counter"]
     ops.wait(operands)
     began = clock()
-    ops.wait(call(*ready.operands))
+    if wake:
+        ops.wait(call(*ready.operands))
     known = clock()
     outputs = call(*operands)
     ops.wait(outputs)
