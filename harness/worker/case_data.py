@@ -18,8 +18,8 @@ from workloads.conformance import not_seeded, reversed_values
 from workloads.facts import inputs_of, reference_of
 
 OTHER = "other"  # the folder of the reference of other inputs (`harness.worker.recheck`)
-TWICE_S = 0.1  # inputs that take no longer are made twice
-OTHER_S = 0.1  # and a reference that takes no longer is computed of other inputs, too
+TWICE_S = 0.03  # inputs that take no longer are made twice
+OTHER_S = 0.05  # and a reference that takes no longer is computed of other inputs, too
 
 
 def make_data(workload: Definition, job: DataJob, phase: Callable[[str], None]) -> Measured:
