@@ -53,6 +53,11 @@ def listing(what: str, names: Sequence[str] = ()) -> list[Row]:
     return [_about(found[name]) for name in names]
 
 
+def left_out() -> list[str]:
+    """Why plug-ins cannot be used, a sentence each."""
+    return [broken.reason for broken in (*workloads()[1], *backends()[1])]
+
+
 # -- rows -------------------------------------------------------------------------------------------------------------
 
 
@@ -190,9 +195,6 @@ def show(what: str, rows: Sequence[Row], *, detailed: bool = False) -> None:
         click.echo("\n\n".join("\n".join(_paragraph(row, width)) for row in rows))
         return
     if what == "workloads":
-        for row in rows:
-            if row["role"] == "broken":
-                click.echo(f"warning: left out: {row['what']}", err=True)
         rows = [{k: row[k] for k in ("name", "what", "modes")} for row in rows if row["role"] != "broken"]
     for line in table(rows, width):
         click.echo(line)

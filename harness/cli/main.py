@@ -48,6 +48,8 @@ def list_(what: str, names: tuple[str, ...], as_json: bool) -> None:
     from harness.cli import listing
 
     rows = listing.listing(what, names)
+    for reason in listing.left_out():
+        click.echo(f"warning: left out: {reason}", err=True)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:

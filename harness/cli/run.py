@@ -39,7 +39,8 @@ from harness.records.text import private
 from harness.running.compiled_before import CompiledBefore
 from harness.running.progress import Watch
 from harness.running.runner import Runner
-from harness.worker.client import Server
+from harness.worker import strays, variables
+from harness.worker.client import Server, environment
 from harness.worker.messages import DevicesJob
 from workloads.base import Definition, Point
 from workloads.discovery import workloads as find_workloads
@@ -74,6 +75,8 @@ def run(request: RunRequest) -> int:
     if request.dry_run:
         _show_plan(request, planned_cases, options, _info(request, ask, options, backends))
         return EXIT_OK
+    for left in strays.end_leftovers():
+        click.echo(f"warning: ended {left}, which a run that was killed had left running", err=True)
     _check_devices(ask, backends, options)
     folder = request.out or Path("runs") / f"{timestamps.in_name()}-{ask.preset}"
     interrupted = False
@@ -196,6 +199,12 @@ def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) 
 
 def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str, Backend]) -> RunInfo:
     now = datetime.now(UTC)
+    servers = [
+        environment(backends[name], Device.parse(device), options.threads, options.cache)
+        for name in ask.backends
+        for device in ask.devices
+    ]
+    passed, dropped = variables.of_user(os.environ, servers)
     return RunInfo(
         schema=SCHEMA,
         run=f"{timestamps.in_name(now)}-{os.urandom(4).hex()}",
@@ -218,8 +227,10 @@ def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str
             "memory_limit_bytes": options.memory_bytes,
             **{f"power_{k}": v for k, v in msgspec.to_builtins(options.power).items()},
             **{f"sampling_{k}": v for k, v in msgspec.to_builtins(options.sampling).items()},
+            **{f"{variables.RECORDED}{k}": v for k, v in passed.items()},
         },
-        sources=digest.sources(),
+        notes=[said] if (said := variables.note(dropped)) else [],
+        sources={**digest.sources(), **digest.plug_ins()},
     )
 
 

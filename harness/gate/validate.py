@@ -82,7 +82,7 @@ def _validated(
     _add(found, left_out_rules.check(info, read))
     same, released = run_rules.known_sources(info.sources)
     _add(found, plan_rules.check(info, merged, read, known, same_sources=same, released=released))
-    marks = [*run_rules.marks(info, merged, known), *left_out_rules.marks(info)]
+    marks = [*run_rules.marks(info, merged), *left_out_rules.marks(info)]
     return marks, Run(folder, info, merged, [])
 
 

@@ -23,7 +23,7 @@ from harness.planning.plan import Planned
 from harness.running.inputs import Inputs
 from harness.running.progress import Watch
 from harness.running.recording import refused
-from harness.worker.client import Answer, Server, ServerError
+from harness.worker.client import START_S, Answer, Server, ServerError
 from harness.worker.messages import CaseJob
 
 ServerKey: TypeAlias = tuple[str, str]  # a backend and a device
@@ -85,7 +85,12 @@ class Pool:
     def _server(self, backend: Backend, device: str) -> Server:
         options = self._options
         server = Server(
-            backend, Device.parse(device), options.threads, options.cache, memory_bytes=options.memory_bytes
+            backend,
+            Device.parse(device),
+            options.threads,
+            options.cache,
+            memory_bytes=options.memory_bytes,
+            start_s=max(START_S, options.timeout_s),
         )
         return self._stack.enter_context(server)
 

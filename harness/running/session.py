@@ -29,6 +29,7 @@ from harness.running.servers import Pool
 from harness.running.time_left import TimeLeft
 from harness.worker.client import Answer
 from harness.worker.messages import CaseJob
+from harness.worker.strays import LEFT
 
 
 @dataclass(slots=True)
@@ -197,6 +198,8 @@ class Session:
             mismatch = made.settings.get("threads_mismatch")
             if mismatch and (note := f"{member.planned.case.backend}: {mismatch}") not in self.notes:
                 self.notes.append(note)
+            if left := made.settings.get(LEFT):
+                self.notes.append(f"{member.planned.case} left processes running, which were ended: {left}")
 
     def keep_alone(self, member: Member, answer: Answer) -> None:
         """Store what came of a member that was in no group."""

@@ -147,11 +147,15 @@ MEASURE, FINISH = b"measure %d\n", b"finish\n"  # and what it is told meanwhile
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """Server to main process: how the process of one member ended, and the wall time that was its own."""
+    """Server to main process: how the process of one member ended, and the wall time that was its own.
+
+    `strays` are the processes that it left, which were killed.
+    """
 
     code: int | None
     timed_out: bool
     wall_s: float
+    strays: list[str] = []
 
 
 class Exits(msgspec.Struct, frozen=True, kw_only=True):

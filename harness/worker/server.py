@@ -25,7 +25,7 @@ import msgspec
 from backends.device import is_ahead_of_time
 from backends.discovery import backends
 from harness.machine import processor
-from harness.worker import case, interleave, printed
+from harness.worker import case, interleave, printed, strays
 from harness.worker.messages import FINISH, MEASURED, PREPARED, Exits, MemberJob, Ready, Request
 from workloads.discovery import workloads
 
@@ -37,6 +37,7 @@ def main(name: str) -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a framework prints goes to the log, never between our lines
     _die_with_parent()
+    strays.adopt()
     _keep_to(int(os.environ["HWLOTTERY_THREADS"]))
     started = time.perf_counter()
     error = None
@@ -48,7 +49,7 @@ def main(name: str) -> None:
         workloads()  # loads their files, once for all cases
         gc.collect()
         gc.freeze()  # a fork's collector must not walk, and so copy, what the framework left on the heap
-    except Exception as failure:
+    except (Exception, SystemExit) as failure:
         error = f"{type(failure).__name__}: {failure}"
     import_s = time.perf_counter() - started
     sys.stdout.flush()  # what an import printed is no case's
@@ -76,10 +77,11 @@ def _answer(stream: BinaryIO, message: msgspec.Struct) -> None:
 
 
 def _child(member: MemberJob, request: Request, connection: Connection) -> None:
-    os.setsid()  # a group of its own, so that a timeout reaches everything that it started
+    os.setsid()  # a group of its own, so that a timeout reaches what it started
     _die_with_parent()
+    strays.adopt()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    log = os.open(member.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    log = os.open(member.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     stdout = printed.standard_output()
@@ -90,7 +92,9 @@ def _child(member: MemberJob, request: Request, connection: Connection) -> None:
     measured = case.answer(member.job, Path(member.log).with_suffix(".phase"), interleave.Baton(connection))
     result = Path(member.result)
     partial = result.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(msgspec.structs.replace(measured, printed=stdout.used)))
+    left = strays.end_children()
+    settings = {**measured.settings, strays.LEFT: "; ".join(left)} if left else measured.settings
+    partial.write_bytes(msgspec.json.encode(msgspec.structs.replace(measured, printed=stdout.used, settings=settings)))
     partial.rename(result)
     # The answer is safe. Runtimes that cannot shut down in a forked process must not turn it into a crash.
     sys.stdout.flush()
