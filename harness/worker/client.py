@@ -18,6 +18,7 @@ from typing import Self
 import msgspec
 
 from backends.ops import Backend, Device
+from harness.records.locks import FileLock
 from harness.records.record import FAILED
 from harness.records.text import one_line
 from harness.worker import outcome, printed
@@ -51,6 +52,7 @@ _KEEP_CUDA = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CC", "CXX", "CPAT
 _KEEP_CUDA_PREFIXES = ("TRITON_",)
 
 
+LOCK = ".lock"  # in a server's folder
 RAISED = FAILED - {"wrong"}  # what leaves a traceback; wrong outputs leave what frameworks say anyway
 
 
@@ -106,6 +108,10 @@ class Server:
         self.environ = environment(backend, device, threads, cache)
         self._memory_bytes = memory_limit(device, memory_bytes)
         self._folder = tempfile.TemporaryDirectory(prefix="hwlottery-")
+        # While it is locked its run lives; what SIGKILL leaves is found by that and removed by the next run.
+        self._alive = FileLock(Path(self._folder.name) / LOCK)
+        with contextlib.suppress(OSError):
+            self._alive.take()
         self._log = Path(self._folder.name) / "server.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -226,6 +232,7 @@ class Server:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+        self._alive.release()
         self._folder.cleanup()
 
 
