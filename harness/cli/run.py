@@ -91,8 +91,7 @@ def run(request: RunRequest) -> int:
                 Runner(planned_cases, backends, options, store, watch, foresight=foresight, told=Live(watch)).execute()
         except KeyboardInterrupt as stop:
             stopped = getattr(stop, "number", signal.SIGINT)
-            with contextlib.suppress(OSError):  # the terminal may be what went away
-                watch.say("interrupted; everything measured so far is kept")
+            watch.say("interrupted; everything measured so far is kept")
         finally:
             if store.info.ended_at is None:
                 store.write_info(msgspec.structs.replace(store.info, ended_at=timestamps.now()))
