@@ -3,8 +3,8 @@
 The parent, a fork server or the process of a case is ended by SIGKILL at a random moment; what was killed goes on by
 `--resume`. A run that was complete only after many kills must hold what an undisturbed run of the same seed holds:
 every case and every round once, in the same groups, with the same controls. After each kill all that was stored
-before must still be there. (Where a case's process was killed the run goes on without it, and may hold more.) The workload is one whose calls take what they are told to (tests/helpers/steady), so that
-two runs decide the same.
+before must still be there. Where the process of a case was killed the run goes on without it, and may hold more. The
+workload is one whose calls take what they are told to (tests/helpers/steady), so that two runs decide the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 from harness.records.record import Record  # noqa: E402
-from harness.records.store import RECORDS, lines_of, load  # noqa: E402
+from harness.records.store import INFO, RECORDS, lines_of, load  # noqa: E402
 
 ASKED: tuple[str, ...] = ("--preset", "smoke", "--rounds", "3", "--backend", "numpy", "--memory-limit", "2")
 ASKED += ("--workload", "steady", "--set", "n=8,16,24,32,40,48")
@@ -121,7 +121,7 @@ class Killer:
         self.toll.runs += 1
         self._struck = False
         while True:
-            process = self._start(out, first=not out.exists(), retry=retry)
+            process = self._start(out, first=not (out / INFO).exists(), retry=retry)
             while kills < most and self._kill(process, out):
                 kills += 1
                 if process.poll() is not None:
@@ -134,7 +134,7 @@ class Killer:
             retry = code == 1  # cases whose process was killed: asked for again
 
     def _start(self, out: Path, *, first: bool, retry: bool = False) -> subprocess.Popen[bytes]:
-        more = self._asked if first else ("--resume", *(("--retry", "crash,error") if retry else ()))
+        more = (*self._asked, "--resume") if first else ("--resume", *(("--retry", "crash,error") if retry else ()))
         words = [sys.executable, "-m", "harness", "run", "--out", str(out), *more]
         with (self._folder / f"{out.name}.log").open("ab") as log:
             return subprocess.Popen(words, cwd=ROOT, env=self._environ, stdout=log, stderr=log)

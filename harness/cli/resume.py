@@ -20,7 +20,7 @@ def taken_up(context: click.Context) -> dict[str, Any]:
     """The values of all options: those of the run in --out, and of this command line what a part may have for itself.
 
     Sentence where an option contradicts the run's, or the run's own cannot be read. Where there is no run yet, those of
-    the command line.
+    the command line, if it says what to run.
     """
     from harness.records.store import INFO, info_of
 
@@ -28,7 +28,10 @@ def taken_up(context: click.Context) -> dict[str, Any]:
     folder: Path | None = here["out"]
     if folder is None:
         raise Sentence("--resume goes on with the run in a folder: name it by --out DIR")
+    said = {name for name in here if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if not (folder / INFO).is_file():
+        if said <= {*OWN}:  # the default run would be another than was meant
+            raise Sentence(f"there is no run in {folder} to go on with; say what to run, or name the folder of a run")
         return here
     info = info_of(folder)
     there = _values(context.command, info.command, folder)
@@ -39,7 +42,6 @@ def taken_up(context: click.Context) -> dict[str, Any]:
         there["backend"] = (tuple(str(settings["backends"]).split(",")),)
     if isinstance(settings.get("memory_limit_bytes"), int):
         there["memory_limit"] = int(settings["memory_limit_bytes"] or 0) / 2**30
-    said = {name for name in here if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     for name in said - {*OWN}:
         if _plain(name, here[name]) != _plain(name, there[name]):
             raise Sentence(

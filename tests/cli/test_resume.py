@@ -132,6 +132,14 @@ def test_what_makes_no_sense_is_one_sentence(steady, capsys, words, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.fault("--resume of a folder that holds no run", "resume")
+def test_a_folder_without_a_run_starts_no_other_run(tmp_path, capsys):
+    """A process that was killed before it wrote anything leaves an empty folder; the default run is not its run."""
+    assert run_cli(["run", "--resume", "--out", str(tmp_path)]) == 2
+    assert f"there is no run in {tmp_path} to go on with; say what to run" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.fault("--resume of a folder that another command wrote", "resume")
 def test_a_folder_of_another_command_is_refused(half, capsys):
     info = json.loads((half / INFO).read_text())
