@@ -1,4 +1,4 @@
-"""The table of faults: what was tried, how often, and what was lost. `python tools/faults.py` makes results/faults.json.
+"""The table of faults: what was tried, how often, what was lost: `python tools/faults.py` makes results/faults.json.
 
 A test that plants a fault says so by `@pytest.mark.fault("what was tried", "the kind", times=1)`; every passing test
 of that mark is counted, `times` of it for each of its parameters. Beside them stand the runs that were killed at random

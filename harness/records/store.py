@@ -23,6 +23,7 @@ import msgspec
 from backends.ops import Scalar
 from harness.errors import UserError
 from harness.records import conditions
+from harness.records.collecting import uncollected
 from harness.records.disk import replace, same, why, write
 from harness.records.locks import FileLock, NoLocksError
 from harness.records.merging import merge
@@ -153,10 +154,9 @@ class Store:
                 "leave the options out, which are then the run's own, or name another --out"
             )
         notes = [f"went on at {now.started_at}", *now.notes]
-        again = {r.case.key for r in merge(lines.records) if r.status in retry}
-        gone = {id(r) for r in lines.records if r.case.key in again and r.status in retry}
-        kept = [entry for entry in zip(lines.records, lines.contents, strict=True) if id(entry[0]) not in gone]
-        if gone or not lines.ended:
+        both = zip(lines.records, lines.contents, strict=True)
+        kept = [(record, content) for record, content in both if record.status not in retry]
+        if len(kept) < len(lines.records) or not lines.ended:
             # What cannot be read stays: it is somebody's measurement. What was torn off ends nowhere.
             content = b"".join(content + b"\n" for content in (*(c for _, c in kept), *lines.unread))
             replace(path, content)
@@ -284,6 +284,7 @@ class Lines:
     ended: bool = True  # by a line end
 
 
+@uncollected()
 def lines_of(path: Path) -> Lines:
     """Read the records of a file in their order; a line that cannot be read has a warning."""
     found = Lines([], [], [])

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from harness.planning.groups import InterleavedGroup, MemberKey
+from harness.records.collecting import uncollected
 from harness.records.record import Record
 
 MOST = 0.5  # the share of those it was measured with, from which on a process is of a group
@@ -21,6 +22,7 @@ MOST = 0.5  # the share of those it was measured with, from which on a process i
 class Recall:
     """The stored processes of a run, one record each or merged ones, until each was handed out once."""
 
+    @uncollected()
     def __init__(self, records: Iterable[Record]) -> None:
         self._timed: dict[tuple[MemberKey, int], list[Record]] = defaultdict(list)
         self._untimed: dict[MemberKey, deque[Record]] = defaultdict(deque)

@@ -1,4 +1,4 @@
-"""What a long run costs its parent: memory over 10 000 cases, bytes of the store, seconds to go on with 100 000 records.
+"""What a long run costs its parent: memory over 10 000 cases, bytes of the store, seconds to go on with 100 000.
 
 `tox run -e perf`. The figures to hold: memory that does not grow but by the records themselves, a store that is linear,
 and 5 s before the first missing case of a run of 100 000 records is asked for. The processes are made up: nothing is
@@ -85,9 +85,8 @@ def test_the_parent_of_a_long_run(tmp_path, monkeypatch):
         took = time.perf_counter() - began
         size = (tmp_path / "run" / RECORDS).stat().st_size
         cases = (part + 1) * CASES // 4
-        rows.append(
-            {"what": f"to case {cases}", "kib": (resident() - before) / 1024 / (CASES / 4), "ms": 1000 * took / (CASES / 4), "bytes": size / cases}
-        )  # fmt: skip
+        kib, ms = (resident() - before) / 1024 / (CASES / 4), 1000 * took / (CASES / 4)
+        rows.append({"what": f"to case {cases}", "kib": kib, "ms": ms, "bytes": size / cases})
     run(session, groups, range(2, ROUNDS + 1))
     session.store._lock.release(remove=True)  # as a killed process leaves it: nothing merged
     del session
