@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from backends.ops import Scalar
 from harness.records.text import plain
-
-if TYPE_CHECKING:
-    from harness.records.store import RunInfo
 
 # Of the machine, what does not change from minute to minute; memory is left out: containers round it.
 MACHINE = (
@@ -21,7 +18,27 @@ _SHOWN = 4  # differences in a sentence
 _VALUE = 60  # characters of a value
 
 
-def differing(was: RunInfo, now: RunInfo) -> list[str]:
+class RunConditions(Protocol):
+    """What a run says of its conditions: run.json."""
+
+    @property
+    def machine(self) -> Mapping[str, Scalar]:
+        """Facts of the machine."""
+
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """What decides how it is carried out."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the packages that it rests on."""
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Digests of the code."""
+
+
+def differing(was: RunConditions, now: RunConditions) -> list[str]:
     """What differs between a run and what is to go on with it: `threads (1 in the run, 2 now)`; empty where nothing."""
     found = list(_of("", {k: was.machine.get(k) for k in MACHINE}, {k: now.machine.get(k) for k in MACHINE}))
     found += _of("", was.settings, now.settings, without=LIMITS, known=True)
