@@ -24,6 +24,7 @@ ALONE = (
     *("worker/test_outcomes.py", "worker/test_side_by_side_preparation.py"),
 )
 
+os.environ.setdefault("HWLOTTERY_HOST_LOCK", "off")  # runs of several tests at once need not wait for each other
 # What the frameworks read when they are imported, before any test imports one: the compile caches of the user among it,
 # without which every compiled test compiles again.
 for _backend in backends()[0].values():

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 import click
 
 from harness.cli.authoring_commands import check, new
-from harness.cli.parameters import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
 from harness.cli.results_commands import compare, leaderboard, report, validate
 from harness.cli.run_command import run
 
 DEBUG = "HWLOTTERY_DEBUG"
+PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
 
 
 def _debug(_: click.Context, __: click.Parameter, value: bool) -> None:
@@ -104,8 +107,8 @@ def run_cli(arguments: Sequence[str] | None = None) -> int:
     _escape_what_streams_cannot_hold()
     try:
         cli.main(args=words, prog_name="hwlottery", standalone_mode=False, obj=tuple(words))
-    except click.exceptions.Abort:
-        return EXIT_INTERRUPTED
+    except click.exceptions.Abort as stop:  # what click makes of KeyboardInterrupt
+        return EXIT_SIGNAL + getattr(stop.__cause__, "number", signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return EXIT_USAGE
@@ -122,14 +125,18 @@ def run_cli(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return EXIT_SIGNAL + getattr(stop, "number", signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader went away (| head): not an error of ours
         return EXIT_OK
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
+        if isinstance(error, OSError) and error.errno in PLACES:  # of the machine, not of ours
+            where = f"{error.filename} cannot be used" if error.filename else "a file cannot be used"
+            click.echo(f"error: {where} ({error.strerror}); make room there or name another place", err=True)
+            return EXIT_USAGE
         click.echo(f"error: {type(error).__name__}: {error} (an error of the harness; --debug shows where)", err=True)
         return EXIT_FAILED
     return EXIT_OK

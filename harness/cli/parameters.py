@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 import click
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_SIGNAL = 128  # and the number of the signal, as shells have it: 130 after Ctrl-C
 
 Value: TypeAlias = int | float | str
 

@@ -6,6 +6,8 @@ import contextlib
 import importlib.util
 import os
 import shlex
+import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +22,7 @@ from backends.install import install_hint
 from backends.ops import Backend, Device
 from harness.cli.cache import cache_folder, temporary
 from harness.cli.live import Live
-from harness.cli.parameters import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, program
+from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, program
 from harness.cli.plugins import own_names, with_files
 from harness.errors import UserError, nearest
 from harness.figures import left_out
@@ -34,8 +36,9 @@ from harness.planning.plan import Ask, Planned
 from harness.planning.request import RunRequest
 from harness.records import timestamps
 from harness.records.record import FAILED, SCHEMA
-from harness.records.store import RunInfo, Store, disturbances, load
+from harness.records.store import RunInfo, Store, disturbances, load, new_folder
 from harness.records.text import private
+from harness.running import host, leftovers, stopping
 from harness.running.compiled_before import CompiledBefore
 from harness.running.progress import Watch
 from harness.running.runner import Runner
@@ -46,6 +49,7 @@ from workloads.base import Definition, Point
 from workloads.discovery import workloads as find_workloads
 
 LEARNT = "learnt"  # folder in the cache: what the user's own runs taught
+LEARNT_BEFORE = ".learnt"  # beside the results of a run that is not complete: what they had taught when it began
 
 
 def run(request: RunRequest) -> int:
@@ -66,6 +70,7 @@ def run(request: RunRequest) -> int:
     planned_cases = plan.cases(ask, workloads, backends)
     contradictions.refuse_unused(request, ask, planned_cases, workloads)
     temporary()  # what every server needs
+    again = requests.retried(request)
     options = requests.options(
         request,
         cores=facts.usable_cores(),
@@ -78,22 +83,49 @@ def run(request: RunRequest) -> int:
     for left in strays.end_leftovers():
         click.echo(f"warning: ended {left}, which a run that was killed had left running", err=True)
     _check_devices(ask, backends, options)
-    folder = request.out or Path("runs") / f"{timestamps.in_name()}-{ask.preset}"
-    interrupted = False
-    with Store(folder, _info(request, ask, options, backends), resume=request.resume) as store, Watch() as watch:
+    folder = request.out or new_folder(Path("runs") / f"{timestamps.in_name()}-{ask.preset}")
+    info = _info(request, ask, options, backends)
+    stopped = None
+    keys = {planned.case.key for planned in planned_cases}
+    with (
+        stopping.stoppable(),
+        Store(folder, info, resume=request.resume, retry=again, planned=keys) as store,
+        leftovers.marked(folder),
+        Watch() as watch,
+    ):
         try:
-            foresight = _foresight(request, planned_cases, options, store.info)
-            Runner(planned_cases, backends, options, store, watch, foresight=foresight, told=Live(watch)).execute()
-        except KeyboardInterrupt:
-            interrupted = True
+            with host.alone(folder, watch.say, wait=request.wait) as note:
+                if note:
+                    store.note(note)
+                foresight = _foresight(request, planned_cases, options, store)
+                Runner(planned_cases, backends, options, store, watch, foresight=foresight, told=Live(watch)).execute()
+        except KeyboardInterrupt as stop:
+            stopped = getattr(stop, "number", signal.SIGINT)
             watch.say("interrupted; everything measured so far is kept")
+        finally:
+            if store.info.ended_at is None:
+                store.write_info(msgspec.structs.replace(store.info, ended_at=timestamps.now()))
+    if stopped is None:
+        shutil.rmtree(folder / LEARNT_BEFORE, ignore_errors=True)
+    elif stopped == signal.SIGHUP:
+        return EXIT_SIGNAL + stopped  # nobody reads
     _learn(folder, options)
-    return _told(request, folder, interrupted=interrupted, problems=problems)
+    return _told(request, folder, stopped=stopped, problems=problems)
 
 
-def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, info: RunInfo) -> Experience:
+def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, store: Store) -> Experience:
+    """What was known of the plan when the run began: it is kept beside the results until the run is complete."""
+    kept = store.folder / LEARNT_BEFORE
+    if not kept.is_dir():
+        with contextlib.suppress(OSError):
+            shutil.copytree(options.cache / LEARNT, kept)
+        kept.mkdir(exist_ok=True)  # also what was not known stays unknown
+    return _known(request, plan, kept, store.info)
+
+
+def _known(request: RunRequest, plan: Sequence[Planned], folder: Path, info: RunInfo) -> Experience:
     """What is known of the plan; whatever was asked for by name is tried, and all with --exhaustive and in `smoke`."""
-    known = contenders.contenders(options.cache / LEARNT, info.machine, info.versions)
+    known = contenders.contenders(folder, info.machine, info.versions)
     chosen = contenders.Choice({}, {})
     if not request.tries_all:
         chosen = known.choose(plan, f"{request.seed}:{info.run}")
@@ -113,7 +145,7 @@ def _learn(folder: Path, options: Options) -> None:
         learnt.remember(learning.learn(found), found.info.machine, options.cache / LEARNT)
 
 
-def _told(request: RunRequest, folder: Path, *, interrupted: bool, problems: Sequence[str]) -> int:
+def _told(request: RunRequest, folder: Path, *, stopped: int | None, problems: Sequence[str]) -> int:
     """Print what was measured, where it is and what may be done with it; the exit code."""
     stored = load(folder)
     if request.as_json:
@@ -126,9 +158,9 @@ def _told(request: RunRequest, folder: Path, *, interrupted: bool, problems: Seq
     for note in stored.info.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"results: {folder}", err=True)
-    if interrupted:
-        click.echo(f"to go on: {program()} {shlex.join(requests.resuming(request, folder))}", err=True)
-        return EXIT_INTERRUPTED
+    if stopped is not None:
+        click.echo(f"to go on: {program()} {shlex.join(requests.resuming(folder))}", err=True)
+        return EXIT_SIGNAL + stopped
     click.echo(f"next: {program()} report {shlex.quote(str(folder))} --all", err=True)
     return EXIT_FAILED if problems or any(r.status in FAILED for r in stored.records) else EXIT_OK
 
@@ -215,6 +247,7 @@ def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str
         versions=facts.versions([backends[name] for name in ask.backends]),
         settings={
             "preset": ask.preset,
+            "backends": ",".join(ask.backends),
             "seed": ask.seed,
             "rounds": options.rounds,
             "precision": options.precision,
@@ -240,7 +273,7 @@ def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, 
         for planned in whole:
             click.echo(msgspec.json.encode(planned.case).decode())
         return
-    foresight = _foresight(request, whole, options, info)
+    foresight = _known(request, whole, options.cache / LEARNT, info)
     tried = foresight.tried(whole)
     for planned in tried:
         click.echo(f"{'survey' if planned.survey else 'sweep '} {planned.case}")

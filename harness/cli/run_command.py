@@ -72,7 +72,11 @@ if TYPE_CHECKING:
 @click.option("--core-watts-high", type=Finite(0.1, 1000), help="Its upper bound.")
 @click.option("--memory-watts-per-gb", type=Finite(0, 100), help="Watts of a GB of memory, for modelled energy.")
 @click.option("--out", type=click.Path(path_type=Path), help="Results folder.  [default: runs/TIME-PRESET]")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out; its failures are tried again.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in --out, whose options, versions, machine and code are kept."
+)
+@names("--retry", "With --resume: measure cases again that ended so, such as error,timeout.")
+@click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
 @click.option("--exhaustive", is_flag=True, help="Try every path, also those that were slow in all earlier runs.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines on stdout, nothing else.")
@@ -81,6 +85,10 @@ def run(context: click.Context, /, **values: Any) -> None:
     """Plan, run, record, and print the table and where the results are."""
     from harness.cli.run import run
 
+    if values["resume"]:
+        from harness.cli.resume import taken_up
+
+        values = taken_up(context)
     if values["more_smtx"] and not values["smtx"]:
         raise Sentence(f"unexpected argument {str(values['more_smtx'][0])!r}; options begin with --, see run --help")
     sys.exit(run(request(values, arguments=context.obj or ("run",))))
@@ -115,6 +123,8 @@ def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) ->
         memory_w_per_gb=values["memory_watts_per_gb"],
         out=values["out"],
         resume=values["resume"],
+        retry=flat(values["retry"]),
+        wait=not values["no_wait"],
         exhaustive=values["exhaustive"],
         dry_run=values["dry_run"],
         as_json=values["as_json"],

@@ -9,8 +9,9 @@ from pathlib import Path
 from harness.gate import left_out_rules, plan_rules, record_rules, run_rules, time_rules
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Alike, Line, place, read_info, read_records
+from harness.records.merging import merge
 from harness.records.record import Record
-from harness.records.store import INFO, RECORDS, Run, merge
+from harness.records.store import INFO, RECORDS, Run
 
 MOST_REFUSALS = 500
 

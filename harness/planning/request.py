@@ -15,6 +15,7 @@ from harness.errors import UserError, nearest
 from harness.measuring.settings import PowerModel
 from harness.planning.options import ENDS_S, ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS, Options
 from harness.planning.plan import PRESETS, Ask
+from harness.records.record import FAILED, Status
 from workloads.base import Definition, Point, Value
 
 Axes: TypeAlias = Mapping[str, tuple[Value, ...]]
@@ -50,6 +51,8 @@ class RunRequest:
     memory_w_per_gb: float | None = None
     out: Path | None = None
     resume: bool = False
+    retry: tuple[str, ...] = ()  # outcomes that are measured again by a run that goes on
+    wait: bool = True  # for another run on this machine
     exhaustive: bool = False  # try what earlier runs say can be left out, too
     dry_run: bool = False
     as_json: bool = False
@@ -151,11 +154,16 @@ def _power(request: RunRequest) -> PowerModel:
     return power
 
 
-def resuming(request: RunRequest, folder: Path) -> list[str]:
-    """The arguments of the command line that goes on with an interrupted run, whose results are in `folder`."""
-    words = list(request.arguments)
-    if not request.resume:
-        words.append("--resume")
-    if request.out is None:
-        words += ["--out", str(folder)]
-    return words
+def retried(request: RunRequest) -> frozenset[Status]:
+    """The outcomes that are measured again; UserError for one that is no failure, and without a run that goes on."""
+    for name in request.retry:
+        if name not in FAILED:
+            raise nearest("failure", name, sorted(FAILED))
+    if request.retry and not request.resume:
+        raise UserError("--retry is for a run that goes on: add --resume --out DIR")
+    return frozenset(status for status in FAILED if status in request.retry)
+
+
+def resuming(folder: Path) -> list[str]:
+    """The arguments of the command line that goes on with the run in `folder`: the rest is taken from the run."""
+    return ["run", "--resume", "--out", str(folder)]

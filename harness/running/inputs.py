@@ -6,6 +6,8 @@ its axes, the dtype and the seed.
 
 from __future__ import annotations
 
+import errno
+import os
 import hashlib
 import shutil
 from collections import defaultdict
@@ -17,6 +19,7 @@ import numpy as np
 
 from harness.machine import digest
 from harness.planning.plan import Planned
+from harness.records.store import StoreError
 from harness.running.recording import refused
 from harness.worker.client import Answer, Server
 from harness.worker.messages import DataJob
@@ -24,6 +27,7 @@ from harness.worker.messages import DataJob
 WORKLOADS = digest.ROOT / "workloads"
 TIMEOUT_S = 1800.0
 KEPT_BYTES = 64 << 20  # of one point, at most
+FULL = os.strerror(errno.ENOSPC)
 CACHE_BYTES = 1 << 30  # of all that is kept; what was used longest ago goes first
 
 
@@ -44,7 +48,8 @@ class Inputs:
         todo: dict[tuple[str, str, int], dict[str, Planned]] = defaultdict(dict)
         for planned in cases:
             key, case = self._key(planned), planned.case
-            if key in self._found:
+            known = self._found.get(key)
+            if known is not None and (isinstance(known, Answer) or known.is_dir()):  # it may have been taken away
                 continue
             if _ours(planned) and (self._cache / key / "reference").is_dir():
                 (self._cache / key).touch()
@@ -62,6 +67,8 @@ class Inputs:
         for points, (answer,) in zip(wanted, self._server.answers(), strict=True):
             if answer.measured.status == "ok":
                 self._found.update({key: self._kept(key, planned) for key, planned in points.items()})
+            elif FULL in (answer.measured.reason or ""):
+                raise StoreError(f"no room for inputs in {self._scratch} ({FULL}); make room, and go on by --resume")
             elif len(points) == 1:
                 why = refused(f"no inputs or reference: {answer.measured.reason}", answer.log)
                 self._found.update(dict.fromkeys(points, why))

@@ -104,7 +104,8 @@ class Rounds:
     def run_batch(self, batch: Sequence[InterleavedGroup], round_: int) -> None:
         """Measure the groups of a batch, and share the time that it took out among them."""
         session, began = self._session, time.monotonic()
-        session.measure(batch, lambda _: session.options.sampling, round_)
+        if not session.measure(batch, lambda _: session.options.sampling, round_):
+            return  # all of it was stored: nothing was seen of what it takes
         took, members = time.monotonic() - began, sum(len(group.members) for group in batch)
         for group in batch:
             self.group_s[group.key] = took * len(group.members) / members

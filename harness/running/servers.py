@@ -30,6 +30,7 @@ ServerKey: TypeAlias = tuple[str, str]  # a backend and a device
 # What is sent, from a group, a member of it and the folder of its inputs.
 MakeJob: TypeAlias = Callable[[InterleavedGroup, Member, str], CaseJob]
 Step: TypeAlias = Callable[[ServerKey, Server], object]
+MOST_DEATHS = 3  # of one server, after which nothing more is asked of it
 PHASES = ("preparing_s", "measuring_s", "finishing_s")
 
 
@@ -54,6 +55,7 @@ class Pool:
         self._scratch, self._watch, self._phases = scratch, watch, phases
         self._servers: dict[ServerKey, Server] = {}
         self._dead: dict[ServerKey, str] = {}
+        self._deaths: dict[ServerKey, int] = defaultdict(int)
         self._stack = ExitStack()
         self.baselines: dict[str, Baseline] = {}
 
@@ -150,8 +152,13 @@ class Pool:
         return server
 
     def bury(self, key: ServerKey, error: ServerError) -> Answer:
-        """Ask nothing more of a server; the answer for what was asked."""
-        self._dead[key] = str(error)
+        """The answer for what was asked of a server. One that was killed while it worked is started again, at first."""
+        self._deaths[key] += 1
+        if self._servers[key].ready is not None and self._deaths[key] <= MOST_DEATHS:
+            self._servers[key].close()
+            self._servers[key] = self._server(self._backends[key[0]], key[1])
+        else:
+            self._dead[key] = str(error)
         self._watch.say(str(error))
         return refused(str(error))
 

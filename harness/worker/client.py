@@ -20,6 +20,7 @@ from typing import Any, Self
 import msgspec
 
 from backends.ops import Backend, Device, Scalar
+from harness.records.locks import FileLock
 from harness.records.record import FAILED
 from harness.records.text import one_line
 from harness.worker import outcome, printed, strays
@@ -56,6 +57,7 @@ _KEEP_CUDA = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CPATH", "LIBRARY_
 _KEEP_CUDA_PREFIXES = ("TRITON_",)
 
 
+LOCK = ".lock"  # in a server's folder
 START_S = 120.0  # that an import may take at least: the first from a network's file system is slow
 GONE_S = 5.0  # from the end of its answers to its own
 RAISED = FAILED - {"wrong"}  # what leaves a traceback; wrong outputs leave what frameworks say anyway
@@ -121,6 +123,10 @@ class Server:
         self.environ = environment(backend, device, threads, cache)
         self._memory_bytes = memory_limit(device, memory_bytes)
         self._folder = tempfile.TemporaryDirectory(prefix="hwlottery-")
+        # While it is locked its run lives; what SIGKILL leaves is found by that and removed by the next run.
+        self._alive = FileLock(Path(self._folder.name) / LOCK)
+        with contextlib.suppress(OSError):
+            self._alive.take()
         self._log = Path(self._folder.name) / "server.log"
         self._mark = strays.mark(Path(self._folder.name).name)
         self.environ[strays.OWNER] = self._mark
@@ -270,6 +276,7 @@ class Server:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+        self._alive.release()
         self._folder.cleanup()
 
     def _kill(self) -> None:

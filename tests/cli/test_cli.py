@@ -238,12 +238,7 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
     assert not (tmp_path / "out" / ".scratch").exists()
     (again,) = [line for line in stderr.splitlines() if line.startswith("to go on: ")]
     words = shlex.split(again.removeprefix("to go on: python -m harness "))
-    assert words[0] == "run"
-    assert words[-1] == "--resume"
-    assert str(tmp_path / "out") in words
-    resumed = call(*(word.replace("sleeper,", "") for word in words))
-    assert resumed.returncode == 0, resumed.stderr
-    assert len(records.read_text().splitlines()) > len(stored)
+    assert words == ["run", "--resume", "--out", str(tmp_path / "out")]
 
 
 @pytest.mark.slow

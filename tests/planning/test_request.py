@@ -42,6 +42,9 @@ def test_every_option_reaches_the_request_in_its_type():
             "0.4",
             "--out",
             "there",
+            "--retry",
+            "error,timeout",
+            "--no-wait",
             "--resume",
             "--exhaustive",
             "--dry-run",
@@ -72,6 +75,8 @@ def test_every_option_reaches_the_request_in_its_type():
         memory_w_per_gb=0.4,
         out=Path("there"),
         resume=True,
+        retry=("error", "timeout"),
+        wait=False,
         exhaustive=True,
         dry_run=True,
         as_json=True,
@@ -123,10 +128,18 @@ def test_threads_memory_and_watts_are_held_against_the_machine():
         requests.rounds(RunRequest(preset="quik"))
 
 
-def test_the_command_that_goes_on_says_what_was_said_and_where_the_results_are():
-    begun = parsed("--preset", "smoke", "--backend", "numpy")
-    words = requests.resuming(begun, Path("runs/x y"))
-    assert words == ["run", "--preset", "smoke", "--backend", "numpy", "--resume", "--out", "runs/x y"]
+def test_the_command_that_goes_on_says_where_the_results_are_and_nothing_else():
+    words = requests.resuming(Path("runs/x y"))
+    assert words == ["run", "--resume", "--out", "runs/x y"]
     assert parsed(*words[1:]).resume
-    again = parsed("--out", "there", "--resume")
-    assert requests.resuming(again, Path("there")) == ["run", "--out", "there", "--resume"]
+
+
+def test_what_is_tried_again_is_a_failure_of_a_run_that_goes_on():
+    assert requests.retried(RunRequest()) == set()
+    assert requests.retried(RunRequest(retry=("oom", "error"), resume=True)) == {"oom", "error"}
+    with pytest.raises(UserError, match=r"no failure 'timeot'; did you mean timeout\?"):
+        requests.retried(RunRequest(retry=("timeot",), resume=True))
+    with pytest.raises(UserError, match="no failure 'ok'"):
+        requests.retried(RunRequest(retry=("ok",), resume=True))
+    with pytest.raises(UserError, match="add --resume"):
+        requests.retried(RunRequest(retry=("error",)))

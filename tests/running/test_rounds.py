@@ -25,13 +25,16 @@ from harness.worker.messages import Measured
 from workloads.discovery import workloads
 
 
-def a_session(tmp_path, planned=(), before=(), foresight=None, **options):
+def a_session(tmp_path, planned=(), known=(), foresight=None, before=(), **options):
+    """A session in which `known` was measured by this part of the run, and `before` is stored by an earlier one."""
     quiet = SimpleNamespace(**dict.fromkeys(("begin", "now", "done", "say", "left"), lambda *_: None))
     given = {"rounds": 5, "long_rounds": 3, **options}
     options = Options(timeout_s=1, threads=1, sampling=Sampling(), power=PowerModel(), cache=tmp_path, seed=0, **given)
     info = SimpleNamespace(sources={}, versions={}, run="r", left_out={})
     store = SimpleNamespace(before=list(before), folder=tmp_path, info=info)
-    return Session(planned, {}, options, store, quiet, foresight=foresight)
+    session = Session(planned, {}, options, store, quiet, foresight=foresight)
+    session.records |= {(record.case.key, record.control): record for record in known}
+    return session
 
 
 def ok(case, **settings):
@@ -210,12 +213,13 @@ def test_the_numbers_of_groups_go_on_from_the_largest_that_is_stored(tmp_path):
     (planned,) = planned_on("cpu")
     stored = ok(planned.case)
     trials = [msgspec.structs.replace(stored.time.trials[0], heat=heat) for heat in (41, 7)]
-    stored = msgspec.structs.replace(stored, time=msgspec.structs.replace(stored.time, trials=trials))
-    session, numbers = a_session(tmp_path, [planned], [stored]), []
+    time_ = msgspec.structs.replace(stored.time, trials=trials, samples_s=[[1.0], [1.0]])
+    stored = msgspec.structs.replace(stored, time=time_)
+    session, numbers = a_session(tmp_path, [planned], before=[stored]), []
     session.pool.measure = lambda groups, job, seed: [[None] * len(group.members) for group in groups]
     session._record = lambda member, answer, order, round_, group, state: numbers.append(group)
     session.keep = lambda found: None
-    session.measure([InterleavedGroup(n, (Member(planned),)) for n in range(2)], lambda _: Sampling(), 1)
+    session.measure([InterleavedGroup(n, (Member(planned),)) for n in range(2)], lambda _: Sampling(), 9)
     assert numbers == [42, 43]
 
 
