@@ -7,8 +7,8 @@ its axes, the dtype and the seed.
 from __future__ import annotations
 
 import errno
-import os
 import hashlib
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
