@@ -13,11 +13,12 @@ import msgspec
 from backends.ops import Backend, Device, Scalar
 from harness.machine import facts
 from harness.measuring.settings import Sampling
-from harness.planning.forecast import forecast, group_s, within_limits
+from harness.planning.forecast import cold_share, forecast, group_s, within_limits
 from harness.planning.foresight import Foresight, Ignorance
 from harness.planning.groups import InterleavedGroup, Member, MemberKey
 from harness.planning.options import Options
 from harness.planning.plan import Planned
+from harness.planning.reasons import LATE
 from harness.records import timestamps
 from harness.records.record import KEPT, Case, Record
 from harness.records.store import Store, merge
@@ -79,11 +80,13 @@ class Session:
         self.chosen: dict[tuple[object, ...], str] = {}
         self.notes: list[str] = []
         self.left_out: dict[str, list[str]] = {}
+        self.late: list[Planned] = []  # what there was no time to look at
         self._logs = Logs(store.folder)
         self._compiled = CompiledBefore(options.cache, store.info)
         # Group numbers go on from the largest that is stored: a resumed run must not take two groups for one.
         times = [record.time for record in self.records.values() if record.time is not None]
         self._heat = max((trial.heat or 0 for time in times for trial in time.trials), default=0)
+        self._cold = cold_share(self.plan, self.compiled_before)  # when it began
 
     def cases(self) -> dict[str, Record]:
         """The records so far, without controls, by the key of their case."""
@@ -96,9 +99,7 @@ class Session:
     def kept_in_survey(self) -> dict[tuple[object, ...], str]:
         """By formulation, execution and family: which of a compiler's settings won the trial at the survey point."""
         cases = self.cases()
-        found = {
-            _compiled(p): cases[p.case.key].settings.get(KEPT) for p in self.plan if p.case.key in cases and p.survey
-        }
+        found = {path(p): cases[p.case.key].settings.get(KEPT) for p in self.plan if p.case.key in cases and p.survey}
         return {place: kept for place, kept in found.items() if isinstance(kept, str)}
 
     def forecast(self) -> dict[str, float]:
@@ -113,6 +114,17 @@ class Session:
         """Whether the budget has no room for `next_s` more seconds."""
         budget = self.options.budget_s
         return budget is not None and self.clock.elapsed + next_s > budget
+
+    @property
+    def enough_s(self) -> float | None:
+        """After how many seconds a preset has what it needs: later with cold compile caches than with warm ones."""
+        return self.options.enough_with(self._cold)
+
+    def past_looks(self, next_s: float = 0.0) -> bool:
+        """Whether a look of `next_s` would end too late, so that there would be no time for sweeps and rounds."""
+        times = [time for time in (self.options.budget_s, self.enough_s) if time is not None]
+        share = self.options.looks_share
+        return bool(times) and share is not None and self.clock.elapsed + next_s > share * min(times)
 
     def measure(
         self,
@@ -140,7 +152,8 @@ class Session:
         self.keep(found)
         apart_s = self._apart_s() - apart_s
         self.time_left.done(expected_s, time.monotonic() - began - apart_s, apart_s)
-        self.watch.left(within_limits(self.time_left.seconds, self.options, self.clock.elapsed))
+        left_s = within_limits(self.time_left.seconds, self.options, self.clock.elapsed, cold=self._cold)
+        self.watch.left(left_s)
         self.told(self)
 
     def _apart_s(self) -> float:
@@ -152,7 +165,7 @@ class Session:
         options, planned = self.options, member.planned
         known = self.records.get((planned.case.key, False))
         # What a trial kept at the survey point is kept over the sweep: its cases differ in one axis, and can be long.
-        surveyed = None if planned.survey else self.chosen.get(_compiled(planned))
+        surveyed = None if planned.survey else self.chosen.get(path(planned))
         keep = known.settings.get(KEPT) if known else surveyed
         on_host = Device.parse(planned.case.device).kind == "cpu"  # elsewhere the allocator tells it for nothing
         return CaseJob(
@@ -209,7 +222,9 @@ class Session:
         phases = {k: before.phases_s.get(k, 0.0) + now.phases.get(k, 0.0) for k in {**before.phases_s, **now.phases}}
         said = [self._logs.note] if self._logs.note else []
         tried = {str(record.case) for record in self.records.values()}  # by an earlier part of the run, it may be
-        left_out = {why: [case for case in cases if case not in tried] for why, cases in self.left_out.items()}
+        late = {LATE: [str(planned.case) for planned in self.late]} if self.late else {}
+        whys = {**self.left_out, **late}
+        left_out = {why: [case for case in cases if case not in tried] for why, cases in whys.items()}
         info = msgspec.structs.replace(
             before,
             ended_at=timestamps.now(),
@@ -221,6 +236,6 @@ class Session:
         self.store.write_info(info)
 
 
-def _compiled(planned: Planned) -> tuple[object, ...]:
+def path(planned: Planned) -> tuple[object, ...]:
     """What a survey point has in common with the points that are swept after it, of one formulation and execution."""
     return (*planned.family, planned.case.formulation, planned.case.execution)
