@@ -134,6 +134,7 @@ class Session:
     ) -> None:
         """Measure groups and store what came of them; `sampling` says how long of the members of each."""
         self.watch.now(str(groups[0].members[0].planned.case))
+        groups = sorted(groups, key=self._slowest_s, reverse=True)  # what compiles long begins first, or a core is idle
         expected_s = sum(self.expected_s(group, sampling(group)) for group in groups)
         began, apart_s = time.monotonic(), self._apart_s()
 
@@ -155,6 +156,11 @@ class Session:
         left_s = within_limits(self.time_left.seconds, self.options, self.clock.elapsed, cold=self._cold)
         self.watch.left(left_s)
         self.told(self)
+
+    def _slowest_s(self, group: InterleavedGroup) -> float:
+        """Seconds that the member takes to prepare which takes longest."""
+        cases = [member.planned for member in group.members]
+        return max(self.foresight.seconds(p, cold=not self.compiled_before(p.case), again=False) for p in cases)
 
     def _apart_s(self) -> float:
         """What went into imports and inputs so far."""
