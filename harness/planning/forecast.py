@@ -129,7 +129,7 @@ class _Play:
         for round_ in range(1, first + 1):
             self._round("first rounds", cases, round_)
         self._look("survey", [planned for planned in self._plan if planned.survey])
-        self._look("sweep", selection.sweep(self._plan, self._cases())[0])
+        self._look("sweep", selection.sweep(self._plan, self._cases(), self._foresight)[0])
         left = selection.finalists(here, self._cases()) if self._options.rounds else []
         for round_ in range(first + 1, self._options.most_rounds + 1):
             self._round("rounds", left, round_)

@@ -57,7 +57,7 @@ class Rounds:
     def _round(self, groups: Sequence[InterleavedGroup], round_: int) -> bool:
         """Every group once, several prepared at a time, long ones in the first rounds only; False when time ended.
 
-        The first round has the short ones first, so that there is something to see soon. Those after the looks begin
+        The first round begins with the shortest, so that there is something to see soon. Those after the looks begin
         where a round is worth most, since time may end within them.
         """
         session, options = self._session, self._session.options
@@ -68,6 +68,8 @@ class Rounds:
         enough = session.enough_s
         if round_ == 1:
             enough, order = options.ends_s, sorted(order, key=self.expected_s)
+            if enough is None:  # none is left out: what compiles longest does so beside the others
+                order = [*order[:1], *reversed(order[1:])]
         elif round_ > options.first_rounds:
             order.sort(key=self._need)
         missing = len(groups)

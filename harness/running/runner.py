@@ -96,7 +96,7 @@ class Runner:
     def _swept(self) -> list[Planned]:
         """The cases of the sweep that the survey does not rule out."""
         session = self._session
-        swept, left_out = selection.sweep(session.plan, session.cases())
+        swept, left_out = selection.sweep(session.plan, session.cases(), self._foresight)
         late = {path(planned) for planned in session.late}
         session.late += [planned for planned in left_out if path(planned) in late]
         left_out = [planned for planned in left_out if path(planned) not in late]
@@ -104,7 +104,8 @@ class Runner:
             self.notes.append(
                 f"{len(left_out)} cases of the sweeps were not run: at the survey point their formulation was "
                 f"over {selection.SWEEP_FACTOR:g} times slower than the best (calls of {selection.LONG_S:g} s "
-                f"or more: {selection.LONG_SWEEP_FACTOR:g}), or its other execution faster"
+                f"or more: {selection.LONG_SWEEP_FACTOR:g}), its other execution faster, or another "
+                f"expected to be over {selection.SWEEP_EXPECTED:g} times faster at the point itself"
             )
         return swept
 
