@@ -19,8 +19,9 @@ from backends.ops import Array, Compiled, Matrix, Scalar, Unsupported
 COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
 YNN = "xla_cpu_experimental_ynn_fusion_type"
 TRIAL_ROUNDS = (3, 12)  # of a block of each variant: at least, and at most while TRIAL_BUDGET_S lasts
-TRIAL_BUDGET_S = 0.4
-UNCLEAR = 3  # times the rounds and the budget where fewer than CLEAR of the rounds agree
+TRIAL_BUDGET_S = 0.25
+PLAIN = 0.08  # a difference from MARGIN that all rounds show: what is as plain needs no more of them
+UNCLEAR = 2  # times the rounds and the budget where fewer than CLEAR of the rounds agree
 CLEAR = 0.75
 BLOCK_S = 0.02
 SETTLED_S = 0.1  # of calls as long as this the second is a round already
@@ -167,6 +168,8 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
         ):
             names = list(variants)[:: -1 if len(rounds) % 2 else 1]
             rounds.append({name: _block(variants[name], args, calls) for name in names})
+            if len(rounds) >= least and _is_plain(rounds):
+                break
         best, agreeing = _kept(rounds)
         if agreeing >= CLEAR or taste >= LONG_S:
             break
@@ -174,9 +177,20 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
     return best, {"tried": f"{words} in {len(rounds)} rounds"}
 
 
+def _is_plain(rounds: Sequence[Mapping[str, float]]) -> bool:
+    """Whether every round says of every variant that it is clearly faster than the default, or clearly not."""
+    others = [values for name, values in _ratios(rounds).items() if name != "default"]
+    return all(max(values) < MARGIN - PLAIN or min(values) > MARGIN + PLAIN for values in others)
+
+
+def _ratios(rounds: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """The seconds of each variant over the default's, by round."""
+    return {name: [seconds[name] / seconds["default"] for seconds in rounds] for name in rounds[0]}
+
+
 def _kept(rounds: Sequence[Mapping[str, float]]) -> tuple[str, float]:
     """The name of the variant to keep, and the share of rounds that, each for itself, say the same of it."""
-    ratios = {name: [seconds[name] / seconds["default"] for seconds in rounds] for name in rounds[0]}
+    ratios = _ratios(rounds)
     rival = min(ratios.keys() - {"default"}, key=lambda name: (median(ratios[name]), name))
     faster = sum(ratio < MARGIN for ratio in ratios[rival]) / len(rounds)
     return (rival, faster) if median(ratios[rival]) < MARGIN else ("default", 1 - faster)

@@ -29,7 +29,7 @@ from harness.figures import left_out
 from harness.machine import digest, facts
 from harness.planning import contenders, contradictions, learning, learnt, plan
 from harness.planning import request as requests
-from harness.planning.forecast import forecast, within_limits
+from harness.planning.forecast import ALWAYS, cold_share, forecast, within_limits
 from harness.planning.foresight import Experience
 from harness.planning.options import Options
 from harness.planning.plan import Ask, Planned
@@ -255,6 +255,8 @@ def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str
             "timeout_s": options.timeout_s,
             "budget_s": options.budget_s,
             "enough_s": options.enough_s,
+            "compiling_s": options.compiling_s,
+            "looks_share": options.looks_share,
             "ends_s": options.ends_s,
             "long_rounds": options.long_rounds,
             "memory_limit_bytes": options.memory_bytes,
@@ -282,8 +284,10 @@ def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, 
         click.echo(said, err=True)
     survey = sum(planned.survey for planned in tried)
     compiled = CompiledBefore(options.cache, info)
-    cold = not all(compiled.warm(planned.case) for planned in tried)
-    seconds = within_limits(sum(forecast(tried, foresight, options, compiled.warm).values()), options)
+    cold = cold_share(tried, compiled.warm)
+    steps = forecast(tried, foresight, options, compiled.warm)
+    least_s = sum(steps.get(step, 0.0) for step in ALWAYS)
+    seconds = within_limits(sum(steps.values()), options, cold=cold, least_s=least_s)
     state = "with compile caches that lack some of it" if cold else "with warm compile caches"
     click.echo(
         f"{survey} cases in the survey, at most {len(tried) - survey} in the sweep, {options.rounds} rounds of the "

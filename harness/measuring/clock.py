@@ -21,6 +21,7 @@ from harness.measuring.turn import Alone, Turn
 SLICE_SAMPLES = 2  # of a slice at least: where calls are long there are fewer slices
 CALIBRATION_SHARE = 0.1  # share of the window that may go to learning how long a call takes
 CALIBRATION_CALLS = (3, 5)  # calls, at least where they are short, and at most
+CLEAR_S = 0.02  # two calls that both took as long as this tell how long a call takes
 FED = 0.72  # of the cores that the busiest slice kept busy: a slice with fewer shows the machine, not the call
 IDLE = 0.5  # cores: a call that keeps fewer busy waits for something else than a core
 WAITING = 0.6  # of a slice its threads waited for a core while another was idle: two that share one wait all the time
@@ -150,7 +151,9 @@ def _calibrate(timed: Timed, first_s: float, budget_s: float) -> float:
     call, operands, wait, clock = timed.call, timed.operands, timed.wait, perf_counter
     shortest, spent, calls = first_s, first_s, 1
     while calls < CALIBRATION_CALLS[1] and (
-        spent < budget_s or (calls < CALIBRATION_CALLS[0] and shortest < UNTOUCHED_S)
+        spent < budget_s
+        or (calls < CALIBRATION_CALLS[0] and shortest < CLEAR_S)
+        or (calls == 1 and shortest < UNTOUCHED_S)
     ):
         began = clock()
         wait(call(*operands))

@@ -52,9 +52,9 @@ def judge(
     """Compare named outputs with the reference.
 
     An output agrees when |x − r| ≤ tolerance·|r| + tolerance·max|r| everywhere and everything is finite. One that has
-    the name of an input is an updated parameter: its change must also agree, ‖Δx − Δr‖ ≤ 0.01·‖Δr‖, or within the
-    dtype's rounding of the new value, `rounding`·‖r‖, where that is more (at most half of the change). A missing, an
-    additional or a mis-shaped output disagrees. `reason` names the worst output.
+    the name of an input, which need not be upcast, is an updated parameter: its change must also agree,
+    ‖Δx − Δr‖ ≤ 0.01·‖Δr‖, or within the dtype's rounding of the new value, `rounding`·‖r‖, where that is more (at most
+    half of the change). A missing, an additional or a mis-shaped output disagrees. `reason` names the worst output.
     """
     if set(outputs) != set(reference):
         return disagrees(tolerance, f"outputs are {sorted(outputs)}, expected {sorted(reference)}")
@@ -77,7 +77,7 @@ def judge(
         if not (error <= tolerance * np.abs(expected) + tolerance * scale).all():
             reasons.append(f"{name} is off by {relative:.2g} of its largest value, {tolerance:g} allowed")
         if name in inputs:
-            change = expected - inputs[name]
+            change = expected - np.asarray(inputs[name]).astype(np.float64)
             norm = float(np.linalg.norm(change))
             off = float(np.linalg.norm(found - expected)) / norm if norm else float("inf")
             lost = rounding * float(np.linalg.norm(expected)) / norm if norm else 0.0

@@ -23,7 +23,8 @@ from harness.planning.reasons import FACTOR, REFUSED
 from harness.planning.standing import standing
 from harness.records.record import Record
 
-SAMPLE = 0.05  # of what is left out, tried all the same
+SAMPLE = 0.05  # of what is left out, tried all the same,
+SAMPLE_MOST = 12  # cases at most
 FAR = 4.0  # e-folds between two points beyond which one says nothing of the other: matrix times vector of a product
 
 
@@ -56,7 +57,7 @@ class Contenders:
         return self._refused(planned, self._near(planned))
 
     def choose(self, plan: Sequence[Planned], seed: int | str, factor: float = FACTOR) -> Choice:
-        """What to leave out of a plan and what of that to try all the same: SAMPLE of it, one at least, by the seed.
+        """What to leave out of a plan and what of that to try all the same: SAMPLE of it, one to SAMPLE_MOST.
 
         A path that is surveyed stays if it came close at any point that is swept after it, and its sweep with it: the
         survey knows more. Every point keeps the best of what is asked for.
@@ -68,7 +69,7 @@ class Contenders:
                 whys.pop(planned.case.key, None)
         keys = sorted(p.case.key for p in plan if p.case.key in whys and (p.survey or _path(p) not in surveyed))
         random.Random(f"{seed}:left out").shuffle(keys)
-        sampled = set(keys[: max(1, round(SAMPLE * len(keys)))])
+        sampled = set(keys[: max(1, min(SAMPLE_MOST, round(SAMPLE * len(keys))))])
         return Choice(
             left_out={key: why for key, why in whys.items() if key not in sampled},
             sampled={key: why for key, why in whys.items() if key in sampled},

@@ -28,6 +28,7 @@ from harness.stats.process_times import centre
 
 UNKNOWN = 1.5  # how many times slower than the best a path is taken to be of which nothing is known
 STEP = 1e-3  # by which such paths are told apart
+ALWAYS = ("start", "first rounds", "sweep")  # the steps of a preset for which there is time whatever they take
 CALL_S = 1e-3  # of a call, where nothing is known
 
 Known: TypeAlias = Callable[[Case], bool]
@@ -48,11 +49,25 @@ def forecast(
     return _Play(plan, foresight, options, compiled, records or {}).seconds()
 
 
-def within_limits(seconds: float, options: Options, elapsed_s: float = 0.0) -> float:
-    """Seconds that are left of a run after `elapsed_s`, by its budget and the time of its preset."""
+def cold_share(plan: Sequence[Planned], compiled: Known) -> float:
+    """Which share of the programs of a plan is yet to be compiled."""
+    programs = [planned.case for planned in plan if planned.case.execution == "compiled"]
+    return sum(not compiled(case) for case in programs) / max(1, len(programs))
+
+
+def within_limits(
+    seconds: float, options: Options, elapsed_s: float = 0.0, *, cold: float = 0.0, least_s: float = 0.0
+) -> float:
+    """Seconds that are left of a run after `elapsed_s`, by its budget and the time of its preset.
+
+    `cold` is the share of its programs that was not compiled when it began; `least_s` are done whatever the time.
+    """
     if options.budget_s is not None:
         left = max(0.0, options.budget_s - elapsed_s)
         return left if options.precision is not None else min(seconds, left)
+    enough_s = options.enough_with(cold)
+    if enough_s is not None:
+        seconds = min(seconds, max(least_s, enough_s - elapsed_s))
     return seconds if options.ends_s is None else min(seconds, max(0.0, options.ends_s - elapsed_s))
 
 
@@ -114,7 +129,7 @@ class _Play:
         for round_ in range(1, first + 1):
             self._round("first rounds", cases, round_)
         self._look("survey", [planned for planned in self._plan if planned.survey])
-        self._look("sweep", selection.sweep(self._plan, self._cases())[0])
+        self._look("sweep", selection.sweep(self._plan, self._cases(), self._foresight)[0])
         left = selection.finalists(here, self._cases()) if self._options.rounds else []
         for round_ in range(first + 1, self._options.most_rounds + 1):
             self._round("rounds", left, round_)

@@ -15,6 +15,8 @@ from harness.records.record import Record
 _COLD_S = {"eager": 0.5, "graph": 0.7, "compiled": 2.0}
 _WARM_S = {"eager": 0.5, "graph": 0.7, "compiled": 0.8}
 
+DOUBT = 4.0  # of the best paths of one machine some one in fifteen take over 1.5 times as long as the best of another
+
 
 class Foresight(Protocol):
     """What earlier runs say of the cases of a plan."""
@@ -30,6 +32,9 @@ class Foresight(Protocol):
 
     def call_s(self, planned: Planned) -> float | None:
         """Seconds of a call of it, roughly; None where nothing is known."""
+
+    def promise(self, planned: Planned) -> float:
+        """How likely it is the best path of its point, roughly, over what is most likely so."""
 
     def refuses(self, planned: Planned) -> bool:
         """Whether its framework is expected to refuse it."""
@@ -62,6 +67,11 @@ class Ignorance:
     def call_s(self, planned: Planned) -> None:
         """None of any."""
         del planned
+
+    def promise(self, planned: Planned) -> float:
+        """The same of all."""
+        del planned
+        return 1.0
 
     def refuses(self, planned: Planned) -> bool:
         """None of any."""
@@ -107,6 +117,12 @@ class Experience:
     def call_s(self, planned: Planned) -> float | None:
         """At the nearest point where its path was seen."""
         return self._durations.call_s(planned)
+
+    def promise(self, planned: Planned) -> float:
+        """Of what was twice as slow as the best a sixteenth; 1 of what is unknown, or tests what is known."""
+        expected = self.expected(planned)
+        known = expected is not None and planned.case.key not in self._choice.sampled
+        return expected**-DOUBT if known and expected is not None else 1.0
 
     def refuses(self, planned: Planned) -> bool:
         """Whether the version that is installed refused it before."""

@@ -21,7 +21,7 @@ from harness.planning.standing import standing
 from harness.records.record import Record
 
 LOOK_SHARE = 0.2  # of the window: a look only has to find what is worth the rounds
-LOOK_LONG_S = 0.1  # and of calls as long as this two samples show it
+LOOK_LONG_S = 0.05  # and of calls as long as this two samples show it
 SWEEP_SHARE = 0.5  # what has one process only, and is published
 
 
@@ -58,8 +58,8 @@ def looks(
     """Groups of the `cases` that have no record yet, each with the best that is known where there is one.
 
     Cases of a survey and of repeated points go with the best of their own point; those of a sweep, a family together,
-    with the best of their twin. A group takes MEMBERS at most and what fits into `memory_bytes`; unless `together`,
-    each case is by itself, and nothing can be compared.
+    with the best of their twin. The order is kept within these. A group takes MEMBERS at most and what fits into
+    `memory_bytes`; unless `together`, each case is by itself, and nothing can be compared.
     """
     points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
     for planned in plan:
@@ -94,6 +94,13 @@ def looks(
             group.append(planned)
         out.append(_group(len(out), anchors, group))
     return out
+
+
+def worth(cases: Iterable[Planned], foresight: Foresight) -> float:
+    """How likely the best path is among cases, a second: with cold caches, so that a resumed run has the same order."""
+    looked_at = list(cases)
+    seconds = sum(foresight.seconds(planned, cold=True, again=False) for planned in looked_at)
+    return sum(map(foresight.promise, looked_at)) / max(seconds, 1e-9)
 
 
 def _group(number: int, anchors: Sequence[Planned], looked_at: Sequence[Planned]) -> InterleavedGroup:

@@ -17,8 +17,12 @@ ROUNDS = {"smoke": 0, "quick": 5, "standard": 5, "full": 5}
 FIRST_ROUNDS = 3  # of what is expected to be best, before anything else: the fewest that have an interval
 FEWEST_ROUNDS = 3  # of every group before a budget goes where intervals are widest
 LONG_GROUP_S = 40.0  # as long a group has FEWEST_ROUNDS: what varies between processes is small beside its calls
-ENOUGH_S = {"standard": 3300.0}  # no second group begins later than this, so that the preset ends within an hour;
-ENDS_S = {"standard": 3540.0}  # and on a machine that is slower still no first one that would end later than this
+ENOUGH_S = {"quick": 170.0, "standard": 2250.0}  # no late group begins after this, so that a preset keeps its time,
+COMPILING_S = {"quick": 115.0}  # with this in addition where all programs are yet to be compiled;
+ENDS_S = {"standard": 2380.0}  # and on a machine that is slower still no first one that would end later than this
+LOOKS_SHARE = (
+    0.7  # of the time of a preset or a budget may be gone when the last look begins; then come sweeps and rounds
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +30,9 @@ class Options:
     """How to carry a plan out.
 
     `rounds` groups for each best path, of which long ones have `long_rounds`; after `enough_s` each has one, the short
-    ones first, if it is over by `ends_s`. With `precision`, more of them where intervals are wider, while `budget_s`
-    lasts.
+    ones first, if it is over by `ends_s`. With cold compile caches `enough_s` is `compiling_s` later. No look begins
+    after `looks_share` of that time, or of the budget. With `precision`, more rounds where intervals are wider, while
+    `budget_s` lasts.
     """
 
     rounds: int
@@ -40,9 +45,15 @@ class Options:
     seed: int
     budget_s: float | None = None
     enough_s: float | None = None
+    compiling_s: float = 0.0
+    looks_share: float | None = None
     ends_s: float | None = None
     precision: float | None = None
     memory_bytes: int | None = None
+
+    def enough_with(self, cold: float) -> float | None:
+        """After how many seconds a preset has what it needs, if that share of its programs is yet to be compiled."""
+        return None if self.enough_s is None else self.enough_s + cold * self.compiling_s
 
     @property
     def first_rounds(self) -> int:

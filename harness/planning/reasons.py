@@ -6,6 +6,7 @@ import re
 
 FACTOR = 3.0  # a path that took this many times longer than the best, on every known machine, is left out
 REFUSED = "refused by"  # how such a reason begins
+LATE = "for which the time of the run did not last"  # less likely to be the best than what was tried
 _SLOW = re.compile(r"over ([0-9]+(?:\.[0-9]+)?) times slower than the best on every known machine")
 _REFUSED = re.compile(rf"{REFUSED} (\S+) [^\s()]+ \(hwlottery [^\s()]+\), as before")
 
@@ -22,6 +23,8 @@ def refused(backend: str, version: str) -> str:
 
 def fault(reason: str, case: str) -> str | None:
     """Why a reason is none for which a run leaves out `case`, given in words as run.json has it; None where it is."""
+    if reason == LATE:
+        return None
     slow_ = _SLOW.fullmatch(reason)
     if slow_ is not None:
         return None if float(slow_[1]) >= FACTOR else f"it was less than {FACTOR:g} times slower"

@@ -13,7 +13,16 @@ from typing import TypeAlias
 
 from harness.errors import UserError, nearest
 from harness.measuring.settings import PowerModel
-from harness.planning.options import ENDS_S, ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS, Options
+from harness.planning.options import (
+    COMPILING_S,
+    ENDS_S,
+    ENOUGH_S,
+    FEWEST_ROUNDS,
+    LOOKS_SHARE,
+    ROUNDS,
+    WINDOWS,
+    Options,
+)
 from harness.planning.plan import PRESETS, Ask
 from harness.records.record import FAILED, Status
 from workloads.base import Definition, Point, Value
@@ -119,13 +128,17 @@ def options(request: RunRequest, *, cores: int, cache: Path, memory_bytes: int |
     threads = request.threads or cores
     if threads > cores:
         raise UserError(f"--threads {threads} is more than the {cores} cores usable here")
-    ours = request.rounds is None and request.budget_s is None  # what a user asks for is done
+    ours = (
+        request.rounds is None and request.budget_s is None and not request.exhaustive
+    )  # what a user asks for is done
     count = rounds(request)
     return Options(
         rounds=count,
         long_rounds=FEWEST_ROUNDS if ours else count,
         enough_s=ENOUGH_S.get(request.preset) if ours else None,
+        compiling_s=COMPILING_S.get(request.preset, 0.0) if ours else 0.0,
         ends_s=ENDS_S.get(request.preset) if ours else None,
+        looks_share=None if request.tries_all else LOOKS_SHARE,
         timeout_s=request.timeout_s,
         threads=threads,
         sampling=WINDOWS[request.preset],

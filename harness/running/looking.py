@@ -7,29 +7,46 @@ from collections.abc import Sequence
 from backends.device import is_ahead_of_time
 from harness.planning import selection
 from harness.planning.batches import batches
-from harness.planning.looks import looks, window
+from harness.planning.groups import InterleavedGroup
+from harness.planning.looks import looks, window, worth
 from harness.planning.plan import Planned
 from harness.running.session import Session
 
+SURVEY, SWEEP = "survey", "sweep"
+
 
 def look(session: Session, name: str, plan: Sequence[Planned]) -> None:
-    """Look at the cases of `plan` that have no record yet, until the budget ends; `name` is survey or sweep."""
+    """Look at the cases of `plan` that have no record yet, while there is time; `name` is SURVEY or SWEEP.
+
+    What is most likely the best path goes first, over the seconds that it takes. A survey ends early enough for the
+    sweep and the rounds that follow; what it did not come to is told in the run's account of what was left out.
+    """
     with session.clock.timing(f"{name}_s"):
         _look(session, name, plan)
 
 
 def _look(session: Session, name: str, plan: Sequence[Planned]) -> None:
     options = session.options
+
+    def promise(cases: Sequence[Planned]) -> float:
+        return worth(cases, session.foresight)
+
+    def new(group: InterleavedGroup) -> list[Planned]:
+        return [member.planned for member in group.members if member.key not in session.records]
+
     order = selection.shuffled([p for p in plan if not is_ahead_of_time(p.case.device)], options.seed, 0)
+    order.sort(key=lambda planned: promise([planned]), reverse=True)
     groups = looks(order, session.plan, session.records, options.memory_bytes, together=options.rounds > 0)
-    wanted = [sum((member.key not in session.records) for member in group.members) for group in groups]
-    left = sum(wanted)
-    session.watch.begin(name, left)
+    groups.sort(key=lambda group: promise(new(group)), reverse=True)
+    missing = [planned for group in groups for planned in new(group)]
+    session.watch.begin(name, len(missing))
     for batch in batches(groups, session.records, options.memory_bytes):
-        if session.spent():
-            session.notes.append(f"the budget ended in the {name}: {left} of {sum(wanted)} cases were not run")
+        cases = [planned for group in batch for planned in new(group)]
+        seconds = sum(session.expected_s(group, window(group, options)) for group in batch)
+        if session.spent() or (name == SURVEY and session.past_looks(seconds)):
+            session.late += missing
             break
         session.measure(batch, lambda group: window(group, options))
-        done = sum(wanted[group.number] for group in batch)
-        left -= done
-        session.watch.done(done)
+        done = {planned.case.key for planned in cases}
+        missing = [planned for planned in missing if planned.case.key not in done]
+        session.watch.done(len(cases))

@@ -10,6 +10,7 @@ from harness.planning.batches import batches
 from harness.planning.groups import InterleavedGroup, MemberKey, has_its_rounds, raced, width
 from harness.planning.options import LONG_GROUP_S
 from harness.planning.plan import Planned
+from harness.planning.standing import rounds_of
 from harness.running.session import Session
 
 MOST_ROUNDS = 60  # of one group: an interval that is not narrow by then will not become so
@@ -56,16 +57,21 @@ class Rounds:
     def _round(self, groups: Sequence[InterleavedGroup], round_: int) -> bool:
         """Every group once, several prepared at a time, long ones in the first rounds only; False when time ended.
 
-        The first round has the short ones first, so that there is something to see soon; the others are shuffled.
+        The first round begins with the shortest, so that there is something to see soon. Those after the looks begin
+        where a round is worth most, since time may end within them.
         """
         session, options = self._session, self._session.options
-        name = f"round {round_} of {options.rounds}"
+        name = f"round {round_} of {options.rounds if round_ <= options.rounds else options.most_rounds}"
         groups = self._wanted(groups, round_)
         session.watch.begin(name, len(groups))
         order = selection.shuffled(groups, options.seed, round_)
-        enough = options.enough_s
+        enough = session.enough_s
         if round_ == 1:
             enough, order = options.ends_s, sorted(order, key=self.expected_s)
+            if enough is None:  # none is left out: what compiles longest does so beside the others
+                order = [*order[:1], *reversed(order[1:])]
+        elif round_ > options.first_rounds:
+            order.sort(key=self._need)
         missing = len(groups)
         for batch in self._batches(order, round_):
             took = sum(map(self.expected_s, batch))
@@ -77,6 +83,11 @@ class Rounds:
             missing -= len(batch)
             session.watch.done(len(batch))
         return True
+
+    def _need(self, group: InterleavedGroup) -> tuple[int, float]:
+        """Before others goes what has the fewest rounds, as what the looks found has, and then what is widest."""
+        records = self._session.records
+        return min(len(rounds_of(records.get(member.key))) for member in group.members), -width(group, records)
 
     def _batches(self, order: Sequence[InterleavedGroup], round_: int) -> Iterator[list[InterleavedGroup]]:
         """Several groups at a time; at the very beginning the shortest by itself, so that there is a figure to see."""

@@ -21,10 +21,10 @@ from harness.planning.plan import Planned
 from harness.records.record import Record
 from harness.records.store import DISTURBED, Store
 from harness.running.ahead import compile_all
-from harness.running.looking import look
+from harness.running.looking import SURVEY, SWEEP, look
 from harness.running.progress import Watch
 from harness.running.rounds import Rounds
-from harness.running.session import Session
+from harness.running.session import Session, path
 
 
 class Runner:
@@ -69,7 +69,7 @@ class Runner:
                 rounds.first(firsts(here, self._foresight) if first else [], first)
                 self._survey()
                 session.chosen = session.kept_in_survey()
-                self._step("sweep", self._swept())
+                self._step(SWEEP, self._swept())
                 session.time_left.anew()
                 rounds.race(first)
         except KeyboardInterrupt:
@@ -81,11 +81,11 @@ class Runner:
 
     def _survey(self) -> None:
         """Look at all that is surveyed, and at what was left out where the looks say that it should not have been."""
-        self._step("survey", [planned for planned in self._session.plan if planned.survey])
+        self._step(SURVEY, [planned for planned in self._session.plan if planned.survey])
         back = self._foresight.back(self._whole, self._session.cases())
         if back:
             self._session.plan = self._foresight.tried(self._whole)
-            self._step("what was left out", [planned for planned in back if planned.survey])
+            self._step(SURVEY, [planned for planned in back if planned.survey])
         self._session.left_out = self._foresight.left_out(self._whole)
 
     def _step(self, name: str, plan: Sequence[Planned]) -> None:
@@ -95,12 +95,17 @@ class Runner:
 
     def _swept(self) -> list[Planned]:
         """The cases of the sweep that the survey does not rule out."""
-        swept, left_out = selection.sweep(self._session.plan, self._session.cases())
+        session = self._session
+        swept, left_out = selection.sweep(session.plan, session.cases(), self._foresight)
+        late = {path(planned) for planned in session.late}
+        session.late += [planned for planned in left_out if path(planned) in late]
+        left_out = [planned for planned in left_out if path(planned) not in late]
         if left_out:
             self.notes.append(
                 f"{len(left_out)} cases of the sweeps were not run: at the survey point their formulation was "
                 f"over {selection.SWEEP_FACTOR:g} times slower than the best (calls of {selection.LONG_S:g} s "
-                f"or more: {selection.LONG_SWEEP_FACTOR:g}), or its other execution faster"
+                f"or more: {selection.LONG_SWEEP_FACTOR:g}), its other execution faster, or another "
+                f"expected to be over {selection.SWEEP_EXPECTED:g} times faster at the point itself"
             )
         return swept
 

@@ -14,11 +14,12 @@ from backends.device import is_ahead_of_time
 from backends.ops import Backend, Device, Scalar
 from harness.machine import facts
 from harness.measuring.settings import Sampling
-from harness.planning.forecast import forecast, group_s, within_limits
+from harness.planning.forecast import cold_share, forecast, group_s, within_limits
 from harness.planning.foresight import Foresight, Ignorance
 from harness.planning.groups import InterleavedGroup, Member, MemberKey
 from harness.planning.options import Options
 from harness.planning.plan import Planned
+from harness.planning.reasons import LATE
 from harness.records import timestamps
 from harness.records.merging import merge
 from harness.records.record import KEPT, Case, Record
@@ -86,10 +87,12 @@ class Session:
         self.chosen: dict[tuple[object, ...], str] = {}
         self.notes: list[str] = []
         self.left_out: dict[str, list[str]] = {}
+        self.late: list[Planned] = []  # what there was no time to look at
         self._logs = Logs(store.folder)
         self._compiled = CompiledBefore(options.cache, store.info)
         # Group numbers go on from the largest that is stored: a resumed run must not take two groups for one.
         self._heat = self._recall.last_group
+        self._cold = cold_share(self.plan, self.compiled_before)  # when it began
 
     def cases(self) -> dict[str, Record]:
         """The records so far, without controls, by the key of their case."""
@@ -102,9 +105,7 @@ class Session:
     def kept_in_survey(self) -> dict[tuple[object, ...], str]:
         """By formulation, execution and family: which of a compiler's settings won the trial at the survey point."""
         cases = self.cases()
-        found = {
-            _compiled(p): cases[p.case.key].settings.get(KEPT) for p in self.plan if p.case.key in cases and p.survey
-        }
+        found = {path(p): cases[p.case.key].settings.get(KEPT) for p in self.plan if p.case.key in cases and p.survey}
         return {place: kept for place, kept in found.items() if isinstance(kept, str)}
 
     def forecast(self) -> dict[str, float]:
@@ -119,6 +120,17 @@ class Session:
         """Whether the budget has no room for `next_s` more seconds."""
         budget = self.options.budget_s
         return budget is not None and self.clock.elapsed + next_s > budget
+
+    @property
+    def enough_s(self) -> float | None:
+        """After how many seconds a preset has what it needs: later with cold compile caches than with warm ones."""
+        return self.options.enough_with(self._cold)
+
+    def past_looks(self, next_s: float = 0.0) -> bool:
+        """Whether a look of `next_s` would end too late, so that there would be no time for sweeps and rounds."""
+        times = [time for time in (self.options.budget_s, self.enough_s) if time is not None]
+        share = self.options.looks_share
+        return bool(times) and share is not None and self.clock.elapsed + next_s > share * min(times)
 
     def measure(
         self,
@@ -135,6 +147,7 @@ class Session:
         if not groups:
             return False
         self.watch.now(str(groups[0].members[0].planned.case))
+        groups = sorted(groups, key=self._slowest_s, reverse=True)  # what compiles long begins first, or a core is idle
         expected_s = sum(self.expected_s(group, samplings[group.number]) for group in groups)
         began, apart_s = time.monotonic(), self._apart_s()
 
@@ -153,7 +166,8 @@ class Session:
         self.keep(found)
         apart_s = self._apart_s() - apart_s
         self.time_left.done(expected_s, time.monotonic() - began - apart_s, apart_s)
-        self.watch.left(within_limits(self.time_left.seconds, self.options, self.clock.elapsed))
+        left_s = within_limits(self.time_left.seconds, self.options, self.clock.elapsed, cold=self._cold)
+        self.watch.left(left_s)
         self.told(self)
         return True
 
@@ -178,6 +192,11 @@ class Session:
         known = self.records.get(key)
         self.records[key] = merge([known, made])[0] if known else made
 
+    def _slowest_s(self, group: InterleavedGroup) -> float:
+        """Seconds that the member takes to prepare which takes longest."""
+        cases = [member.planned for member in group.members]
+        return max(self.foresight.seconds(p, cold=not self.compiled_before(p.case), again=False) for p in cases)
+
     def _apart_s(self) -> float:
         """What went into imports and inputs so far."""
         return self.clock.phases["import_s"] + self.clock.phases["inputs_and_references_s"]
@@ -187,7 +206,7 @@ class Session:
         options, planned = self.options, member.planned
         known = self.records.get((planned.case.key, False))
         # What a trial kept at the survey point is kept over the sweep: its cases differ in one axis, and can be long.
-        surveyed = None if planned.survey else self.chosen.get(_compiled(planned))
+        surveyed = None if planned.survey else self.chosen.get(path(planned))
         keep = known.settings.get(KEPT) if known else surveyed
         on_host = Device.parse(planned.case.device).kind == "cpu"  # elsewhere the allocator tells it for nothing
         return CaseJob(
@@ -245,7 +264,9 @@ class Session:
         phases = {k: before.phases_s.get(k, 0.0) + now.phases.get(k, 0.0) for k in {**before.phases_s, **now.phases}}
         said = [self._logs.note] if self._logs.note else []
         tried = {str(record.case) for record in (*self.store.before, *self.records.values())}
-        left_out = {why: [case for case in cases if case not in tried] for why, cases in self.left_out.items()}
+        late = {LATE: [str(planned.case) for planned in self.late]} if self.late else {}
+        whys = {**self.left_out, **late}
+        left_out = {why: [case for case in cases if case not in tried] for why, cases in whys.items()}
         info = msgspec.structs.replace(
             before,
             ended_at=timestamps.now(),
@@ -257,6 +278,6 @@ class Session:
         self.store.write_info(info)
 
 
-def _compiled(planned: Planned) -> tuple[object, ...]:
+def path(planned: Planned) -> tuple[object, ...]:
     """What a survey point has in common with the points that are swept after it, of one formulation and execution."""
     return (*planned.family, planned.case.formulation, planned.case.execution)

@@ -19,7 +19,7 @@ import numpy as np
 from backends.discovery import backends
 from backends.ops import Array, Backend, Compiled, Device, HostArray, Matrix, Ops, Scalar, Unsupported
 from harness.measuring import threads
-from harness.measuring.correctness import disagrees, epsilon, judge, upcast
+from harness.measuring.correctness import disagrees, epsilon, judge
 from harness.measuring.host_memory import HostPeak
 from harness.measuring.turn import Turn
 from harness.records.record import KEPT, FailureClass, Verdict
@@ -166,7 +166,7 @@ def _checked(
     if widened is not None:
         return disagrees(tolerance, widened), "type"
     reference = load_arrays(Path(job.data) / "reference")
-    verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
+    verdict = judge(restored, reference, inputs, tolerance, epsilon(case.dtype))
     return verdict, None if verdict.agrees else "precision"
 
 

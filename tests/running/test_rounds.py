@@ -46,6 +46,7 @@ class Numbered:
 
     def __init__(self, number):
         self.key = (str(number), False)
+        self.control = False
         self.planned = SimpleNamespace(case=SimpleNamespace(backend="numpy", device="cpu"))
 
 
