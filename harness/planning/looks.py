@@ -20,9 +20,9 @@ from harness.planning.plan import Planned
 from harness.planning.standing import standing
 from harness.records.record import Record
 
-LOOK_SHARE = 0.2  # of the window: a look only has to find what is worth the rounds
+LOOK_SHARE = 0.25  # of the window: a look only has to find what is worth the rounds
 LOOK_LONG_S = 0.05  # and of calls as long as this two samples show it
-SWEEP_SHARE = 0.5  # what has one process only, and is published
+SWEEP_SHARE = 0.6  # what has one process only, and is published
 
 
 def firsts(plan: Sequence[Planned], foresight: Foresight) -> list[Planned]:
