@@ -23,8 +23,6 @@ def refuse(request: RunRequest, workloads: Mapping[str, Definition], own: Sequen
     for name in request.workloads:
         if name not in workloads:
             raise nearest("workload", name, workloads)
-    if request.resume and request.out is None:
-        raise UserError("--resume goes on with a run, and no folder is named; add --out with the folder of its results")
     if request.precision is not None and not request.narrows:
         why = "--rounds says how many there are" if request.budget_s is not None else "there is no --budget"
         raise UserError(f"--precision says when a budget has gone far enough, but {why}; leave --precision out")

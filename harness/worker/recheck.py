@@ -21,7 +21,7 @@ from backends.device import Device
 from backends.ops import HostArray, Matrix
 from harness.measuring import clock as measuring_clock
 from harness.measuring import waiting
-from harness.measuring.correctness import epsilon, judge, upcast
+from harness.measuring.correctness import epsilon, judge
 from harness.records.record import FailureClass, Status, Verdict
 from harness.records.text import one_line
 from harness.worker.case_data import OTHER, load_arrays, load_inputs
@@ -120,7 +120,7 @@ def _with_other_inputs(
     if reference:
         tolerance, rounding = workload.tolerances[case.dtype, case.mode], epsilon(case.dtype)
         restored = formulation.restore(taken, other, case.params)
-        verdict = judge(restored, reference, upcast(other), tolerance, rounding)
+        verdict = judge(restored, reference, other, tolerance, rounding)
         if not verdict.agrees:
             reason = f"right with the first inputs, wrong with others after the clock: {verdict.reason}"
             return Fault("wrong", "precision", reason, verdict), ""

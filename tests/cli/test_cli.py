@@ -163,32 +163,35 @@ def bad(tmp_path, monkeypatch):
     return folder
 
 
+OUTCOMES = {
+    "good": "ok",
+    "busy": "ok",
+    "hoarder": "ok",
+    "talker": "ok",
+    "segfault": "crash",
+    "leaver": "crash",
+    "greedy": "oom",
+    "sleeper": "timeout",
+    "liar": "wrong",
+    "raiser": "error",
+    "widener": "wrong",
+    "late_leaver": "crash",
+    "late_sleeper": "timeout",
+    "refuser": "unsupported",
+    "slow_starter": "ok",
+    "trier": "ok",
+}
+
+
 def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
     out = call(
         "run", "--preset", "smoke", "--backend", "numpy", "--workload", "misbehaving", "--timeout", "1s",
-        "--memory-limit", "1", "--out", tmp_path / "out",
+        "--memory-limit", "1", "--out", tmp_path / "out", "--formulation", ",".join(OUTCOMES),
     )  # fmt: skip
     assert out.returncode == 1, out.stderr
     records = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
     status = {r["case"]["formulation"]: r["status"] for r in records if r["case"]["workload"] == "misbehaving"}
-    assert status == {
-        "good": "ok",
-        "busy": "ok",
-        "hoarder": "ok",
-        "talker": "ok",
-        "segfault": "crash",
-        "leaver": "crash",
-        "greedy": "oom",
-        "sleeper": "timeout",
-        "liar": "wrong",
-        "raiser": "error",
-        "widener": "wrong",
-        "late_leaver": "crash",
-        "late_sleeper": "timeout",
-        "refuser": "unsupported",
-        "slow_starter": "ok",
-        "trier": "ok",
-    }
+    assert status == OUTCOMES
     assert "misbehaving" in out.stdout
 
 

@@ -40,7 +40,7 @@ def cached(tmp_path, monkeypatch):
         (("--set", "pattern=smtx:/home/x/a.smtx"), "give files of patterns by --smtx FILE"),
         (("--smtx", "FILE", "--set", "batch=3"), "--set batch sets an axis that no chosen workload has"),
         (("--workload", "block_sparse", "--set", "kernel=3"), "--set kernel sets an axis that no chosen workload has"),
-        (("--resume",), "--resume goes on with a run, and no folder is named"),
+        (("--resume",), "--resume goes on with the run in a folder: name it by --out DIR"),
         (("--precision", "0.1"), "there is no --budget; leave --precision out"),
         (("--precision", "0.1", "--budget", "1m", "--rounds", "3"), "--rounds says how many there are"),
         (("--workload", "capsule_conv", "--formulation", "csr,folded_conv"), "nothing that fits|--formulation csr has"),
