@@ -284,7 +284,7 @@ def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, 
         click.echo(said, err=True)
     survey = sum(planned.survey for planned in tried)
     compiled = CompiledBefore(options.cache, info)
-    cold = cold_share(tried, compiled.warm)
+    cold = cold_share(tried, foresight, compiled.warm)
     steps = forecast(tried, foresight, options, compiled.warm)
     least_s = sum(steps.get(step, 0.0) for step in ALWAYS)
     seconds = within_limits(sum(steps.values()), options, cold=cold, least_s=least_s)

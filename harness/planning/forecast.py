@@ -49,9 +49,10 @@ def forecast(
     return _Play(plan, foresight, options, compiled, records or {}).seconds()
 
 
-def cold_share(plan: Sequence[Planned], compiled: Known) -> float:
-    """Which share of the programs of a plan is yet to be compiled."""
-    programs = [planned.case for planned in plan if planned.case.execution == "compiled"]
+def cold_share(plan: Sequence[Planned], foresight: Foresight, compiled: Known) -> float:
+    """Which share of the programs that a run measures first is yet to be compiled."""
+    here = [planned for planned in plan if not is_ahead_of_time(planned.case.device)]
+    programs = [planned.case for planned in firsts(here, foresight) if planned.case.execution == "compiled"]
     return sum(not compiled(case) for case in programs) / max(1, len(programs))
 
 
@@ -60,7 +61,7 @@ def within_limits(
 ) -> float:
     """Seconds that are left of a run after `elapsed_s`, by its budget and the time of its preset.
 
-    `cold` is the share of its programs that was not compiled when it began; `least_s` are done whatever the time.
+    `cold` is the `cold_share` of when it began; `least_s` are done whatever the time.
     """
     if options.budget_s is not None:
         left = max(0.0, options.budget_s - elapsed_s)

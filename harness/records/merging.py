@@ -48,7 +48,10 @@ def _merged(group: Sequence[Record]) -> Record:
     )
     peaks = [r.memory for r in group if r.memory is not None]
     memory = max(peaks, key=lambda m: (m.device_peak_bytes or 0, m.host_peak_bytes or 0)) if peaks else None
-    return msgspec.structs.replace(first, time=time, memory=memory, headline=headline, energy=_energy(group))
+    settings = {name: value for record in reversed(group) for name, value in record.settings.items()}  # the first wins
+    return msgspec.structs.replace(
+        first, time=time, memory=memory, headline=headline, energy=_energy(group), settings=settings
+    )
 
 
 def _energy(group: Sequence[Record]) -> Energy | None:

@@ -22,7 +22,7 @@ from harness.planning.plan import Planned
 from harness.planning.reasons import LATE
 from harness.records import timestamps
 from harness.records.merging import merge
-from harness.records.record import KEPT, Case, Record
+from harness.records.record import KEPT, OTHER_INPUTS, Case, Record
 from harness.records.store import Store
 from harness.running.compiled_before import CompiledBefore
 from harness.running.logs import Logs
@@ -92,7 +92,7 @@ class Session:
         self._compiled = CompiledBefore(options.cache, store.info)
         # Group numbers go on from the largest that is stored: a resumed run must not take two groups for one.
         self._heat = self._recall.last_group
-        self._cold = cold_share(self.plan, self.compiled_before)  # when it began
+        self._cold = cold_share(self.plan, self.foresight, self.compiled_before)  # when it began
 
     def cases(self) -> dict[str, Record]:
         """The records so far, without controls, by the key of their case."""
@@ -217,6 +217,7 @@ class Session:
             sampling=sampling,
             power=options.power,
             watch=member.key not in self.records,
+            recheck=last and not member.control and (known is None or OTHER_INPUTS not in known.settings),
             metered=last or on_host,
             keep=keep if isinstance(keep, str) else None,
             memory=known.memory if known and on_host else None,

@@ -26,7 +26,7 @@ from harness.measuring.host_memory import IN_ALLOCATOR, HostPeak
 from harness.measuring.steady_state import Settled, settle
 from harness.measuring.turn import Alone, Turn, Waits
 from harness.records import timestamps
-from harness.records.record import Memory, Trial, Verdict
+from harness.records.record import OTHER_INPUTS, Memory, Trial, Verdict
 from harness.records.text import one_line
 from harness.worker import check, compile_only, outcome, recheck
 from harness.worker.case_data import load_inputs, make_data
@@ -130,9 +130,9 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
     if (clock := recheck.replaced_clock()) is not None:
         return _no_measurement(clock, ready.verdict)
     tried: dict[str, Scalar] = {}
-    if job.watch:
+    if job.recheck:
         phase("checking with other inputs")
-        fault, tried[recheck.TRIED] = recheck.fault(job, workload, formulation, ready, timed.kept)
+        fault, tried[OTHER_INPUTS] = recheck.fault(job, workload, formulation, ready, timed.kept)
         if fault is not None:
             return Measured(**fault._asdict())
     fallback, watched = _watched(ready.ops, ready.compiled, ready.operands) if job.watch else (None, {})

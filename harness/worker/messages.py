@@ -23,6 +23,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     `beside`: how many others are prepared at the same time.
     `compiled_before`: an earlier process of the case filled the compile caches.
     `watch`: after the clock, look for what the framework ran in place of what was asked; once a case is enough.
+    `recheck`: then hold what was timed to other inputs, too; once a case, in a process that may be published.
     """
 
     case: Case
@@ -32,6 +33,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     sampling: Sampling
     power: PowerModel
     watch: bool = True
+    recheck: bool = True
     metered: bool = True
     keep: str | None = None
     memory: Memory | None = None

@@ -77,7 +77,7 @@ def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase:
     convert_s = time.perf_counter() - t0
     if peak is not None:
         peak.prepared()
-    marks = fingerprints(ops, operands) if job.watch else []
+    marks = fingerprints(ops, operands) if job.recheck else []
 
     try:
         compiled, outputs, first_call_s = _first_call(job, ops, formulation, operands, phase)

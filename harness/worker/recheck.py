@@ -38,7 +38,6 @@ SPIN_S = 0.5  # threads of a pool may wait for more work that long, on a core; I
 REST_S = 3e-3  # between two readings of the process's CPU time
 BUSY = 0.2  # of a core: threads that sleep take less
 MOST_BYTES = 256 << 20  # of inputs: a second set of them must not be what fills the memory
-TRIED = "other_inputs"  # the setting of a record that says what came of it
 
 _NAMES = ("perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "process_time", "process_time_ns", "sleep")
 _CLOCKS = {name: getattr(time, name) for name in _NAMES}  # as they are before code of anybody's own is loaded

@@ -12,7 +12,7 @@ import pytest
 from backends.discovery import backends
 from backends.ops import Device
 from harness.measuring.settings import PowerModel, Sampling
-from harness.records.record import Case
+from harness.records.record import OTHER_INPUTS, Case
 from harness.worker import recheck
 from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
@@ -70,13 +70,13 @@ def _data(folder, unseeded=0):
 def test_honest_code_passes_and_the_record_says_that_it_was_held_to_other_inputs(asked):
     measured = asked("honest")
     assert (measured.status, measured.reason) == ("ok", None)
-    assert measured.settings[recheck.TRIED] == "agree"
+    assert measured.settings[OTHER_INPUTS] == "agree"
 
 
 def test_later_processes_of_a_case_are_not_looked_at_again(asked):
-    measured = asked("honest", watch=False)
+    measured = asked("honest", recheck=False)
     assert measured.status == "ok"
-    assert recheck.TRIED not in measured.settings
+    assert OTHER_INPUTS not in measured.settings
 
 
 CHEATS = {
@@ -121,7 +121,7 @@ def test_a_cheat_is_refused_and_has_no_time(asked, formulation, said):
 
 
 def test_the_clock_is_looked_at_in_every_process(asked):
-    assert asked("other_clock", watch=False).status == "error"
+    assert asked("other_clock", recheck=False).status == "error"
 
 
 def test_a_clock_that_was_replaced_does_not_change_what_the_window_shows(monkeypatch):
