@@ -1,0 +1,390 @@
+"""Matrices of files: each kind is read as its library means it, and whatever is wrong is one sentence, at once."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from workloads.common import matrix_files
+from workloads.common.matrix import MatrixError
+from workloads.common.matrix_files import read, source_of
+
+DENSE = np.array([[1.5, 0, -2, 0], [0, 0, 0, 0], [0, 3, 0, 4]])
+COORDINATE = b"%%MatrixMarket matrix coordinate real general\n% by hand\n3 4 4\n1 1 1.5\n1 3 -2\n3 2 3\n3 4 4e0\n"
+
+
+def entries(file):
+    """The matrix of a file with its zeros; a pattern has 1 where it has an entry."""
+    pattern, values = read(source_of(str(file)))
+    assert pattern.indices.dtype == pattern.indptr.dtype == np.int32
+    out = np.zeros(pattern.shape)
+    out[pattern.rows, pattern.indices] = 1 if values is None else values
+    assert values is None or values.dtype == np.float64
+    assert (np.diff(pattern.flat) > 0).all()
+    return out
+
+
+def refused(file):
+    """The sentence of a file that is refused."""
+    with pytest.raises(MatrixError) as caught:
+        read(source_of(str(file)))
+    said = str(caught.value)
+    assert "\n" not in said
+    assert said.startswith(str(file).split(":")[0])
+    return said
+
+
+def written(folder, data, name="a.mtx"):
+    file = folder / name
+    file.write_bytes(data)
+    return file
+
+
+# -- Matrix Market ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_coordinate_file(tmp_path, pack):
+    file = written(tmp_path, gzip.compress(COORDINATE) if pack else COORDINATE, "a.mtx.gz" if pack else "a.MTX")
+    assert entries(file).tolist() == DENSE.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("coordinate pattern general\n2 3 2\n1 1\n2 3\n", [[1, 0, 0], [0, 0, 1]]),
+        ("coordinate integer general\n\n2 2 2\n\n2 2 -7\r\n 1\t1  3 \n\n", [[3, 0], [0, -7]]),
+        ("coordinate real symmetric\n2 2 2\n1 1 5\n2 1 6\n", [[5, 6], [6, 0]]),
+        ("coordinate pattern symmetric\n2 2 1\n2 1\n", [[0, 1], [1, 0]]),
+        ("coordinate real skew-symmetric\n2 2 1\n2 1 4\n", [[0, -4], [4, 0]]),
+        ("array real general\n2 2\n1\n0\n.5\n-2e-1\n", [[1, 0.5], [0, -0.2]]),
+        ("array integer symmetric\n2 2\n4\n5\n6", [[4, 5], [5, 6]]),
+        ("coordinate real general\n2 2 2\n1 1 0\n2 2 1\n", [[0, 0], [0, 1]]),
+    ],
+)
+def test_what_the_header_says_is_what_is_read(tmp_path, text, expected):
+    assert entries(written(tmp_path, f"%%MatrixMarket matrix {text}".encode())).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "cannot be read (Line 1: Not a Matrix Market file. Missing banner.)"),
+        ("%%MatrixMarket matrix coordinate", "cannot be read"),
+        ("%%MatrixMarket vector coordinate real general\n2 1\n1 1\n", "line 3 is '1 1', expected"),
+        ("%%MatrixMarket matrix coordinate complex general\n1 1 1\n1 1 1 2\n", "has complex values"),
+        ("%%MatrixMarket matrix coordinate complex hermitian\n1 1 1\n1 1 1 2\n", "has complex values"),
+        ("%%MatrixMarket matrix coordinate real symmetric\n2 3 1\n1 1 1\n", "says that it is symmetric, and is 2×3"),
+        ("%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n1 2 1\n2 1 1\n", "gives 2 entries more than once"),
+        ("%%MatrixMarket matrix coordinate real skew-symmetric\n2 2 1\n1 1 1\n", "has a diagonal that is not zero"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1\n1 1 2\n", "gives 1 entries more than once"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 0\n", "has no non-zeros"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 0\n", "has no non-zeros"),
+        ("%%MatrixMarket matrix coordinate real general\n0 0 0\n", "is 0×0 and has no entries"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 nan\n", "has a value that is not finite"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 1e999\n", "has a value that is not finite"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1.0\n", "Truncated file"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1\n", "Truncated file"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 1\n2 2 1\n", "Too many lines"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 1\n", "Row index out of bounds"),
+        (
+            "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 1,5\n",
+            "line 3 is '1 1 1,5', expected the numbers",
+        ),
+        (
+            "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 1 2\n",
+            "line 3 is '1 1 1 2', expected the numbers",
+        ),
+        ("%%MatrixMarket matrix coordinate integer general\n2 2 1\n1 1 1.5\n", "line 3 is '1 1 1.5'"),
+        ("%%MatrixMarket matrix coordinate pattern general\n2 2 1\n1 1 1\n", "line 3 is '1 1 1'"),
+        ("%%MatrixMarket matrix coordinate integer general\n1 1 1\n1 1 99999999999999999999\n", "out of range"),
+        ("%%MatrixMarket matrix coordinate real general\n2000000 2 1\n1 1 1\n", "at most 1000000 rows and columns"),
+        ("%%MatrixMarket matrix coordinate real general\n900000 900000 1\n1 1 1\n", "which the dense twin needs"),
+        ("%%MatrixMarket matrix coordinate real general\n9000 9000 80000000\n1 1 1\n", "stores 80000000 values"),
+        ("%%MatrixMarket matrix coordinate real general\n9000 9000 60000000\n1 1 1\n", "announces 60000000 entries"),
+        ("%%MatrixMarket matrix array real general\n20000 20000\n1\n", "announces 400000000 entries"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 99999999999999999999\n1 1 1\n", "out of range"),
+    ],
+)
+def test_a_broken_file_is_one_sentence_and_costs_nothing(tmp_path, text, said):
+    file = written(tmp_path, text.encode())
+    tracemalloc.start()
+    try:
+        assert said in refused(file)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_packed_is_held_against_a_limit(tmp_path, monkeypatch):
+    packed = gzip.compress(COORDINATE + b"\n" * 100_000)
+    assert "cannot be read" in refused(written(tmp_path, packed[:-20], "cut.mtx.gz"))
+    assert "cannot be read" in refused(written(tmp_path, COORDINATE, "not.mtx.gz"))
+    assert entries(written(tmp_path, packed, "a.mtx.gz")).any()
+    monkeypatch.setattr(matrix_files, "_TEXT_BYTES", 1000)
+    assert "has over 1000 bytes" in refused(tmp_path / "a.mtx.gz")
+
+
+_EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 90), st.integers(0, 3), st.sampled_from([*b"0159-+. ,\n\t%eE", 0, 255]).map(lambda b: bytes([b]))
+    ),
+    max_size=4,
+)
+
+
+def _strictly(data):
+    """A coordinate file of real numbers read line by line by the format's definition; None where a line is none."""
+    lines = data.decode("latin-1").split("\n")
+    assert lines[0].split()[1:4] == ["matrix", "coordinate", "real"]
+    rest = [line.split() for line in lines[1:] if line.strip(" \t\r") and not line.lstrip(" \t").startswith("%")]
+    (rows, columns, count), *found = rest
+    out = np.zeros((int(rows), int(columns)))
+    assert len(found) == int(count)
+    for row, column, value in found:
+        out[int(row) - 1, int(column) - 1] = float(value)
+    return out
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=_EDITS, cut=st.integers(0, 30))
+def test_mutated_text_is_read_by_the_letter_or_refused(tmp_path, edits, cut):
+    """What is accepted is what an independent, strict reader makes of the same bytes."""
+    data = bytearray(COORDINATE)
+    for place, length, new in edits:
+        data[place : place + length] = new
+    file = written(tmp_path, bytes(data[: len(data) - cut]))
+    try:
+        found = entries(file)
+    except MatrixError:
+        refused(file)
+        return
+    assert found.tolist() == _strictly(file.read_bytes()).tolist()
+
+
+# -- .npz -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dia"])
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csr_array])
+def test_every_format_that_scipy_saves(tmp_path, kind, make):
+    sparse.save_npz(tmp_path / "a.npz", make(DENSE).asformat(kind))
+    assert entries(tmp_path / "a.npz").tolist() == DENSE.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "longdouble", "int8", "uint64", "bool"])
+def test_types_of_values(tmp_path, dtype):
+    matrix = sparse.coo_array((np.array([3, 1]).astype(dtype), ([0, 1], [2, 0])), shape=(2, 3))
+    sparse.save_npz(tmp_path / "a.npz", matrix)
+    assert entries(tmp_path / "a.npz").tolist() == [[0, 0, 1 if dtype == "bool" else 3], [1, 0, 0]]
+    assert (read(source_of(str(tmp_path / "a.npz"))).values is None) == (dtype == "bool")
+
+
+def test_entries_that_stand_twice_are_summed_and_zeros_are_none(tmp_path):
+    data = (np.array([1.0, 2, 3, -3]), ([0, 0, 1, 1], [0, 0, 1, 1]))
+    sparse.save_npz(tmp_path / "a.npz", sparse.coo_array(data, shape=(2, 2)))
+    assert entries(tmp_path / "a.npz").tolist() == [[3, 0], [0, 0]]
+    assert len(read(source_of(str(tmp_path / "a.npz"))).pattern.indices) == 1
+
+
+def _npz(folder, **arrays):
+    np.savez(folder / "a.npz", **arrays)
+    return folder / "a.npz"
+
+
+CSR = {
+    "format": b"csr",
+    "shape": (2, 3),
+    "data": np.ones(2),
+    "indices": np.array([0, 2]),
+    "indptr": np.array([0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"indices": np.array([0, 3])}, "indices must be < 3"),
+        ({"indices": np.array([0, -1])}, "cannot be read"),
+        ({"indptr": np.array([0, 2, 1])}, "cannot be read"),
+        ({"indptr": np.array([0, 1, 9])}, "cannot be read"),
+        ({"shape": (2**40, 3)}, "cannot be read"),
+        ({"data": np.ones(2, complex)}, "has values of type complex128"),
+        ({"data": np.array([1, np.inf])}, "not finite"),
+        ({"data": np.zeros(2)}, "has no non-zeros"),
+        ({"data": np.array(["a", "b"])}, "has values of type <U1"),
+        ({"format": b"xyz"}, "cannot be read"),
+        ({"format": b"os"}, "cannot be read"),
+        ({"data": np.array([1, {}], dtype=object)}, "has pickled objects in 'data.npy', which are never loaded"),
+    ],
+)
+def test_a_broken_archive_is_one_sentence(tmp_path, change, said):
+    assert said in refused(_npz(tmp_path, **{**CSR, **change}))
+
+
+def test_a_pickle_is_never_loaded(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    data = np.array([Evil(), 1], dtype=object)
+    assert "never loaded" in refused(_npz(tmp_path, **{**CSR, "data": data}))
+    assert "never loaded" in refused(_npz(tmp_path, **{**CSR, "format": np.array(Evil(), dtype=object)}))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_archive_that_is_something_else(tmp_path):
+    assert "has no sparse matrix; write it by scipy.sparse.save_npz" in refused(_npz(tmp_path, weight=DENSE))
+    assert "cannot be read" in refused(written(tmp_path, b"hello", "a.npz"))
+    assert "cannot be read" in refused(written(tmp_path, b"", "a.npz"))
+
+
+@pytest.mark.parametrize("claimed", [(1 << 20,), (1 << 60,), (1 << 40, 1 << 40)])
+def test_an_archive_that_claims_more_than_it_holds_costs_nothing(tmp_path, claimed):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"shape": claimed, "fortran_order": False, "descr": "<f8"})
+    file = _npz(tmp_path, **{name: array for name, array in CSR.items() if name != "data"})
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("data.npy", header.getvalue() + b"\0" * 16)
+    tracemalloc.start()
+    try:
+        assert "claims shape" in refused(file)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_bomb_is_told_by_its_sizes(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", **{**CSR, "data": np.zeros(1 << 20)})
+    monkeypatch.setattr(matrix_files, "_ARCHIVE_BYTES", 1 << 20)
+    assert "claims" in refused(tmp_path / "a.npz")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 4), st.binary(max_size=4)), min_size=1, max_size=4),
+    packed=st.booleans(),
+)
+def test_a_mutated_archive_is_read_or_refused(tmp_path, edits, packed):
+    file = tmp_path / "a.npz"
+    sparse.save_npz(file, sparse.csr_array(DENSE), compressed=packed)
+    data = bytearray(file.read_bytes())
+    for place, length, new in edits:
+        place %= len(data)
+        data[place : place + length] = new
+    file.write_bytes(data)
+    try:
+        assert entries(file).any()
+    except MatrixError:
+        refused(file)
+
+
+# -- safetensors ------------------------------------------------------------------------------------------------------
+
+BFLOAT16 = struct.pack("<4H", 0x3F80, 0, 0xC000, 0)  # 1, 0, −2, 0
+
+
+def tensors(file, **named):
+    """A file of safetensors by hand: each tensor's type, shape and bytes."""
+    header, data = {}, b""
+    for name, (dtype, shape, content) in named.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return file
+
+
+@pytest.fixture
+def model(tmp_path):
+    pytest.importorskip("safetensors")
+    return tensors(
+        tmp_path / "model.safetensors",
+        **{
+            "a.weight": ("BF16", [2, 2], BFLOAT16),
+            "b/kernel": ("F32", [1, 2], np.array([0, 7], "<f4").tobytes()),
+            "mask": ("BOOL", [2, 2], b"\1\0\0\1"),
+            "int": ("I8", [2, 2], b"\0\0\xff\0"),
+            "bias": ("F32", [2], bytes(8)),
+            "eight": ("F8_E4M3", [2, 2], bytes(4)),
+            "zero": ("F32", [1, 2], bytes(8)),
+            "whole": ("C64", [1, 1], bytes(8)),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.weight", [[1, 0], [-2, 0]]), ("b/kernel", [[0, 7]]), ("mask", [[1, 0], [0, 1]]), ("int", [[0, 0], [-1, 0]])],
+)
+def test_a_tensor_by_its_name(model, name, expected):
+    assert entries(f"{model}:{name}").tolist() == expected
+
+
+def test_a_tensor_that_is_no_matrix_to_measure(model, tmp_path):
+    assert "has tensors, and none is named; name one as model.safetensors:TENSOR, of a.weight, b/kernel" in refused(
+        model
+    )
+    assert "has no tensor 'c'; name one as" in refused(f"{model}:c")
+    assert "has 1 axes, shape (2,)" in refused(f"{model}:bias")
+    assert "has values of type F8_E4M3, which safetensors does not give" in refused(f"{model}:eight")
+    assert "has no non-zeros" in refused(f"{model}:zero")
+    assert "complex64" in refused(f"{model}:whole")
+    only = tensors(tmp_path / "only.safetensors", bias=("F32", [1], bytes(4)))
+    assert "none of its tensors is a matrix" in refused(f"{only}:weight")
+    model.write_bytes(model.read_bytes()[:-1])
+    assert "cannot be read" in refused(f"{model}:a.weight")
+    model.write_bytes(struct.pack("<Q", 1 << 62) + b"{}")
+    assert "cannot be read" in refused(f"{model}:a.weight")
+
+
+def test_without_the_package_the_command_is_told_that_brings_it(model, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
+    assert "[safetensors]" in refused(f"{model}:a.weight")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 4), st.binary(max_size=4)), min_size=1, max_size=4))
+def test_a_mutated_file_of_tensors_is_read_or_refused(model, edits):
+    whole = model.read_bytes()
+    data = bytearray(whole)
+    for place, length, new in edits:
+        data[place : place + length] = new
+    model.write_bytes(data)
+    try:
+        assert entries(f"{model}:a.weight").any()
+    except MatrixError:
+        refused(f"{model}:a.weight")
+    finally:
+        model.write_bytes(whole)
+
+
+# -- whatever it is ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_file_to_read(tmp_path):
+    assert "is none of the files that are read; expected .mtx" in refused(written(tmp_path, b"", "a.txt"))
+    assert "cannot be read" in refused(tmp_path / "none.mtx")
+    (tmp_path / "folder.mtx").mkdir()
+    assert "not a regular file" in refused(tmp_path / "folder.mtx")
+    assert "has no non-zeros" in refused(written(tmp_path, b"2, 2, 0\n0 0 0\n\n", "a.smtx"))
+    with pytest.raises(MatrixError, match="cannot be read"):
+        read(source_of("a\0b.mtx"))
+
+
+def test_a_colon_in_a_path_is_part_of_it(tmp_path):
+    folder = tmp_path / "x:y"
+    folder.mkdir()
+    assert entries(written(folder, COORDINATE, "a:b.mtx")).any()
+    assert source_of("f.safetensors:a:b").tensor == "a:b"
+    assert source_of("m.mtx").tensor == ""
