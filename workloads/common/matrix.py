@@ -92,7 +92,7 @@ def of_scipy(source: object, matrix: Any, *, once: bool = False) -> FileMatrix:
         stored = csr.nnz
     else:
         if matrix.format in ("csr", "csc", "bsr"):
-            matrix.check_format(full_check=True)
+            _check_offsets(source, matrix)
         stored = matrix.nnz
         csr = matrix.astype(np.bool_ if mask else np.float64).tocsr()
     csr.sum_duplicates()
@@ -105,6 +105,15 @@ def of_scipy(source: object, matrix: Any, *, once: bool = False) -> FileMatrix:
         fail(source, f"is {rows}×{columns} and has no non-zeros; give a matrix with at least one")
     pattern = Pattern(csr.indices.astype(np.int32), csr.indptr.astype(np.int32), (rows, columns))
     return FileMatrix(pattern, None if mask else csr.data)
+
+
+def _check_offsets(source: object, matrix: Any) -> None:
+    """What SciPy checks of a compressed matrix, and what it does not: its own code writes beyond its memory then."""
+    if (np.diff(matrix.indptr) < 0).any():
+        fail(source, "has row offsets that fall; expected each at least as large as the one before")
+    if matrix.format == "bsr" and any(side % block for side, block in zip(matrix.shape, matrix.blocksize, strict=True)):
+        fail(source, f"has blocks of {matrix.blocksize}, which do not divide its shape {matrix.shape}")
+    matrix.check_format(full_check=True)
 
 
 def _of_dense(source: object, matrix: HostArray) -> Any:
