@@ -6,7 +6,7 @@ Limits stand here, for all kinds of file, and are held against what a header cla
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
@@ -44,12 +44,20 @@ class FileMatrix(NamedTuple):
     values: HostArray | None
 
 
+class Readable(Protocol):
+    """A file of bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+        ...
+
+
 def fail(source: object, problem: str) -> NoReturn:
     """MatrixError with the source in front."""
     raise MatrixError(f"{source}: {problem}")
 
 
-def read_most(source: object, file: IO[bytes], most: int) -> bytes:
+def read_most(source: object, file: Readable, most: int) -> bytes:
     """All that follows in a file; MatrixError where that is more than `most` bytes, of which no more are kept."""
     parts, held = [], 0
     while part := file.read(_PART_BYTES):
