@@ -40,13 +40,24 @@ from harness.gate.validate import Remembered, validate  # noqa: E402
 from harness.planning import learnt  # noqa: E402
 from harness.records.store import load  # noqa: E402
 from harness.records.text import plain, private  # noqa: E402
-from workloads.common.smtx import SmtxError, find, read_smtx  # noqa: E402
+from workloads.common.matrix import MatrixError, Source  # noqa: E402
+from workloads.common.matrix_files import read  # noqa: E402
+from workloads.common.matrix_names import load as find  # noqa: E402
 
 CORPUS = ROOT / "tests" / "tools" / "corpus"
 STORED = ROOT / "results" / "quick-cpu"
 LONGEST_S = 5.0  # for an input: a machine that is busy beside must not be a fault
 MEMORY_BYTES = 8 << 30
-SHARES = {"smtx": 40, "record": 25, "info": 15, "words": 10, "store": 5, "learnt": 4, "folder": 1}  # of a hundred
+SHARES = {  # of a hundred
+    "smtx": 20,
+    "market": 20,
+    "record": 25,
+    "info": 15,
+    "words": 10,
+    "store": 5,
+    "learnt": 4,
+    "folder": 1,
+}
 Target = Callable[[bytes], object]
 _PIECES = (
     *(b"", b"0", b"-1", b"1e999", b"NaN", b"Infinity", b"null", b"{}", b"[]", b'"', b"\\", b"\n", b"\x00", b"\xff"),
@@ -100,7 +111,11 @@ def targets(folder: Path) -> Mapping[str, Target]:
 
     def smtx(data: bytes) -> object:
         (folder / "a.smtx").write_bytes(data)
-        return read_smtx(folder / "a.smtx")
+        return read(Source(folder / "a.smtx"))
+
+    def market(data: bytes) -> object:
+        (folder / "a.mtx").write_bytes(data)
+        return read(Source(folder / "a.mtx"))
 
     def record(data: bytes) -> object:
         return [_told(found) for found in read_records(folder, alike, data)]
@@ -134,12 +149,13 @@ def targets(folder: Path) -> Mapping[str, Target]:
         shown = plain(private(text, {"/a/b": "<cache>"}))
         shown.encode()
         for kind in (Duration(), Names(), Setting(), slower_than, find):
-            with contextlib.suppress(click.ClickException, UserError, SmtxError):
+            with contextlib.suppress(click.ClickException, UserError, MatrixError):
                 kind(text) if not isinstance(kind, click.ParamType) else kind.convert(text, None, None)
         return shown
 
     return {
         "smtx": smtx,
+        "market": market,
         "record": record,
         "info": info,
         "words": words,
@@ -211,7 +227,7 @@ def run(count: int, seed: int, only: str | None = None) -> Iterator[tuple[str, b
             fault = None
             try:
                 known[name](data)
-            except (UserError, SmtxError) as error:
+            except (UserError, MatrixError) as error:
                 if not str(error) or "\n" in str(error).strip():
                     fault = f"not one sentence: {error!r}"
             except BaseException as error:

@@ -113,6 +113,7 @@ def _axis(axis: Axis) -> Row:
         "low": axis.low,
         "high": axis.high,
         "choices": None if axis.choices is None else list(axis.choices),
+        "further": axis.further.what if axis.further else None,
         "break_even": axis.break_even,
     }
 
@@ -249,9 +250,10 @@ def _paragraph(row: Row, width: int) -> list[str]:
 def _of_axis(axis: Row) -> list[str]:
     low, high = axis["low"], axis["high"]
     bounds = [f"{low:g}…{high:g}"] if low is not None and high is not None else [f"from {low:g}"] if low else []
+    further = [axis["further"]] if axis["further"] else []
     return [
         *filter(None, [axis["what"]]),
-        *([f"one of {', '.join(axis['choices'])}"] if axis["choices"] else bounds),
+        *([f"one of {', '.join([*axis['choices'], *further])}"] if axis["choices"] else bounds),
         *([f"default {axis['default']}"] if axis["default"] is not None else []),
         *(["break-even is looked for"] if axis["break_even"] else []),
     ]

@@ -68,7 +68,7 @@ def _plain(name: str, value: Any) -> object:
 
 def _option(command: click.Command, name: str) -> str:
     option = next(parameter for parameter in command.params if parameter.name == name)
-    return max(option.opts, key=len) if isinstance(option, click.Option) else "the files of --smtx"
+    return option.opts[0] if isinstance(option, click.Option) else "the files of --matrix"
 
 
 def _shown(name: str, values: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from backends.device import is_ahead_of_time
 from backends.discovery import backends as find_backends
 from backends.install import install_hint
 from backends.ops import Backend, Device
+from harness.cli import matrices
 from harness.cli.cache import cache_folder, temporary
 from harness.cli.live import Live
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, program
@@ -45,7 +46,6 @@ from harness.running.runner import Runner
 from harness.worker import strays, variables
 from harness.worker.client import Server, environment
 from harness.worker.messages import DevicesJob
-from workloads.base import Definition, Point
 from workloads.discovery import workloads as find_workloads
 
 LEARNT = "learnt"  # folder in the cache: what the user's own runs taught
@@ -64,9 +64,10 @@ def run(request: RunRequest) -> int:
     contradictions.refuse(request, workloads, own)
     for said in contradictions.idle_files(request, workloads, own):
         click.echo(f"note: {said}", err=True)
-    ask = requests.ask(
-        request, workloads, _present(request.backends, backends), points=_smtx_points(request, workloads), own=own
-    )
+    points, about = matrices.chosen(request, workloads)
+    for said in about:
+        click.echo(f"matrix: {said}", err=True)
+    ask = requests.ask(request, workloads, _present(request.backends, backends), points=points, own=own)
     planned_cases = plan.cases(ask, workloads, backends)
     contradictions.refuse_unused(request, ask, planned_cases, workloads)
     temporary()  # what every server needs
@@ -185,23 +186,6 @@ def _present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str
     if not present:
         raise UserError(f"no framework is installed; try: {install_hint('all')}, or run --backend numpy")
     return tuple(present)
-
-
-def _smtx_points(request: RunRequest, workloads: Mapping[str, Definition]) -> dict[str, tuple[Point, ...]]:
-    """The points of sparsity patterns in files, at the widths that were asked for, or else those of the preset."""
-    if not request.smtx_files:
-        return {}
-    from workloads.common import smtx
-    from workloads.unstructured_sparse import from_smtx
-
-    usual = sorted({int(p.params["n"]) for p in workloads[contradictions.SMTX].presets[request.preset]})
-    files = [file.absolute() for file in request.smtx_files]
-    try:
-        smtx.at_hand(files)
-        points = [Point({**from_smtx(file, 1), "n": n}) for file in files for n in request.axes.get("n", usual)]
-    except smtx.SmtxError as error:
-        raise UserError(str(error)) from None
-    return {contradictions.SMTX: tuple(points)}
 
 
 def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) -> None:

@@ -40,13 +40,14 @@ if TYPE_CHECKING:
     help="Set an axis of every idea that has it; several values make a point each. Repeatable.",
 )
 @click.option(
+    "--matrix",
     "--smtx",
+    "matrices",
     multiple=True,
-    type=click.Path(path_type=Path),
     metavar="FILE...",
-    help="Run unstructured_sparse on patterns of the Deep Learning Matrix Collection.",
+    help="Measure matrices of your own: .mtx, .mtx.gz, .npz of SciPy, FILE.safetensors:TENSOR or .smtx.",
 )
-@click.argument("more_smtx", nargs=-1, type=click.Path(path_type=Path), metavar="")
+@click.argument("more_matrices", nargs=-1, metavar="")
 @click.option(
     "--rounds",
     type=click.IntRange(0, 100),
@@ -89,8 +90,8 @@ def run(context: click.Context, /, **values: Any) -> None:
         from harness.cli.resume import taken_up
 
         values = taken_up(context)
-    if values["more_smtx"] and not values["smtx"]:
-        raise Sentence(f"unexpected argument {str(values['more_smtx'][0])!r}; options begin with --, see run --help")
+    if values["more_matrices"] and not values["matrices"]:
+        raise Sentence(f"unexpected argument {values['more_matrices'][0]!r}; options begin with --, see run --help")
     sys.exit(run(request(values, arguments=context.obj or ("run",))))
 
 
@@ -109,7 +110,7 @@ def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) ->
         executions=flat(values["execution"]),
         formulations=flat(values["formulation"]),
         axes=merged(values["axes"]),
-        smtx_files=(*values["smtx"], *values["more_smtx"]),
+        matrices=(*values["matrices"], *values["more_matrices"]),
         seed=values["seed"],
         rounds=values["rounds"],
         budget_s=values["budget"],

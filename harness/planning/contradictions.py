@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.errors import PlanError, UserError, nearest
 from harness.planning.plan import PRESETS, Ask, Planned
 from harness.planning.request import RunRequest
 from workloads.base import Definition
+from workloads.common import matrix_names
 
-SMTX = "unstructured_sparse"  # the workload that runs the patterns of files
-_OF_THE_FILE = ("m", "k", "density", "pattern")
+_OF_THE_FILE = ("m", "k", "density", "block", "keep", "of", "pattern")
 
 
 def refuse(request: RunRequest, workloads: Mapping[str, Definition], own: Sequence[str]) -> None:
@@ -26,8 +27,9 @@ def refuse(request: RunRequest, workloads: Mapping[str, Definition], own: Sequen
     if request.precision is not None and not request.narrows:
         why = "--rounds says how many there are" if request.budget_s is not None else "there is no --budget"
         raise UserError(f"--precision says when a budget has gone far enough, but {why}; leave --precision out")
-    _smtx(request)
-    chosen = set(request.workloads) or ({SMTX} if request.smtx_files else set()) | set(own)
+    takers = [name for name, workload in workloads.items() if matrix_names.takes_files(workload)]
+    _matrices(request, takers)
+    chosen = set(request.workloads) or (set(takers) if request.matrices else set()) | set(own)
     ideas = [w for name, w in workloads.items() if w.role == "idea" and (not chosen or name in chosen)]
     for axis in request.axes:
         known = {axis for w in workloads.values() if w.role == "idea" for axis in w.axes}
@@ -46,19 +48,18 @@ def idle_files(request: RunRequest, workloads: Mapping[str, Definition], own: Se
     ]
 
 
-def _smtx(request: RunRequest) -> None:
+def _matrices(request: RunRequest, takers: Sequence[str]) -> None:
     for value in request.axes.get("pattern", ()):
-        if isinstance(value, str) and value.startswith("smtx:"):
-            raise UserError(f"--set pattern={value} names a file; give files of patterns by --smtx FILE")
-    if not request.smtx_files:
+        if isinstance(value, str) and re.fullmatch(matrix_names.OF_FILE.matches, value, re.DOTALL):
+            raise UserError(f"--set pattern={value} names a file's matrix; give the file itself by --matrix FILE")
+    if not request.matrices:
         return
-    if request.workloads and SMTX not in request.workloads:
-        raise UserError(
-            f"--smtx runs {SMTX}, which --workload leaves out; add {SMTX} to --workload, or leave one of the two out"
-        )
+    if request.workloads and not set(takers) & set(request.workloads):
+        names = ", ".join(takers)
+        raise UserError(f"--matrix runs {names}, which --workload leaves out; add one of them, or leave one option out")
     for axis in _OF_THE_FILE:
         if axis in request.axes:
-            raise UserError(f"--set {axis} and --smtx cannot go together, for the file gives {axis}; leave --set out")
+            raise UserError(f"--set {axis} and --matrix cannot go together, for the file gives {axis}; leave --set out")
 
 
 def refuse_unused(request: RunRequest, ask: Ask, plan: Iterable[Planned], workloads: Mapping[str, Definition]) -> None:

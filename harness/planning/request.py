@@ -46,7 +46,7 @@ class RunRequest:
     executions: tuple[str, ...] = ()
     formulations: tuple[str, ...] = ()
     axes: Axes = field(default_factory=dict)  # values for every idea that has the axis
-    smtx_files: tuple[Path, ...] = ()
+    matrices: tuple[str, ...] = ()  # files, or FILE:TENSOR
     seed: int = 0
     rounds: int | None = None  # interleaved groups of each best path
     budget_s: float | None = None
@@ -70,7 +70,7 @@ class RunRequest:
     @property
     def tries_all(self) -> bool:
         """Whether nothing is left out: as asked, in `smoke`, and where the user says what to run by name."""
-        named = self.workloads or self.workload_files or self.formulations or self.executions or self.smtx_files
+        named = self.workloads or self.workload_files or self.formulations or self.executions or self.matrices
         return self.exhaustive or self.preset == "smoke" or bool(named or self.axes)
 
     @property

@@ -24,7 +24,7 @@ def ask_of(command: Sequence[str], preset: Scalar, seed: Scalar) -> Ask | None:
             continue
         option, equals, value = word[2:].partition("=")
         given[option].append(value if equals else next(words, ""))
-    if given["smtx"] or given["workload-file"]:
+    if given["matrix"] or given["smtx"] or given["workload-file"]:
         return None
     names = {name: tuple(part.strip() for text in given[name] for part in text.split(",")) for name in _NAMES}
     return Ask(

@@ -27,17 +27,20 @@ def smtx(tmp_path):
 @pytest.fixture(autouse=True)
 def cached(tmp_path, monkeypatch):
     monkeypatch.setenv("HWLOTTERY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HWLOTTERY_SMTX", "")
+    monkeypatch.setenv("HWLOTTERY_MATRICES", "")
 
 
 @pytest.mark.fault("options of run that contradict each other", "options")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--smtx", "FILE", "--workload", "block_sparse"), "--smtx runs unstructured_sparse, which --workload leaves"),
+        (("--smtx", "FILE", "--workload", "block_sparse"), "nothing in --workload runs that"),
+        (("--matrix", "FILE", "--workload", "dense_cnn"), "--matrix runs block_sparse, unstructured_sparse, which"),
         (("--smtx", "FILE", "--preset", "quik"), "there is no preset 'quik'; did you mean quick?"),
-        (("--smtx", "FILE", "--set", "m=8"), "--set m and --smtx cannot go together"),
-        (("--set", "pattern=smtx:/home/x/a.smtx"), "give files of patterns by --smtx FILE"),
+        (("--smtx", "FILE", "--set", "m=8"), "--set m and --matrix cannot go together"),
+        (("--matrix", "FILE", "--set", "block=2"), "--set block and --matrix cannot go together"),
+        (("--set", "pattern=smtx:/home/x/a.smtx"), "give the file itself by --matrix FILE"),
+        (("--set", "pattern=matrix:0123456789abcdef:a.mtx"), "give the file itself by --matrix FILE"),
         (("--smtx", "FILE", "--set", "batch=3"), "--set batch sets an axis that no chosen workload has"),
         (("--workload", "block_sparse", "--set", "kernel=3"), "--set kernel sets an axis that no chosen workload has"),
         (("--resume",), "--resume goes on with the run in a folder: name it by --out DIR"),
@@ -68,7 +71,7 @@ def test_the_width_of_a_pattern_can_be_set(smtx, capsys):
     cases = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     found = [case["params"] for case in cases if case["workload"] == "unstructured_sparse"]
     assert {params["n"] for params in found} == {64, 3}
-    assert all(params["pattern"].startswith("smtx:") and os.sep not in params["pattern"] for params in found)
+    assert all(params["pattern"].startswith("pattern:") and os.sep not in params["pattern"] for params in found)
 
 
 def _stored(folder, records):

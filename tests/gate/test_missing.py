@@ -114,7 +114,8 @@ def test_what_was_asked_is_read_back_from_the_words():
     ask = ask_of([*words, "--execution", "eager", "--out", "--preset"], "quick", 7)
     assert (ask.preset, ask.seed, ask.workloads, ask.executions) == ("quick", 7, ("a", "b", "c"), ("eager",))
     assert ask.axes == {"n": (1, 2, 3.5)}
-    assert ask_of(["hwlottery", "run", "--smtx", "a.smtx"], "quick", 0) is None
+    for option in ("--smtx", "--matrix"):
+        assert ask_of(["hwlottery", "run", option, "a.smtx"], "quick", 0) is None
 
 
 def test_what_a_comparison_lost_is_what_was_ok_and_was_neither_left_out_nor_swept():

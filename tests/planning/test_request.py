@@ -32,7 +32,7 @@ def test_every_option_reaches_the_request_in_its_type():
     made = parsed(
         *("--preset", "smoke", "--workload", "stream,capsule_conv", "--workload", "dense_cnn", "--backend", "numpy"),
         *("--workload-file", "mine.py", "--device", "cpu", "--dtype", "float64", "--execution", "eager"),
-        *("--formulation", "im2col", "--set", "density=0.3,0.1", "--set", "pattern=uniform", "--smtx", "a.smtx"),
+        *("--formulation", "im2col", "--set", "density=0.3,0.1", "--set", "pattern=uniform", "--matrix", "a.smtx"),
         *("b.smtx", "--rounds", "4", "--budget", "5m", "--precision", "0.1", "--timeout", "90s", "--threads", "2"),
         *("--seed", "7", "--memory-limit", "1.5", "--core-watts", "10", "--core-watts-low", "5"),
         *(
@@ -61,7 +61,7 @@ def test_every_option_reaches_the_request_in_its_type():
         executions=("eager",),
         formulations=("im2col",),
         axes={"density": (0.3, 0.1), "pattern": ("uniform",)},
-        smtx_files=(Path("a.smtx"), Path("b.smtx")),
+        matrices=("a.smtx", "b.smtx"),
         seed=7,
         rounds=4,
         budget_s=300.0,
