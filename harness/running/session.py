@@ -24,6 +24,7 @@ from harness.records.merging import merge
 from harness.records.record import KEPT, Case, Record
 from harness.records.store import Store
 from harness.running.compiled_before import CompiledBefore
+from harness.running.executed import Counter
 from harness.running.logs import Logs
 from harness.running.progress import Watch
 from harness.running.recall import Recall
@@ -87,6 +88,7 @@ class Session:
         self.notes: list[str] = []
         self.left_out: dict[str, list[str]] = {}
         self._logs = Logs(store.folder)
+        self._counter = Counter()
         self._compiled = CompiledBefore(options.cache, store.info)
         # Group numbers go on from the largest that is stored: a resumed run must not take two groups for one.
         self._heat = self._recall.last_group
@@ -218,6 +220,7 @@ class Session:
             control=member.control,
             started_at=timestamps.now("milliseconds"),
             environment=state,
+            executed=self._counter.of(member.planned.case, self.pool.folder(member.planned)),
         )
 
     def keep(self, found: Sequence[tuple[Member, Answer, Record]]) -> None:
@@ -243,7 +246,7 @@ class Session:
         """Write what the whole run took and noted into run.json."""
         before, now = self.store.info, self.clock  # a resumed run took what it took before, too
         phases = {k: before.phases_s.get(k, 0.0) + now.phases.get(k, 0.0) for k in {**before.phases_s, **now.phases}}
-        said = [self._logs.note] if self._logs.note else []
+        said = [*self._counter.notes, *([self._logs.note] if self._logs.note else [])]
         tried = {str(record.case) for record in (*self.store.before, *self.records.values())}
         left_out = {why: [case for case in cases if case not in tried] for why, cases in self.left_out.items()}
         info = msgspec.structs.replace(
