@@ -11,6 +11,7 @@ import msgspec
 
 from harness.figures.amortisation import Amortised, amortisation
 from harness.figures.best_paths import best_rows
+from harness.figures.blame import Blame, blame
 from harness.figures.break_even import BreakEven, break_even
 from harness.figures.ceilings import CEILING_STREAM, Ceiling, Ceilings, ceilings
 from harness.figures.datasheets import Datasheet, datasheets
@@ -36,7 +37,7 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     `rounds` is in how many groups both were. `verdict` is the idea's: faster, slower or tie (its interval holds 1, or
     the difference is inside the A/A noise). `detectable` is the difference, a share, that would be called in 4 of 5
     runs (`stats.power.detectable`), None without an interval. `ratio_steady` is False where the ratio had a trend
-    within the groups, None where their slices are too few to tell.
+    within the groups, None where their slices are too few to tell. What follows is where the tax comes from (`Blame`).
     """
 
     kind: str
@@ -63,6 +64,17 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     energy_tax_high: float | None
     detectable: float | None
     ratio_steady: bool | None
+    hardware_tax: float | None
+    hardware_tax_low: float | None
+    hardware_tax_high: float | None
+    software_tax: float | None
+    software_tax_low: float | None
+    software_tax_high: float | None
+    bound_by: str | None
+    overwork_flop: float | None
+    overwork_bytes: float | None
+    wasted: float | None
+    slow: float | None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,7 +226,9 @@ def _rows(
     """The ideas' rows and, apart, those of the twins that these name."""
     against: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for ratio in compared:
-        against[ratio["idea"]].append(ratio)
+        twin = rows[ratio["twin"]] if ratio["twin"] >= 0 else None
+        parts = blame(rows[ratio["idea"]], twin, ratio, limits)
+        against[ratio["idea"]].append(ratio | {name: getattr(parts, name) for name in Blame.__struct_fields__})
     shown = [k for k in against if all_points or rows[k]["headline"]]
     twins = {against_twin["twin"] for k in shown for against_twin in against[k] if against_twin["twin"] >= 0} - set(
         shown

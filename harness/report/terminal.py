@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from harness.figures.summary import Row, Summary
+from harness.figures.summary import Against, Row, Summary
 from harness.records.text import shorten, visible
-from harness.report import estimates_text
+from harness.report import blame_text, estimates_text
 from harness.report.matrix import matrix
 from harness.report.notes import disturbed, footer, short
 from harness.report.wording import (
@@ -78,6 +78,10 @@ def _details(summary: Summary, where: Where, width: int) -> list[str]:
     if summary.rows:
         ideas = _wide_columns(where) if width >= _WIDE else _narrow_columns(where)
         out += ["Ideas against their dense twin", *_sections(summary.rows, ideas, where, width), ""]
+    blamed = [row for row, _ in blame_text.told(summary.rows)]
+    if blamed:
+        lines = _sections(blamed, [_Column("backend", 12, where.of), *_BLAME], where, width)
+        out += [blame_text.TITLE, *lines, *textwrap.wrap(blame_text.READS, width, subsequent_indent="  "), ""]
     if summary.dense:
         out += [*_dense(summary, where, width), ""]
     if summary.estimates:
@@ -115,6 +119,18 @@ def _narrow_columns(where: Where) -> list[_Column]:
     ]
 
 
+def _blamed(cell: Callable[[Against], str]) -> Callable[[Row], str]:
+    return lambda row: UNKNOWN if row.principal is None else cell(row.principal)
+
+
+_BLAME = [
+    _Column("tax", 7, _blamed(lambda a: _stacked(tax_cell(a)).partition("\n")[0])),
+    _Column("hardware", 13, _blamed(lambda a: _stacked(blame_text.hardware_cell(a)))),
+    _Column("software", 15, _blamed(lambda a: _stacked(blame_text.software_cell(a)))),
+    _Column("wasted\nslow", 8, _blamed(lambda a: "\n".join(blame_text.figures(a)[3:5]))),
+    _Column("FLOP\nbytes", 8, _blamed(lambda a: "\n".join(blame_text.figures(a)[5:7]))),
+    _Column("bound", 9, _blamed(lambda a: a.bound_by or UNKNOWN)),
+]
 _DENSE = [_Column("time", 25, time_cell), _Column("memory", 9, memory_cell), _Column("share", 7, share_cell)]
 _DENSE_NARROW = [_Column("time", 22, time_cell), *_DENSE[1:]]
 
