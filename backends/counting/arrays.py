@@ -182,11 +182,15 @@ class CountedArray:
 
     __lt__ = __le__ = __gt__ = __ge__ = _compare
     __eq__ = __ne__ = _compare  # type: ignore[assignment]  # as in every framework, it gives an array
-    __and__ = __or__ = __xor__ = __rand__ = __ror__ = __rxor__ = _compare
+
+    def _bits(self, other: Any) -> CountedArray:
+        return elementwise("bits", (self, other), (None, None))
+
+    __and__ = __or__ = __xor__ = __rand__ = __ror__ = __rxor__ = __rshift__ = __lshift__ = _bits
     __radd__, __rmul__ = __add__, __mul__
 
     def __invert__(self) -> CountedArray:
-        return elementwise("compare", (self,), (None,), dtype=np.bool_)
+        return elementwise("bits", (self,), (None,))
 
     def __getitem__(self, key: Any) -> CountedArray:
         """Basic slicing: whole numbers, slices, an ellipsis, new axes."""

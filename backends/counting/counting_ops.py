@@ -11,11 +11,12 @@ import numpy as np
 from backends.compiled import Array, Matrix
 from backends.counting import arrays, gradients, networks, sparse
 from backends.counting.arrays import CountedArray, NotCounted, Trace, elementwise
+from backends.counting.idea_counting_ops import IdeaCountingOps
 from backends.counting.sparse import CountedMatrix
 from backends.counting.totals import Rows
 from backends.csr import CSR, HostArray
 from backends.device import Device
-from backends.ops import Layout, Ops
+from backends.ops import Layout
 
 # Members of `Ops` that compute nothing of a formulation: they run it, look after the device, or say what was set.
 RUNNING = frozenset(
@@ -26,7 +27,7 @@ RUNNING = frozenset(
 )
 
 
-class CountingOps(Ops):
+class CountingOps(IdeaCountingOps):
     """Notes in `trace` what is called; nothing is computed, so that a formulation of any size takes milliseconds.
 
     It is no backend: it has no device, and what asks for values raises NotCounted. The rules are those of

@@ -40,7 +40,10 @@ class Source:
 
 @dataclass(eq=False, slots=True)
 class Operation(Source):
-    """One operation: `bytes` are those that it writes, `reads` the bytes that it reads of each source."""
+    """One operation: `bytes` are those that it writes, `reads` the bytes that it reads of each source.
+
+    What is `kept` is written whoever reads it: no chain goes on from it.
+    """
 
     name: str
     kind: OperationKind
@@ -49,6 +52,7 @@ class Operation(Source):
     other_flop: int = 0
     gathered: Rows = Rows()
     scattered: Rows = Rows()
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +105,7 @@ def _goes_on_in(
     chain_of: dict[Operation, list[Operation]],
 ) -> list[Operation] | None:
     """The chain that an operation is part of: that of all who read it, where it is one and may go on from it."""
-    if operation.kind not in _BEGINS or operation in outputs or not users:
+    if operation.kind not in _BEGINS or operation.kept or operation in outputs or not users:
         return None
     first = chain_of[users[0]]
     same = all(chain_of[user] is first and user.kind in _GOES_ON for user in users)
