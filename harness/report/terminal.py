@@ -46,7 +46,7 @@ class _Column(NamedTuple):
 
 
 def terminal(summary: Summary, width: int | None = None) -> str:
-    """The matrix and a short footer; below it the tables and all notes where the summary has all points.
+    """The answer in words, the matrix, a short footer; then all tables and notes where the summary has all points.
 
     For a terminal `width` columns wide, its own width (or COLUMNS) unless said; readable from 80. Plain text without
     colour, the same in a terminal, a pipe and a file.
@@ -56,6 +56,9 @@ def terminal(summary: Summary, width: int | None = None) -> str:
     width = width or shutil.get_terminal_size().columns
     where = Where([*summary.rows, *summary.dense])
     out = [line for said in disturbed(summary) for line in textwrap.wrap(said, width, subsequent_indent="  ")]
+    for said in summary.answer:
+        out += textwrap.wrap(said, width, subsequent_indent="  ", break_on_hyphens=False)
+    out += [""] if summary.answer else []
     out += matrix(summary, where, width) or textwrap.wrap(NO_IDEA, width)
     out.append("")
     if summary.all_points:
