@@ -111,6 +111,11 @@ class Pool:
         self._inputs.make(cases, abreast=self._options.threads)
         self._phases["inputs_and_references_s"] += time.monotonic() - began
 
+    def folder(self, planned: Planned) -> Path | None:
+        """Where the inputs of a case are, once they were made; None where there are none."""
+        folder = self._inputs.of(planned)
+        return folder if isinstance(folder, Path) else None
+
     def measure(self, groups: Sequence[InterleavedGroup], job: MakeJob, seed: int = 0) -> list[list[Answer]]:
         """An answer for each member of each group.
 
