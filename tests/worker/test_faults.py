@@ -17,6 +17,7 @@ from backends.ops import Device
 from harness.measuring.settings import Sampling
 from harness.worker import client, printed, strays
 from harness.worker.client import Server, ServerError
+from harness.worker.environment import ROOT
 from harness.worker.messages import DevicesJob
 
 SHORT = Sampling(window_s=0.02, sample_s=0.0)
@@ -138,7 +139,7 @@ def test_a_server_that_is_killed_is_told_and_nothing_of_it_is_left(place, daemon
 @fault("a run that was killed and left processes behind")
 def test_what_a_killed_run_has_left_is_found_by_the_next_and_no_living_runs_processes(monkeypatch):
     owner = "from harness.worker import strays; print(strays.mark('x'))"
-    ended = subprocess.run([sys.executable, "-c", owner], capture_output=True, text=True, check=True, cwd=client.ROOT)
+    ended = subprocess.run([sys.executable, "-c", owner], capture_output=True, text=True, check=True, cwd=ROOT)
     dead = ended.stdout.strip()
     sleeping = [
         subprocess.Popen(["sleep", "603"], env={**os.environ, strays.OWNER: mark}, start_new_session=True)
