@@ -97,6 +97,7 @@ class Store:
         self.info = info
         self.before: list[Record] = []
         self._file = -1
+        self._gone: StoreError | None = None  # once the folder is gone for good
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / LOCK, f"process {os.getpid()}, since {info.started_at}")
@@ -212,6 +213,8 @@ class Store:
 
         StoreError where that cannot be, and says where it was saved instead.
         """
+        if self._gone is not None:
+            raise self._gone
         if self._file < 0 or same(self.folder / RECORDS, self._file):
             return
         content = os.pread(self._file, os.fstat(self._file).st_size, 0)
@@ -225,10 +228,11 @@ class Store:
             saved = Path(tempfile.mkdtemp(prefix="hwlottery-saved-"))
             (saved / RECORDS).write_bytes(content)
             replace(saved / INFO, msgspec.json.encode(self.info))
-            raise StoreError(
+            self._gone = StoreError(
                 f"{self.folder} was taken away while the run went on, and cannot be made again ({why(error)}): "
                 f"everything measured is in {saved}; move it to where it is to stay"
-            ) from None
+            )
+            raise self._gone from None
         os.close(self._file)
         self._file = file
         self._lock.release()

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +19,9 @@ from typing import Any, Self
 import msgspec
 
 from backends.ops import Backend, Device, Scalar
-from harness.records.locks import FileLock
 from harness.records.record import FAILED
 from harness.records.text import one_line
-from harness.worker import outcome, printed, strays
+from harness.worker import folder, outcome, printed, strays
 from harness.worker.environment import environment, memory_limit
 from harness.worker.messages import (
     FINISH,
@@ -38,7 +36,6 @@ from harness.worker.messages import (
     Request,
 )
 
-LOCK = ".lock"  # in a server's folder
 START_S = 120.0  # that an import may take at least: the first from a network's file system is slow
 GONE_S = 5.0  # from the end of its answers to its own
 RAISED = FAILED - {"wrong"}  # what leaves a traceback; wrong outputs leave what frameworks say anyway
@@ -77,11 +74,7 @@ class Server:
         self.backend, self.device, self.cache = backend, device, cache
         self.environ = environment(backend, device, threads, cache)
         self._memory_bytes = memory_limit(device, memory_bytes)
-        self._folder = tempfile.TemporaryDirectory(prefix="hwlottery-")
-        # While it is locked its run lives; what SIGKILL leaves is found by that and removed by the next run.
-        self._alive = FileLock(Path(self._folder.name) / LOCK)
-        with contextlib.suppress(OSError):
-            self._alive.take()
+        self._folder, self._alive = folder.locked()
         self._log = Path(self._folder.name) / "server.log"
         self._mark = strays.mark(Path(self._folder.name).name)
         self.environ[strays.OWNER] = self._mark
@@ -165,10 +158,10 @@ class Server:
     def begin(self, groups: Sequence[tuple[Sequence[Job], int]], timeout_s: float, abreast: int = 1) -> None:
         """Let the processes of groups prepare, `abreast` at once: of each its jobs and the seed of its turns' order."""
         self.start()
-        folder = Path(self._folder.name)
-        for stale in folder.glob("case*"):
+        place = Path(self._folder.name)
+        for stale in place.glob("case*"):
             stale.unlink()
-        names = (str(folder / f"case{number}") for number in itertools.count())
+        names = (str(place / f"case{number}") for number in itertools.count())
         asked = [
             GroupJobs(
                 members=[
@@ -248,8 +241,9 @@ def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) ->
         measured = msgspec.json.decode(result.read_bytes(), type=Measured)
         kept = printed.words(log) if measured.printed or measured.status in RAISED else None
         return Answer(measured, end.wall_s, kept)
+    folder.refuse_full(log.parent)
     phase = log.with_suffix(".phase")
-    where = phase.read_text() if phase.exists() else "starting"
+    where = (phase.read_text() if phase.exists() else "") or "starting"
     if end.timed_out:
         status, kind, reason = outcome.of_timeout(timeout_s, where)
     else:
