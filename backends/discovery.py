@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import fnmatch
 import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,6 +83,18 @@ def plugin_files(where: Iterable[Path], pattern: str, skip: frozenset[str] = fro
             helper = path.stem.startswith("_") or (path.stem in skip and is_ours(path))
             if path == place or not helper:
                 yield path
+
+
+def as_it_is(where: Sequence[Path], pattern: str) -> Hashable:
+    """What decides which plug-ins are found: the files that are there now, and where entry points are looked for."""
+    files = [entry.path for place in where if place.is_dir() for entry in os.scandir(place)]
+    return (
+        os.getcwd(),
+        (*where,),
+        (*map(Path.exists, where),),
+        (*fnmatch.filter(files, f"*{os.sep}{pattern}"),),
+        (*sys.path,),
+    )
 
 
 def strangers(where: Iterable[Path], pattern: str, skip: frozenset[str] = frozenset()) -> list[Path]:
@@ -257,10 +270,10 @@ def _read(path: Path) -> PlugIn[Backend] | Broken:
 
 def backends() -> tuple[Mapping[str, Backend], tuple[Broken, ...]]:
     """Every backend by name, in the order of the files, and the plug-ins that are broken. Imports no framework."""
-    return _listed(os.environ.get("HWLOTTERY_BACKENDS", ""), *sys.path)  # where entry points are found
+    return _listed(as_it_is(_places(), PATTERN))
 
 
 @cache
-def _listed(*_where: str) -> tuple[Mapping[str, Backend], tuple[Broken, ...]]:
+def _listed(_as_it_is: Hashable) -> tuple[Mapping[str, Backend], tuple[Broken, ...]]:
     found, broken = by_name(_found(), "backend")
     return found, tuple(broken)

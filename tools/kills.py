@@ -29,8 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
+from harness.records.lines import lines_of  # noqa: E402
 from harness.records.record import Record  # noqa: E402
-from harness.records.store import INFO, RECORDS, lines_of, load  # noqa: E402
+from harness.records.store import INFO, RECORDS, load  # noqa: E402
 
 ASKED: tuple[str, ...] = ("--preset", "smoke", "--rounds", "3", "--backend", "numpy", "--memory-limit", "2")
 ASKED += ("--workload", "steady", "--set", "n=8,16,24,32,40,48")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +12,7 @@ from types import ModuleType
 from backends.discovery import (
     Broken,
     PlugIn,
+    as_it_is,
     attempt,
     by_name,
     folders,
@@ -68,7 +67,7 @@ def _read(path: Path) -> PlugIn[Definition] | Broken:
     return _plugin(module, str(path), path)
 
 
-def _plugins(where: tuple[Path, ...]) -> Iterator[PlugIn[Definition] | Broken]:
+def _plugins(where: Sequence[Path]) -> Iterator[PlugIn[Definition] | Broken]:
     yield from missing(where, FOLDERS)
     for path in plugin_files(where, PATTERN, _OURS):
         yield attempt(functools.partial(_read, path), str(path), path)
@@ -86,12 +85,6 @@ def own_files() -> list[Path]:
 
 def _places() -> list[Path]:
     return folders(Path(__file__).parent, FOLDERS)
-
-
-@cache
-def _found(where: tuple[Path, ...]) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
-    found, broken = by_name(_plugins(where), "workload")
-    return {name: _with_whole_twins(definition, found) for name, definition in found.items()}, tuple(broken)
 
 
 def _with_whole_twins(definition: Definition, known: Mapping[str, Definition]) -> Definition:
@@ -112,9 +105,10 @@ def _whole(twin: Twin, known: Mapping[str, Definition]) -> Twin:
 
 def workloads() -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     """The workloads here and in the folders of HWLOTTERY_WORKLOADS, and the files that are broken."""
-    return _listed(os.environ.get(FOLDERS, ""), *sys.path)  # where entry points are found
+    return _listed(as_it_is(_places(), PATTERN))
 
 
 @cache
-def _listed(*_where: str) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
-    return _found(tuple(_places()))
+def _listed(_as_it_is: Hashable) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
+    found, broken = by_name(_plugins(_places()), "workload")
+    return {name: _with_whole_twins(definition, found) for name, definition in found.items()}, tuple(broken)

@@ -99,8 +99,23 @@ def _escape_what_streams_cannot_hold() -> None:
             stream.reconfigure(errors="hwlottery.escaped")
 
 
+def _let_go_of_streams_that_nobody_reads() -> None:
+    """Drop what a closed terminal did not take: Python would try it again at the end and exit with 120 for it."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def run_cli(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; every error is one sentence on stderr, and the exit code is returned."""
+    code = _code_of(arguments)
+    _let_go_of_streams_that_nobody_reads()
+    return code
+
+
+def _code_of(arguments: Sequence[str] | None) -> int:
     from harness.errors import UserError
 
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -51,7 +51,9 @@ class Setting(click.ParamType):  # type: ignore[type-arg]
         axis, equals, values = str(value).partition("=")
         if not axis or not equals or not values:
             self.fail(f"{value!r} is not AXIS=VALUE[,VALUE], such as density=0.3,0.1", param, ctx)
-        return axis, tuple(_number(text) for text in values.split(","))
+        from harness.planning.retold import number
+
+        return axis, tuple(map(number, values.split(",")))
 
 
 class Finite(click.FloatRange):
@@ -71,15 +73,6 @@ def merged(settings: Sequence[tuple[str, tuple[Value, ...]]]) -> dict[str, tuple
     for axis, values in settings:
         out[axis] = tuple(dict.fromkeys((*out.get(axis, ()), *values)))
     return out
-
-
-def _number(text: str) -> Value:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]

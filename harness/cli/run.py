@@ -44,7 +44,8 @@ from harness.running.compiled_before import CompiledBefore
 from harness.running.progress import Watch
 from harness.running.runner import Runner
 from harness.worker import strays, variables
-from harness.worker.client import Server, environment
+from harness.worker.client import Server
+from harness.worker.environment import environment
 from harness.worker.messages import DevicesJob
 from workloads.discovery import workloads as find_workloads
 

@@ -4,13 +4,16 @@ wrong. A twin from which the fast formulations were taken out makes every speed-
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from harness.errors import UserError
 from harness.gate.record_rules import Known
 from harness.gate.refusal import Refusal, refusal
 from harness.planning import plan, retold
+from harness.planning.contenders import Contenders
+from harness.planning.learnt import packaged
 from harness.planning.plan import Planned
 from harness.planning.standing import standing
 from harness.records.record import Record
@@ -30,7 +33,9 @@ SINCE = {
     ("dense_conv", "nhwc_packed"): "2026-11-26",
     ("dense_mlp", "by_hand_transposed"): "2026-11-27",
 }
+_MORE = "give the run more time by --resume --budget, or measure all by --exhaustive"
 _REMEDY = "publish every record of the run, or finish it with --resume"
+NEAR = 1.5  # times faster at most is what a run may leave out of a dense twin: honest ones left out 1.22
 _SURE = 2  # of the fastest formulations of a survey one is taken on every sweep
 
 
@@ -67,6 +72,8 @@ def check(
     yield from _missing(surveyed, "was to be tried by every run of this plan")
     swept = _swept_away([p for p in missing if not p.survey], cases, there)
     yield from _missing(swept, "was to be swept, for its formulation came first where it was surveyed")
+    twins = _twins(ours)
+    yield from _slow_twins([p for p in cases if (p.case.workload, p.case.mode) in twins], there, left_out)
 
 
 def expected(info: RunInfo, known: Known) -> list[Planned] | None:
@@ -94,19 +101,18 @@ def expected(info: RunInfo, known: Known) -> list[Planned] | None:
     return kept[1]
 
 
-def _as_far_as_known(cases: Sequence[Planned], records: Iterable[Record], began: str | None) -> list[Planned]:
+def _as_far_as_known(cases: Sequence[Planned], records: Sequence[Record], began: str | None) -> list[Planned]:
     """The cases at points that the run has, of formulations that it tried anywhere; of twins of any formulation.
 
     Of twins, too, those tried anywhere, where `began` is None; else all that there were when the run began.
     """
     points: set[tuple[object, ...]] = set()
     tried: set[tuple[str, ...]] = set()
-    twins: set[tuple[str, str]] = set()
+    twins = _twins(records)
     for record in records:
         c = record.case
         points.add((c.workload, c.point, c.mode, c.dtype, c.backend, c.device))
         tried.add((c.workload, c.mode, c.formulation, c.execution, c.backend))
-        twins |= {(twin.workload, twin.mode) for twin in record.twins}
     out = []
     for planned in cases:
         c = planned.case
@@ -117,6 +123,35 @@ def _as_far_as_known(cases: Sequence[Planned], records: Iterable[Record], began:
         if (c.workload, c.point, c.mode, c.dtype, c.backend, c.device) in points and (dense or known):
             out.append(planned)
     return out
+
+
+def _twins(records: Iterable[Record]) -> set[tuple[str, str]]:
+    """The workloads and modes that are twins of what was measured."""
+    return {(twin.workload, twin.mode) for record in records for twin in record.twins}
+
+
+def _slow_twins(cases: Sequence[Planned], there: Container[str], left_out: Container[str]) -> Iterator[Refusal]:
+    """Of each point of a twin from which something was left out that is known to be faster than all that was tried.
+
+    A run has no time for all, and takes the reason from nobody but itself; but what is likely the best it tries first.
+    """
+    points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    for planned in cases:
+        points[planned.point].append(planned)
+    for at_point in points.values():
+        gone = [(near, p) for p in at_point if str(p.case) in left_out and (near := _known().closest(p)) is not None]
+        tried = [_known().closest(p) or 1.0 for p in at_point if p.case.key in there]
+        if gone and tried:
+            near, best = min(gone, key=lambda entry: entry[0])
+            if min(tried) > NEAR * near:
+                said = f"{plain(best.case, 160)} was left out of a dense twin, and on a known machine is "
+                said += f"{min(tried) / near:.1f} times faster than whatever was tried"
+                yield refusal("slow-twin", RECORDS, said, _MORE)
+
+
+@cache
+def _known() -> Contenders:
+    return Contenders(packaged(), {})
 
 
 def _swept_away(missing: Sequence[Planned], cases: Sequence[Planned], there: Mapping[str, Record]) -> list[Planned]:

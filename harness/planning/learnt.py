@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from backends.ops import Scalar
+from harness.records.lines import UNREADABLE
 from harness.records.points import point_name
 from harness.records.record import WorkFacts
-from harness.records.store import UNREADABLE
 from workloads.base import Mode, Value
 
 FORMAT = 2

@@ -13,7 +13,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,8 +23,8 @@ import msgspec
 from backends.ops import Scalar
 from harness.errors import UserError
 from harness.records import conditions
-from harness.records.collecting import uncollected
 from harness.records.disk import replace, same, why, write
+from harness.records.lines import NEWER, UNREADABLE, Lines, lines_of
 from harness.records.locks import FileLock, NoLocksError
 from harness.records.merging import merge
 from harness.records.record import SCHEMA, Record, Status
@@ -32,11 +32,6 @@ from harness.records.record import SCHEMA, Record, Status
 RECORDS = "records.jsonl"
 INFO = "run.json"
 LOCK = ".lock"  # there while a run writes; who finds it held is told by whom
-NEWER = "is newer than"
-
-
-# What decoding raises of bytes that are no JSON of the schema: no UTF-8, and values too deep, among them.
-UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
 
 
 class StoreError(UserError):
@@ -102,6 +97,7 @@ class Store:
         self.info = info
         self.before: list[Record] = []
         self._file = -1
+        self._gone: StoreError | None = None  # once the folder is gone for good
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / LOCK, f"process {os.getpid()}, since {info.started_at}")
@@ -217,6 +213,8 @@ class Store:
 
         StoreError where that cannot be, and says where it was saved instead.
         """
+        if self._gone is not None:
+            raise self._gone
         if self._file < 0 or same(self.folder / RECORDS, self._file):
             return
         content = os.pread(self._file, os.fstat(self._file).st_size, 0)
@@ -230,10 +228,11 @@ class Store:
             saved = Path(tempfile.mkdtemp(prefix="hwlottery-saved-"))
             (saved / RECORDS).write_bytes(content)
             replace(saved / INFO, msgspec.json.encode(self.info))
-            raise StoreError(
+            self._gone = StoreError(
                 f"{self.folder} was taken away while the run went on, and cannot be made again ({why(error)}): "
                 f"everything measured is in {saved}; move it to where it is to stay"
-            ) from None
+            )
+            raise self._gone from None
         os.close(self._file)
         self._file = file
         self._lock.release()
@@ -274,49 +273,6 @@ def new_folder(wanted: Path) -> Path:
             raise StoreError(f"{folder} cannot be made ({why(error)}); name a results folder by --out") from None
         return folder
     raise AssertionError
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """A records file line by line: what was read with its bytes, the bytes of what was not, why, and a torn end."""
-
-    records: list[Record]
-    contents: list[bytes]
-    warnings: list[str]
-    unread: list[bytes] = field(default_factory=list)
-    torn: bytes = b""
-    ended: bool = True  # by a line end
-
-
-@uncollected()
-def lines_of(path: Path) -> Lines:
-    """Read the records of a file in their order; a line that cannot be read has a warning."""
-    found = Lines([], [], [])
-    torn = b""
-    decoder = msgspec.json.Decoder(Record)
-    whole = path.read_bytes()
-    # Not splitlines: what a stranger wrote may hold other line ends.
-    for number, line in enumerate(whole.removesuffix(b"\n").split(b"\n") if whole else [], 1):
-        try:
-            record = decoder.decode(line)
-        except UNREADABLE as error:
-            found.warnings.append(f"{path} line {number} was left out: {error}")
-            found.unread.append(line)
-            continue
-        if record.time is not None and len(record.time.trials) != len(record.time.samples_s):
-            found.warnings.append(f"{path} line {number} was left out: it has samples of other trials than its own")
-            found.unread.append(line)
-            continue
-        if record.schema > SCHEMA:
-            found.warnings.append(f"{path} line {number} was left out: schema {record.schema} {NEWER} {SCHEMA}; update")
-            found.unread.append(line)
-            continue
-        found.records.append(record)
-        found.contents.append(line)
-    ended = not whole or whole.endswith(b"\n")
-    if not ended and found.unread and whole.rpartition(b"\n")[2] == found.unread[-1]:
-        torn = found.unread.pop()
-    return Lines(found.records, found.contents, found.warnings, found.unread, torn, ended)
 
 
 def info_of(folder: Path) -> RunInfo:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.records.locks import FileLock
 from harness.records.store import LOCK as RESULTS_LOCK
-from harness.worker.client import LOCK
+from harness.worker.folder import LOCK
 
 SCRATCH = ".scratch"  # beside the results: what is too large to be kept
 PREFIX = "hwlottery-"
@@ -30,16 +30,16 @@ def marked(results: Path) -> Iterator[None]:
     sweep()
     scratch = results.absolute() / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # the results are ours, and so is what an earlier part left in them
-    sign = None
+    sign = lock = None
     with contextlib.suppress(OSError):
-        sign = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = FileLock(sign / LOCK, str(scratch))
-        lock.take()
+        while lock is None or not lock.take():  # one that another run is about to remove is given up
+            sign = Path(tempfile.mkdtemp(prefix=PREFIX))
+            lock = FileLock(sign / LOCK, str(scratch))
     try:
         yield
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        if sign is not None:
+        if sign is not None and lock is not None:
             lock.release()
             shutil.rmtree(sign, ignore_errors=True)
 

@@ -18,6 +18,7 @@ from harness.planning.groups import MemberKey
 from harness.planning.looks import firsts
 from harness.planning.options import Options
 from harness.planning.plan import Planned
+from harness.planning.reasons import INTERRUPTED
 from harness.records.record import Record
 from harness.records.store import DISTURBED, Store
 from harness.running.ahead import compile_all
@@ -73,7 +74,9 @@ class Runner:
                 session.time_left.anew()
                 rounds.race(first)
         except KeyboardInterrupt:
-            self.notes.append(f"interrupted in {session.watch.where}")
+            self.notes.append(f"{INTERRUPTED}{session.watch.where}")
+            session.plan = session.late = self._foresight.tried(self._whole)
+            session.left_out = self._foresight.left_out(self._whole)
             raise
         finally:
             session.finish()

@@ -30,6 +30,7 @@ ServerKey: TypeAlias = tuple[str, str]  # a backend and a device
 # What is sent, from a group, a member of it and the folder of its inputs.
 MakeJob: TypeAlias = Callable[[InterleavedGroup, Member, str], CaseJob]
 Step: TypeAlias = Callable[[ServerKey, Server], object]
+NUMPY: ServerKey = ("numpy", "cpu")  # whose server makes the inputs
 MOST_DEATHS = 3  # of one server, after which nothing more is asked of it
 PHASES = ("preparing_s", "measuring_s", "finishing_s")
 
@@ -79,9 +80,12 @@ class Pool:
         """Start every server; what they import is waited for where a server is first wanted."""
         for name, device in dict.fromkeys((p.case.backend, p.case.device) for p in self._plan):
             self._servers[name, device] = self._server(self._backends[name], device)
-        numpy = self._servers.get(("numpy", "cpu")) or self._server(self._backends["numpy"], "cpu")
+        if NUMPY not in self._servers:
+            self._servers[NUMPY] = self._server(self._backends[NUMPY[0]], NUMPY[1])
         options = self._options
-        self._inputs = Inputs(numpy, self._scratch, options.cache, options.threads)
+        self._inputs = Inputs(
+            lambda: self._servers[NUMPY], self._scratch, options.cache, options.threads, options.timeout_s
+        )
         self._stack.callback(self._inputs.trim)
 
     def _server(self, backend: Backend, device: str) -> Server:
@@ -106,9 +110,16 @@ class Pool:
         return answer
 
     def make_inputs(self, cases: Sequence[Planned]) -> None:
-        """Make the inputs and references of cases now."""
+        """Make the inputs and references of cases now; a server that dies of it is started again, at first."""
         began = time.monotonic()
-        self._inputs.make(cases, abreast=self._options.threads)
+        while NUMPY not in self._dead:
+            try:
+                self._inputs.make(cases, abreast=self._options.threads)
+                break
+            except ServerError as error:
+                self.bury(NUMPY, error)
+        else:
+            self._inputs.refuse(cases, self._dead[NUMPY])
         self._phases["inputs_and_references_s"] += time.monotonic() - began
 
     def folder(self, planned: Planned) -> Path | None:

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from typing import Any, Self
 import msgspec
 
 from backends.ops import Backend, Device, Scalar
-from harness.records.locks import FileLock
 from harness.records.record import FAILED
 from harness.records.text import one_line
-from harness.worker import outcome, printed, strays
+from harness.worker import folder, outcome, printed, strays
+from harness.worker.environment import environment, memory_limit
 from harness.worker.messages import (
     FINISH,
     MEASURE,
@@ -37,27 +36,6 @@ from harness.worker.messages import (
     Request,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-
-# The same for every framework. Threads are read by the libraries when they load; OpenBLAS starts its pool at load, so
-# the server has it at one and NumPy's own cases raise it in the fork. glibc's defaults make large temporaries bimodal:
-# each is mapped and unmapped, or not, by a threshold that moves while the program runs.
-_MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
-_KEEP = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "USER", "VIRTUAL_ENV", "XDG_CACHE_HOME"),
-    *("CC", "CXX"),  # the compilers that PyTorch's and Triton's use
-)
-_KEEP_PREFIXES = ("HWLOTTERY_", "CUDA_", "NVIDIA_", "TPU_", "PYTHON")
-# Where XLA and Triton find the CUDA toolkit, which an image may keep at a place of its own.
-_KEEP_CUDA = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CPATH", "LIBRARY_PATH")
-_KEEP_CUDA_PREFIXES = ("TRITON_",)
-
-
-LOCK = ".lock"  # in a server's folder
 START_S = 120.0  # that an import may take at least: the first from a network's file system is slow
 GONE_S = 5.0  # from the end of its answers to its own
 RAISED = FAILED - {"wrong"}  # what leaves a traceback; wrong outputs leave what frameworks say anyway
@@ -79,32 +57,6 @@ class Answer:
     log: str | None = None
 
 
-def environment(backend: Backend, device: Device, threads: int, cache: Path) -> dict[str, str]:
-    """The whole environment of a server: an allow-list of ours, the same settings for all, then the adapter's own."""
-    cuda = device.kind == "cuda"
-    names, prefixes = (_KEEP + _KEEP_CUDA, _KEEP_PREFIXES + _KEEP_CUDA_PREFIXES) if cuda else (_KEEP, _KEEP_PREFIXES)
-    kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(prefixes)}
-    n = str(threads)
-    threading = {"OMP_NUM_THREADS": n, "MKL_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": "1"}
-    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
-    ours = {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONHASHSEED": "0",
-        "HWLOTTERY_BACKEND": backend.name,
-        "HWLOTTERY_DEVICE": str(device),
-        "HWLOTTERY_THREADS": n,
-    }
-    return {**kept, **_MALLOC, **threading, **ours, **backend.environ(device, threads, cache)}
-
-
-def memory_limit(device: Device, asked: int | None) -> int | None:
-    """Bytes that a process may allocate, None without a limit.
-
-    Drivers of accelerators reserve what it would count, and it bounds nothing of the device's own memory.
-    """
-    return None if device.kind in ("cuda", "tpu") else asked
-
-
 class Server:
     """One fork server. Use as a context manager; `run` and `group` may be called any number of times, one at a time."""
 
@@ -122,11 +74,7 @@ class Server:
         self.backend, self.device, self.cache = backend, device, cache
         self.environ = environment(backend, device, threads, cache)
         self._memory_bytes = memory_limit(device, memory_bytes)
-        self._folder = tempfile.TemporaryDirectory(prefix="hwlottery-")
-        # While it is locked its run lives; what SIGKILL leaves is found by that and removed by the next run.
-        self._alive = FileLock(Path(self._folder.name) / LOCK)
-        with contextlib.suppress(OSError):
-            self._alive.take()
+        self._folder, self._alive = folder.locked()
         self._log = Path(self._folder.name) / "server.log"
         self._mark = strays.mark(Path(self._folder.name).name)
         self.environ[strays.OWNER] = self._mark
@@ -210,10 +158,10 @@ class Server:
     def begin(self, groups: Sequence[tuple[Sequence[Job], int]], timeout_s: float, abreast: int = 1) -> None:
         """Let the processes of groups prepare, `abreast` at once: of each its jobs and the seed of its turns' order."""
         self.start()
-        folder = Path(self._folder.name)
-        for stale in folder.glob("case*"):
+        place = Path(self._folder.name)
+        for stale in place.glob("case*"):
             stale.unlink()
-        names = (str(folder / f"case{number}") for number in itertools.count())
+        names = (str(place / f"case{number}") for number in itertools.count())
         asked = [
             GroupJobs(
                 members=[
@@ -293,8 +241,9 @@ def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) ->
         measured = msgspec.json.decode(result.read_bytes(), type=Measured)
         kept = printed.words(log) if measured.printed or measured.status in RAISED else None
         return Answer(measured, end.wall_s, kept)
+    folder.refuse_full(log.parent)
     phase = log.with_suffix(".phase")
-    where = phase.read_text() if phase.exists() else "starting"
+    where = (phase.read_text() if phase.exists() else "") or "starting"
     if end.timed_out:
         status, kind, reason = outcome.of_timeout(timeout_s, where)
     else:

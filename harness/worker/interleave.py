@@ -13,6 +13,7 @@ to prepare (a compiler's settings tried against each other) waits for the turn, 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -120,6 +121,7 @@ class MemberProcess:
             self.timed_out = self.process.is_alive()
         if self.process.pid is not None:
             _kill_group(self.process.pid)
+        self.process.kill()  # it may not have come to have a group of its own
         self.process.join()
         self.code = self.process.exitcode
         self.process.close()
@@ -237,9 +239,5 @@ def wait_until_idle(pid: int) -> None:
 
 
 def _kill_group(leader: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it has none of its own
         os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # nothing of it is left
-    except PermissionError:
-        os.kill(leader, signal.SIGKILL)  # it died before it had a group of its own

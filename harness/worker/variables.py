@@ -1,6 +1,6 @@
 """Variables of the user's environment that change numbers: passed on and recorded, or named as dropped.
 
-A server's whole environment is made (`harness.worker.client.environment`), so that two users measure the same. What
+A server's whole environment is made (`harness.worker.environment`), so that two users measure the same. What
 somebody set on purpose must not get lost in that without a word.
 """
 

@@ -72,6 +72,35 @@ def test_a_plug_in_imports_what_stands_beside_it_and_a_file_with_an_underscore_i
     assert sys.path[-1] == str(folder)
 
 
+def test_what_is_found_is_what_is_there_now(folder, monkeypatch):
+    """Of this process: a file that comes or goes, and a folder named by where one stands."""
+    assert "mine" not in backends()[0]
+    plugin(folder / "mine_backend.py")
+    assert "mine" in backends()[0]
+    (folder / "mine_backend.py").unlink()
+    assert "mine" not in backends()[0]
+    monkeypatch.setenv("HWLOTTERY_BACKENDS", ".")
+    for name in ("here", "there"):
+        (folder.parent / name).mkdir()
+        plugin(folder.parent / name / f"{name}_backend.py", name)
+        monkeypatch.chdir(folder.parent / name)
+        assert {"here", "there"} & set(backends()[0]) == {name}
+    monkeypatch.setenv("HWLOTTERY_BACKENDS", str(folder / "later"))
+    assert len(reasons()) == 1
+    (folder / "later").mkdir()
+    assert reasons() == []
+
+
+def test_workloads_are_those_that_are_there_now(tmp_path, monkeypatch):
+    monkeypatch.setenv("HWLOTTERY_WORKLOADS", str(tmp_path))
+    before = set(workloads()[0])
+    (tmp_path / "broken.py").write_text("WORKLOAD = None\n")
+    assert len(workloads()[1]) == 1
+    (tmp_path / "broken.py").unlink()
+    assert workloads()[1] == ()
+    assert set(workloads()[0]) == before
+
+
 def test_what_is_installed_does_not_give_way_to_a_file_beside_a_plug_in(folder):
     (folder / "msgspec.py").write_text("raise RuntimeError('never')\n")
     plugin(folder / "mine_backend.py", more="import json")
@@ -107,7 +136,6 @@ def test_the_same_of_workloads(tmp_path, monkeypatch):
     assert [b.reason for b in workloads()[1]] == []  # one object under several names is one
     copied = "import copy\nfrom workloads.dense_matmul import WORKLOAD as ours\nWORKLOAD = copy.copy(ours)\n"
     (tmp_path / "three.py").write_text(copied)
-    workloads.__globals__["_found"].cache_clear()
     (reason,) = [b.reason for b in workloads()[1]]
     assert "dense_matmul.py" in reason
     assert str(tmp_path / "three.py") in reason
@@ -209,9 +237,7 @@ def test_an_installed_distribution_adds_a_workload(distribution):
     text = "import dataclasses\nfrom workloads.dense_matmul import WORKLOAD as ours\n"
     text += "WORKLOAD = dataclasses.replace(ours, name='installed')\n"
     distribution("[hwlottery.workloads]\nmine = installed_workload\n", installed_workload=text)
-    workloads.__globals__["_found"].cache_clear()
     found, broken = workloads()
-    workloads.__globals__["_found"].cache_clear()
     assert "installed" in found
     assert not broken
 

@@ -16,6 +16,10 @@ import pytest
 from _command import ROOT
 
 from harness.cli.main import run_cli
+from harness.gate import plan_rules
+from harness.gate.record_rules import Known
+from harness.gate.validate import validate
+from harness.planning.reasons import LATE
 from harness.records.store import INFO, LOCK, RECORDS, info_of, load
 from tools import kills
 
@@ -190,6 +194,26 @@ def test_every_signal_that_asks_a_run_to_end_cleans_up(steady, tmp_path, number)
     assert found.records
     assert found.info.ended_at is not None
     assert any(note.startswith("interrupted in ") for note in found.info.notes)
+    _accounts_for_its_plan(found, tmp_path / "out")
+
+
+def _accounts_for_its_plan(found, out):
+    """Whatever of its plan has no record stands among what was left out, so that nothing is missing."""
+    planned = {str(p.case) for p in plan_rules.expected(found.info, Known())}
+    late = set(found.info.left_out.get(LATE, ()))
+    assert planned == late | {str(record.case) for record in found.records}
+    assert not late & {str(record.case) for record in found.records}
+    assert "missing-case" not in {refusal.code for refusal in validate(out).refusals}
+
+
+def test_a_run_whose_budget_ends_in_the_survey_accounts_for_its_plan_and_goes_on(steady, tmp_path):
+    out = tmp_path / "out"
+    assert run_cli([*STEADY, "--threads", "1", "--budget", "1s", "--out", str(out)]) == 0
+    _accounts_for_its_plan(load(out), out)
+    assert run_cli(["run", "--resume", "--budget", "5m", "--out", str(out)]) == 0
+    found = load(out)
+    assert LATE not in found.info.left_out
+    assert {str(p.case) for p in plan_rules.expected(found.info, Known())} == {str(r.case) for r in found.records}
 
 
 @pytest.mark.fault("a terminal that is closed while a run goes on", "signals")
@@ -200,10 +224,33 @@ def test_a_closed_terminal_ends_a_run_as_ctrl_c_does(steady, tmp_path):
     os.close(theirs)
     until_measuring(process, tmp_path / "out")
     os.close(ours)  # what is written there from now on fails
+    time.sleep(0.3)  # so that the run has tried to say something
     process.send_signal(signal.SIGHUP)
     assert process.wait(60) == 128 + signal.SIGHUP
     assert list((tmp_path / "tmp").iterdir()) == []
     assert load(tmp_path / "out").info.ended_at is not None
+
+
+HELD_BACK = """
+import sys
+from harness.cli import main
+
+def listed(arguments):
+    print("a line that the terminal does not take", end="")
+    return 129
+
+main._code_of = listed
+sys.exit(main.run_cli())
+"""
+
+
+def test_what_a_closed_terminal_did_not_take_does_not_change_the_exit_code():
+    ours, theirs = pty.openpty()
+    os.close(ours)
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen([sys.executable, "-c", HELD_BACK], cwd=ROOT, env=environ, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    assert process.wait(60) == 129
 
 
 @pytest.mark.slow

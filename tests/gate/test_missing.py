@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import msgspec
 import pytest
 from _sound import EVERY, INFO, SOUND, STORED, codes, written
 
@@ -11,7 +12,9 @@ from harness.gate import plan_rules
 from harness.gate.lost import lost
 from harness.gate.record_rules import Known
 from harness.gate.validate import validate
+from harness.planning.reasons import LATE, slow
 from harness.planning.retold import ask_of
+from harness.records.record import Case
 from harness.records.store import load
 from workloads.discovery import workloads
 
@@ -86,6 +89,47 @@ def test_of_the_same_sources_whole_points_and_frameworks_are_missed(tmp_path, mo
     whats = [r.what for r in validate(written(tmp_path / "r", kept)).refusals if r.code == "missing-case"]
     assert whats
     assert all(" jax " in what for what in whats)
+
+
+@pytest.mark.parametrize(
+    ("settings", "notes", "believed"),
+    [
+        ({}, [], False),
+        ({"budget_s": 60.0}, [], True),
+        ({"enough_s": 170.0}, [], True),
+        ({}, ["interrupted in survey, after 4 of 9"], True),
+    ],
+)
+def test_time_that_did_not_last_is_believed_only_of_a_run_that_had_an_end(tmp_path, settings, notes, believed):
+    kept, case = _without("nt")
+    info = {**INFO, "left_out": {LATE: [case]}, "notes": notes, "settings": {**INFO["settings"], **settings}}
+    report = validate(written(tmp_path / "r", kept, info))
+    assert {r.code for r in report.refusals} & {"left-out", "missing-case"} == (set() if believed else {"left-out"})
+    assert any(mark.code == "left-out" and "did not last" in mark.what for mark in report.marks)
+
+
+@pytest.mark.fault("the fast formulations of a dense twin left out for want of time", "gate")
+@pytest.mark.parametrize("reason", [LATE, slow(3)])
+def test_what_is_known_to_be_faster_than_all_that_was_tried_of_a_twin_cannot_be_left_out(tmp_path, reason):
+    dense = [r for r in load(STORED).records if r.case.workload == "dense_matmul" and not r.control]
+    kept = [r for r in EVERY if not (_dense(r) and r["case"]["backend"] == "jax" and r["case"]["formulation"] != "tn")]
+    gone = [str(r.case) for r in dense if r.case.backend == "jax" and r.case.formulation != "tn"]
+    info = {**INFO, "left_out": {reason: gone}, "settings": {**INFO["settings"], "budget_s": 60.0}}
+    whats = [r.what for r in validate(written(tmp_path / "r", kept, info)).refusals if r.code == "slow-twin"]
+    assert whats
+    assert all(" jax " in what and "times faster than whatever was tried" in what for what in whats)
+
+
+def test_what_is_known_to_be_slower_than_what_was_tried_of_a_twin_may_be_left_out(tmp_path):
+    kept, case = _without("tn")
+    info = {**INFO, "left_out": {LATE: [case]}, "settings": {**INFO["settings"], "budget_s": 60.0}}
+    assert not codes(written(tmp_path / "r", kept, info)) & {"left-out", "missing-case", "slow-twin"}
+
+
+def _without(formulation):
+    """The sound records but those of a case of the twin, and its words."""
+    gone = next(r for r in SOUND if _dense(r) and not r["control"] and r["case"]["formulation"] == formulation)
+    return [r for r in SOUND if r["case"] != gone["case"]], str(msgspec.convert(gone["case"], Case))
 
 
 @pytest.mark.parametrize(

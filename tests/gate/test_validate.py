@@ -356,7 +356,7 @@ def test_every_code_that_the_source_has_is_seen_refusing():
                 used |= {first.value} if isinstance(first, ast.Constant) and isinstance(first.value, str) else set()
     seen = {code for code, _ in RULES.values()}
     seen |= {"missing", "unreadable", "too-large", "too-many-samples", "too-many-lines", "too-deep", "json"}
-    seen |= {"plan", "missing-case"}  # test_missing.py
+    seen |= {"plan", "missing-case", "slow-twin"}  # test_missing.py
     assert used == seen | {"more", "unchecked"}
 
 

@@ -11,7 +11,7 @@ from harness.cli.main import cli
 from harness.cli.run_command import request as from_values
 from harness.errors import UserError
 from harness.planning import request as requests
-from harness.planning.options import ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS
+from harness.planning.options import COMPILING_S, ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS
 from harness.planning.request import RunRequest
 from workloads.base import Point
 from workloads.discovery import workloads
@@ -143,3 +143,12 @@ def test_what_is_tried_again_is_a_failure_of_a_run_that_goes_on():
         requests.retried(RunRequest(retry=("ok",), resume=True))
     with pytest.raises(UserError, match="add --resume"):
         requests.retried(RunRequest(retry=("error",)))
+
+
+def test_looks_end_by_the_preset_s_time_unless_all_is_asked_for():
+    quick = options(RunRequest())
+    assert (quick.enough_s, quick.compiling_s, quick.looks_share) == (ENOUGH_S["quick"], COMPILING_S["quick"], 0.7)
+    everything = options(RunRequest(exhaustive=True))
+    assert (everything.enough_s, everything.compiling_s, everything.looks_share) == (None, 0.0, None)
+    assert options(RunRequest(workloads=("stream",))).looks_share is None
+    assert options(RunRequest(budget_s=60.0)).looks_share == 0.7

@@ -133,6 +133,8 @@ def test_a_folder_that_cannot_be_made_again_is_saved_elsewhere(tmp_path, monkeyp
     (tmp_path / "out" / RECORDS).write_text("another's")
     with pytest.raises(StoreError, match=r"everything measured is in .*hwlottery-saved-x; move it"):
         out.append(record("b"))
+    with pytest.raises(StoreError, match="hwlottery-saved-x"):
+        out.note("it is saved once")
     out.close()
     assert formulations(tmp_path / "hwlottery-saved-x") == ["a"]
     assert (tmp_path / "out" / RECORDS).read_text() == "another's"

@@ -33,8 +33,8 @@ def numpy_server(tmp_path_factory):
 def made(numpy_server, tmp_path):
     """A maker of inputs, with a scratch folder of its own and one cache for the test."""
 
-    def make(name):
-        return Inputs(numpy_server, tmp_path / name, tmp_path / "cache", 1)
+    def make(name, timeout_s=60.0):
+        return Inputs(lambda: numpy_server, tmp_path / name, tmp_path / "cache", 1, timeout_s)
 
     return make
 
@@ -107,6 +107,12 @@ def test_a_point_without_inputs_is_answered_and_the_others_are_made(made, planne
     assert answer.measured.status == "error"
     assert "no inputs or reference" in answer.measured.reason
     assert all(isinstance(here.of(p), Path) for p in sparse)
+
+
+def test_inputs_have_no_more_time_than_a_case(made, planned):
+    here = made("one", timeout_s=0.0)
+    here.make(planned[:1], abreast=1)
+    assert "no inputs or reference: not done after 0 s" in here.of(planned[0]).measured.reason
 
 
 def test_a_cache_that_cannot_be_written_is_no_failure(made, planned, tmp_path):

@@ -15,7 +15,8 @@ from backends.discovery import backends
 from backends.ops import Device
 from harness.records.locks import FileLock
 from harness.running import leftovers
-from harness.worker.client import LOCK, Server
+from harness.worker.client import Server
+from harness.worker.folder import LOCK
 
 ROOT = Path(__file__).resolve().parents[2]
 LIVING = (

@@ -6,7 +6,9 @@ import dataclasses
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -14,9 +16,12 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
+from harness.errors import UserError
 from harness.measuring.settings import Sampling
-from harness.worker import client, printed, strays
+from harness.records.locks import FileLock
+from harness.worker import client, folder, printed, strays
 from harness.worker.client import Server, ServerError
+from harness.worker.environment import ROOT
 from harness.worker.messages import DevicesJob
 
 SHORT = Sampling(window_s=0.02, sample_s=0.0)
@@ -61,6 +66,36 @@ def test_a_process_that_ends_without_an_answer_is_a_crash_that_says_how(server, 
     measured = server.run(bad_job(formulation, SHORT), 30).measured
     assert (measured.status, measured.failure_class) == ("crash", "other")
     assert said in measured.reason
+
+
+@fault("a folder of temporary files that is full")
+def test_a_process_that_found_no_room_for_its_answer_is_no_crash_of_its_framework(server, bad_job, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "ROOM_BYTES", 1 << 60)
+        assert server.run(bad_job("good", SHORT), 30).measured.status == "ok"
+        with pytest.raises(
+            UserError, match=r"no room for temporary files in .* \(No space left on device\); make room"
+        ):
+            server.run(bad_job("killed", SHORT), 30)
+    assert server.run(bad_job("killed", SHORT), 30).measured.status == "crash"
+
+
+def test_a_server_takes_another_folder_where_a_run_that_begins_has_its_first(place, monkeypatch):
+    """Between its making and its locking another run may have found it, and removes it."""
+    made, folders, theirs = tempfile.mkdtemp, [], []
+
+    def taken_at_first(*arguments, **more):
+        folders.append(made(*arguments, **more))
+        if not theirs:
+            theirs.append(FileLock(Path(folders[0]) / folder.LOCK))
+            assert theirs[0].take()
+        return folders[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", taken_at_first)
+    with Server(backends()[0]["numpy"], Device("cpu"), 1, place / "cache") as server:
+        assert server._folder.name == folders[1]
+        assert server.start().error is None
+    theirs[0].release()
 
 
 @fault("SIGKILL by the kernel for want of memory, by its counter")
@@ -138,7 +173,7 @@ def test_a_server_that_is_killed_is_told_and_nothing_of_it_is_left(place, daemon
 @fault("a run that was killed and left processes behind")
 def test_what_a_killed_run_has_left_is_found_by_the_next_and_no_living_runs_processes(monkeypatch):
     owner = "from harness.worker import strays; print(strays.mark('x'))"
-    ended = subprocess.run([sys.executable, "-c", owner], capture_output=True, text=True, check=True, cwd=client.ROOT)
+    ended = subprocess.run([sys.executable, "-c", owner], capture_output=True, text=True, check=True, cwd=ROOT)
     dead = ended.stdout.strip()
     sleeping = [
         subprocess.Popen(["sleep", "603"], env={**os.environ, strays.OWNER: mark}, start_new_session=True)

@@ -17,7 +17,8 @@ from backends.ops import Device
 from harness.cli.run import cache_folder
 from harness.measuring.settings import Sampling
 from harness.worker import outcome
-from harness.worker.client import Server, ServerError, environment, memory_limit
+from harness.worker.client import Server, ServerError
+from harness.worker.environment import environment, memory_limit
 from harness.worker.messages import DevicesJob
 from workloads.authoring.functions import WorkloadError
 

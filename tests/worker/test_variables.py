@@ -11,7 +11,7 @@ from backends.discovery import backends
 from backends.ops import Device
 from harness.records.store import load
 from harness.worker import variables
-from harness.worker.client import environment
+from harness.worker.environment import environment
 
 
 def of(environ, tmp_path, monkeypatch, *devices):
