@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from backends.counting.arrays import CountedArray, NotCounted
 from backends.counting.counting_ops import CountingOps
-from backends.counting.totals import ExecutedWork, Operation, Source, fused, one_by_one
+from backends.counting.totals import Buffer, ExecutedWork, Operation, fused, one_by_one
 from backends.ops import Execution
 from workloads.base import Formulation, Inputs, Params
 
@@ -16,7 +16,7 @@ class CountedCall:
     """One call of a formulation, operation by operation, and what it gives back."""
 
     operations: list[Operation]
-    outputs: frozenset[Source]
+    outputs: frozenset[Buffer]
 
     def work(self, execution: Execution) -> ExecutedWork:
         """Chains are fused where the whole is compiled; `graph` runs operation by operation, as eager does."""
@@ -37,4 +37,4 @@ def traced(formulation: Formulation, inputs: Inputs, params: Params) -> CountedC
     outputs = step(*operands)
     if not all(isinstance(output, CountedArray) for output in outputs):
         raise NotCounted("the formulation gives back what is no array of Ops: its work cannot be counted")
-    return CountedCall(ops.trace.operations, frozenset(output.source for output in outputs))
+    return CountedCall(ops.trace.operations, frozenset(output.buffer for output in outputs))

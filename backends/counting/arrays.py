@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from backends.counting.totals import Operation, OperationKind, Rows, Source
+from backends.counting.totals import Buffer, Operation, OperationKind, Rows
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -27,7 +27,7 @@ class Trace:
     def leaf(self, shape: Shape, dtype: Any) -> CountedArray:
         """An operand."""
         found = np.dtype(dtype)
-        return CountedArray(self, shape, found, Source(prod(shape) * found.itemsize))
+        return CountedArray(self, shape, found, Buffer(prod(shape) * found.itemsize))
 
     def make(
         self,
@@ -55,7 +55,7 @@ class Trace:
             bytes=prod(shape) * dtype.itemsize,
             name=name,
             kind=kind,
-            reads=tuple((x.source, size) for x, size in zip(inputs, sizes, strict=True)),
+            reads=tuple((x.buffer, size) for x, size in zip(inputs, sizes, strict=True)),
             matmul_flop=matmul_flop,
             other_flop=other_flop,
             gathered=gathered,
@@ -68,7 +68,7 @@ class Trace:
 
 
 class CountedArray:
-    """An array of `shape` and `dtype` that shows `view_bytes` of a source; it has the operators of every framework.
+    """An array of `shape` and `dtype` that shows `view_bytes` of a buffer; it has the operators of every framework.
 
     `parents` are the arrays through which a gradient passes on, and how; kept only where one is wanted.
     """
@@ -81,12 +81,12 @@ class CountedArray:
         trace: Trace,
         shape: Shape,
         dtype: np.dtype[Any],
-        source: Source,
+        buffer: Buffer,
         *,
         view_bytes: int | None = None,
         contiguous: bool = True,
     ) -> None:
-        self.trace, self.shape, self.dtype, self.source = trace, shape, dtype, source
+        self.trace, self.shape, self.dtype, self.buffer = trace, shape, dtype, buffer
         self.view_bytes = prod(shape) * dtype.itemsize if view_bytes is None else view_bytes
         self.contiguous = contiguous
         self.differentiated = False
@@ -109,7 +109,7 @@ class CountedArray:
         if self.trace.backward or not any(x.differentiated for x in inputs):
             return
         if len(gradients) != len(inputs):
-            raise NotCounted(f"no rule counts the gradient of {getattr(self.source, 'name', 'a view')}")
+            raise NotCounted(f"no rule counts the gradient of {getattr(self.buffer, 'name', 'a view')}")
         pairs = zip(inputs, gradients, strict=True)
         self.parents = tuple((x, gradient) for x, gradient in pairs if x.differentiated and gradient is not None)
         self.differentiated = bool(self.parents)
@@ -122,12 +122,12 @@ class CountedArray:
         view_bytes: int | None = None,
         contiguous: bool = True,
     ) -> CountedArray:
-        """Another view of the same source; nothing is moved."""
+        """Another view of the same buffer; nothing is moved."""
         out = CountedArray(
             self.trace,
             shape,
             self.dtype,
-            self.source,
+            self.buffer,
             view_bytes=self.view_bytes if view_bytes is None else view_bytes,
             contiguous=contiguous and self.contiguous,
         )
@@ -137,7 +137,7 @@ class CountedArray:
     def detached(self) -> CountedArray:
         """The same view, through which no gradient passes."""
         return CountedArray(
-            self.trace, self.shape, self.dtype, self.source, view_bytes=self.view_bytes, contiguous=self.contiguous
+            self.trace, self.shape, self.dtype, self.buffer, view_bytes=self.view_bytes, contiguous=self.contiguous
         )
 
     # -- what has no values -----------------------------------------------------------------------------------------

@@ -147,8 +147,8 @@ class CountingOps(IdeaCountingOps):
     def topk(self, x: Array, k: int) -> tuple[Array, Array]:
         shape = (*x.shape[:-1], k)
         values = self.trace.make("topk", "sort", shape, x.dtype, (x,), (self._back(x),), other_flop=x.size)
-        places = CountedArray(self.trace, shape, np.dtype(np.int32), values.source)
-        values.source.bytes += places.size * places.dtype.itemsize  # one operation writes both
+        places = CountedArray(self.trace, shape, np.dtype(np.int32), values.buffer)
+        values.buffer.bytes += places.size * places.dtype.itemsize  # one operation writes both
         return values, places
 
     def _back(self, x: CountedArray) -> Callable[[CountedArray], CountedArray]:

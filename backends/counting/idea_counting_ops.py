@@ -11,7 +11,7 @@ import numpy as np
 from backends.compiled import Array, Matrix
 from backends.counting import arrays, sparse
 from backends.counting.arrays import CountedArray, NotCounted, Trace, elementwise
-from backends.counting.totals import Operation, Rows, Source
+from backends.counting.totals import Buffer, Operation, Rows
 from backends.csr import HostArray
 from backends.ops import Ops
 
@@ -64,7 +64,7 @@ class IdeaCountingOps(Ops):
 
     def bitcast(self, x: Array, dtype: str) -> Array:
         return CountedArray(
-            self.trace, x.shape, np.dtype(dtype), x.source, view_bytes=x.view_bytes, contiguous=x.contiguous
+            self.trace, x.shape, np.dtype(dtype), x.buffer, view_bytes=x.view_bytes, contiguous=x.contiguous
         )
 
     # -- low-bit products -------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class IdeaCountingOps(Ops):
 
     def quantized_weights(self, q: HostArray, scales: HostArray, kind: str, rows: int) -> Matrix:
         bytes_ = q.size // 2 if kind == "weight_only_int4" else q.size
-        values = CountedArray(self.trace, q.shape, np.dtype(np.int8), Source(bytes_), view_bytes=bytes_)
+        values = CountedArray(self.trace, q.shape, np.dtype(np.int8), Buffer(bytes_), view_bytes=bytes_)
         return CountedWeights(kind, q.shape[0], values, self.trace.leaf(scales.shape, scales.dtype))
 
     def quantized_matmul(self, x: Array, weights: CountedWeights) -> Array:
@@ -127,8 +127,8 @@ class IdeaCountingOps(Ops):
             carry, y = fn(carry, tuple(x[step, ...] for x in xs))
             ys.append(y)
             for kept in carry:
-                if isinstance(kept.source, Operation):
-                    kept.source.kept = True
+                if isinstance(kept.buffer, Operation):
+                    kept.buffer.kept = True
         return carry, tuple(self.stack(several, 0) for several in zip(*ys, strict=True))
 
     def associative_scan(

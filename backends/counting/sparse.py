@@ -121,7 +121,7 @@ def taken(x: CountedArray, indices: CountedArray, axis: int) -> CountedArray:
     def gradient(g: CountedArray) -> CountedArray:
         return scattered(g, indices, x.shape, rows)
 
-    # what is gathered is read once for each index, though a source is never counted twice over
+    # what is gathered is read once for each index, though a buffer is never counted twice over
     return x.trace.make(
         "take",
         "gather",

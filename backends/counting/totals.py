@@ -4,7 +4,7 @@ Imports nothing of ours. Conventions, held against torch's FlopCounterMode and X
 
 - an elementwise operation is one FLOP a value that it writes, exp, log and sqrt too; copies and casts are none;
 - a sum or a maximum of n values is n − 1; a product of (m, k) and (k, n) is 2mkn; taps on zero padding are counted;
-- an operation reads what it reads of each source once, and writes its result once; indices are read as well;
+- an operation reads what it reads of each buffer once, and writes its result once; indices are read as well;
 - a view (reshape, slice, transpose, new axis) moves nothing; reshaping a transposed view copies it;
 - compiled: what the outputs do not need is left out, and a chain of elementwise operations and copies that only one
   operation goes on from is one with it, and so is a reduction at its end; a gather may begin one. Nothing else fuses.
@@ -32,22 +32,22 @@ class Rows:
 
 
 @dataclass(eq=False, slots=True)
-class Source:
+class Buffer:
     """Something in memory: an operand of `bytes`, or what an operation writes."""
 
     bytes: int
 
 
 @dataclass(eq=False, slots=True)
-class Operation(Source):
-    """One operation: `bytes` are those that it writes, `reads` the bytes that it reads of each source.
+class Operation(Buffer):
+    """One operation: `bytes` are those that it writes, `reads` the bytes that it reads of each buffer.
 
     What is `kept` is written whoever reads it: no chain goes on from it.
     """
 
     name: str
     kind: OperationKind
-    reads: tuple[tuple[Source, int], ...] = ()
+    reads: tuple[tuple[Buffer, int], ...] = ()
     matmul_flop: int = 0
     other_flop: int = 0
     gathered: Rows = Rows()
@@ -78,10 +78,10 @@ def one_by_one(operations: Sequence[Operation]) -> ExecutedWork:
     return _total([[operation] for operation in operations])
 
 
-def fused(operations: Sequence[Operation], outputs: Collection[Source]) -> ExecutedWork:
+def fused(operations: Sequence[Operation], outputs: Collection[Buffer]) -> ExecutedWork:
     """The work of what `outputs` need, chains counted as one; `operations` in the order in which they were made."""
-    wanted: set[Source] = set(outputs)
-    users: dict[Source, list[Operation]] = defaultdict(list)
+    wanted: set[Buffer] = set(outputs)
+    users: dict[Buffer, list[Operation]] = defaultdict(list)
     chain_of: dict[Operation, list[Operation]] = {}
     chains: list[list[Operation]] = []
     for operation in reversed(operations):  # whoever reads it was seen before
@@ -92,16 +92,16 @@ def fused(operations: Sequence[Operation], outputs: Collection[Source]) -> Execu
             chains.append(chain := [])
         chain.append(operation)
         chain_of[operation] = chain
-        for source, _ in operation.reads:
-            wanted.add(source)
-            users[source].append(operation)
+        for buffer, _ in operation.reads:
+            wanted.add(buffer)
+            users[buffer].append(operation)
     return _total(chains)
 
 
 def _goes_on_in(
     operation: Operation,
     users: Sequence[Operation],
-    outputs: Collection[Source],
+    outputs: Collection[Buffer],
     chain_of: dict[Operation, list[Operation]],
 ) -> list[Operation] | None:
     """The chain that an operation is part of: that of all who read it, where it is one and may go on from it."""
@@ -113,17 +113,17 @@ def _goes_on_in(
 
 
 def _total(chains: Iterable[Sequence[Operation]]) -> ExecutedWork:
-    """Each chain reads of every source outside of it no more than there is, and writes what its first one writes."""
+    """Each chain reads of every buffer outside of it no more than there is, and writes what its first one writes."""
     read = written = launches = 0
     every: list[Operation] = []
     for chain in chains:
-        inside: set[Source] = set(chain)
-        taken: dict[Source, int] = defaultdict(int)
+        inside: set[Buffer] = set(chain)
+        taken: dict[Buffer, int] = defaultdict(int)
         for operation in chain:
-            for source, size in operation.reads:
-                if source not in inside:
-                    taken[source] += size
-        read += sum(min(size, source.bytes) for source, size in taken.items())
+            for buffer, size in operation.reads:
+                if buffer not in inside:
+                    taken[buffer] += size
+        read += sum(min(size, buffer.bytes) for buffer, size in taken.items())
         written += chain[0].bytes
         launches += 1
         every += chain

@@ -3,7 +3,8 @@
 Records are JSON lines read and checked by msgspec. Field names carry units. Raw samples are kept; statistics are
 derived elsewhere. The format's history:
 
-schema 1 (2026-11): first. Added since, absent from older records and then null: `executed`.
+schema 1 (2026-11): first.
+schema 2 (2026-11): a record has `executed`, what one call really does; older ones have none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from backends.ops import Execution, Scalar
 from harness.records.points import point_name
 from workloads.base import Mode, Value
 
-SCHEMA = 1
+SCHEMA = 2
 OTHER_INPUTS = "other_inputs"  # in `settings`: what came of inputs that the process had not seen, after the clock
 KEPT = "kept"  # in `settings`: what of a compiler's won a trial, which later processes of the case are told to keep
 
@@ -187,7 +188,7 @@ class WorkFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Executed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one call of the formulation really does, counted through `Ops` on shapes and never declared.
 
-    `bytes` are read and written, each source once by an operation, of them `written_bytes`. A row that is gathered is
+    `bytes` are read and written, each buffer once by an operation, of them `written_bytes`. A row that is gathered is
     gathered_bytes / gathered_rows wide; so with those that are scattered. `launches` are operations, where the case is
     compiled fused chains. Rules and conventions: backends/counting/totals.py.
     """

@@ -25,7 +25,6 @@ from harness.records.merging import merge
 from harness.records.record import KEPT, OTHER_INPUTS, Case, Record
 from harness.records.store import Store
 from harness.running.compiled_before import CompiledBefore
-from harness.running.executed import Counter
 from harness.running.logs import Logs
 from harness.running.progress import Watch
 from harness.running.recall import Recall
@@ -90,7 +89,6 @@ class Session:
         self.left_out: dict[str, list[str]] = {}
         self.late: list[Planned] = []  # what there was no time to look at
         self._logs = Logs(store.folder)
-        self._counter = Counter()
         self._compiled = CompiledBefore(options.cache, store.info)
         # Group numbers go on from the largest that is stored: a resumed run must not take two groups for one.
         self._heat = self._recall.last_group
@@ -200,8 +198,8 @@ class Session:
         return max(self.foresight.seconds(p, cold=not self.compiled_before(p.case), again=False) for p in cases)
 
     def _apart_s(self) -> float:
-        """What went into imports and inputs so far."""
-        return self.clock.phases["import_s"] + self.clock.phases["inputs_and_references_s"]
+        """What went into imports, inputs and counting so far."""
+        return sum(self.clock.phases[name] for name in ("import_s", "inputs_and_references_s", "counting_s"))
 
     def job(self, member: Member, data: str, sampling: Sampling, *, last: bool = True) -> CaseJob:
         """What a process is sent; what an earlier one of the case found out is not found out again."""
@@ -240,7 +238,7 @@ class Session:
             control=member.control,
             started_at=timestamps.now("milliseconds"),
             environment=state,
-            executed=self._counter.of(member.planned.case, self.pool.folder(member.planned)),
+            executed=self.pool.counts.of(member.planned.case),
         )
 
     def keep(self, found: Sequence[tuple[Member, Answer, Record]]) -> None:
@@ -266,7 +264,7 @@ class Session:
         """Write what the whole run took and noted into run.json."""
         before, now = self.store.info, self.clock  # a resumed run took what it took before, too
         phases = {k: before.phases_s.get(k, 0.0) + now.phases.get(k, 0.0) for k in {**before.phases_s, **now.phases}}
-        said = [*self._counter.notes, *([self._logs.note] if self._logs.note else [])]
+        said = [*self.pool.counts.notes, *([self._logs.note] if self._logs.note else [])]
         tried = {str(record.case) for record in (*self.store.before, *self.records.values())}
         late = {LATE: [str(planned.case) for planned in self.late]} if self.late else {}
         whys = {**self.left_out, **late}

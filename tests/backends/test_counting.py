@@ -7,7 +7,7 @@ import pytest
 
 from backends.counting.arrays import CountedArray, NotCounted
 from backends.counting.counting_ops import RUNNING, CountingOps
-from backends.counting.totals import Operation, Source, fused, one_by_one
+from backends.counting.totals import Buffer, Operation, fused, one_by_one
 from backends.ops import CSR, Ops
 
 
@@ -66,7 +66,7 @@ def test_a_source_is_read_once_by_one_operation(ops):
     x = array(ops, 8)
     square = x * x
     assert one_by_one(ops.trace.operations).bytes == 32 + 32
-    assert square.source in ops.trace.operations
+    assert square.buffer in ops.trace.operations
 
 
 def test_compiled_fuses_a_chain_with_the_reduction_behind_it_and_drops_what_nobody_needs(ops):
@@ -74,7 +74,7 @@ def test_compiled_fuses_a_chain_with_the_reduction_behind_it_and_drops_what_nobo
     ops.exp(y)  # nobody needs it
     out = ops.sum((x + y) * 2.0, 1)
     assert one_by_one(ops.trace.operations).launches == 4
-    compiled = fused(ops.trace.operations, {out.source})
+    compiled = fused(ops.trace.operations, {out.buffer})
     assert (compiled.launches, compiled.bytes, compiled.other_flop) == (1, 2 * 128 + 32, 32 + 32 + 24)
 
 
@@ -82,14 +82,14 @@ def test_compiled_does_not_fuse_across_a_product_nor_what_two_go_on_from(ops):
     x = array(ops, 4, 4)
     y = ops.exp(x)
     out = ops.matmul(y, x), ops.sum(y)
-    assert fused(ops.trace.operations, {o.source for o in out}).launches == 3
+    assert fused(ops.trace.operations, {o.buffer for o in out}).launches == 3
 
 
 def test_a_result_that_is_an_output_is_written_though_another_operation_reads_it(ops):
     y = ops.exp(array(ops, 4))
     z = y * 2.0
-    assert fused(ops.trace.operations, {z.source}).written_bytes == 16
-    assert fused(ops.trace.operations, {y.source, z.source}).written_bytes == 32
+    assert fused(ops.trace.operations, {z.buffer}).written_bytes == 16
+    assert fused(ops.trace.operations, {y.buffer, z.buffer}).written_bytes == 32
 
 
 def test_gathers_and_scatters_by_rows_and_their_width(ops):
@@ -186,7 +186,7 @@ def test_a_scan_is_its_steps_and_no_chain_goes_from_one_into_the_next(ops):
     (last,), (ys,) = ops.scan(lambda c, x: ((c[0] * 0.5 + x[0],), (x[0],)), (start,), (xs,))
     assert (last.shape, ys.shape) == ((8,), (5, 8))
     assert one_by_one(ops.trace.operations).launches == 5 * 2 + 1
-    assert fused(ops.trace.operations, {last.source}).launches == 5
+    assert fused(ops.trace.operations, {last.buffer}).launches == 5
     (_, found) = ops.value_and_grad(
         lambda x: ops.sum(ops.scan(lambda c, x: ((c[0] * x[0],), ()), (start,), (x,))[0][0]), (0,)
     )(xs)
@@ -212,7 +212,7 @@ def test_a_branch_counts_where_all_are_the_same_work(ops):
 def test_bits_and_positions(ops):
     x = array(ops, 4, dtype="int32")
     assert ((x & 3).dtype, (x >> 1).dtype, ops.popcount(x).dtype) == (np.int32,) * 3
-    assert ops.bitcast(x, "float32").source is x.source
+    assert ops.bitcast(x, "float32").buffer is x.buffer
     y = array(ops, 4, 6)
     at = ops.argsort(y)
     assert ops.take_along_axis(y, at[:2, ...], 0).shape == (2, 6)
@@ -244,6 +244,6 @@ def test_what_depends_on_values_or_speaks_a_frameworks_own_words_is_not_counted(
 
 
 def test_an_operation_reads_no_more_of_a_source_than_there_is():
-    source = Source(100)
-    twice = Operation(bytes=10, name="concat", kind="copy", reads=((source, 80), (source, 80)))
+    buffer = Buffer(100)
+    twice = Operation(bytes=10, name="concat", kind="copy", reads=((buffer, 80), (buffer, 80)))
     assert one_by_one([twice]).bytes == 110

@@ -1,29 +1,24 @@
-"""Executed work of a run's cases: counted once a point, from the inputs that were made, with no framework imported."""
+"""Executed work of a run's cases: counted once a point, and what ends a process costs its own count alone."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from dataclasses import replace
+from types import SimpleNamespace
 
-import msgspec
-import numpy as np
 import pytest
 
 from harness.records.record import Case, Executed
-from harness.running import executed
-from harness.running.executed import Counter
-from workloads.base import Formulation
-from workloads.discovery import workloads
+from harness.running.executed import Counts
+from harness.worker.client import Answer
+from harness.worker.messages import Counted, Measured
 
-PARAMS = {"m": 6, "k": 4, "n": 2, "grads": "both"}
+WORK = Executed(matmul_flop=8, other_flop=0, bytes=9, gathered_rows=0, scattered_rows=0, launches=1)
 
 
-def case(**changes):
+def case(formulation="nn", **changes):
     fields = {
-        "workload": "dense_matmul",
-        "formulation": "nn",
-        "params": PARAMS,
+        "workload": "misbehaving",
+        "formulation": formulation,
+        "params": {"n": 16},
         "dtype": "float32",
         "mode": "forward",
         "backend": "torch",
@@ -33,94 +28,84 @@ def case(**changes):
     return Case(**{**fields, **changes})
 
 
-@pytest.fixture
-def inputs(tmp_path):
-    (tmp_path / "inputs").mkdir()
-    for name, shape in (("a", (6, 4)), ("b", (4, 2)), ("target", (6, 2))):
-        np.save(tmp_path / "inputs" / f"{name}.npy", np.zeros(shape, np.float32))
-    return tmp_path
+class Fake:
+    """A server of which each process ends that counts one of `bad`."""
+
+    def __init__(self, *bad):
+        self.bad, self.jobs = bad, []
+
+    def each(self, jobs, timeout_s, abreast):
+        self.jobs += [[case.formulation for case in job.cases] for job in jobs]
+        return [Answer(self.measured(job), 0.0) for job in jobs]
+
+    def measured(self, job):
+        bad = [case.formulation for case in job.cases if case.formulation in self.bad]
+        if bad:
+            return Measured(status="crash", reason=f"killed by SIGSEGV while counting {bad[0]}")
+        counted = Counted(work={"eager": WORK, "compiled": WORK})
+        return Measured(status="ok", counted=[counted] * len(job.cases))
 
 
-def test_a_case_is_counted_from_its_inputs(inputs):
-    found = Counter().of(case(), inputs)
-    assert found == Executed(
-        matmul_flop=96,
-        other_flop=0,
-        bytes=4 * 44,
-        written_bytes=48,
-        launches=1,
-        gathered_rows=0,
-        scattered_rows=0,
-    )
-    assert Counter().of(case(), None) is None
+def test_a_point_is_counted_once_for_every_backend_and_execution(tmp_path):
+    counts, fake = Counts(60), Fake()
+    cases = [case(backend=backend, execution=how) for backend in ("torch", "jax") for how in ("eager", "compiled")]
+    for _ in range(2):
+        counts.count(fake, [(one, tmp_path) for one in cases], 2)
+    assert fake.jobs == [["nn"]]
+    assert [counts.of(one) for one in cases] == [WORK] * 4
+    assert counts.of(case(params={"n": 3})) is None
 
 
-def test_a_point_is_counted_once_for_every_backend_and_execution(inputs, monkeypatch):
-    counter, calls = Counter(), []
-    monkeypatch.setattr(executed, "traced", lambda *given, real=executed.traced: calls.append(1) or real(*given))
-    for backend in ("torch", "jax"):
-        for execution in ("eager", "compiled"):
-            assert counter.of(case(backend=backend, execution=execution), inputs).launches == 1
-    assert calls == [1]
-
-
-def test_half_the_bytes_in_half_the_dtype(inputs):
-    assert Counter().of(case(dtype="bfloat16"), inputs).bytes == 2 * 44
-
-
-def with_step(monkeypatch, step):
-    """The dense product with a formulation of which the step is another."""
-    plain = workloads()[0]["dense_matmul"]
-    other = Formulation(note="", prepare=lambda ops, x, p: [ops.asarray(x["a"])], step=step, restore=lambda *_: {})
-    changed = {"dense_matmul": replace(plain, formulations={"forward": {"nn": other}})}
-    monkeypatch.setattr(executed, "workloads", lambda: (changed, ()))
-
-
-def test_what_is_written_in_a_frameworks_own_words_says_so_once(inputs, monkeypatch):
-    def step(ops, p):
-        import tensorflow as tf
-
-        return lambda a: (tf.cumsum(a),)
-
-    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
-    with_step(monkeypatch, step)
-    counter = Counter()
-    assert counter.of(case(), inputs) is None
-    assert counter.of(case(params={**PARAMS, "n": 3}), inputs) is None
-    assert counter.notes == [
-        "the executed work of dense_matmul/nn forward is not known: the formulation imports tensorflow: it is written "
-        "in a framework's own words, not in Ops"
+def test_what_ends_its_process_loses_its_own_count_and_is_not_tried_again(tmp_path):
+    counts, fake = Counts(60), Fake("bad")
+    counts.count(fake, [(case(name), tmp_path) for name in ("nn", "bad", "nt")], 2)
+    counts.count(fake, [(case("bad", params={"n": 3}), tmp_path)], 2)
+    assert fake.jobs == [["nn", "bad", "nt"], ["nn"], ["bad"], ["nt"]]
+    assert [counts.of(case(name)) for name in ("nn", "bad", "nt")] == [WORK, None, WORK]
+    assert counts.notes == [
+        "the executed work of misbehaving/bad forward is not known: killed by SIGSEGV while counting bad"
     ]
-    assert not any(isinstance(finder, executed._Refusing) for finder in sys.meta_path)
 
 
-def test_an_authors_fault_is_no_fault_of_the_run(inputs, monkeypatch):
-    with_step(monkeypatch, lambda ops, p: lambda a: 1 / 0)
-    counter = Counter()
-    assert counter.of(case(), inputs) is None
-    assert "ZeroDivisionError" in counter.notes[0]
+def test_a_reason_is_noted_once_for_all_points(tmp_path):
+    counts = Counts(60)
+    answer = Answer(Measured(status="ok", counted=[Counted(reason="not in Ops"), Counted(reason="nor this")]), 0.0)
+    cases = [(case(params={"n": n}), tmp_path) for n in (1, 2)]
+    counts.count(SimpleNamespace(each=lambda *_: [answer]), cases, 2)
+    assert counts.notes == ["the executed work of misbehaving/nn forward is not known: not in Ops"]
 
 
-def test_counting_imports_no_framework():
-    code = (
-        "import sys, numpy as np, workloads.counting as c; from workloads.discovery import workloads; "
-        "f = workloads()[0]['dense_matmul'].formulations['forward']['nn']; "
-        "c.traced(f, {'a': np.zeros((2, 3)), 'b': np.zeros((3, 4))}, {}); "
-        "print(*{'torch', 'jax', 'tensorflow'} & set(sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+def test_once_given_up_nothing_more_is_counted(tmp_path):
+    counts, fake = Counts(60), Fake()
+    counts.give_up("the server died")
+    counts.count(fake, [(case(), tmp_path)], 2)
+    assert fake.jobs == []
+    assert counts.notes == ["the executed work of cases was not counted any more: the server died"]
 
 
-def test_a_record_grows_by_little_and_an_old_one_is_read():
-    found = Executed(
-        matmul_flop=10**10,
-        other_flop=10**8,
-        bytes=10**9,
-        written_bytes=10**8,
-        launches=30,
-        gathered_rows=10**5,
-        gathered_bytes=10**8,
-        scattered_rows=0,
-    )
-    assert len(msgspec.json.encode(found)) < 200  # of records of 4.6 kB
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Executed) == found
+@pytest.mark.fault(
+    "a formulation that dies, hangs, exits, prints or allocates without end while it is counted", "workers"
+)
+def test_formulations_that_misbehave_are_told_and_the_others_are_counted(server, place):
+    told = {
+        "segfault": "killed by SIGSEGV while counting misbehaving/segfault forward",
+        "aborter": "killed by SIGABRT",
+        "gil_holder": "not done after 1 s",
+        "sleeper": "not done after 1 s",
+        "greedy": "Unable to allocate",
+        "exiter": "SystemExit: 3",
+        "leaver": "exited with code 7",
+        "quiet_leaver": "exited with code 0",
+        "raiser": "ValueError: this computation is ill-posed",
+        "refuser": "this framework has no operation named frobnicate",
+    }
+    counts = Counts(1.0)
+    counts.count(server, [(case(name), place / "data") for name in (*told, "talker", "good")], 2)
+    for name, why in told.items():
+        assert counts.of(case(name)) is None
+        begin = f"the executed work of misbehaving/{name} forward is not known: "
+        (note,) = [note for note in counts.notes if note.startswith(begin)]
+        assert why in note
+    for name in ("good", "talker"):
+        assert counts.of(case(name)).other_flop == 16
+    assert len(counts.notes) == len(told)
