@@ -7,9 +7,9 @@ output is ready, nothing is copied to the host inside.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter, process_time, sleep  # bound before code of anybody's own can put others in place
 from typing import Any
 
 import numpy as np
@@ -92,12 +92,12 @@ def sample(timed: Timed, sampling: Sampling, turn: Turn | None = None, hooks: Ho
     `sampling.slices`, or into fewer where calls are long; between two of them `turn` may let others run.
     """
     turn, hooks = turn or Alone(), hooks or Hooks()
-    cpu, began = time.process_time(), time.perf_counter()
+    cpu, began = process_time(), perf_counter()
     timed.wait(timed.call(*timed.operands))
-    first_s = max(time.perf_counter() - began, 1e-9)
+    first_s = max(perf_counter() - began, 1e-9)
     sampler = _Sampler(timed, sampling, hooks, _layout(timed, sampling, hooks, first_s))
     if sampler.layout.long:
-        sampler.keep_first(first_s, time.process_time() - cpu)
+        sampler.keep_first(first_s, process_time() - cpu)
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -148,7 +148,7 @@ def _layout(timed: Timed, sampling: Sampling, hooks: Hooks, first_s: float) -> _
 
 def _calibrate(timed: Timed, first_s: float, budget_s: float) -> float:
     """Seconds of a call: the shortest of a few, since the first after a rest wakes threads and fills caches."""
-    call, operands, wait, clock = timed.call, timed.operands, timed.wait, time.perf_counter
+    call, operands, wait, clock = timed.call, timed.operands, timed.wait, perf_counter
     shortest, spent, calls = first_s, first_s, 1
     while calls < CALIBRATION_CALLS[1] and (
         spent < budget_s
@@ -221,7 +221,7 @@ class _Sampler:
         self._ends.pop()
         del self._samples[samples:]
         self._window_s, self._cpu_s = window_s, cpu_s
-        time.sleep(REPLACED_S)  # threads that wake again are placed anew
+        sleep(REPLACED_S)  # threads that wake again are placed anew
         self._starved += self._is_starved(number)
 
     def _is_starved(self, number: int) -> bool:
@@ -239,13 +239,13 @@ class _Sampler:
         """Take the samples of one slice. What the innermost loop needs is local: no attribute is looked up there."""
         timed, hooks, sampling, layout = self._timed, self._hooks, self._sampling, self.layout
         call, operands, wait, flush, between = timed.call, timed.operands, timed.wait, timed.flush, hooks.between
-        samples, loops, per_sample, clock = self._samples, self._loops, layout.per_sample, time.perf_counter
+        samples, loops, per_sample, clock = self._samples, self._loops, layout.per_sample, perf_counter
         least = max(-(-layout.fewest * (number + 1) // layout.slices), len(samples) + 1)
         most = max(sampling.max_samples * (number + 1) // layout.slices, least)
         outputs: Sequence[Any] = ()
         if not layout.apart:
             hooks.begin()
-        cpu, started = time.process_time(), clock()
+        cpu, started = process_time(), clock()
         until = started + sampling.window_s / layout.slices
         while len(samples) < most:
             outputs = ()  # give the last results back before the next are made, or two sets would live at once
@@ -262,14 +262,14 @@ class _Sampler:
                 between(len(samples))
             if t1 > until and len(samples) >= least:
                 break
-        self._window_s, self._cpu_s = self._window_s + clock() - started, self._cpu_s + time.process_time() - cpu
+        self._window_s, self._cpu_s = self._window_s + clock() - started, self._cpu_s + process_time() - cpu
         self._ends.append(len(samples))
         if not layout.apart:
             hooks.end()
 
     def meter_apart(self) -> int:
         """Calls between `begin` and `end` alone, for as long as the meter needs; how many of all calls were metered."""
-        timed, hooks, clock = self._timed, self._hooks, time.perf_counter
+        timed, hooks, clock = self._timed, self._hooks, perf_counter
         if hooks.begin is _nothing:
             return self.calls_in_slices
         metered = 0
