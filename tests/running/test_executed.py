@@ -90,8 +90,8 @@ def test_formulations_that_misbehave_are_told_and_the_others_are_counted(server,
     told = {
         "segfault": "killed by SIGSEGV while counting misbehaving/segfault forward",
         "aborter": "killed by SIGABRT",
-        "gil_holder": "not done after 1 s",
-        "sleeper": "not done after 1 s",
+        "gil_holder": "not done after 3 s",
+        "sleeper": "not done after 3 s",
         "greedy": "Unable to allocate",
         "exiter": "SystemExit: 3",
         "leaver": "exited with code 7",
@@ -99,7 +99,7 @@ def test_formulations_that_misbehave_are_told_and_the_others_are_counted(server,
         "raiser": "ValueError: this computation is ill-posed",
         "refuser": "this framework has no operation named frobnicate",
     }
-    counts = Counts(1.0)
+    counts = Counts(3.0)
     counts.count(server, [(case(name), place / "data") for name in (*told, "talker", "good")], 2)
     for name, why in told.items():
         assert counts.of(case(name)) is None
