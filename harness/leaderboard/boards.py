@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import msgspec
 
 from harness.leaderboard.submission import Entry, Machine, Submission
+from harness.stats.equivalence import span
 from harness.stats.ranks import RankInterval, rank_intervals
 
 # An entry whose interval, widened by its run's A/A noise, spans more than this factor could have almost any rank; it is
 # shown without one.
 WIDEST = 4.0
 
-Span = tuple[float, float]
 BoardKey = tuple[str, str, str, str, str]
 
 
@@ -62,18 +62,6 @@ def is_calibration(entry: Entry) -> bool:
     """Whether the entry is a dense computation held against itself, whose ratio is 1 by definition."""
     against = entry.against
     return (against.twin_workload, against.twin_point, against.twin_mode) == (entry.workload, entry.point, entry.mode)
-
-
-def span(value: float | None, low: float | None, high: float | None, noise: float | None) -> Span | None:
-    """Where the true figure may lie: the interval, and no closer than the A/A noise allows; None if neither is known.
-
-    Two entries are of two runs, and each of them is as unsure as its own run's noise.
-    """
-    if value is None or not value > 0:
-        return None
-    margins = [(low, high)] if low is not None and high is not None and low > 0 else []
-    margins += [(value / (1 + noise), value * (1 + noise))] if noise is not None else []
-    return (min(m[0] for m in margins), max(m[1] for m in margins)) if margins else None
 
 
 def why_unranked(entry: Entry, noise: float | None) -> str | None:

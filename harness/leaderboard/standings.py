@@ -17,16 +17,15 @@ from harness.leaderboard.boards import (
     Board,
     BoardKey,
     HeldEntry,
-    Span,
     boards,
     is_calibration,
     ranked,
-    span,
     why_unranked,
 )
 from harness.leaderboard.once import each_once
 from harness.leaderboard.submission import Estimated, Machine, Refused, Submission
 from harness.records.points import point_name
+from harness.stats.equivalence import Span, span
 from harness.stats.ranks import RankInterval
 from workloads.base import Definition
 
