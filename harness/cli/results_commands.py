@@ -73,7 +73,13 @@ def compare(
 @click.command()
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="SITE", type=click.Path(path_type=Path), help="Folder to make.")
-def leaderboard(folders: tuple[Path, ...], output: Path) -> None:
+@click.option(
+    "--signers",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Whose signatures count: an ALLOWED SIGNERS file of ssh-keygen.",
+)
+def leaderboard(folders: tuple[Path, ...], output: Path, signers: Path | None) -> None:
     """Build the static site of every submission in the folders DIR: boards, machines, history, feed.
 
     A submission is a results folder, at any depth. What `validate` refuses is listed with its reasons and ranked
@@ -81,7 +87,7 @@ def leaderboard(folders: tuple[Path, ...], output: Path) -> None:
     """
     from harness.leaderboard import build
 
-    sys.exit(build.build(folders, output))
+    sys.exit(build.build(folders, output, signers))
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""The commands for what others hand in or check: `reproduce` measures published rows again."""
+"""The commands for many hands: `reproduce` measures published rows again, `submit` makes a run ready to hand in."""
 
 from __future__ import annotations
 
@@ -63,3 +63,22 @@ def reproduce(context: click.Context, /, folder: Path, **values: Any) -> None:
         arguments=context.obj or ("reproduce", str(folder)),
     )
     sys.exit(again.reproduce(folder, asked))
+
+
+@click.command()
+@click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, metavar="OUT", type=click.Path(path_type=Path), help="Folder for the submission."
+)
+@click.option(
+    "--sign", "key", metavar="KEY", type=click.Path(path_type=Path), help="Sign it with this SSH key, by ssh-keygen."
+)
+def submit(path: Path, output: Path, key: Path | None) -> None:
+    """Make a submission of the results folder DIR: OUT/DIGEST, and OUT/pull-request.md with the text of a pull request.
+
+    It is validated first. Taken out are folders, the names of users and hosts, e-mail addresses and secrets of the
+    environment; every figure stays as it is. Exit code 1 where it may not be published, with every reason.
+    """
+    from harness.cli import submit as handing_in
+
+    sys.exit(handing_in.submit(path, output, key))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from harness.leaderboard.submission import Entry, Machine, Submission
+from harness.leaderboard.submission import Entry, Machine, Submission, TrustLevel
 from harness.stats.equivalence import span
 from harness.stats.ranks import RankInterval, rank_intervals
 
@@ -27,7 +27,10 @@ HeldEntry = tuple[Submission, Entry]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry on a board. Ranks are intervals, None where `why` says why not; whoever may be the first leads."""
+    """An entry on a board. Ranks are intervals, None where `why` says why not; whoever may be the first leads.
+
+    `level` is how far its submission may be believed.
+    """
 
     entry: Entry
     submission: str
@@ -35,6 +38,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     speed_up_rank: RankInterval | None
     tax_rank: RankInterval | None
     why: str | None = None
+    level: TrustLevel = "self-reported"
 
 
 class EnergyStanding(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,12 +135,14 @@ def _standings(held: Sequence[HeldEntry]) -> list[Standing]:
     fast = ranked([(a.speed_up, a.speed_up_low, a.speed_up_high, n) for a, n in facts], largest=True)
     tax = ranked([(a.tax, a.tax_low, a.tax_high, n) for a, n in facts], largest=False)
     out = [
-        Standing(entry=e, submission=s.digest, machine=s.machine, speed_up_rank=f, tax_rank=t)
+        Standing(entry=e, submission=s.digest, machine=s.machine, speed_up_rank=f, tax_rank=t, level=s.level)
         for (s, e), f, t in zip(fit, fast, tax, strict=True)
     ]
     out.sort(key=lambda s: -(s.entry.against.speed_up or 0))
     return out + [
-        Standing(entry=e, submission=s.digest, machine=s.machine, speed_up_rank=None, tax_rank=None, why=why)
+        Standing(
+            entry=e, submission=s.digest, machine=s.machine, speed_up_rank=None, tax_rank=None, why=why, level=s.level
+        )
         for (s, e), why in zip(held, whys, strict=True)
         if why is not None
     ]

@@ -17,6 +17,7 @@ from harness.leaderboard.boards import WIDEST, Board, Standing
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
 from harness.leaderboard.links import idea_page, machine_page, submission_page
+from harness.leaderboard.reproductions import ReproducedBy
 from harness.leaderboard.site_cells import (
     DENSE_HEADS,
     ENERGY_HEADS,
@@ -39,8 +40,10 @@ from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
 from harness.records.outcomes import outcome
 from harness.records.store import INFO, RECORDS
 from harness.report.wording import READS_ESTIMATED, significant
+from harness.stats.equivalence import MARGIN
 from harness.web import templates
 
+TRUST = (b"<!-- trust -->", b"<!-- /trust -->")  # around what `with_trust` replaces; no text of others holds one
 MARKER = ".hwlottery-site"  # says that a folder is a site of ours and may be replaced
 SHOWN = 100  # entries of a table of ranks; the file beside it has all
 PAGE = 200  # submissions on a page of the history
@@ -75,8 +78,18 @@ def one_submission(submission: Submission, summary: Summary) -> tuple[str, bytes
         estimated_heads=(("idea", ""), *ESTIMATED_HEADS),
         estimated=[[Cell(e.workload), *estimated_cells(e)] for e in submission.estimates],
         reads=READS_ESTIMATED,
+        by=[],
+        margin=MARGIN,
     )
     return submission_page(submission.digest), page
+
+
+def with_trust(page: bytes, submission: Submission, by: Sequence[ReproducedBy]) -> bytes:
+    """The page of a submission with what others say of it, which is known only when all have been read."""
+    begin, end = (page.index(mark) for mark in TRUST)
+    return (
+        page[:begin] + _page("site_trust.html.j2", one=submission, by=by, margin=MARGIN) + page[end + len(TRUST[1]) :]
+    )
 
 
 def pages(board: Leaderboard, titles: Mapping[str, str], part: int = 0, parts: int = 1) -> Files:

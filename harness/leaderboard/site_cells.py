@@ -161,9 +161,17 @@ def _where(entry: Entry) -> Cell:
 def _path(standing: Standing | EnergyStanding) -> Cell:
     return Cell(
         standing.entry.path or "",
-        small=f"submission {standing.submission[:8]}{', disturbed' if standing.entry.disturbed else ''}",
+        small=", ".join(_of_submission(standing)),
         href=submission_page(standing.submission),
     )
+
+
+def _of_submission(standing: Standing | EnergyStanding) -> list[str]:
+    """Which submission an entry is of, and what to know of it."""
+    said = [f"submission {standing.submission[:8]}"]
+    said += ["disturbed"] if standing.entry.disturbed else []
+    level = standing.level if isinstance(standing, Standing) else "self-reported"
+    return said if level == "self-reported" else [*said, level]
 
 
 def standing_cells(standing: Standing) -> list[Cell]:
@@ -242,7 +250,7 @@ def _times(value: float | None, low: float | None, high: float | None) -> str:
 
 def history_table(submissions: Sequence[Submission]) -> tuple[list[Submission], list[list[Cell]]]:
     """The newest COLUMNS submissions, the oldest of them first, and for every idea and place its speed-up in each."""
-    shown = list(submissions)[-COLUMNS:]
+    shown = [submission for submission in submissions if submission.reproduces is None][-COLUMNS:]
     rows: dict[tuple[tuple[str, ...], tuple[str, str]], dict[str, tuple[Entry, float | None]]] = {}
     for submission in shown:
         for entry in submission.entries:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from math import exp, log, log1p, sqrt
+from math import exp, hypot, log, log1p
 from typing import Literal, NamedTuple
+
+from scipy.special import ndtri
+
+from harness.stats.changes import prior
+from harness.stats.intervals import CONFIDENCE
 
 Span = tuple[float, float]
 Sameness = Literal["reproduced", "not reproduced", "cannot tell"]
 
 MARGIN = 0.2  # two ratios that differ by no more than this factor less 1 are the same for whoever chooses by them
+
+_NORMAL = float(ndtri((1 + CONFIDENCE) / 2))
 
 
 class RatioChange(NamedTuple):
@@ -37,11 +44,13 @@ def ratio_change(was: float, within: Span, now: float, now_within: Span) -> Rati
     The interval is the MOVER of Zou and Donner (2008, "Construction of confidence limits about effect measures: a
     general approach", Statistics in Medicine 27:10) on logarithms: the distance to either end is the root of the sum of
     the squares of the distances that the two spans allow to that side, which needs no more than the spans themselves.
+    To these comes the luck that all rounds of a run share and no interval within it shows (`harness.stats.changes`).
     """
     a, b = (tuple(log(x) for x in (low, value, high)) for value, (low, high) in ((was, within), (now, now_within)))
     moved = b[1] - a[1]
-    down = sqrt((b[1] - b[0]) ** 2 + (a[2] - a[1]) ** 2)
-    up = sqrt((b[2] - b[1]) ** 2 + (a[1] - a[0]) ** 2)
+    luck = _NORMAL * prior(cases=2).sd
+    down = hypot(b[1] - b[0], a[2] - a[1], luck)
+    up = hypot(b[2] - b[1], a[1] - a[0], luck)
     return RatioChange(exp(moved), exp(moved - down), exp(moved + up))
 
 

@@ -14,8 +14,9 @@ from harness.stats.intervals import few_interval
 def test_the_interval_of_a_ratio_of_ratios_is_the_root_of_the_squares_to_each_side():
     found = ratio_change(2.0, (2.0 * exp(-0.3), 2.0 * exp(0.4)), 3.0, (3.0 * exp(-0.4), 3.0 * exp(0.3)))
     assert found.ratio == pytest.approx(1.5)
-    assert found.low == pytest.approx(1.5 * exp(-((0.4**2 + 0.4**2) ** 0.5)))
-    assert found.high == pytest.approx(1.5 * exp((0.3**2 + 0.3**2) ** 0.5))
+    luck = 1.959964 * 0.02 * 2**0.5  # of two cases in two runs
+    assert found.low == pytest.approx(1.5 * exp(-((0.4**2 + 0.4**2 + luck**2) ** 0.5)))
+    assert found.high == pytest.approx(1.5 * exp((0.3**2 + 0.3**2 + luck**2) ** 0.5))
 
 
 def test_noise_widens_what_an_interval_says_and_never_the_margin():
@@ -43,10 +44,13 @@ def test_a_verdict_needs_the_whole_interval_on_one_side_of_the_margin(low, high,
 @pytest.mark.parametrize(("shift", "wrong"), [(log(1 + MARGIN), "reproduced"), (0.0, "not reproduced")])
 @pytest.mark.parametrize(("rounds", "again"), [(3, 5), (5, 5), (8, 5)])
 def test_a_verdict_is_wrong_in_few_of_a_thousand_pairs_of_runs(shift, wrong, rounds, again):
-    """Lognormal ratios of rounds with a spread of 5 %: at the edge of the margin 2.5 % may be called reproduced."""
+    """Lognormal ratios of rounds with a spread of 4 %, and of runs with 2 %: at the edge 2.5 % may be wrong."""
     rng = np.random.default_rng(7)
     n = 2000
-    sides = [np.exp(rng.normal(mean, 0.05, (n, count))) for mean, count in ((0.0, rounds), (shift, again))]
+    sides = [
+        np.exp(mean + rng.normal(0, 0.02, (n, 1)) + rng.normal(0, 0.04, (n, count)))
+        for mean, count in ((0.0, rounds), (shift, again))
+    ]
     values = [np.median(side, axis=1) for side in sides]
     bounds = [few_interval(side) for side in sides]
     verdicts = [
