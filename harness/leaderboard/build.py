@@ -28,6 +28,7 @@ import msgspec
 from harness.errors import UserError
 from harness.gate.validate import Remembered
 from harness.leaderboard import site
+from harness.leaderboard.campaigns import campaigns
 from harness.leaderboard.links import submission_page
 from harness.leaderboard.standings import Leaderboard, counted, leaderboard
 from harness.leaderboard.submission import Refused, Submission
@@ -61,6 +62,7 @@ def build(folders: Sequence[Path], out: Path, signers: Path | None = None) -> in
         raise UserError(f"-o {shown} cannot be written ({error.strerror}); name another folder") from None
     try:
         accepted: list[Submission] = []
+        taken: list[tuple[Path, Submission]] = []
         refused = [bad for _, bad in found.refused]
         for path, bad in found.refused:
             click.echo(f"refused: {path}: {bad.reasons[0]}", err=True)
@@ -68,11 +70,13 @@ def build(folders: Sequence[Path], out: Path, signers: Path | None = None) -> in
         for (path, _), folder in zip(found.folders, taken_in(found.folders, beside, reader), strict=True):
             if isinstance(folder, Submission):
                 accepted.append(folder)
+                taken.append((path, folder))
             else:
                 refused.append(folder)
                 more = f" (and {len(folder.reasons) - 1} more)" if len(folder.reasons) > 1 else ""
                 click.echo(f"refused: {path}: {folder.reasons[0]}{more}", err=True)
         board = leaderboard(accepted, refused, counted(workloads.values()))
+        board = msgspec.structs.replace(board, campaigns=campaigns(taken, board.submissions))
         _write(board, {name: workload.title for name, workload in workloads.items()}, beside)
         for submission in {s.digest: s for s in accepted}.keys() - {s.digest for s in board.submissions}:
             (beside / submission_page(submission)).unlink(missing_ok=True)  # it counted as another

@@ -14,9 +14,10 @@ import msgspec
 from harness.figures.summary import Summary
 from harness.gate.foreign_file import MOST_BYTES
 from harness.leaderboard.boards import WIDEST, Board, Standing
+from harness.leaderboard.campaign_cells import campaign_table
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
-from harness.leaderboard.links import idea_page, machine_page, submission_page
+from harness.leaderboard.links import campaign_page, idea_page, machine_page, submission_page
 from harness.leaderboard.reproductions import ReproducedBy
 from harness.leaderboard.site_cells import (
     DENSE_HEADS,
@@ -59,6 +60,7 @@ def _page(template: str, **facts: Any) -> bytes:
         "machine_page": machine_page,
         "submission_page": submission_page,
         "idea_page": idea_page,
+        "campaign_page": campaign_page,
         "outcome": outcome,
         "body": body,
     }
@@ -120,6 +122,9 @@ def _common(board: Leaderboard, titles: Mapping[str, str]) -> Files:
         boards, estimates = board.boards.get(workload, []), board.estimates.get(workload, [])
         yield idea_page(workload, "json"), _as_json(boards)
         yield idea_page(workload), _idea(workload, titles.get(workload, workload), boards, estimates)
+    for campaign in board.campaigns:
+        heads, rows = campaign_table(campaign)
+        yield campaign_page(campaign.slug), _page("site_campaign.html.j2", campaign=campaign, heads=heads, rows=rows)
     yield from _history(board)
     yield "refused.html", _page("site_refused.html.j2", refused=board.refused)
     limits = {name: most >> 20 for name, most in MOST_BYTES.items()}
@@ -156,6 +161,7 @@ def _index(board: Leaderboard) -> bytes:
         ideas=ideas,
         estimated=estimated,
         newest=newest,
+        campaigns=board.campaigns,
         shown=SHOWN,
     )
 
