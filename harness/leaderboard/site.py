@@ -17,6 +17,7 @@ from harness.leaderboard.boards import WIDEST, Board, Standing
 from harness.leaderboard.campaign_cells import campaign_table
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
+from harness.leaderboard.history import history_steps
 from harness.leaderboard.links import campaign_page, idea_page, machine_page, submission_page
 from harness.leaderboard.reproductions import ReproducedBy
 from harness.leaderboard.site_cells import (
@@ -41,7 +42,9 @@ from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
 from harness.records.outcomes import outcome
 from harness.records.store import INFO, RECORDS
 from harness.report.wording import READS_ESTIMATED, significant
+from harness.stats.changes import FALSE_ALARM
 from harness.stats.equivalence import MARGIN
+from harness.stats.steps import FEWEST_RUNS
 from harness.web import templates
 
 TRUST = (b"<!-- trust -->", b"<!-- /trust -->")  # around what `with_trust` replaces; no text of others holds one
@@ -279,6 +282,10 @@ def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Plac
         columns=columns,
         frameworks=FRAMEWORKS,
         history=history[: 2 * SHOWN],
+        steps=history_steps(submissions)[:SHOWN],
+        step_cell=lambda step: f"{significant(step.ratio)}× [{significant(step.low)}, {significant(step.high)}]",
+        enough_runs=len(submissions) >= FEWEST_RUNS,
+        false_alarm=FALSE_ALARM,
     )
 
 
