@@ -17,6 +17,7 @@ from harness.cli.authoring_commands import check, new
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
 from harness.cli.results_commands import compare, explain, leaderboard, report, validate
 from harness.cli.run_command import run
+from harness.cli.sharing_commands import reproduce, submit
 
 DEBUG = "HWLOTTERY_DEBUG"
 PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
@@ -68,7 +69,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(examination.examine(as_json))
 
 
-for _command in (run, report, compare, explain, validate, leaderboard, new, check):
+for _command in (run, report, compare, explain, validate, leaderboard, reproduce, submit, new, check):
     cli.add_command(_command)
 
 

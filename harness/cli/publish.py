@@ -96,17 +96,25 @@ def write(content: Content, output: Path) -> None:
 
 
 def compare(
-    folders: Sequence[Path], by: str | None, format_: str, everything: bool, fail_on: str | None, force: bool
+    folders: Sequence[Path],
+    by: str | None,
+    format_: str,
+    everything: bool,
+    fail_on: str | None,
+    force: bool,
+    machines: bool = False,
 ) -> int:
     """Print how B differs from A; 1 where --fail-on says so, UserError where the two cannot be compared."""
     from harness.figures import compare as comparing
-    from harness.figures.comparable import differences
+    from harness.figures.comparable import differences, of_machine
     from harness.report import compare_text
 
     if format_ not in ("table", "markdown", "json"):
         raise nearest("format", format_, ("table", "markdown", "json"))
     from harness.gate.lost import lost
 
+    if machines and by is not None:
+        raise UserError("--machines compares two machines, and --by compares within one run; leave one of them out")
     share = None if fail_on is None else slower_than(fail_on)
     field, names, (left, right) = _sides(folders, by)
     a_records, b_records = ([r for run in side for r in run.records] for side in (left, right))
@@ -116,15 +124,16 @@ def compare(
         differing = list({str(d): d for each in found_of for d in each}.values())
     else:
         differing = differences(a_records, b_records, None, field)
-    if differing:
-        said = "; ".join(map(str, differing))
+    refused = [d for d in differing if not (machines and of_machine(d))]
+    if refused:
+        said = "; ".join(map(str, refused))
         if not force:
             raise UserError(
                 f"{names[0]} and {names[1]} are not comparable, for these differ (A / B): {said}; "
                 "measure both under the same conditions, or add --force to see it all the same"
             )
         click.echo(f"warning: compared by --force although these differ (A / B): {said}", err=True)
-    found = comparing.compare(a_records, b_records, names=names, by=field, differences=differing)
+    found = comparing.compare(a_records, b_records, names=names, by=field, differences=differing, machines=machines)
     if format_ == "table":
         compare_text.show(found, everything=everything)
     else:

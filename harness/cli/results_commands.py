@@ -51,6 +51,9 @@ def report(folders: tuple[Path, ...], format_: str, output: Path | None, all_poi
     metavar="slower:PERCENT%",
     help="Exit with 1 where a row is surely slower and may be so by this much, or a case was ok and is not any more.",
 )
+@click.option(
+    "--machines", is_flag=True, help="Of two machines: how much more or less each idea pays on B, a ratio of ratios."
+)
 @click.option("--force", is_flag=True, help="Compare although precision, threads, shapes, machine or sources differ.")
 def compare(
     folders: tuple[Path, ...],
@@ -60,6 +63,7 @@ def compare(
     everything: bool,
     fail_on: str | None,
     force: bool,
+    machines: bool,
 ) -> None:
     """Compare results folder B with A, or two backends or devices of one: ratio B/A, its interval, and the verdict.
 
@@ -67,13 +71,19 @@ def compare(
     """
     from harness.cli import publish
 
-    sys.exit(publish.compare(folders, by, "json" if as_json else format_, everything, fail_on, force))
+    sys.exit(publish.compare(folders, by, "json" if as_json else format_, everything, fail_on, force, machines))
 
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="SITE", type=click.Path(path_type=Path), help="Folder to make.")
-def leaderboard(folders: tuple[Path, ...], output: Path) -> None:
+@click.option(
+    "--signers",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Whose signatures count: an ALLOWED SIGNERS file of ssh-keygen.",
+)
+def leaderboard(folders: tuple[Path, ...], output: Path, signers: Path | None) -> None:
     """Build the static site of every submission in the folders DIR: boards, machines, history, feed.
 
     A submission is a results folder, at any depth. What `validate` refuses is listed with its reasons and ranked
@@ -81,7 +91,7 @@ def leaderboard(folders: tuple[Path, ...], output: Path) -> None:
     """
     from harness.leaderboard import build
 
-    sys.exit(build.build(folders, output))
+    sys.exit(build.build(folders, output, signers))
 
 
 @click.command()

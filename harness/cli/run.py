@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from harness.machine import digest, facts
 from harness.planning import contenders, contradictions, learning, learnt, plan
 from harness.planning import request as requests
 from harness.planning.forecast import ALWAYS, cold_share, forecast, within_limits
-from harness.planning.foresight import Experience
+from harness.planning.foresight import Experience, Foresight
 from harness.planning.options import Options
 from harness.planning.plan import Ask, Planned
 from harness.planning.request import RunRequest
@@ -80,39 +80,58 @@ def run(request: RunRequest) -> int:
         memory_bytes=facts.memory_limit_bytes(),
     )
     if request.dry_run:
-        _show_plan(request, planned_cases, options, _info(request, ask, options, backends))
+        _show_plan(request, planned_cases, options, information(request, ask, options, backends))
         return EXIT_OK
-    for left in strays.end_leftovers():
-        click.echo(f"warning: ended {left}, which a run that was killed had left running", err=True)
-    _check_devices(ask, backends, options)
+    ready(ask, backends, options)
     folder = request.out or new_folder(Path("runs") / f"{timestamps.in_name()}-{ask.preset}")
-    info = _info(request, ask, options, backends)
-    stopped = None
-    keys = {planned.case.key for planned in planned_cases}
-    with (
-        stopping.stoppable(),
-        Store(folder, info, resume=request.resume, retry=again, planned=keys) as store,
-        leftovers.marked(folder),
-        Watch() as watch,
-    ):
-        try:
-            with host.alone(folder, watch.say, wait=request.wait) as note:
-                if note:
-                    store.note(note)
-                foresight = _foresight(request, planned_cases, options, store)
-                Runner(planned_cases, backends, options, store, watch, foresight=foresight, told=Live(watch)).execute()
-        except KeyboardInterrupt as stop:
-            stopped = getattr(stop, "number", signal.SIGINT)
-            watch.say("interrupted; everything measured so far is kept")
-        finally:
-            if store.info.ended_at is None:
-                store.write_info(msgspec.structs.replace(store.info, ended_at=timestamps.now()))
+    info = information(request, ask, options, backends)
+    stopped = carry_out(
+        request,
+        planned_cases,
+        backends,
+        options,
+        Store(folder, info, resume=request.resume, retry=again, planned={p.case.key for p in planned_cases}),
+        lambda store: _foresight(request, planned_cases, options, store),
+    )
     if stopped is None:
         shutil.rmtree(folder / LEARNT_BEFORE, ignore_errors=True)
     elif stopped == signal.SIGHUP:
         return EXIT_SIGNAL + stopped  # nobody reads
     _learn(folder, options)
     return _told(request, folder, stopped=stopped, problems=problems)
+
+
+def ready(ask: Ask, backends: Mapping[str, Backend], options: Options) -> None:
+    """End what a killed run left behind; UserError where a device of the request is not there."""
+    for left in strays.end_leftovers():
+        click.echo(f"warning: ended {left}, which a run that was killed had left running", err=True)
+    _check_devices(ask, backends, options)
+
+
+def carry_out(
+    request: RunRequest,
+    plan: Sequence[Planned],
+    backends: Mapping[str, Backend],
+    options: Options,
+    store: Store,
+    foresight: Callable[[Store], Foresight],
+) -> int | None:
+    """Run a plan into its store, which is closed then; the number of the signal that stopped it, None of none."""
+    stopped = None
+    with stopping.stoppable(), store, leftovers.marked(store.folder), Watch() as watch:
+        try:
+            with host.alone(store.folder, watch.say, wait=request.wait) as note:
+                if note:
+                    store.note(note)
+                known = foresight(store)
+                Runner(plan, backends, options, store, watch, foresight=known, told=Live(watch)).execute()
+        except KeyboardInterrupt as stop:
+            stopped = getattr(stop, "number", signal.SIGINT)
+            watch.say("interrupted; everything measured so far is kept")
+        finally:
+            if store.info.ended_at is None:
+                store.write_info(msgspec.structs.replace(store.info, ended_at=timestamps.now()))
+    return stopped
 
 
 def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, store: Store) -> Experience:
@@ -214,7 +233,8 @@ def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) 
 # -- what is said of the run ------------------------------------------------------------------------------------------
 
 
-def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str, Backend]) -> RunInfo:
+def information(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str, Backend]) -> RunInfo:
+    """What run.json says of a run that begins now."""
     now = datetime.now(UTC)
     servers = [
         environment(backends[name], Device.parse(device), options.threads, options.cache)
@@ -230,6 +250,7 @@ def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str
         command=["hwlottery", *map(private, request.arguments)],
         machine={**facts.facts(), **facts.state()},
         versions=facts.versions([backends[name] for name in ask.backends]),
+        distributions=facts.distributions(),
         settings={
             "preset": ask.preset,
             "backends": ",".join(ask.backends),

@@ -36,6 +36,12 @@ def hosts_differ(found: Iterable[Difference]) -> bool:
     return any(not difference.field.startswith(SOURCES) for difference in found)
 
 
+def of_machine(difference: Difference) -> bool:
+    """Whether two machines differ in it by nature: their hardware, and how many threads that allows."""
+    name = difference.field.rpartition(" ")[2]  # settings are of a backend, which stands before
+    return not difference.field.startswith(SOURCES) and name in (*MACHINE, "cpu_id", "threads", *THREADS)
+
+
 def differences(
     a: Sequence[Record], b: Sequence[Record], infos: tuple[RunInfo, RunInfo] | None, by: str | None = None
 ) -> list[Difference]:

@@ -21,6 +21,10 @@ from harness.stats.changes import FALSE_ALARM, Judgement, Null, judge, null, pri
 
 FIELDS = ("backend", "device", "execution", "formulation")  # of a case, by which one run can be compared
 READS = "ratio = time of B / time of A: above 1, B is slower"
+READS_MACHINES = (
+    "ratio = T on B / T on A, T the time of the idea over that of its dense twin on the same machine: above 1, the "
+    "idea pays less on B"
+)
 NO_DRIFT = "no dense row with two rounds on both sides tells what of it is the host's"
 
 
@@ -72,6 +76,7 @@ def compare(
     names: tuple[str, str],
     by: str | None = None,
     differences: Sequence[Difference] = (),
+    machines: bool = False,
 ) -> Comparison:
     """Best paths, speed-ups and identical cases of `b` against those of `a`, what got worse first.
 
@@ -79,6 +84,9 @@ def compare(
     the field that differs on purpose and so is no part of what is matched; where `differences` name the dtype or the
     seed, neither is that. What equal code would show is taken from the rows themselves (`harness.stats.changes`)
     unless something other than the code differs on purpose, by `by` or by `differences`.
+
+    `machines`: the two are of unlike machines, on which speed-ups alone mean the same. Their ratios of ratios are the
+    rows, and most of them may well differ, so that none is taken for what equal machines would show.
     """
     free = {by, *(d.field for d in differences if d.field in ("dtype", "seed"))} - {None}
     kept = [[r for r in records if not r.control] for records in (a, b)]
@@ -92,14 +100,14 @@ def compare(
         ("best path", fields, best),
         ("case", more, cases),
     )
-    for kind, matched, found in kinds:
+    for kind, matched, found in kinds if not machines else ():
         left, right = (by_key(side, matched) for side in found)
         pairs += [times(kind, left[key], right[key], matched, fields) for key in left if key in right]
         only += [Only(kind=kind, case=case_name(left[key][0], matched), side="A") for key in left if key not in right]
         only += [Only(kind=kind, case=case_name(right[key][0], matched), side="B") for key in right if key not in left]
     pairs += speed_ups(best, fields)
     runs = (max(1, len({r.run for r in kept[0]})), max(1, len({r.run for r in kept[1]})))
-    return _judged(pairs, only, names, runs, by, differences)
+    return _judged(pairs, only, names, runs, by, differences, machines=machines)
 
 
 def _judged(
@@ -109,6 +117,8 @@ def _judged(
     runs: tuple[int, int],
     by: str | None,
     differences: Sequence[Difference],
+    *,
+    machines: bool,
 ) -> Comparison:
     """The verdicts: of times in one family, of speed-ups in another."""
     differ = hosts_differ(differences)
@@ -120,7 +130,7 @@ def _judged(
     under_ratios: Null | None = prior(runs, cases=2)
     if absolute and by is None and not differ:
         under = null([*absolute.values()], [*dense.values()], prior(runs))
-    if ratios and by is None:
+    if ratios and by is None and not machines:
         under_ratios = null([*ratios.values()], None, prior(runs, cases=2))
     found: dict[tuple[Any, ...], Judgement] = {}
     for family, each in ((absolute, under), (ratios, under_ratios)):
@@ -129,7 +139,13 @@ def _judged(
     drift = exp(under.drift) if under is not None and under.drift else None
     rows = [_with_verdict(p, found.get(p.identity), drift or 1.0) for p in pairs]
     rows.sort(key=_worst_first)
-    reads = READS if drift is None else f"{READS}; the hosts' drift, {drift:.3g}× in the dense rows, is taken out"
+    reads = (
+        READS_MACHINES
+        if machines
+        else READS
+        if drift is None
+        else f"{READS}; the hosts' drift, {drift:.3g}× in the dense rows, is taken out"
+    )
     least = [r.detectable for r in rows if r.kind == "best path" and r.detectable is not None]
     return Comparison(
         a=names[0],

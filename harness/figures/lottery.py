@@ -60,7 +60,7 @@ def lottery_shift(best: Table, compared: Table, noise: float | None = None) -> l
         placed = {place: by_place[place].get(entry) for place in places}
         speed = {place: none_if_nan(at.get(place, (None,))[0]) for place in places}
         name, point, mode, dtype = entry
-        shift = _shift([rank for rank in placed.values() if rank is not None])
+        shift = shift_of([rank for rank in placed.values() if rank is not None])
         out.append(
             Shift(workload=name, point=point, mode=mode, dtype=dtype, ranks=placed, speed_ups=speed, shift=shift)
         )
@@ -83,7 +83,7 @@ def _speed_ups(best: Table, compared: Table) -> dict[Entry, dict[str, Found]]:
     return found
 
 
-def _shift(ranks: list[RankInterval]) -> int | None:
+def shift_of(ranks: list[RankInterval]) -> int | None:
     """The largest gap between two; 0 of ranks that are sure and the same; else None: it cannot be told."""
     moved = max((gap(a, b) for a, b in combinations(ranks, 2)), default=0)
     same = bool(ranks) and len(set(ranks)) == 1 and ranks[0].low == ranks[0].high

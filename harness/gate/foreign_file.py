@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Mapping
@@ -11,6 +12,14 @@ from harness.gate.refusal import Refusal, refusal
 from harness.records.store import INFO, RECORDS
 
 MOST_BYTES: Mapping[str, int] = {INFO: 1 << 20, RECORDS: 64 << 20}  # `standard` on three frameworks writes 10 MB
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """What a submission is known by: SHA-256 of the digests of its `run.json` and `records.jsonl`, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in (INFO, RECORDS):
+        digest.update(hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()
 
 
 def content(path: Path, most: int, *, links: bool = True) -> bytes | Refusal:

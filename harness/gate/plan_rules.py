@@ -17,7 +17,7 @@ from harness.planning.learnt import packaged
 from harness.planning.plan import Planned
 from harness.planning.standing import standing
 from harness.records.record import Record
-from harness.records.store import INFO, RECORDS, RunInfo
+from harness.records.store import INFO, RECORDS, REPRODUCES, RunInfo
 from harness.records.text import plain
 from workloads.base import Definition
 
@@ -77,7 +77,12 @@ def check(
 
 
 def expected(info: RunInfo, known: Known) -> list[Planned] | None:
-    """The plan of the run, made anew; None where its points were of files. UserError where its words plan nothing."""
+    """The plan of the run, made anew; UserError where its words plan nothing.
+
+    None where its points were of files, and of a reproduction, which has the paths that another run published.
+    """
+    if info.settings.get(REPRODUCES) is not None:
+        return None
     ask = retold.ask_of(info.command, info.settings.get("preset"), info.settings.get("seed"))
     if ask is None:
         return None

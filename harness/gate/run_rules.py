@@ -18,7 +18,7 @@ from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Line
 from harness.machine import digest
 from harness.records.record import Record
-from harness.records.store import INFO, RECORDS, RunInfo, disturbances
+from harness.records.store import INFO, RECORDS, REPRODUCES, RunInfo, disturbances
 from harness.records.text import plain
 from harness.stats.intervals import SINGLE, median_interval
 from harness.stats.noise import noise_floor
@@ -68,6 +68,9 @@ def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
         yield Mark(code="workload", what=f"workload {plain(name)} is not part of this harness")
     for said in disturbances(info):
         yield Mark(code="disturbed", what=plain(f"disturbed: {said}"))
+    of = info.settings.get(REPRODUCES)
+    if of is not None:
+        yield Mark(code="reproduction", what=plain(f"reproduction of the run {of}: its paths only, ranked nowhere"))
     if any(r.status == "estimated" for r in records):
         yield Mark(code="estimated", what="estimated: compiled for a chip and not run")
 

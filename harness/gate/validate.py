@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.gate import left_out_rules, plan_rules, record_rules, run_rules, time_rules
+from harness.gate.foreign_file import MOST_BYTES, content, digest_of
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Alike, Line, place, read_info, read_records
 from harness.records.merging import merge
@@ -62,6 +64,9 @@ def _validated(
     info = read_info(folder, files.get(INFO))
     if isinstance(info, Refusal):
         found.append(info)
+    misnamed = _named_otherwise(folder, files)
+    if misnamed is not None:
+        found.append(misnamed)
     known = learnt.known
     sound: list[Line[Record]] = []
     read: list[Record] = []
@@ -85,6 +90,19 @@ def _validated(
     _add(found, plan_rules.check(info, merged, read, known, same_sources=same, released=released))
     marks = [*run_rules.marks(info, merged), *left_out_rules.marks(info)]
     return marks, Run(folder, info, merged, [])
+
+
+def _named_otherwise(folder: Path, files: Mapping[str, bytes]) -> Refusal | None:
+    """A folder whose name is a digest holds the files of that digest, or was changed after it was handed in."""
+    name = folder.absolute().name
+    if not re.fullmatch(r"[0-9a-f]{64}", name):
+        return None
+    read = {file: files.get(file) or content(folder / file, MOST_BYTES[file]) for file in (INFO, RECORDS)}
+    held = {file: found for file, found in read.items() if not isinstance(found, Refusal)}
+    if len(held) < len(read) or digest_of(held) == name:
+        return None  # what cannot be read is refused for that
+    said = f"its files are of the digest {digest_of(held)[:8]}, and its folder is named for another"
+    return refusal("digest", name[:8], said, "hand in again what `hwlottery submit` wrote")
 
 
 def _add(found: list[Refusal], more: Iterable[Refusal]) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from harness.leaderboard.submission import Entry, Machine, Submission
+from harness.leaderboard.submission import Entry, Machine, Submission, TrustLevel
+from harness.stats.equivalence import span
 from harness.stats.ranks import RankInterval, rank_intervals
 
 # An entry whose interval, widened by its run's A/A noise, spans more than this factor could have almost any rank; it is
 # shown without one.
 WIDEST = 4.0
 
-Span = tuple[float, float]
 BoardKey = tuple[str, str, str, str, str]
 
 
@@ -27,7 +27,10 @@ HeldEntry = tuple[Submission, Entry]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry on a board. Ranks are intervals, None where `why` says why not; whoever may be the first leads."""
+    """An entry on a board. Ranks are intervals, None where `why` says why not; whoever may be the first leads.
+
+    `level` is how far its submission may be believed.
+    """
 
     entry: Entry
     submission: str
@@ -35,6 +38,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     speed_up_rank: RankInterval | None
     tax_rank: RankInterval | None
     why: str | None = None
+    level: TrustLevel = "self-reported"
 
 
 class EnergyStanding(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,18 +66,6 @@ def is_calibration(entry: Entry) -> bool:
     """Whether the entry is a dense computation held against itself, whose ratio is 1 by definition."""
     against = entry.against
     return (against.twin_workload, against.twin_point, against.twin_mode) == (entry.workload, entry.point, entry.mode)
-
-
-def span(value: float | None, low: float | None, high: float | None, noise: float | None) -> Span | None:
-    """Where the true figure may lie: the interval, and no closer than the A/A noise allows; None if neither is known.
-
-    Two entries are of two runs, and each of them is as unsure as its own run's noise.
-    """
-    if value is None or not value > 0:
-        return None
-    margins = [(low, high)] if low is not None and high is not None and low > 0 else []
-    margins += [(value / (1 + noise), value * (1 + noise))] if noise is not None else []
-    return (min(m[0] for m in margins), max(m[1] for m in margins)) if margins else None
 
 
 def why_unranked(entry: Entry, noise: float | None) -> str | None:
@@ -143,12 +135,14 @@ def _standings(held: Sequence[HeldEntry]) -> list[Standing]:
     fast = ranked([(a.speed_up, a.speed_up_low, a.speed_up_high, n) for a, n in facts], largest=True)
     tax = ranked([(a.tax, a.tax_low, a.tax_high, n) for a, n in facts], largest=False)
     out = [
-        Standing(entry=e, submission=s.digest, machine=s.machine, speed_up_rank=f, tax_rank=t)
+        Standing(entry=e, submission=s.digest, machine=s.machine, speed_up_rank=f, tax_rank=t, level=s.level)
         for (s, e), f, t in zip(fit, fast, tax, strict=True)
     ]
     out.sort(key=lambda s: -(s.entry.against.speed_up or 0))
     return out + [
-        Standing(entry=e, submission=s.digest, machine=s.machine, speed_up_rank=None, tax_rank=None, why=why)
+        Standing(
+            entry=e, submission=s.digest, machine=s.machine, speed_up_rank=None, tax_rank=None, why=why, level=s.level
+        )
         for (s, e), why in zip(held, whys, strict=True)
         if why is not None
     ]

@@ -19,14 +19,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import click
+import msgspec
 
 from harness.errors import UserError
 from harness.gate.validate import Remembered
 from harness.leaderboard import site
+from harness.leaderboard.campaigns import campaigns
 from harness.leaderboard.links import submission_page
 from harness.leaderboard.standings import Leaderboard, counted, leaderboard
 from harness.leaderboard.submission import Refused, Submission
@@ -41,8 +43,13 @@ BATCH = 256  # handed to the workers at once
 Reader = Callable[[Path, str, Path], Submission | Refused]
 
 
-def build(folders: Sequence[Path], out: Path) -> int:
-    """Build the site of all submissions in `folders`; what is refused is said on stderr and does not stop it."""
+def build(folders: Sequence[Path], out: Path, signers: Path | None = None) -> int:
+    """Build the site of all submissions in `folders`; what is refused is said on stderr and does not stop it.
+
+    `signers` is the file of those whose signatures count, as ssh-keygen has it.
+    """
+    if signers is not None and not signers.is_file():
+        raise UserError(f"--signers {signers} is no file; give an ALLOWED SIGNERS file of ssh-keygen(1)")
     shown, out = out, Path(os.path.abspath(out))
     _may_replace(out, shown, folders)
     _learnt.cache_clear()  # the environment may name other workloads than at the build before
@@ -55,20 +62,25 @@ def build(folders: Sequence[Path], out: Path) -> int:
         raise UserError(f"-o {shown} cannot be written ({error.strerror}); name another folder") from None
     try:
         accepted: list[Submission] = []
+        taken: list[tuple[Path, Submission]] = []
         refused = [bad for _, bad in found.refused]
         for path, bad in found.refused:
             click.echo(f"refused: {path}: {bad.reasons[0]}", err=True)
-        for (path, _), folder in zip(found.folders, taken_in(found.folders, beside), strict=True):
+        reader = partial(take_in, signers=signers.resolve()) if signers is not None else take_in
+        for (path, _), folder in zip(found.folders, taken_in(found.folders, beside, reader), strict=True):
             if isinstance(folder, Submission):
                 accepted.append(folder)
+                taken.append((path, folder))
             else:
                 refused.append(folder)
                 more = f" (and {len(folder.reasons) - 1} more)" if len(folder.reasons) > 1 else ""
                 click.echo(f"refused: {path}: {folder.reasons[0]}{more}", err=True)
         board = leaderboard(accepted, refused, counted(workloads.values()))
+        board = msgspec.structs.replace(board, campaigns=campaigns(taken, board.submissions))
         _write(board, {name: workload.title for name, workload in workloads.items()}, beside)
         for submission in {s.digest: s for s in accepted}.keys() - {s.digest for s in board.submissions}:
             (beside / submission_page(submission)).unlink(missing_ok=True)  # it counted as another
+        _tell_reproduced(board, beside)
         beside.chmod(0o755)
         _take_place(beside, out)
     except OSError as error:
@@ -82,6 +94,15 @@ def build(folders: Sequence[Path], out: Path) -> int:
         err=True,
     )
     return 0
+
+
+def _tell_reproduced(board: Leaderboard, into: Path) -> None:
+    """Say on the pages of submissions what others found, which was not known when they were written."""
+    for submission in board.submissions:
+        by = board.reproduced_by.get(submission.digest)
+        if by:
+            page = into / submission_page(submission.digest)
+            page.write_bytes(site.with_trust(page.read_bytes(), submission, by))
 
 
 def _write(board: Leaderboard, titles: Mapping[str, str], into: Path) -> None:
@@ -166,16 +187,16 @@ def _take_place(beside: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def take_in(folder: Path, name: str, into: Path) -> Submission | Refused:
+def take_in(folder: Path, name: str, into: Path, signers: Path | None = None) -> Submission | Refused:
     """Read one submission and write its page into `into`; hands back what the boards need."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of figures that overflow in a stranger's records
-        submission = read(folder, name, _learnt())
+        submission = read(folder, name, _learnt(), signers)
         if isinstance(submission, Refused):
             return submission
         page, content = site.one_submission(*submission)
     (into / page).write_bytes(content)
-    return submission[0]
+    return msgspec.structs.replace(submission[0], lock=[])
 
 
 @cache

@@ -16,6 +16,11 @@ def machine_page(slug: str) -> str:
     return f"{slug}.html"
 
 
+def campaign_page(slug: str) -> str:
+    """The name of a campaign's page; the slug is a digest."""
+    return f"campaign-{slug}.html"
+
+
 def idea_page(workload: str, suffix: str = "html") -> str:
     """The name of an idea's page: its own where that is a plain word, else a digest of it."""
     plain_word = re.fullmatch(r"[a-z0-9_]{1,40}", workload)

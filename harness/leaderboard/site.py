@@ -14,9 +14,12 @@ import msgspec
 from harness.figures.summary import Summary
 from harness.gate.foreign_file import MOST_BYTES
 from harness.leaderboard.boards import WIDEST, Board, Standing
+from harness.leaderboard.campaign_cells import campaign_table
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
-from harness.leaderboard.links import idea_page, machine_page, submission_page
+from harness.leaderboard.history import history_steps
+from harness.leaderboard.links import campaign_page, idea_page, machine_page, submission_page
+from harness.leaderboard.reproductions import ReproducedBy
 from harness.leaderboard.site_cells import (
     DENSE_HEADS,
     ENERGY_HEADS,
@@ -39,8 +42,12 @@ from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
 from harness.records.outcomes import outcome
 from harness.records.store import INFO, RECORDS
 from harness.report.wording import READS_ESTIMATED, significant
+from harness.stats.changes import FALSE_ALARM
+from harness.stats.equivalence import MARGIN
+from harness.stats.steps import FEWEST_RUNS
 from harness.web import templates
 
+TRUST = (b"<!-- trust -->", b"<!-- /trust -->")  # around what `with_trust` replaces; no text of others holds one
 MARKER = ".hwlottery-site"  # says that a folder is a site of ours and may be replaced
 SHOWN = 100  # entries of a table of ranks; the file beside it has all
 PAGE = 200  # submissions on a page of the history
@@ -56,6 +63,7 @@ def _page(template: str, **facts: Any) -> bytes:
         "machine_page": machine_page,
         "submission_page": submission_page,
         "idea_page": idea_page,
+        "campaign_page": campaign_page,
         "outcome": outcome,
         "body": body,
     }
@@ -75,8 +83,18 @@ def one_submission(submission: Submission, summary: Summary) -> tuple[str, bytes
         estimated_heads=(("idea", ""), *ESTIMATED_HEADS),
         estimated=[[Cell(e.workload), *estimated_cells(e)] for e in submission.estimates],
         reads=READS_ESTIMATED,
+        by=[],
+        margin=MARGIN,
     )
     return submission_page(submission.digest), page
+
+
+def with_trust(page: bytes, submission: Submission, by: Sequence[ReproducedBy]) -> bytes:
+    """The page of a submission with what others say of it, which is known only when all have been read."""
+    begin, end = (page.index(mark) for mark in TRUST)
+    return (
+        page[:begin] + _page("site_trust.html.j2", one=submission, by=by, margin=MARGIN) + page[end + len(TRUST[1]) :]
+    )
 
 
 def pages(board: Leaderboard, titles: Mapping[str, str], part: int = 0, parts: int = 1) -> Files:
@@ -107,6 +125,9 @@ def _common(board: Leaderboard, titles: Mapping[str, str]) -> Files:
         boards, estimates = board.boards.get(workload, []), board.estimates.get(workload, [])
         yield idea_page(workload, "json"), _as_json(boards)
         yield idea_page(workload), _idea(workload, titles.get(workload, workload), boards, estimates)
+    for campaign in board.campaigns:
+        heads, rows = campaign_table(campaign)
+        yield campaign_page(campaign.slug), _page("site_campaign.html.j2", campaign=campaign, heads=heads, rows=rows)
     yield from _history(board)
     yield "refused.html", _page("site_refused.html.j2", refused=board.refused)
     limits = {name: most >> 20 for name, most in MOST_BYTES.items()}
@@ -143,6 +164,7 @@ def _index(board: Leaderboard) -> bytes:
         ideas=ideas,
         estimated=estimated,
         newest=newest,
+        campaigns=board.campaigns,
         shown=SHOWN,
     )
 
@@ -260,6 +282,10 @@ def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Plac
         columns=columns,
         frameworks=FRAMEWORKS,
         history=history[: 2 * SHOWN],
+        steps=history_steps(submissions)[:SHOWN],
+        step_cell=lambda step: f"{significant(step.ratio)}× [{significant(step.low)}, {significant(step.high)}]",
+        enough_runs=len(submissions) >= FEWEST_RUNS,
+        false_alarm=FALSE_ALARM,
     )
 
 

@@ -85,7 +85,7 @@ OVERALL_HEADS: Heads = (
 )
 
 
-def _number(text: str, value: float | None, kind: str = "") -> Cell:
+def number_cell(text: str, value: float | None, kind: str = "") -> Cell:
     """A figure with its interval in small below it."""
     if value is None:
         return Cell("", None, kind="number")
@@ -98,7 +98,7 @@ def _number(text: str, value: float | None, kind: str = "") -> Cell:
 def _tax(against: Against | None) -> Cell:
     if against is None or against.tax is None:
         return Cell("", None, kind="number")
-    return _number(tax_cell(against), against.tax, kind=f"tax-{tax_level(against.tax)}")
+    return number_cell(tax_cell(against), against.tax, kind=f"tax-{tax_level(against.tax)}")
 
 
 def _rank(rank: RankInterval | None, why: str | None = None) -> Cell:
@@ -121,12 +121,12 @@ def idea_cells(row: Row) -> list[Cell]:
         against = None
     return [
         *_names(row),
-        _number(time_cell(row), row.time_s),
-        _number(speed_up_cell(against), against.speed_up if against else None),
+        number_cell(time_cell(row), row.time_s),
+        number_cell(speed_up_cell(against), against.speed_up if against else None),
         _tax(against),
-        _number(memory_cell(row), row.memory_bytes),
-        _number(energy_cell(row), None if _known(energy_cell(row)) == "" else row.energy_j),
-        _number(share_cell(row), row.roofline_share),
+        number_cell(memory_cell(row), row.memory_bytes),
+        number_cell(energy_cell(row), None if _known(energy_cell(row)) == "" else row.energy_j),
+        number_cell(share_cell(row), row.roofline_share),
         Cell(plain(outcome_cell(row)), kind="long"),
     ]
 
@@ -161,9 +161,17 @@ def _where(entry: Entry) -> Cell:
 def _path(standing: Standing | EnergyStanding) -> Cell:
     return Cell(
         standing.entry.path or "",
-        small=f"submission {standing.submission[:8]}{', disturbed' if standing.entry.disturbed else ''}",
+        small=", ".join(_of_submission(standing)),
         href=submission_page(standing.submission),
     )
+
+
+def _of_submission(standing: Standing | EnergyStanding) -> list[str]:
+    """Which submission an entry is of, and what to know of it."""
+    said = [f"submission {standing.submission[:8]}"]
+    said += ["disturbed"] if standing.entry.disturbed else []
+    level = standing.level if isinstance(standing, Standing) else "self-reported"
+    return said if level == "self-reported" else [*said, level]
 
 
 def standing_cells(standing: Standing) -> list[Cell]:
@@ -176,12 +184,12 @@ def standing_cells(standing: Standing) -> list[Cell]:
         _machine(standing),
         _where(entry),
         _path(standing),
-        _number(speed_up_cell(against), against.speed_up),
+        number_cell(speed_up_cell(against), against.speed_up),
         _tax(against),
-        _number(
+        number_cell(
             quantity(entry.time_s, "s", *spread(entry.time_low_s, entry.time_high_s, entry.processes)), entry.time_s
         ),
-        _number("" if memory is None else f"{significant(memory)}×", memory),
+        number_cell("" if memory is None else f"{significant(memory)}×", memory),
         Cell(entry.outcome, kind="long"),
     ]
 
@@ -195,7 +203,7 @@ def energy_cells(energy_standing: EnergyStanding) -> list[Cell]:
         _machine(energy_standing),
         _where(energy_standing.entry),
         _path(energy_standing),
-        _number(text, against.energy_tax),
+        number_cell(text, against.energy_tax),
     ]
 
 
@@ -214,7 +222,7 @@ def estimated_cells(estimated: Estimated, digest: str = "") -> list[Cell]:
 def overall_cells(overall: Overall) -> list[Cell]:
     """The cells of OVERALL_HEADS."""
     missing = f"{overall.of - overall.ideas} without a figure" if overall.ideas < overall.of else ""
-    tax = _number(
+    tax = number_cell(
         _times(overall.tax, overall.tax_low, overall.tax_high),
         overall.tax,
         f"tax-{tax_level(overall.tax)}" if overall.tax else "",
@@ -225,7 +233,7 @@ def overall_cells(overall: Overall) -> list[Cell]:
         _machine(overall),
         Cell(f"{overall.backend} {overall.device}"),
         Cell(f"{overall.ideas} of {overall.of}", overall.ideas, small=missing, kind="number"),
-        _number(_times(overall.speed_up, overall.speed_up_low, overall.speed_up_high), overall.speed_up),
+        number_cell(_times(overall.speed_up, overall.speed_up_low, overall.speed_up_high), overall.speed_up),
         tax,
     ]
 
@@ -242,7 +250,7 @@ def _times(value: float | None, low: float | None, high: float | None) -> str:
 
 def history_table(submissions: Sequence[Submission]) -> tuple[list[Submission], list[list[Cell]]]:
     """The newest COLUMNS submissions, the oldest of them first, and for every idea and place its speed-up in each."""
-    shown = list(submissions)[-COLUMNS:]
+    shown = [submission for submission in submissions if submission.reproduces is None][-COLUMNS:]
     rows: dict[tuple[tuple[str, ...], tuple[str, str]], dict[str, tuple[Entry, float | None]]] = {}
     for submission in shown:
         for entry in submission.entries:
@@ -264,5 +272,5 @@ def history_table(submissions: Sequence[Submission]) -> tuple[list[Submission], 
 
 def _then(entry: Entry, noise: float | None) -> Cell:
     why = why_unranked(entry, noise)
-    cell = _number(speed_up_cell(entry.against), entry.against.speed_up)
+    cell = number_cell(speed_up_cell(entry.against), entry.against.speed_up)
     return cell._replace(small=why) if why and entry.against.speed_up is None else cell

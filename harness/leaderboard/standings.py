@@ -17,16 +17,17 @@ from harness.leaderboard.boards import (
     Board,
     BoardKey,
     HeldEntry,
-    Span,
     boards,
     is_calibration,
     ranked,
-    span,
     why_unranked,
 )
+from harness.leaderboard.campaigns import Campaign
 from harness.leaderboard.once import each_once
+from harness.leaderboard.reproductions import ReproducedBy, trust
 from harness.leaderboard.submission import Estimated, Machine, Refused, Submission
 from harness.records.points import point_name
+from harness.stats.equivalence import Span, span
 from harness.stats.ranks import RankInterval
 from workloads.base import Definition
 
@@ -75,7 +76,7 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
 
     `overall` is by preset and dtype; `boards` by workload; `changes` by digest. `estimates`, by workload, has what was
     compiled and not run, with the digest of its submission: the newest for each framework and chip, without ranks,
-    since which machine compiled does not matter.
+    since which machine compiled does not matter. `reproduced_by`, by digest, has what others say of a submission.
     """
 
     submissions: list[Submission]
@@ -85,6 +86,8 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
     boards: dict[str, list[Board]]
     estimates: dict[str, list[tuple[str, Estimated]]]
     changes: dict[str, Change]
+    reproduced_by: dict[str, list[ReproducedBy]]
+    campaigns: list[Campaign] = []
 
 
 def leaderboard(
@@ -100,6 +103,8 @@ def leaderboard(
     """
     once, again = each_once(submissions)
     ordered = _marked(sorted(once, key=lambda s: (s.started_at or "", s.digest)))
+    trusted = trust(ordered)
+    ordered = [msgspec.structs.replace(s, level=trusted[s.digest][0]) for s in ordered]
     refused = [*refused, *again]
     machines: dict[str, list[Submission]] = defaultdict(list)
     for submission in ordered:
@@ -116,6 +121,7 @@ def leaderboard(
         boards=boards(current),
         estimates=_estimates(ordered),
         changes=_changes(ordered),
+        reproduced_by={digest: found for digest, (_, found) in trusted.items() if found},
     )
 
 
@@ -148,6 +154,8 @@ def _current(machines: Mapping[str, Sequence[Submission]]) -> list[HeldEntry]:
     for submissions in machines.values():
         newest: dict[tuple[BoardKey, tuple[str, str]], HeldEntry] = {}
         for submission in submissions:
+            if submission.reproduces is not None:
+                continue  # it has the paths that another chose
             mine: dict[tuple[BoardKey, tuple[str, str]], HeldEntry] = {}
             for entry in submission.entries:
                 mine.setdefault((entry.board, entry.place), (submission, entry))
@@ -243,6 +251,9 @@ def _changes(ordered: Sequence[Submission]) -> dict[str, Change]:
     before: dict[str, Submission] = {}
     out = {}
     for submission in ordered:
+        if submission.reproduces is not None:
+            out[submission.digest] = _change(submission, None, [])
+            continue
         leads = []
         for entry in submission.entries:
             if is_calibration(entry) or why_unranked(entry, submission.noise):

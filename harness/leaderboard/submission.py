@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, floor, log2
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,15 +18,17 @@ from backends.ops import Scalar
 from harness.figures.estimates import EstimateRow, is_estimated
 from harness.figures.summary import Against, Row, Summary
 from harness.records.record import Record
-from harness.records.store import RunInfo, disturbances
+from harness.records.store import REPRODUCES, RunInfo, disturbances
 from harness.records.text import SENTENCE, plain
 from harness.records.timestamps import normalised
 from harness.report import estimates_text
 from harness.report.notes import READING, footer
+from harness.report.pull_request import command_line, lock
 from harness.report.wording import Where, outcome_cell
 
 MOST_ENTRIES = 400  # of one submission, ideas' headline rows; `standard` on three frameworks and two devices has 200
 MOST_FINDINGS = 60
+MOST_DISTRIBUTIONS = 1000
 ESTIMATE_NAMES = estimates_text.NAMES[3:]
 
 # What decides whether two machines are the same hardware. Software and the load of the day do not. A fact not named
@@ -41,6 +43,9 @@ _GIB = 2**30
 _OVER = 1 / 64  # by which a kernel may count more than was sold, which happens to virtual machines
 MOST_PRINTS = 64  # of the records of a submission, by which another of the same run is known
 _LEAST_ALIKE = 4  # samples from which equality is no coincidence
+
+
+TrustLevel = Literal["self-reported", "signed", "reproduced", "reproduced by another"]
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +104,10 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """One accepted submission. `digest` is of its bytes and names its page; `started_at` is UTC, None if unreadable.
 
     `noise` is its A/A noise as a share. `unseen` counts the rows beyond MOST_ENTRIES.
-    `prints` are digests of samples: who has one of another's has its records.
+    `prints` are digests of samples: who has one of another's has its records. `command` and `lock`, a line for each
+    distribution that was installed, are what it takes to measure it again. `reproduces` is the run of which this one
+    measured published paths again, `signer` whoever signed it, by the site's own list; None of none. `level` is how
+    far it may be believed (`leaderboard.reproductions`).
     """
 
     digest: str
@@ -121,6 +129,11 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[str]
     prints: list[int] = []
     answer: list[str] = []
+    command: str = ""
+    lock: list[str] = []
+    reproduces: str | None = None
+    signer: str | None = None
+    level: TrustLevel = "self-reported"
 
     @property
     def short(self) -> str:
@@ -189,11 +202,17 @@ def _fact(name: str, value: Scalar) -> str:
 
 
 def submission(
-    info: RunInfo, records: Sequence[Record], summary: Summary, digest: str, marks: Iterable[str]
+    info: RunInfo,
+    records: Sequence[Record],
+    summary: Summary,
+    digest: str,
+    marks: Iterable[str],
+    signer: str | None = None,
 ) -> Submission:
     """The facts of an accepted submission, from its run.json, its records and their figures."""
     rows = [row for row in summary.rows if row.principal is not None]
     compiled = [row for row in summary.estimates if row.twin_workload not in (None, row.workload)]  # no calibration
+    of = info.settings.get(REPRODUCES)
     hardware = {*HARDWARE, *(n for n in info.machine if n.startswith(HARDWARE_PREFIXES))}
     return Submission(
         digest=digest,
@@ -215,6 +234,11 @@ def submission(
         findings=[plain(line, 400) for line in _own(footer(summary))][:MOST_FINDINGS],
         prints=_prints(records),
         answer=[plain(said, 400) for said in summary.answer],
+        command=command_line(info),
+        lock=lock(info)[:MOST_DISTRIBUTIONS],
+        reproduces=None if of is None else plain(of, 80),
+        signer=None if signer is None else plain(signer, 80),
+        level="self-reported" if signer is None else "signed",
     )
 
 

@@ -7,7 +7,6 @@ and never stops the rest.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.figures.summary import Summary, summarise
-from harness.gate.foreign_file import MOST_BYTES, content
+from harness.gate.foreign_file import MOST_BYTES, content, digest_of
 from harness.gate.refusal import Refusal
+from harness.gate.signature import MOST_BYTES as MOST_SIGNATURE_BYTES
+from harness.gate.signature import SIGNATURE, signer
 from harness.gate.validate import Remembered, validate
 from harness.leaderboard.submission import Refused, Submission, submission
 from harness.records.store import INFO, RECORDS
@@ -104,33 +105,42 @@ def _unread(path: Path, root: Path, why: str) -> Refused:
     return Refused(name=_name(path, root), reasons=[why])
 
 
-def read(folder: Path, name: str, learnt: Remembered | None = None) -> tuple[Submission, Summary] | Refused:
+def read(
+    folder: Path, name: str, learnt: Remembered | None = None, signers: Path | None = None
+) -> tuple[Submission, Summary] | Refused:
     """One submission with its figures, or every reason why it is refused. Raises nothing that a file can provoke.
 
     A refusal is named by the digest of the bytes, or by `name` where these cannot be had. Who reads many gives the same
-    `learnt` for all of them.
+    `learnt` for all of them. `signers` is the file of those whose signatures count.
     """
-    digest = hashlib.sha256()
     files = {}
     for file in (INFO, RECORDS):
         found = content(folder / file, MOST_BYTES[file], links=False)
         if isinstance(found, Refusal):
             return Refused(name=name, reasons=[str(found)])
-        digest.update(hashlib.sha256(found).digest())
         files[file] = found
-    name = f"submission {digest.hexdigest()[:8]}"
+    digest = digest_of(files)
+    name = f"submission {digest[:8]}"
     try:
         report = validate(folder, learnt, files)
         if report.refusals or report.run is None:
             return Refused(name=name, reasons=_reasons(report.refusals, folder))
         summary = summarise(report.run.records)
         marks = [str(mark) for mark in report.marks]
-        return submission(
-            report.run.info, report.run.records, summary, digest.hexdigest(), _without(marks, folder)
-        ), summary
+        by = None if signers is None else _signer(folder, digest, signers)
+        run = report.run
+        return submission(run.info, run.records, summary, digest, _without(marks, folder), by), summary
     except (Exception, RecursionError) as error:  # one bad file must not stop a thousand good ones
         words = _without([f"reading it failed: {type(error).__name__}: {error}"], folder)
         return Refused(name=name, reasons=[plain(word, 600) for word in words])
+
+
+def _signer(folder: Path, digest: str, signers: Path) -> str | None:
+    """Who signed a submission; None where nobody did whose signature counts."""
+    if not os.path.lexists(folder / SIGNATURE):
+        return None
+    found = content(folder / SIGNATURE, MOST_SIGNATURE_BYTES, links=False)
+    return None if isinstance(found, Refusal) else signer(digest, found, signers)
 
 
 def _reasons(refusals: Iterable[object], folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 
 import psutil
 
@@ -70,6 +71,19 @@ def versions(backends: list[Backend]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def distributions() -> dict[str, str]:
+    """Every Python distribution that is installed here by its normalised name: what `pip install` would need again.
+
+    Where a name is there twice, the one that an import finds first.
+    """
+    found: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        name, version = distribution.metadata["Name"], distribution.metadata["Version"]
+        if name and version:  # what an interrupted installation left has neither
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
+    return dict(sorted(found.items()))
 
 
 def _hypervisor() -> bool | None:

@@ -31,6 +31,7 @@ from harness.records.record import SCHEMA, Record, Status
 
 RECORDS = "records.jsonl"
 INFO = "run.json"
+REPRODUCES = "reproduces"  # in `settings`: the run of which this one measured published paths again
 LOCK = ".lock"  # there while a run writes; who finds it held is told by whom
 
 
@@ -54,6 +55,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     phases_s: dict[str, float] = {}
     wall_s: float | None = None
     left_out: dict[str, list[str]] = {}  # cases that were not tried, by the reason
+    distributions: dict[str, str] = {}  # every Python distribution that was installed, and its version
 
 
 DISTURBED = "the machine disturbed the run: "  # how a note begins that says what the machine did beside

@@ -92,7 +92,7 @@ def _worth(found: Comparison) -> list[str]:
             f"detectable: a best path must differ by {significant(100 * found.detectable, 2)} % (median of the rows) "
             "to be called different in 4 of 5 comparisons; more rounds, more runs a side and fewer rows find less."
         )
-    if found.hosts_differ:
+    if found.hosts_differ and any(row.kind != "speed-up" for row in found.rows):
         lines.append(
             "the hosts or their settings differ: times compare these, too, and --fail-on counts speed-ups only."
         )

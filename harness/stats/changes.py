@@ -157,7 +157,7 @@ def judge(changes: Sequence[LogRatio], under: Null) -> list[Judgement]:
     typical = within + spread + under.drift_variance
     parts = within**2 / dfs + spread**2 / under.df + under.drift_variance**2 / under.drift_df
     df, se, moved = typical**2 / parts, np.sqrt(total), logs - under.drift
-    p = _holm(2 * stdtr(df, -np.abs(moved) / se))
+    p = holm(2 * stdtr(df, -np.abs(moved) / se))
     half = stdtrit(df, (1 + CONFIDENCE) / 2) * se
     # Bonferroni's limit is Holm's first step; of a test by an estimated spread the power is that of a noncentral t.
     least = nctdtrinc(df, 1 - POWER, stdtrit(df, 1 - FALSE_ALARM / 2 / len(logs))) * se
@@ -166,7 +166,7 @@ def judge(changes: Sequence[LogRatio], under: Null) -> list[Judgement]:
     return [Judgement(*map(float, row)) for row in figures]
 
 
-def _holm(p: Floats) -> Floats:
+def holm(p: Floats) -> Floats:
     """Adjusted p: a test whose own is at most α is one that Holm rejects at α."""
     order = np.argsort(p)
     steps = np.maximum.accumulate(np.minimum(1.0, p[order] * np.arange(len(p), 0, -1)))

@@ -10,11 +10,12 @@ import pytest
 from _records import dense, idea, joules, record, twin_ref
 from _submissions import HARDWARE, compiled, pair, taken
 
-from harness.leaderboard.boards import WIDEST, span, why_unranked
+from harness.leaderboard.boards import WIDEST, why_unranked
 from harness.leaderboard.feed import sentences
 from harness.leaderboard.site_cells import standing_cells
 from harness.leaderboard.standings import counted, leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Refused, machine_of
+from harness.stats.equivalence import span
 from workloads.discovery import workloads
 
 PRESETS = {"quick": {"unstructured_sparse": frozenset({("k=8,m=8,n=4", "forward")})}}
