@@ -50,7 +50,6 @@ from harness.worker.messages import DevicesJob
 from workloads.discovery import workloads as find_workloads
 
 LEARNT = "learnt"  # folder in the cache: what the user's own runs taught
-LEARNT_BEFORE = ".learnt"  # beside the results of a run that is not complete: what they had taught when it began
 
 
 def run(request: RunRequest) -> int:
@@ -108,7 +107,7 @@ def run(request: RunRequest) -> int:
             if store.info.ended_at is None:
                 store.write_info(msgspec.structs.replace(store.info, ended_at=timestamps.now()))
     if stopped is None:
-        shutil.rmtree(folder / LEARNT_BEFORE, ignore_errors=True)
+        shutil.rmtree(folder / leftovers.UNFINISHED, ignore_errors=True)
     elif stopped == signal.SIGHUP:
         return EXIT_SIGNAL + stopped  # nobody reads
     _learn(folder, options)
@@ -117,7 +116,7 @@ def run(request: RunRequest) -> int:
 
 def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, store: Store) -> Experience:
     """What was known of the plan when the run began: it is kept beside the results until the run is complete."""
-    kept = store.folder / LEARNT_BEFORE
+    kept = store.folder / leftovers.UNFINISHED
     if not kept.is_dir():
         with contextlib.suppress(OSError):
             shutil.copytree(options.cache / LEARNT, kept)
@@ -268,18 +267,56 @@ def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, 
     if said:
         click.echo(said, err=True)
     survey = sum(planned.survey for planned in tried)
-    compiled = CompiledBefore(options.cache, info)
-    cold = cold_share(tried, foresight, compiled.warm)
-    steps = forecast(tried, foresight, options, compiled.warm)
-    least_s = sum(steps.get(step, 0.0) for step in ALWAYS)
-    seconds = within_limits(sum(steps.values()), options, cold=cold, least_s=least_s)
+    seconds, cold = _expected_s(tried, foresight, options, info)
     state = "with compile caches that lack some of it" if cold else "with warm compile caches"
     click.echo(
         f"{survey} cases in the survey, at most {len(tried) - survey} in the sweep, {options.rounds} rounds of the "
-        f"best paths; about {_in_words(seconds)} {state}",
+        f"best paths; about {in_words(seconds)} {state}",
         err=True,
     )
 
 
-def _in_words(seconds: float) -> str:
+def _expected_s(
+    tried: Sequence[Planned], foresight: Experience, options: Options, info: RunInfo
+) -> tuple[float, float]:
+    """Seconds that a run is expected to take here, and which share of what it measures first is yet to be compiled."""
+    compiled = CompiledBefore(options.cache, info)
+    cold = cold_share(tried, foresight, compiled.warm)
+    steps = forecast(tried, foresight, options, compiled.warm)
+    least_s = sum(steps.get(step, 0.0) for step in ALWAYS)
+    return within_limits(sum(steps.values()), options, cold=cold, least_s=least_s), cold
+
+
+def planned(request: RunRequest) -> list[Planned]:
+    """The cases of a request, whatever is installed here; UserError where it cannot be planned."""
+    workloads, backends = find_workloads()[0], find_backends()[0]
+    contradictions.refuse(request, workloads, ())
+    chosen = request.backends or tuple(name for name, backend in backends.items() if backend.default)
+    ask = requests.ask(request, workloads, chosen)
+    found = plan.cases(ask, workloads, backends)
+    contradictions.refuse_unused(request, ask, found, workloads)
+    requests.rounds(request)
+    return found
+
+
+def expected_s(request: RunRequest, whole: Sequence[Planned]) -> float | None:
+    """Seconds that a request would take on this machine; None where it could not run here, so that nothing is known."""
+    backends = find_backends()[0]
+    needed = {case.case.backend for case in whole}
+    if any(case.case.device != "cpu" for case in whole) or any(
+        importlib.util.find_spec(backends[name].module) is None for name in needed
+    ):
+        return None
+    cores = facts.usable_cores()
+    if request.threads is not None and request.threads > cores:
+        return None
+    options = requests.options(request, cores=cores, cache=cache_folder(), memory_bytes=facts.memory_limit_bytes())
+    ask = requests.ask(request, find_workloads()[0], sorted(needed))
+    info = _info(request, ask, options, backends)
+    foresight = _known(request, whole, options.cache / LEARNT, info)
+    return _expected_s(foresight.tried(whole), foresight, options, info)[0]
+
+
+def in_words(seconds: float) -> str:
+    """Seconds or minutes, whole."""
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
