@@ -19,6 +19,7 @@ from harness.fleet.engines.base import Engine
 from harness.fleet.shards import FleetPlan
 from harness.fleet.shards import plan as shards_of
 from harness.machine.digest import sources
+from harness.planning.plan import Planned
 from harness.planning.request import RunRequest
 from harness.records.text import plain
 
@@ -26,19 +27,26 @@ MOST_SAID = 20  # lost attempts that are named
 _SLOW = {"ray": ("poll", "keep")}  # options that are times
 
 
-def _described(file: Path) -> tuple[Fleet, FleetPlan]:
+def described(file: Path, *, checked: bool = True) -> tuple[Fleet, FleetPlan]:
+    """The fleet of a file and its plan; UserError for the first thing that is wrong with it.
+
+    Unless `checked`, what is wanted is not held against what there is: the campaign's beginning was.
+    """
     fleet = read(file)
+    if checked:
+        for want in fleet.wants:
+            _weights(want)
     return fleet, shards_of(fleet, _weights)
 
 
-def _opened(file: Path, campaign: Path | None) -> Campaign:
-    fleet, plan = _described(file)
+def _opened(file: Path, campaign: Path | None, *, checked: bool = True) -> Campaign:
+    fleet, plan = described(file, checked=checked)
     return Campaign(campaign or Path("campaigns") / file.stem, fleet, plan)
 
 
 def _begun(file: Path, campaign: Path | None) -> Campaign:
     """A campaign that is there, read; UserError where it was never begun."""
-    opened = _opened(file, campaign)
+    opened = _opened(file, campaign, checked=False)
     if not (opened.folder / JOURNAL).exists():
         raise UserError(f"{opened.folder} is no campaign; begin it by: {program()} fleet run {_words(opened)}")
     return opened.read()
@@ -63,9 +71,16 @@ def _request(options: tuple[str, ...]) -> RunRequest:
         raise UserError(error.format_message()) from None
 
 
+@cache
+def _cases(options: tuple[str, ...]) -> Sequence[Planned]:
+    """The cases of a run of these options."""
+    from harness.cli.run import planned
+
+    return planned(_request(options))
+
+
 def _weights(want: Want) -> Mapping[str, int]:
     """The ideas that a want runs, with the number of their cases."""
-    from harness.cli.run import planned
     from workloads.discovery import workloads
 
     options = [
@@ -78,7 +93,7 @@ def _weights(want: Want) -> Mapping[str, int]:
         if name not in roles:
             raise nearest("workload", name, roles)
     try:
-        cases = planned(_request(tuple(options)))
+        cases = _cases(tuple(options))
     except UserError as error:
         raise UserError(f"want {want.name!r}: {error}") from None
     chosen = set(want.workloads) or {name for name, workload in roles.items() if workload.role == "idea"}
@@ -88,10 +103,24 @@ def _weights(want: Want) -> Mapping[str, int]:
 @cache
 def _about_s(options: tuple[str, ...]) -> float | None:
     """How long a run would take on this machine, if that is known."""
-    from harness.cli.run import expected_s, planned
+    from harness.cli.run import expected_s
 
-    request = _request(options)
-    return expected_s(request, planned(request))
+    return expected_s(_request(options), _cases(options), _sources())
+
+
+def _unseeded(options: Sequence[str]) -> tuple[str, ...]:
+    """Options without the seed, on which no time hangs: plans that are repeated are reckoned once."""
+    if "--seed" not in options:
+        return tuple(options)
+    at = list(options).index("--seed")
+    return (*options[:at], *options[at + 2 :])
+
+
+@cache
+def _sources() -> Mapping[str, str]:
+    from harness.cli.run import all_sources
+
+    return all_sources()
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -118,7 +147,7 @@ def plan(file: Path, campaign: Path | None, as_json: bool) -> int:
             want=shard.want,
             machines=list(opened.plan.machines[shard.kind]),
             command=["run", *shard.options],
-            about_s=_about_s(tuple(shard.options)),
+            about_s=_about_s(_unseeded(shard.options)),
             state=opened.state(shard.name, given_up),
         )
         for shard in opened.plan.shards
@@ -197,7 +226,7 @@ def _engine(opened: Campaign) -> Engine:
                 options[f"{key}_s"] = Duration().convert(options.pop(key), None, None)
             except click.ClickException as error:
                 raise UserError(
-                    f"{opened.fleet.path}: [{opened.fleet.engine}] {key}: {error.format_message()}"
+                    f"{opened.fleet.path}: [{opened.fleet.engine}] {key}: {error.message}"
                 ) from None
     if opened.fleet.engine == "ray":
         from harness.fleet.engines.ray_engine import RayEngine
@@ -269,7 +298,7 @@ def export(file: Path, to: str, output: Path | None) -> int:
 
     if to not in FORMATS:
         raise nearest("form", to, FORMATS)
-    text = exported(*_described(file), to)
+    text = exported(*described(file), to)
     if output is None:
         click.echo(text, nl=False)
     else:

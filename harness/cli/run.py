@@ -22,7 +22,6 @@ from backends.install import install_hint
 from backends.ops import Backend, Device
 from harness.cli import matrices
 from harness.cli.cache import cache_folder, temporary
-from harness.cli.live import Live
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, program
 from harness.cli.plugins import own_names, with_files
 from harness.errors import UserError, nearest
@@ -54,6 +53,8 @@ LEARNT = "learnt"  # folder in the cache: what the user's own runs taught
 
 def run(request: RunRequest) -> int:
     """Plan, run, store and print; the exit code of the run."""
+    from harness.cli.live import Live  # pandas, which a plan does without
+
     with_files(request.workload_files)
     workloads, broken = find_workloads()
     own = own_names(request.workload_files, workloads, broken)
@@ -213,7 +214,13 @@ def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) 
 # -- what is said of the run ------------------------------------------------------------------------------------------
 
 
-def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str, Backend]) -> RunInfo:
+def _info(
+    request: RunRequest,
+    ask: Ask,
+    options: Options,
+    backends: Mapping[str, Backend],
+    sources: Mapping[str, str] | None = None,
+) -> RunInfo:
     now = datetime.now(UTC)
     servers = [
         environment(backends[name], Device.parse(device), options.threads, options.cache)
@@ -249,8 +256,13 @@ def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str
             **{f"{variables.RECORDED}{k}": v for k, v in passed.items()},
         },
         notes=[said] if (said := variables.note(dropped)) else [],
-        sources={**digest.sources(), **digest.plug_ins()},
+        sources=dict(all_sources() if sources is None else sources),
     )
+
+
+def all_sources() -> dict[str, str]:
+    """The digests of all code that runs in every process here."""
+    return {**digest.sources(), **digest.plug_ins()}
 
 
 def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, info: RunInfo) -> None:
@@ -299,8 +311,11 @@ def planned(request: RunRequest) -> list[Planned]:
     return found
 
 
-def expected_s(request: RunRequest, whole: Sequence[Planned]) -> float | None:
-    """Seconds that a request would take on this machine; None where it could not run here, so that nothing is known."""
+def expected_s(request: RunRequest, whole: Sequence[Planned], sources: Mapping[str, str]) -> float | None:
+    """Seconds that a request would take on this machine; None where it could not run here, so that nothing is known.
+
+    `sources` are `all_sources()`, which take long to read.
+    """
     backends = find_backends()[0]
     needed = {case.case.backend for case in whole}
     if any(case.case.device != "cpu" for case in whole) or any(
@@ -312,7 +327,7 @@ def expected_s(request: RunRequest, whole: Sequence[Planned]) -> float | None:
         return None
     options = requests.options(request, cores=cores, cache=cache_folder(), memory_bytes=facts.memory_limit_bytes())
     ask = requests.ask(request, find_workloads()[0], sorted(needed))
-    info = _info(request, ask, options, backends)
+    info = _info(request, ask, options, backends, sources)
     foresight = _known(request, whole, options.cache / LEARNT, info)
     return _expected_s(foresight.tried(whole), foresight, options, info)[0]
 

@@ -116,11 +116,8 @@ class Ledger:
     def _open(self) -> bool:
         self._spent.clear()
         self._unfit.clear()
-        waiting = {name for names in self._waiting.values() for name in names}
-        live = {attempt.shard for attempt in self.live()}
-        for name, shard in self.shards.items():
-            if name not in waiting | live | self.done:
-                self._waiting[shard.kind].append(name)
+        for name in self.given_up():
+            self._waiting[self.shards[name].kind].append(name)
         return True
 
     def _assign(self, event: Assigned) -> bool:

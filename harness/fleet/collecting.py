@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from harness.fleet.campaign import RUNS, Campaign, lines
 from harness.fleet.description import Want
 from harness.records import timestamps
 from harness.records.record import FAILED, Record
-from harness.records.store import INFO, RECORDS, RunInfo, StoreError, info_of, load
+from harness.records.store import RECORDS, RunInfo, StoreError, info_of, load
 from harness.running.leftovers import UNFINISHED
 
 BY_HAND = "by hand"  # the place of a run that no engine of ours started
@@ -144,9 +144,6 @@ def _controls(campaign: Campaign, want: Want) -> Iterator[Control]:
         yield control(want, kind, {a.machine: load(campaign.results(a)).records for a in attempts})
 
 
-Compare = Callable[[list[Record], list[Record], tuple[str, str]], list[str | None]]
-
-
 def control(want: Want, kind: str, by_machine: Mapping[str, list[Record]]) -> Control:
     """Whether machines that measured the same workloads measured the same: each against the next."""
     verdicts: list[str | None] = []
@@ -157,10 +154,11 @@ def control(want: Want, kind: str, by_machine: Mapping[str, list[Record]]) -> Co
                 why = f"{case} is {verdict} on {b} than on {a}: what they share out is not of equal machines"
                 return Control(want=want.name, kind=kind, holds=False, why=why)
         verdicts += found.values()
-    if not verdicts or None in verdicts:
-        why = "two machines and two rounds on each are needed to tell" if verdicts else "too few shares are done"
+    ties = verdicts.count("tie")
+    if not ties:
+        why = "no row of it has two rounds on either" if len(by_machine) > 1 else "one share is done"
         return Control(want=want.name, kind=kind, holds=None, why=why)
-    return Control(want=want.name, kind=kind, holds=True, why=f"{len(verdicts)} rows of the control are ties")
+    return Control(want=want.name, kind=kind, holds=True, why=f"{ties} of its rows are ties")
 
 
 def _verdicts(want: Want, a: list[Record], b: list[Record], names: tuple[str, str]) -> dict[str, str | None]:
@@ -168,8 +166,6 @@ def _verdicts(want: Want, a: list[Record], b: list[Record], names: tuple[str, st
     from harness.figures.compare import compare  # pandas, which status and plan do without
 
     sides = [[r for r in records if r.case.workload in want.control] for records in (a, b)]
-    rows = compare(sides[0], sides[1], names=names).rows
+    rows = compare(sides[0], sides[1], names=names, by="machine").rows  # what all rows share is a difference here
     return {row.case: row.verdict for row in rows if row.kind == "best path"}
 
-
-__all__ = ["BY_HAND", "INFO", "Collected", "Control", "collected", "control", "take_in"]

@@ -208,7 +208,7 @@ class Driver:
     def _stop(self) -> None:
         """Ask everything to end, and hear it out; what does not end in time is left to the next driver."""
         self._stopping = True
-        live = {attempt.name for attempt in self._campaign.ledger.live()}
+        live = {attempt.name for attempt in self._campaign.ledger.live() if attempt.state == "running"}
         self._say(f"stopping {len(live)} runs; everything measured so far is kept")
         for name in live:
             self._engine.stop(name)

@@ -57,7 +57,7 @@ def _sh(fleet: Fleet, plan: FleetPlan, head: str) -> str:
         line = _line(kind, shard, f"$campaign/runs/{machine}/{_attempt(shard)}").replace(
             "'$campaign/", '"$campaign"\'/'
         )
-        parts[machine].append(f"    {line} || [ $? -eq 1 ] || failed=$?")
+        parts[machine].append(f"    {line} || ended $?")
     cases = []
     for machine, lines in parts.items():
         folder = fleet.kinds[plan.kind_of[machine]].folder
@@ -71,6 +71,7 @@ def _sh(fleet: Fleet, plan: FleetPlan, head: str) -> str:
             "# usage: sh FILE MACHINE [CAMPAIGN]; then bring CAMPAIGN/runs back and `fleet collect` it",
             'campaign=$(mkdir -p "${2:-.}" && cd "${2:-.}" && pwd) || exit 2',
             "failed=0",
+            "ended() { [ $1 -eq 1 ] || failed=$1; }  # 1 says that a case failed, which is a result",
             'case "$1" in',
             *cases,
             f"*) echo \"there is no machine '$1'; name one of: {names}\" >&2; exit 2 ;;",

@@ -47,22 +47,22 @@ Weigh = Callable[[Want], Mapping[str, int]]
 
 
 def plan(fleet: Fleet, weigh: Weigh) -> FleetPlan:
-    """What is run where; PlanError for a want that cannot be shared out."""
-    shards = tuple(shard for want in fleet.wants for shard in _of_want(fleet, want, weigh(want)))
+    """What is run where; PlanError for a want that cannot be shared out. `weigh` is asked of what is split."""
+    shards = tuple(shard for want in fleet.wants for shard in _of_want(fleet, want, weigh))
     machines = {kind.name: tuple(kind.machines) for kind in fleet.kinds.values()}
     facts: list[Any] = [shards, machines, {name: dict(kind.labels) for name, kind in fleet.kinds.items()}]
     digest = hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()[:16]
     return FleetPlan(shards=shards, machines=machines, digest=digest)
 
 
-def _of_want(fleet: Fleet, want: Want, weights: Mapping[str, int]) -> Iterator[Shard]:
+def _of_want(fleet: Fleet, want: Want, weigh: Weigh) -> Iterator[Shard]:
     for kind in fleet.kinds.values():
         if not labels.meets(kind.labels, want.on):
             continue
         if want.share == "replicate":
             options = [list(_options(want))] * want.runs
         else:
-            options = [list(_options(want, part)) for part in _shares(fleet, want, weights, kind.count)]
+            options = [list(_options(want, part)) for part in _shares(fleet, want, weigh(want), kind.count)]
         word = "run" if want.share == "replicate" else "share"
         for number, given in enumerate(options, 1):
             name = f"{want.name}-{kind.name}-{word}{number}"

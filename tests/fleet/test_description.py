@@ -134,7 +134,10 @@ def test_the_nearest_label_is_of_the_kind_that_is_lacking():
 def test_a_want_is_replicated_on_every_kind_as_often_as_it_says(tmp_path):
     _, plan = fleet(tmp_path, GOOD.replace("seed = 7", "seed = 7\nruns = 2"))
     assert [shard.name for shard in plan.shards] == ["small-a-run1", "small-a-run2", "small-b-run1", "small-b-run2"]
-    assert plan.shards[0].options == ["--workload", "capsule_conv", "--backend", "numpy", "--backend", "torch", "--preset", "smoke", "--seed", "7", "--exhaustive", "--set", "density=0.1,0.3", "--set", "n=4"]
+    assert plan.shards[0].options == [
+        *("--workload", "capsule_conv", "--backend", "numpy", "--backend", "torch", "--preset", "smoke"),
+        *("--seed", "7", "--exhaustive", "--set", "density=0.1,0.3", "--set", "n=4"),
+    ]
     assert plan.machines == {"a": ("a-1", "a-2"), "b": ("b",)}
 
 

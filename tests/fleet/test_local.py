@@ -1,4 +1,4 @@
-"""The engine of this computer, with processes: what is killed goes on or is tried again, and nothing is lost or twice."""
+"""The engine of this computer, with processes: what is killed goes on or is tried again, nothing is lost or twice."""
 
 from __future__ import annotations
 

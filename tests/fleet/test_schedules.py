@@ -1,4 +1,4 @@
-"""Whatever is lost, comes twice, late or in another order, and whoever is killed when: no line is lost, none is twice."""
+"""Whatever is lost, comes twice or late, and whoever is killed when: no line is lost, none is twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Machines, commands and a network that a test plays: what is sent may be lost, come twice, late, or in another order."""
+"""Machines, commands and a network that a test plays: what is sent may be lost, come twice, or late."""
 
 from __future__ import annotations
 

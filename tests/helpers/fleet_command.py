@@ -29,8 +29,9 @@ def main() -> int:
     tell(out, info)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     path = os.path.join(out, "records.jsonl")
-    with open(path, "ab") as file:
-        before = open(path, "rb").read().count(b"\n")
+    with open(path, "a+b") as file:
+        file.seek(0)
+        before = file.read().count(b"\n")
         for number in numbers(before):
             line = json.dumps({"line": number, "of": os.path.basename(out), "pid": os.getpid()}).encode() + b"\n"
             if evidence := os.environ.get("FAKE_EVIDENCE"):

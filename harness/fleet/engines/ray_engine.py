@@ -82,7 +82,8 @@ class RayEngine:
         options: dict[str, Any] = {"namespace": f"hwlottery-{self._campaign}", "log_to_driver": False}
         if self._address is None:
             (kind,) = kinds.values()
-            options |= {"resources": {self._resource: 1}, "labels": dict(kind.labels), "include_dashboard": False}
+            options |= {"address": "local", "resources": {self._resource: 1}, "labels": dict(kind.labels)}
+            options |= {"include_dashboard": False}
         else:
             options |= {"address": self._address}
         try:
