@@ -225,9 +225,7 @@ def _engine(opened: Campaign) -> Engine:
             try:
                 options[f"{key}_s"] = Duration().convert(options.pop(key), None, None)
             except click.ClickException as error:
-                raise UserError(
-                    f"{opened.fleet.path}: [{opened.fleet.engine}] {key}: {error.message}"
-                ) from None
+                raise UserError(f"{opened.fleet.path}: [{opened.fleet.engine}] {key}: {error.message}") from None
     if opened.fleet.engine == "ray":
         from harness.fleet.engines.ray_engine import RayEngine
 

@@ -168,4 +168,3 @@ def _verdicts(want: Want, a: list[Record], b: list[Record], names: tuple[str, st
     sides = [[r for r in records if r.case.workload in want.control] for records in (a, b)]
     rows = compare(sides[0], sides[1], names=names, by="machine").rows  # what all rows share is a difference here
     return {row.case: row.verdict for row in rows if row.kind == "best path"}
-

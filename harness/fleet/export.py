@@ -68,7 +68,7 @@ def _sh(fleet: Fleet, plan: FleetPlan, head: str) -> str:
         [
             "#!/bin/sh",
             f"# {head}",
-            "# usage: sh FILE MACHINE [CAMPAIGN]; then bring CAMPAIGN/runs back and `fleet collect` it",
+            "# usage, in the checkout of a machine: sh FILE MACHINE [CAMPAIGN]; then bring CAMPAIGN/runs back",
             'campaign=$(mkdir -p "${2:-.}" && cd "${2:-.}" && pwd) || exit 2',
             "failed=0",
             "ended() { [ $1 -eq 1 ] || failed=$1; }  # 1 says that a case failed, which is a result",

@@ -61,7 +61,9 @@ TOLD = (
 def _taken(*arguments):
     """Seconds of a core, seconds, and peak bytes of a command."""
     began = time.perf_counter()
-    made = subprocess.run([sys.executable, "-c", TOLD, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    made = subprocess.run(
+        [sys.executable, "-c", TOLD, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     cpu_s, peak = map(float, made.stdout.splitlines()[-1].split())
     return cpu_s, time.perf_counter() - began, peak
 

@@ -180,7 +180,7 @@ def test_runs_that_were_brought_by_hand_are_taken_in_when_they_are_whole_and_our
 
 
 def test_versions_that_differ_between_machines_are_said(file, capsys):
-    _changed(file, "[machine.a]", "[machine.b]\nlabels = { kind = \"cpu\" }\n[machine.a]")
+    _changed(file, "[machine.a]", '[machine.b]\nlabels = { kind = "cpu" }\n[machine.a]')
     place = file.parent / "campaigns" / "f" / "runs"
     for machine, version in (("a", "2.0"), ("b", "2.1")):
         _stored_run(place / machine / f"w-{machine}-run1-try1", versions={"numpy": version, "scipy": "1"})

@@ -91,7 +91,7 @@ def test_slurm_jobs_are_alone_on_a_node_and_queued_once(tmp_path):
     assert "--constraint=avx512" not in last
     inside = last[last.index("--wrap") + 1]
     assert inside.startswith("module load python && cd '/opt/hw lottery' && exec env 'TWO_WORDS=one two' python3 -m")
-    assert '--out "$SLURM_SUBMIT_DIR"\'/runs/B_2/w-B_2-run2-try1\' --workload capsule_conv' in inside
+    assert "--out \"$SLURM_SUBMIT_DIR\"'/runs/B_2/w-B_2-run2-try1' --workload capsule_conv" in inside
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
@@ -122,6 +122,6 @@ def test_skypilot_tasks_have_the_machines_resources(tmp_path):
     tasks = list(yaml.safe_load_all(_exported(tmp_path, "sky")))
     assert [task["name"] for task in tasks] == ["hwlottery-a-1", "hwlottery-a-2", "hwlottery-b-2"]
     assert tasks[2]["resources"] == {"accelerators": "H100:1", "image_id": "example.org/hwlottery:1"}
-    assert tasks[2]["run"].count("-m harness run --resume --out \"$HOME\"'/campaign/runs/B_2/") == 2
+    assert tasks[2]["run"].count('-m harness run --resume --out "$HOME"\'/campaign/runs/B_2/') == 2
     subprocess.run(["sh", "-n"], input=tasks[2]["run"], text=True, check=True)
     json.dumps(tasks)

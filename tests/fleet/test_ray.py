@@ -162,7 +162,7 @@ def test_kills_lose_no_line_and_bring_none_twice(cluster, tmp_path):
     driver = _begun(tmp_path)
     while sum(killed.values()) < KILLS and driver.poll() is None:
         time.sleep(draw.uniform(0.5, 3.0))
-        which = sorted(killed, key=lambda name: (killed[name], draw.random()))[0]
+        which = min(killed, key=lambda name: (killed[name], draw.random()))
         if not list(tmp_path.glob("c/runs/*/*/records.jsonl")):
             continue
         if which == "driver":
@@ -186,4 +186,6 @@ def test_kills_lose_no_line_and_bring_none_twice(cluster, tmp_path):
             assert written.startswith(stored)
             assert attempt.state != "done" or stored == written
     states = [attempt.state for attempt in ledger.attempts.values()]
-    print(f"\nkilled {killed}; {states.count('done')} attempts done, {states.count('lost')} lost; none lost, none twice")
+    print(
+        f"\nkilled {killed}; {states.count('done')} attempts done, {states.count('lost')} lost; none lost, none twice"
+    )

@@ -126,5 +126,5 @@ def test_the_batch_file_asks_for_a_node_alone_and_for_the_same_again(tmp_path, m
 
 def test_without_slurm_it_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda cls: -1))
-    with pytest.raises(UserError, match="SLURM cannot be used from here: .*; run this where sbatch is"):
+    with pytest.raises(UserError, match=r"SLURM cannot be used from here: .*; run this where sbatch is"):
         _engine(tmp_path, {}, cluster="slurm")

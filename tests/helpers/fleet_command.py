@@ -22,8 +22,14 @@ def main() -> int:
         return 2
     os.makedirs(out, exist_ok=True)
     info = {
-        "schema": 1, "run": "fake", "started_at": "2026-11-01T00:00:00Z", "ended_at": None, "command": words,
-        "machine": {"python": "3"}, "versions": {"numpy": os.environ.get("FAKE_NUMPY", "2")}, "settings": {},
+        "schema": 1,
+        "run": "fake",
+        "started_at": "2026-11-01T00:00:00Z",
+        "ended_at": None,
+        "command": words,
+        "machine": {"python": "3"},
+        "versions": {"numpy": os.environ.get("FAKE_NUMPY", "2")},
+        "settings": {},
         "sources": json.loads(os.environ.get("FAKE_SOURCES", "{}")),
     }
     tell(out, info)
