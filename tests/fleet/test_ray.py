@@ -116,6 +116,13 @@ def test_without_an_address_this_computer_is_the_cluster(tmp_path):
     made = call("fleet", "run", tmp_path / "fleet.toml", "-o", tmp_path / "c")
     assert made.returncode == 0, made.stderr
     assert "w-a-run1-try1: done, 5 records" in made.stderr
+    results = tmp_path / "c" / "runs" / "a" / "w-a-run1-try1"
+    assert {path.name for path in results.rglob("*")} == {"records.jsonl", "run.json", "logs", "case.txt"}
+    (tmp_path / "fleet.toml").write_text(text.replace("env = {", "env = { FAKE_CODE = '2',"))
+    made = call("fleet", "run", tmp_path / "fleet.toml", "-o", tmp_path / "refused")
+    assert made.returncode == 1
+    assert "refused, 0 records (nothing can be run here; install something)" in made.stderr
+    assert "install something" in (tmp_path / "refused" / "logs" / "w-a-run1-try1.log").read_text()
     (tmp_path / "fleet.toml").write_text(text.replace("[[want]]", "[machine.b]\n[[want]]"))
     made = call("fleet", "run", tmp_path / "fleet.toml", "-o", tmp_path / "d")
     assert made.returncode == 2

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from harness.fleet import labels
 from harness.fleet.description import MachineKind
 from harness.fleet.engines import remote
 from harness.fleet.engines.base import Finished, Gone, Heard, Job, Progress
+from harness.fleet.engines.wrapper import last_words
 from harness.records.store import INFO, RECORDS
 from harness.records.text import plain
 
@@ -39,6 +41,7 @@ class _Carried:
     stored: int
     asked_at: float
     answer: Any = None
+    known: int = 0  # CRC-32 of the run.json that is stored
 
 
 class RayEngine:
@@ -184,7 +187,7 @@ class RayEngine:
         now = time.monotonic()
         for carried in self._jobs.values():
             if carried.answer is None and now - carried.asked_at >= self._poll_s:
-                carried.answer = carried.actor.read.remote(carried.stored)
+                carried.answer = carried.actor.read.remote(carried.stored, carried.known)
                 carried.asked_at = now
         waited = {carried.answer: carried for carried in self._jobs.values() if carried.answer is not None}
         if not waited:
@@ -201,13 +204,16 @@ class RayEngine:
         except self._ray.exceptions.RayError as error:
             del self._jobs[name]
             return [Gone(attempt=name, why=_why(error, carried.node))]
+        if INFO in came["files"]:
+            carried.known = zlib.crc32(came["files"][INFO])
         heard: list[Heard] = []
         if came["piece"] or came["files"]:
             heard.append(Progress(attempt=name, offset=came["offset"], piece=came["piece"], files=came["files"]))
         if came["piece"]:
             carried.asked_at = 0.0  # there may be more: ask at once
         if came["code"] is not None:
-            heard.append(Finished(attempt=name, code=came["code"], said=came["said"]))
+            carried.job.log.write_bytes(came["printed"])
+            heard.append(Finished(attempt=name, code=came["code"], said=last_words(carried.job.log)))
         return heard
 
     def stored(self, attempt: str, size: int) -> None:

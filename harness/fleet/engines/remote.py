@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ _BOUND = (
 class Remote:
     """One command on this node, which ends when this does. To a folder it writes `lines`, a growing file, and others.
 
-    `info` is one that is handed out as often as it changes. After `patience_s` without a question it ends by itself.
+    `info` is one that is handed out whenever the driver has another. After `patience_s` without a question it ends.
     """
 
     def __init__(
@@ -41,7 +42,6 @@ class Remote:
         self._log_path = self._out + ".log"
         self._lines_path, self._info_path = os.path.join(self._out, lines), os.path.join(self._out, info)
         self._lines = -1
-        self._told = b""  # what of the info file was handed out
         self._heard_at, self._patience_s = time.monotonic(), patience_s
         words = [word.replace(PYTHON, sys.executable).replace(OUT, self._out) for word in argv]
         with open(self._log_path, "ab") as log:
@@ -56,29 +56,25 @@ class Remote:
             )
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def read(self, offset: int) -> dict[str, Any]:
-        """Whole lines from a byte on, other files that changed, the exit code once all was handed out, and words."""
+    def read(self, offset: int, known: int) -> dict[str, Any]:
+        """Whole lines from a byte on, the info file unless `known` is its CRC-32; at the end the code and the rest."""
         self._heard_at = time.monotonic()
         code = self._process.poll()
         piece = self._piece(offset)
         files = {}
         info = _content(self._info_path)
-        if info != self._told:
-            files[os.path.basename(self._info_path)] = self._told = info
-        answer = {"offset": offset, "piece": piece, "files": files, "code": None, "said": ""}
+        if info and zlib.crc32(info) != known:
+            files[os.path.basename(self._info_path)] = info
+        answer = {"offset": offset, "piece": piece, "files": files, "code": None, "printed": b""}
         if code is not None and not piece:
             files.update(self._others())
-            answer |= {"code": code if code >= 0 else 128 - code, "said": self._words()}
+            answer |= {"code": code if code >= 0 else 128 - code, "printed": _content(self._log_path, MOST_BYTES)}
         return answer
 
     def stop(self) -> None:
         """Ask the command to end."""
         if self._process.poll() is None:
             self._process.terminate()
-
-    def pids(self) -> tuple[int, int]:
-        """Our own process, and that of the command."""
-        return os.getpid(), self._process.pid
 
     def discard(self) -> None:
         """Remove the folder."""
@@ -116,13 +112,6 @@ class Remote:
                     left -= len(content)
                     found[os.path.relpath(path, self._out)] = content
         return found
-
-    def _words(self) -> str:
-        """The last line that says anything, an error's before others."""
-        text = _content(self._log_path)[-4096:].decode("utf-8", "replace")
-        lines = [line for line in text.splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("error: ")]
-        return (errors or lines or [""])[-1]
 
     def _watch(self) -> None:
         """End by ourselves when no driver has asked for so long that none will."""
