@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import click
 
 from harness.cli.authoring_commands import check, new
+from harness.cli.fleet_commands import fleet
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
 from harness.cli.results_commands import compare, explain, leaderboard, report, validate
 from harness.cli.run_command import run
@@ -69,7 +70,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(examination.examine(as_json))
 
 
-for _command in (run, report, compare, explain, validate, leaderboard, reproduce, submit, new, check):
+for _command in (run, report, compare, explain, validate, leaderboard, reproduce, submit, fleet, new, check):
     cli.add_command(_command)
 
 

@@ -22,7 +22,6 @@ from backends.install import install_hint
 from backends.ops import Backend, Device
 from harness.cli import matrices
 from harness.cli.cache import cache_folder, temporary
-from harness.cli.live import Live
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, program
 from harness.cli.plugins import own_names, with_files
 from harness.errors import UserError, nearest
@@ -50,11 +49,12 @@ from harness.worker.messages import DevicesJob
 from workloads.discovery import workloads as find_workloads
 
 LEARNT = "learnt"  # folder in the cache: what the user's own runs taught
-LEARNT_BEFORE = ".learnt"  # beside the results of a run that is not complete: what they had taught when it began
 
 
 def run(request: RunRequest) -> int:
     """Plan, run, store and print; the exit code of the run."""
+    from harness.cli.live import Live  # pandas, which a plan does without
+
     with_files(request.workload_files)
     workloads, broken = find_workloads()
     own = own_names(request.workload_files, workloads, broken)
@@ -94,7 +94,7 @@ def run(request: RunRequest) -> int:
         lambda store: _foresight(request, planned_cases, options, store),
     )
     if stopped is None:
-        shutil.rmtree(folder / LEARNT_BEFORE, ignore_errors=True)
+        shutil.rmtree(folder / leftovers.UNFINISHED, ignore_errors=True)
     elif stopped == signal.SIGHUP:
         return EXIT_SIGNAL + stopped  # nobody reads
     _learn(folder, options)
@@ -136,7 +136,7 @@ def carry_out(
 
 def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, store: Store) -> Experience:
     """What was known of the plan when the run began: it is kept beside the results until the run is complete."""
-    kept = store.folder / LEARNT_BEFORE
+    kept = store.folder / leftovers.UNFINISHED
     if not kept.is_dir():
         with contextlib.suppress(OSError):
             shutil.copytree(options.cache / LEARNT, kept)
@@ -233,8 +233,14 @@ def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) 
 # -- what is said of the run ------------------------------------------------------------------------------------------
 
 
-def information(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str, Backend]) -> RunInfo:
-    """What run.json says of a run that begins now."""
+def information(
+    request: RunRequest,
+    ask: Ask,
+    options: Options,
+    backends: Mapping[str, Backend],
+    sources: Mapping[str, str] | None = None,
+) -> RunInfo:
+    """What run.json says of a run that begins now; `sources` are `all_sources()` where they are read already."""
     now = datetime.now(UTC)
     servers = [
         environment(backends[name], Device.parse(device), options.threads, options.cache)
@@ -271,8 +277,13 @@ def information(request: RunRequest, ask: Ask, options: Options, backends: Mappi
             **{f"{variables.RECORDED}{k}": v for k, v in passed.items()},
         },
         notes=[said] if (said := variables.note(dropped)) else [],
-        sources={**digest.sources(), **digest.plug_ins()},
+        sources=dict(all_sources() if sources is None else sources),
     )
+
+
+def all_sources() -> dict[str, str]:
+    """The digests of all code that runs in every process here."""
+    return {**digest.sources(), **digest.plug_ins()}
 
 
 def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, info: RunInfo) -> None:
@@ -289,18 +300,59 @@ def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, 
     if said:
         click.echo(said, err=True)
     survey = sum(planned.survey for planned in tried)
-    compiled = CompiledBefore(options.cache, info)
-    cold = cold_share(tried, foresight, compiled.warm)
-    steps = forecast(tried, foresight, options, compiled.warm)
-    least_s = sum(steps.get(step, 0.0) for step in ALWAYS)
-    seconds = within_limits(sum(steps.values()), options, cold=cold, least_s=least_s)
+    seconds, cold = _expected_s(tried, foresight, options, info)
     state = "with compile caches that lack some of it" if cold else "with warm compile caches"
     click.echo(
         f"{survey} cases in the survey, at most {len(tried) - survey} in the sweep, {options.rounds} rounds of the "
-        f"best paths; about {_in_words(seconds)} {state}",
+        f"best paths; about {in_words(seconds)} {state}",
         err=True,
     )
 
 
-def _in_words(seconds: float) -> str:
+def _expected_s(
+    tried: Sequence[Planned], foresight: Experience, options: Options, info: RunInfo
+) -> tuple[float, float]:
+    """Seconds that a run is expected to take here, and which share of what it measures first is yet to be compiled."""
+    compiled = CompiledBefore(options.cache, info)
+    cold = cold_share(tried, foresight, compiled.warm)
+    steps = forecast(tried, foresight, options, compiled.warm)
+    least_s = sum(steps.get(step, 0.0) for step in ALWAYS)
+    return within_limits(sum(steps.values()), options, cold=cold, least_s=least_s), cold
+
+
+def planned(request: RunRequest) -> list[Planned]:
+    """The cases of a request, whatever is installed here; UserError where it cannot be planned."""
+    workloads, backends = find_workloads()[0], find_backends()[0]
+    contradictions.refuse(request, workloads, ())
+    chosen = request.backends or tuple(name for name, backend in backends.items() if backend.default)
+    ask = requests.ask(request, workloads, chosen)
+    found = plan.cases(ask, workloads, backends)
+    contradictions.refuse_unused(request, ask, found, workloads)
+    requests.rounds(request)
+    return found
+
+
+def expected_s(request: RunRequest, whole: Sequence[Planned], sources: Mapping[str, str]) -> float | None:
+    """Seconds that a request would take on this machine; None where it could not run here, so that nothing is known.
+
+    `sources` are `all_sources()`, which take long to read.
+    """
+    backends = find_backends()[0]
+    needed = {case.case.backend for case in whole}
+    if any(case.case.device != "cpu" for case in whole) or any(
+        importlib.util.find_spec(backends[name].module) is None for name in needed
+    ):
+        return None
+    cores = facts.usable_cores()
+    if request.threads is not None and request.threads > cores:
+        return None
+    options = requests.options(request, cores=cores, cache=cache_folder(), memory_bytes=facts.memory_limit_bytes())
+    ask = requests.ask(request, find_workloads()[0], sorted(needed))
+    info = information(request, ask, options, backends, sources)
+    foresight = _known(request, whole, options.cache / LEARNT, info)
+    return _expected_s(foresight.tried(whole), foresight, options, info)[0]
+
+
+def in_words(seconds: float) -> str:
+    """Seconds or minutes, whole."""
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

@@ -250,14 +250,18 @@ class Store:
         os.close(self._file)
         self._file = -1
         try:
-            # What cannot be read is somebody's measurement, and what cannot be written is as good unmerged.
-            with contextlib.suppress(OSError, StoreError):
-                found = load(self.folder)
-                if not found.warnings:
-                    content = b"".join(msgspec.json.encode(record) + b"\n" for record in found.records)
-                    replace(self.folder / RECORDS, content)
+            merge_lines(self.folder)
         finally:
             self._lock.release(remove=True)
+
+
+def merge_lines(folder: Path) -> None:
+    """Make the lines of each case one record; as they are where one cannot be read: it is somebody's measurement."""
+    with contextlib.suppress(OSError, StoreError):  # what cannot be written is as good unmerged
+        found = load(folder)
+        if not found.warnings:
+            content = b"".join(msgspec.json.encode(record) + b"\n" for record in found.records)
+            replace(folder / RECORDS, content)
 
 
 def new_folder(wanted: Path) -> Path:

@@ -18,6 +18,7 @@ from harness.records.store import LOCK as RESULTS_LOCK
 from harness.worker.folder import LOCK
 
 SCRATCH = ".scratch"  # beside the results: what is too large to be kept
+UNFINISHED = ".learnt"  # beside the results of a run that is not complete: what was known of its paths when it began
 PREFIX = "hwlottery-"
 
 

@@ -1,0 +1,1 @@
+"""Many machines: who runs what, what came of it, and the engines that carry commands there."""
