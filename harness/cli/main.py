@@ -15,6 +15,7 @@ import click
 
 from harness.cli.authoring_commands import check, new
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
+from harness.cli.quality_command import quality
 from harness.cli.results_commands import compare, leaderboard, report, validate
 from harness.cli.run_command import run
 
@@ -68,7 +69,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(examination.examine(as_json))
 
 
-for _command in (run, report, compare, validate, leaderboard, new, check):
+for _command in (run, report, compare, validate, leaderboard, quality, new, check):
     cli.add_command(_command)
 
 

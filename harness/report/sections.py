@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from harness.figures.lottery import Shift
 from harness.figures.summary import Row, Summary
+from harness.records.text import visible
 from harness.report import estimates_text
 from harness.report.wording import (
     UNKNOWN,
@@ -31,6 +32,14 @@ class Section(NamedTuple):
     title: str
     names: Sequence[str]
     cells: Sequence[Sequence[str]]
+
+
+def as_lines(section: Section) -> list[str]:
+    """A table as plain text, each column as wide as it needs."""
+    widths = [max(map(len, column)) for column in zip(section.names, *section.cells, strict=True)]
+    lines = [section.names, *section.cells]
+    aligned = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return [section.title, *map(visible, aligned)]
 
 
 _IDEA = ("workload", "point", "backend", "best path", "time", "speed-up", "tax", "memory", "energy", "share", "outcome")

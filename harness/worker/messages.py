@@ -53,6 +53,22 @@ class DataJob(msgspec.Struct, frozen=True, kw_only=True, tag="data"):
     threads: int
 
 
+class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, tag="training"):
+    """Train on for `steps` of a case's train step at a learning rate of its own, `every` of them timed as one chunk.
+
+    `data` is the folder of the first operands and of every step's batch, where the parameters, of these names, are left
+    after each chunk (`harness.worker.carry_on`). `keep` as in a CaseJob.
+    """
+
+    case: Case
+    data: str
+    rate: float
+    steps: int
+    every: int
+    parameters: list[str]
+    keep: str | None = None
+
+
 class DevicesJob(msgspec.Struct, frozen=True, kw_only=True, tag="devices"):
     """Ask the framework which devices it sees."""
 
@@ -82,7 +98,7 @@ class ContractJob(msgspec.Struct, frozen=True, kw_only=True, tag="contract"):
     """Hold the backend of the server to the contract of `Ops`; a sentence a fault."""
 
 
-Job = CaseJob | DataJob | DevicesJob | FactsJob | ConformityJob | ContractJob
+Job = CaseJob | DataJob | TrainingJob | DevicesJob | FactsJob | ConformityJob | ContractJob
 
 
 class PlugInFacts(msgspec.Struct, frozen=True, kw_only=True):
