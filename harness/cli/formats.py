@@ -8,6 +8,7 @@ Markdown and LaTeX, nothing in CSV, null in JSON and Parquet; never 0.
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ def _table(published: Published) -> Content:
     from harness.report.sections import as_lines
     from harness.report.terminal import terminal
 
-    more = ["\n".join(["", *as_lines(section), ""]) for section in published.beside.sections]
+    width = shutil.get_terminal_size().columns
+    more = ["\n".join(["", *as_lines(section, width), ""]) for section in published.beside.sections]
     return terminal(published.summary) + "".join(more)
 
 

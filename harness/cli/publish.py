@@ -49,7 +49,8 @@ def report(folders: Sequence[Path], format_: str, output: Path | None, all_point
 def _refuse_own(folders: Sequence[Path], output: Path) -> None:
     """UserError where a report would take the place of the results that it is made of."""
     for folder in folders:
-        if output.resolve() in ((folder / name).resolve() for name in (INFO, RECORDS)):
+        own = (INFO, RECORDS, ABOUT, Path(ABOUT).with_suffix(".jsonl"))
+        if output.resolve() in ((folder / name).resolve() for name in own):
             raise UserError(f"-o {output} is the results file itself, which is kept; name another file")
 
 
@@ -237,10 +238,15 @@ def _loaded(folder: Path) -> Run:
     return found
 
 
+def _is_study(path: Path) -> bool:
+    """Whether it is the folder of a study of quality, or one of its two files."""
+    return (path / ABOUT).is_file() or path.stem == Path(ABOUT).stem
+
+
 def _of_study(path: Path) -> Report:
     from harness.quality.validation import validate_study
 
-    return validate_study(path)
+    return validate_study(path if path.is_dir() else path.parent)
 
 
 def validate(paths: Sequence[Path], as_json: bool) -> int:
@@ -253,7 +259,7 @@ def validate(paths: Sequence[Path], as_json: bool) -> int:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} is not there; give results folders, or their records.jsonl")
-    reports = [_of_study(path) if (path / ABOUT).is_file() else examine(path) for path in paths]
+    reports = [_of_study(path) if _is_study(path) else examine(path) for path in paths]
     if as_json:
         said = [
             {"path": str(r.path), "publishable": not r.refusals, "refusals": r.refusals, "marks": r.marks}

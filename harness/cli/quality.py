@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,10 +27,11 @@ from harness.quality import study as studies
 from harness.quality import text
 from harness.quality.compression import LEVELS
 from harness.quality.facts import SCHEMA, StudyInfo
-from harness.quality.folder import STEPS, StudyStore, load_study
+from harness.quality.folder import STEPS, StudyStore, info_of_study, is_study, load_study
 from harness.quality.learners import IDEAS, Learner
 from harness.quality.outcome import Outcome, figures, outcome_of
-from harness.quality.study import PRESETS, Learning, Progress, StudyPreset
+from harness.quality.presets import PRESETS, StudyPreset
+from harness.quality.study import Learning, Progress
 from harness.records import timestamps
 from harness.records.record import FAILED
 from harness.records.store import INFO, info_of, load, new_folder
@@ -45,12 +46,12 @@ from workloads.discovery import workloads as find_workloads
 class QualityRequest:
     """The options of `quality`. Empty tuples and None mean that nothing was said."""
 
-    preset: str = "quick"
+    preset: str | None = None  # quick
     workloads: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
     timeout_s: float = 300.0
     threads: int | None = None
-    seed: int = 0
+    seed: int | None = None  # 0
     out: Path | None = None
     resume: bool = False
     wait: bool = True
@@ -62,7 +63,9 @@ class QualityRequest:
 class _Plan:
     """What a study does: the learners, each twin first, and the levels of compression, by number."""
 
+    name: str
     preset: StudyPreset
+    seed: int
     learners: Sequence[Learner]
     levels: tuple[int, ...]
     backends: tuple[str, ...]
@@ -71,11 +74,10 @@ class _Plan:
 
 def study(request: QualityRequest) -> int:
     """Carry a study out and print it; the exit code."""
+    request = _taken_up(request)
     plan = _plan(request)
-    if request.resume and request.out is None:
-        raise UserError("--resume goes on with the study in a folder: name it by --out DIR")
     temporary()
-    folder = request.out or new_folder(Path("runs") / f"{timestamps.in_name()}-quality-{request.preset}")
+    folder = request.out or new_folder(Path("runs") / f"{timestamps.in_name()}-quality-{plan.name}")
     stopped = None
     with StudyStore(folder, _info(request, plan), resume=request.resume) as store:
         try:
@@ -91,25 +93,50 @@ def study(request: QualityRequest) -> int:
     return _told(request, folder, stopped)
 
 
+def _taken_up(request: QualityRequest) -> QualityRequest:
+    """The request of a study that goes on: what was not said is as it was. UserError where there is none."""
+    if not request.resume:
+        return request
+    if request.out is None:
+        raise UserError("--resume goes on with the study in a folder: name it by --out DIR")
+    if not is_study(request.out):
+        raise UserError(f"there is no study in {request.out} to go on with; leave out --resume, or name its folder")
+    was = info_of_study(request.out)
+    threads, seed = was.settings.get("threads"), was.settings.get("seed")
+    return replace(
+        request,
+        preset=request.preset or was.preset,
+        workloads=request.workloads or _names(was.settings.get("workloads")),
+        backends=request.backends or _names(was.settings.get("backends")),
+        threads=request.threads or (threads if isinstance(threads, int) else None),
+        seed=request.seed if request.seed is not None else (seed if isinstance(seed, int) else None),
+    )
+
+
+def _names(joined: object) -> tuple[str, ...]:
+    return tuple(filter(None, joined.split(","))) if isinstance(joined, str) else ()
+
+
 def _plan(request: QualityRequest) -> _Plan:
     """UserError for a name that does not exist."""
-    if request.preset not in PRESETS:
-        raise nearest("preset", request.preset, PRESETS)
-    preset = PRESETS[request.preset]
+    name = request.preset or "quick"
+    if name not in PRESETS:
+        raise nearest("preset", name, PRESETS)
+    preset = PRESETS[name]
     compressing = {level.workload for level in LEVELS if level.workload is not None}
-    for name in request.workloads:
-        if name not in IDEAS and name not in compressing:
-            raise nearest("idea that learns or compresses", name, [*IDEAS, *sorted(compressing)])
-    ideas = [name for name in IDEAS if name in request.workloads or not request.workloads]
+    for idea in request.workloads:
+        if idea not in IDEAS and idea not in compressing:
+            raise nearest("idea that learns or compresses", idea, [*IDEAS, *sorted(compressing)])
+    ideas = [idea for idea in IDEAS if idea in request.workloads or not request.workloads]
     levels = tuple(n for n in preset.levels if not request.workloads or LEVELS[n].workload in request.workloads)
     if request.workloads and not levels and not ideas:
-        raise UserError(f"preset {request.preset} has no level of {', '.join(request.workloads)}; try --preset quick")
+        raise UserError(f"preset {name} has no level of {', '.join(request.workloads)}; try --preset quick")
     cores = facts.usable_cores()
     threads = request.threads or cores
     if threads > cores:
         raise UserError(f"--threads {threads} is more than the {cores} cores usable here")
     backends = present(request.backends, find_backends()[0]) if ideas else ()
-    return _Plan(preset, studies.chosen(ideas) if ideas else (), levels, backends, threads)
+    return _Plan(name, preset, request.seed or 0, studies.chosen(ideas) if ideas else (), levels, backends, threads)
 
 
 def _info(request: QualityRequest, plan: _Plan) -> StudyInfo:
@@ -123,11 +150,12 @@ def _info(request: QualityRequest, plan: _Plan) -> StudyInfo:
         started_at=timestamps.stamp(now),
         ended_at=None,
         command=["hwlottery", *map(private, request.arguments)],
-        preset=request.preset,
+        preset=plan.name,
         machine=facts.facts(),
         versions=facts.versions([found[name] for name in plan.backends]),
         settings={
-            "seed": request.seed,
+            "seed": plan.seed,
+            "workloads": ",".join(request.workloads),
             "threads": plan.threads,
             "backends": ",".join(plan.backends),
             "learners": ",".join(learner.name for learner in plan.learners),
@@ -146,26 +174,21 @@ def _carry_out(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
     workloads, _ = find_workloads()
     if plan.learners:
         with _step(request, store) as told:
-            Learning(store, plan.preset, plan.learners, workloads, request.seed, told).execute()
+            Learning(store, plan.preset, plan.learners, workloads, plan.seed, told).execute()
         _measure(request, plan, store)
         costs = figures(load_study(store.folder), load(store.folder / STEPS)).costs
         with _step(request, store) as told:
-            studies.end_to_end(
-                store,
-                plan.preset,
-                plan.learners,
-                workloads,
-                find_backends()[0],
-                costs,
-                seed=request.seed,
+            frameworks = studies.Frameworks(
+                backends=find_backends()[0],
+                costs=costs,
                 threads=plan.threads,
                 cache=cache_folder(),
                 timeout_s=request.timeout_s,
-                told=told,
             )
+            studies.end_to_end(store, plan.preset, plan.learners, workloads, frameworks, plan.seed, told)
     if plan.levels:
         with _step(request, store) as told:
-            studies.forgetting(store, plan.preset, plan.levels, request.seed, told)
+            studies.forgetting(store, plan.preset, plan.levels, plan.seed, told)
 
 
 @contextlib.contextmanager
@@ -193,13 +216,16 @@ def _measure(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
     # What anybody can type to measure the same: the run's plan is made anew from it when it is validated.
     words = ["run", "--preset", plan.preset.run, "--workload", ",".join(names), "--backend", ",".join(plan.backends)]
     words += [word for name, value in axes.items() for word in ("--set", f"{name}={value}")]
+    budget_s = plan.preset.run_budget_s
+    words += [] if budget_s is None else ["--budget", f"{budget_s:g}s"]
     done = carried_out(
         RunRequest(
             preset=plan.preset.run,
             workloads=names,
             backends=plan.backends,
             axes={name: (value,) for name, value in axes.items()},
-            seed=request.seed,
+            seed=plan.seed,
+            budget_s=budget_s,
             timeout_s=request.timeout_s,
             threads=plan.threads,
             memory_limit_bytes=limit if isinstance(limit, int) else None,
@@ -207,7 +233,7 @@ def _measure(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
             resume=there is not None,
             wait=request.wait,
             only_contenders=plan.preset.run != "smoke",
-            arguments=(*words, "--seed", str(request.seed), "--out", str(folder)),
+            arguments=(*words, "--seed", str(plan.seed), "--out", str(folder)),
         )
     )
     if done.stopped is not None:
@@ -227,10 +253,8 @@ def _told(request: QualityRequest, folder: Path, stopped: int | None) -> int:
         click.echo(f"note: {note}", err=True)
     click.echo(f"results: {folder}", err=True)
     if stopped is not None:
-        again = ["quality", "--preset", request.preset, "--resume", "--out", str(folder)]
-        again += [word for name in request.workloads for word in ("--workload", name)]
-        again += [word for name in request.backends for word in ("--backend", name)]
-        click.echo(f"to go on: {program()} {shlex.join(again)}", err=True)
+        again = shlex.join(["quality", "--resume", "--out", str(folder)])
+        click.echo(f"to go on: {program()} {again}", err=True)
         return EXIT_SIGNAL + stopped
     click.echo(f"next: {program()} report {shlex.quote(str(folder))}", err=True)
     return EXIT_FAILED if _failed(found) else EXIT_OK

@@ -11,27 +11,27 @@ from harness.cli.parameters import Duration, flat, names
 
 
 @click.command()
-@click.option("--preset", default="quick", show_default=True, help="How large: smoke, quick or standard.")
+@click.option("--preset", show_default="quick", help="How large: smoke, quick or standard.")
 @names("--workload", "Only these ideas: of those that learn, or that compress.")
 @names("--backend", "Only these backends; without it, every framework that is installed.")
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Kill a case after this time.")
 @click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: all usable]")
-@click.option("--seed", type=click.IntRange(0, 9999), default=0, show_default=True, help="Where all seeds begin.")
+@click.option("--seed", type=click.IntRange(0, 9999), show_default="0", help="Where all seeds begin.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/TIME-quality-PRESET]"
 )
-@click.option("--resume", is_flag=True, help="Go on with the study in --out; what is stored is not trained again.")
+@click.option("--resume", is_flag=True, help="Go on with the study in --out, as it was asked for.")
 @click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON on stdout, nothing else.")
 @click.pass_context
 def quality(
     context: click.Context,
-    preset: str,
+    preset: str | None,
     workload: tuple[tuple[str, ...], ...],
     backend: tuple[tuple[str, ...], ...],
     timeout: float,
     threads: int | None,
-    seed: int,
+    seed: int | None,
     out: Path | None,
     resume: bool,
     no_wait: bool,

@@ -65,7 +65,7 @@ def section(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> Section:
                 UNKNOWN if level is None else tail_cell(level),
             ]
         )
-    return Section(TITLE, NAMES, cells)
+    return Section(TITLE, NAMES, cells, 3)
 
 
 def figures(row: Row, outcomes: Sequence[Outcome]) -> dict[str, float | None]:

@@ -27,14 +27,13 @@ SLACK = 3  # evaluations beyond the one that saw the target where the same seed 
 
 
 def counted_at(
-    learner: Learner, workload: Definition, shape: Shape, split: Split, seed: int, rate: float, *, target: int,
-    steps: int, every: int,
-) -> int | None:  # fmt: skip
-    """The evaluation that first sees the target where this seed is trained in NumPy; None where none does."""
-    trained = train(
-        learner, workload, shape, split, seeds=[seed], rates=[rate], steps=steps, every=every, target=target
-    )
-    return first_at(trained.correct[0], target)
+    learner: Learner, workload: Definition, shape: Shape, split: Split, seeds: Sequence[int], rate: float, *,
+    target: int, steps: int, every: int,
+) -> list[int | None]:  # fmt: skip
+    """The evaluation that first sees the target where each seed is trained in NumPy; None where none does."""
+    rates = [rate] * len(seeds)
+    trained = train(learner, workload, shape, split, seeds=seeds, rates=rates, steps=steps, every=every, target=target)
+    return [first_at(correct, target) for correct in trained.correct]
 
 
 class EndToEndTrainer:

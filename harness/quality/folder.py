@@ -48,15 +48,24 @@ def is_study(folder: Path) -> bool:
     return (folder / ABOUT).is_file()
 
 
-def load_study(folder: Path) -> Study:
-    """Read a study; StoreError says what is wrong with it in one sentence. A line that cannot be read is a warning."""
+def info_of_study(folder: Path) -> StudyInfo:
+    """What all of a study has in common; StoreError where it cannot be read."""
     try:
         info = msgspec.json.decode((folder / ABOUT).read_bytes(), type=StudyInfo)
-        content = (folder / FACTS).read_bytes()
     except (OSError, *UNREADABLE) as error:
         raise StoreError(f"{folder} is no study of quality that can be read: {error}") from None
     if info.schema > SCHEMA:
         raise StoreError(f"{folder / ABOUT} is of schema {info.schema}, which {NEWER} {SCHEMA}; update hwlottery")
+    return info
+
+
+def load_study(folder: Path) -> Study:
+    """Read a study; StoreError says what is wrong with it in one sentence. A line that cannot be read is a warning."""
+    info = info_of_study(folder)
+    try:
+        content = (folder / FACTS).read_bytes()
+    except OSError as error:
+        raise StoreError(f"{folder / FACTS} cannot be read ({why(error)}); publish the folder as it was") from None
     facts: dict[str, Fact] = {}
     warnings = []
     *lines, rest = content.split(b"\n")

@@ -10,6 +10,7 @@ says nothing of people.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -155,10 +156,7 @@ def forgets(dense: HostArray, said: HostArray, truth: HostArray, fact: Answers) 
 def _bootstrap(dense: HostArray, level: HostArray, truth: HostArray, rare: Sequence[int]) -> tuple[float, float]:
     """The interval of the change of tail recall: models of either side and images of every class are drawn anew."""
     rng = np.random.default_rng(0)
-    images = np.zeros((RESAMPLES, len(truth)))
-    for c in range(CLASSES):
-        of_class = np.flatnonzero(truth == c)
-        images[:, of_class] = rng.multinomial(len(of_class), np.full(len(of_class), 1 / len(of_class)), RESAMPLES)
+    images = _images(tuple(truth.tolist()))
     in_tail = images * np.isin(truth, rare)
 
     def tail(right: HostArray) -> HostArray:
@@ -169,6 +167,17 @@ def _bootstrap(dense: HostArray, level: HostArray, truth: HostArray, rare: Seque
 
     low, high = np.quantile(tail(level) - tail(dense), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+@cache
+def _images(truth: tuple[int, ...]) -> HostArray:
+    """How often each image is drawn, (resamples, images): as many of every class as there are."""
+    rng, labels = np.random.default_rng(1), np.array(truth)
+    out = np.zeros((RESAMPLES, len(labels)))
+    for c in range(CLASSES):
+        of_class = np.flatnonzero(labels == c)
+        out[:, of_class] = rng.multinomial(len(of_class), np.full(len(of_class), 1 / len(of_class)), RESAMPLES)
+    return out
 
 
 def _odds(pie: HostArray, rare: HostArray) -> tuple[float | None, float | None, float | None, float]:

@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from harness.quality import forgotten, worth
+from harness.quality.arrivals import Steps, steps_of, trainings
 from harness.quality.facts import EndToEnd, Training, Tuned
 from harness.quality.folder import STEPS, Study, load_study
 from harness.quality.forgotten import Forgets, NoiseFloor
 from harness.quality.learners import LEARNERS, Shape
-from harness.quality.worth import StepCost, Steps, Worth
+from harness.quality.worth import StepCost, Worth
 from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, Run, load
 from workloads.base import Params
@@ -39,7 +40,7 @@ class Outcome:
     @property
     def steps(self) -> list[Steps]:
         """The steps that each learner needs."""
-        return [worth.steps_of(training) for training in worth.trainings(self.study.facts, "count").values()]
+        return [steps_of(training) for training in trainings(self.study.facts, "count").values()]
 
     @property
     def failed(self) -> list[EndToEnd]:
@@ -87,4 +88,4 @@ def costs_of(study: Study, records: Sequence[Record]) -> Mapping[tuple[str, str]
 
 def target_training(study: Study) -> Training | None:
     """The training of the twin that set the target; None where it is not there yet."""
-    return next(iter(worth.trainings(study.facts, "target").values()), None)
+    return next(iter(trainings(study.facts, "target").values()), None)

@@ -7,10 +7,10 @@ from statistics import median
 from typing import Any
 
 from harness.figures.summary import Row
+from harness.quality.arrivals import VALID_IMAGES, trainings
 from harness.quality.columns import forgotten_of
 from harness.quality.outcome import Outcome
 from harness.quality.text import steps_cell, tail_cell, time_cell
-from harness.quality.worth import VALID_IMAGES, trainings
 from harness.report.wording import point_cell, speed_up_cell
 from harness.web.vega import Chart, drawing, hued, log_axis, tooltip
 

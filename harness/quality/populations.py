@@ -104,7 +104,10 @@ def answers(weights: Weights, x: HostArray, threshold: HostArray | None = None) 
 
 
 def thresholds(weights: Weights, x: HostArray, share: float) -> HostArray:
-    """The margin (models,) that so large a share of the images reaches at the first classifier."""
+    """The margin (models,) that so large a share of the images reaches at the first classifier; no label is looked at.
+
+    Of images that were trained on nearly all are sure: the threshold is set on those that are asked.
+    """
     margin = _margin(np.maximum(x @ weights["w0"].astype(np.float64), 0) @ weights["q0"].astype(np.float64))
     return np.asarray(np.quantile(margin, 1 - share, axis=-1))
 
@@ -147,7 +150,7 @@ class Population:
         """What the models of a level say."""
         branched, seeds = level.early is not None, self._seeds(2)
         weights = fit(self._of(2, branched), self._draw.images, seeds, self._recipe.fine_steps, level, 1)
-        sure = None if level.early is None else thresholds(weights, self._draw.images.x, level.early)
+        sure = None if level.early is None else thresholds(weights, self._test.x, level.early)
         return self._fact(level.method, level.level, seeds, answers(weights, self._test.x, sure))
 
     def _fact(self, method: str, level: str, seeds: list[int], said: HostArray) -> Answers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -18,14 +18,15 @@ from msgspec.structs import replace
 
 from backends.ops import Backend, Device
 from harness.errors import UserError
-from harness.quality import worth
+from harness.quality.arrivals import target_of, trainings
 from harness.quality.compression import LEVELS
 from harness.quality.end_to_end import EndToEndTrainer, counted_at
 from harness.quality.facts import Purpose, Training, Tuned
 from harness.quality.folder import StudyStore
 from harness.quality.images import draws, split
 from harness.quality.learners import LEARNERS, Learner, Shape, disagreement
-from harness.quality.populations import Population, Recipe
+from harness.quality.populations import Population
+from harness.quality.presets import StudyPreset
 from harness.quality.training import Trained, right_in_float64, train
 from harness.quality.worth import StepCost
 from harness.worker.client import Server, ServerError
@@ -33,49 +34,6 @@ from workloads.base import Definition, Params
 
 SAME_STEP = 1e-8  # how far a step may be from the workload's, in float64
 TRIAL_SEEDS, TARGET_SEEDS, OWN_SEEDS = 10_000, 20_000, 30_000  # where those begin that no published seed may have
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyPreset:
-    """How large a study is.
-
-    Each learner has `trials` seeds at each of `rates` for `steps`; `seeds` train for up to `patience` times as long to
-    be counted. `end_to_end` trainings of each learner run in each framework. `levels` of compression are trained by
-    `recipe`. `run` is the preset of the run that measures a step.
-    """
-
-    shape: Shape = field(default_factory=Shape)
-    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
-    trials: int = 3
-    seeds: int = 20
-    steps: int = 600
-    every: int = 15
-    patience: int = 3
-    end_to_end: int = 3
-    recipe: Recipe = field(default_factory=Recipe)
-    levels: tuple[int, ...] = tuple(range(len(LEVELS)))
-    run: str = "quick"
-
-
-PRESETS: Mapping[str, StudyPreset] = {
-    "smoke": StudyPreset(
-        shape=Shape(batch=16, hidden=32),
-        rates=(0.1, 0.3),
-        trials=1,
-        seeds=4,
-        steps=60,
-        every=10,
-        patience=2,
-        end_to_end=1,
-        recipe=Recipe(models=5, steps=60, fine_steps=20, hidden=32),
-        levels=(3, 5, 10, 13),
-        run="smoke",
-    ),
-    "quick": StudyPreset(),
-    "standard": StudyPreset(
-        trials=5, seeds=50, steps=1200, recipe=Recipe(models=30, steps=600, fine_steps=200), run="standard"
-    ),
-}
 
 
 class Progress(NamedTuple):
@@ -197,7 +155,7 @@ class Learning:
     def _target(self, learner: Learner) -> int:
         fact = self._store.facts[f"target {learner.baseline}"]
         assert isinstance(fact, Training)
-        return worth.target_of(fact)
+        return target_of(fact)
 
     def _rate(self, learner: Learner) -> float:
         fact = self._store.facts[f"tuned {learner.name}"]
@@ -205,62 +163,82 @@ class Learning:
         return fact.rate
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frameworks:
+    """Where trainings run end to end: what a step costs by learner and backend, and how servers are started."""
+
+    backends: Mapping[str, Backend]
+    costs: Mapping[tuple[str, str], StepCost]
+    threads: int
+    cache: Path
+    timeout_s: float
+
+
 def end_to_end(
     store: StudyStore,
     preset: StudyPreset,
     learners: Sequence[Learner],
     workloads: Mapping[str, Definition],
-    backends: Mapping[str, Backend],
-    costs: Mapping[tuple[str, str], StepCost],
-    *,
+    frameworks: Frameworks,
     seed: int,
-    threads: int,
-    cache: Path,
-    timeout_s: float,
     told: Progress,
 ) -> None:
     """Train each learner in each framework from seeds that nothing else had; UserError where a server cannot start."""
-    counted = worth.trainings(store.facts, "count")
-    places = list(dict.fromkeys(backend for _, backend in costs))
-    seeds = [seed + OWN_SEEDS + k for k in range(preset.end_to_end)]
-    told.begin("training end to end", len(places) * len(learners) * len(seeds))
-    at: dict[tuple[str, int], int | None] = {}
-    scratch = store.folder / ".scratch"
+    places = sorted({backend for _, backend in frameworks.costs})
+    first = seed + OWN_SEEDS
+    several = preset.end_to_end
+    # Every framework has seeds of its own: one that is late would else count in each.
+    seeds = {at: [first + number * several + k for k in range(several)] for number, at in enumerate(places)}
+    told.begin("training end to end", len(places) * len(learners))
+    counts: dict[str, dict[int, int | None]] = {}
+    every = [s for of_place in seeds.values() for s in of_place]
     for backend in places:
-        wanted = [(learner, own) for learner in learners for own in seeds if (learner.name, backend) in costs]
-        left = [pair for pair in wanted if f"end to end {pair[0].name} {backend} {pair[1]}" not in store.facts]
-        for _ in range(len(learners) * len(seeds) - len(left)):
-            told.done()
-        if not left:
+        left = {
+            learner.name: [s for s in seeds[backend] if f"end to end {learner.name} {backend} {s}" not in store.facts]
+            for learner in learners
+            if (learner.name, backend) in frameworks.costs
+        }
+        if not any(left.values()):
             continue
-        with _server(backends[backend], threads, cache) as server:
-            for learner, own in left:
-                told.now(f"{learner.name} in {backend}, seed {own}")
-                count = counted[learner.name]
-                workload = workloads[learner.name]
-                target = count.target or 0
-                if (learner.name, own) not in at:
-                    at[learner.name, own] = counted_at(
-                        learner, workload, preset.shape, split(), own, count.rate,
-                        target=target, steps=count.steps, every=count.every,
+        with _server(frameworks, backend) as server:
+            for learner in learners:
+                told.now(f"{learner.name} in {backend}")
+                if left.get(learner.name):
+                    trained = trainings(store.facts, "count")[learner.name]
+                    if learner.name not in counts:
+                        found = counted_at(
+                            learner, workloads[learner.name], preset.shape, split(), every, trained.rate,
+                            target=trained.target or 0, steps=trained.steps, every=trained.every,
+                        )  # fmt: skip
+                        counts[learner.name] = dict(zip(every, found, strict=True))
+                    trainer = EndToEndTrainer(
+                        learner, workloads[learner.name], preset.shape, split(),
+                        scratch=store.folder / ".scratch", timeout_s=frameworks.timeout_s,
                     )  # fmt: skip
-                trainer = EndToEndTrainer(
-                    learner, workload, preset.shape, split(), scratch=scratch, timeout_s=timeout_s
-                )
-                fact, weights = trainer.run(
-                    server, costs[learner.name, backend], seed=own, rate=count.rate, target=target, steps=count.steps,
-                    every=count.every, counted=at[learner.name, own],
-                )  # fmt: skip
-                if weights is not None:
-                    path, digest = store.keep_weights(f"{learner.name}-{backend}-{own}", weights)
-                    fact = replace(fact, weights=path, digest=digest)
-                store.keep(fact)
+                    cost = frameworks.costs[learner.name, backend]
+                    for own in left[learner.name]:
+                        _keep_trained(store, trainer, server, cost, trained, own, counts[learner.name][own])
                 told.done()
 
 
+def _keep_trained(
+    store: StudyStore, trainer: EndToEndTrainer, server: Server, cost: StepCost, trained: Training, seed: int,
+    counted: int | None,
+) -> None:  # fmt: skip
+    """Train one seed and keep what came of it."""
+    fact, weights = trainer.run(
+        server, cost, seed=seed, rate=trained.rate, target=trained.target or 0, steps=trained.steps,
+        every=trained.every, counted=counted,
+    )  # fmt: skip
+    if weights is not None:
+        path, digest = store.keep_weights(f"{fact.learner}-{fact.backend}-{seed}", weights)
+        fact = replace(fact, weights=path, digest=digest)
+    store.keep(fact)
+
+
 @contextlib.contextmanager
-def _server(backend: Backend, threads: int, cache: Path) -> Iterator[Server]:
-    with Server(backend, Device("cpu"), threads, cache) as server:
+def _server(frameworks: Frameworks, backend: str) -> Iterator[Server]:
+    with Server(frameworks.backends[backend], Device("cpu"), frameworks.threads, frameworks.cache) as server:
         try:
             server.start()
         except ServerError as error:

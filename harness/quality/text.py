@@ -5,21 +5,22 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from harness.quality.arrivals import VALID_IMAGES, Steps, target_of
 from harness.quality.facts import Tuned
 from harness.quality.forgotten import ALARM, Forgets
 from harness.quality.outcome import Outcome, target_training
-from harness.quality.worth import VALID_IMAGES, Steps, Worth, target_of
+from harness.quality.worth import Worth
 from harness.report.sections import Section, as_lines
 from harness.report.wording import UNKNOWN, percent, quantity, significant
 
 NEVER = "never"
 WORTH = ("idea", "backend", "arrived", "steps ×", "time to quality", "energy to quality", "time ×")
-FORGETS = ("method", "level", "accuracy", "tail recall", "p", "PIE", "odds in tail")
+FORGETS = ("method", "level", "accuracy", "tail recall", "p", "PIE", "odds")
 
 
 def worth_section(outcome: Outcome) -> Section:
     """A row for each learner and backend."""
-    return Section("Time and energy to quality", WORTH, [_worth_cells(row) for row in outcome.worths])
+    return Section("Time and energy to quality", WORTH, [_worth_cells(row) for row in outcome.worths], 2)
 
 
 def _worth_cells(row: Worth) -> list[str]:
@@ -63,14 +64,18 @@ def _open(low: float | None, high: float | None) -> str:
 def _times(value: float | None, low: float | None = None, high: float | None = None) -> str:
     if value is None:
         return UNKNOWN
-    bounds = f" [{significant(low)}, {significant(high)}]" if low is not None and high is not None else _open(low, high)
+    bounds = (
+        f" [{significant(low, 2)}, {significant(high, 2)}]"
+        if low is not None and high is not None
+        else _open(low, high)
+    )
     return f"{significant(value)}×{bounds}"
 
 
 def forgets_section(rows: Sequence[Forgets], draw: str) -> Section:
     """A row for each level on one draw."""
     title = f"What compression forgets, {draw.replace('_', '-')} training images"
-    return Section(title, FORGETS, [_forgets_cells(row) for row in rows if row.draw == draw])
+    return Section(title, FORGETS, [_forgets_cells(row) for row in rows if row.draw == draw], 2)
 
 
 def _forgets_cells(row: Forgets) -> list[str]:
@@ -115,8 +120,9 @@ def notes(outcome: Outcome) -> list[str]:
     if outcome.forgets:
         out.append(
             "tail recall = recall of the three rarest classes minus the model's own accuracy, against dense models; p "
-            "by Welch's test, Holm over ten classes. PIE = an image whose most frequent label changes. The rare "
-            "classes are rare in the training images by our own draw: this is about frequency, not about fairness."
+            "by Welch's test, Holm over ten classes. PIE = an image whose most frequent label changes; odds, of a PIE "
+            "in the rare classes over the others. These are rare in the training images by our own draw: this is about "
+            "frequency, not about fairness."
         )
     return out
 
@@ -148,13 +154,15 @@ def _validation(outcome: Outcome) -> list[str]:
     """How many trainings ran end to end, and how many of them as long as was foretold."""
     ran = sum(row.end_to_end for row in outcome.worths)
     never = sum(row.never for row in outcome.worths)
+    alike = sum(row.alike for row in outcome.worths)
     told = sum(row.end_to_end - row.never for row in outcome.worths if row.run_high_s is not None)
     inside = sum(row.inside for row in outcome.worths)
     if not ran:
         return []
     held = f"{inside} of the {told} that arrived took as long as steps × seconds foretold (95 % of single runs)"
     return [
-        f"end to end: {ran} trainings, of which {never} did not arrive; "
+        f"end to end: {ran} trainings from seeds that were not counted, of which {never} did not arrive, and {alike} "
+        "saw the target, or never saw it, as NumPy did; "
         + (held if told else "of a step timed in one process no interval is told, to hold them to")
         + "."
     ]
@@ -171,7 +179,7 @@ def terminal(outcome: Outcome, width: int) -> str:
     """All of it as plain text, tables as wide as they are and notes wrapped to `width`."""
     out: list[str] = []
     for section in tables(outcome):
-        out += [*as_lines(section), ""]
+        out += [*as_lines(section, width), ""]
     for note in notes(outcome):
         out += textwrap.wrap(note, width, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(out) + "\n"

@@ -15,13 +15,13 @@ import numpy as np
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.validate import Report
 from harness.gate.validate import validate as validate_run
+from harness.quality.arrivals import VALID_IMAGES, target_of, trainings
 from harness.quality.facts import Answers, EndToEnd, Training, Tuned
 from harness.quality.folder import STEPS, Study, load_study, read_weights
 from harness.quality.images import CLASSES, TEST, draws, split
 from harness.quality.learners import LEARNERS
 from harness.quality.study import SAME_STEP
 from harness.quality.training import HELD, first_at, right_in_float64
-from harness.quality.worth import VALID_IMAGES, target_of, trainings
 from harness.records.store import INFO, Run, StoreError
 
 FEWEST_SEEDS = 20  # of a learner whose steps are counted

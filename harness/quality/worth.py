@@ -1,60 +1,28 @@
 """What an idea is worth: time to quality = steps to the target × seconds a step, and energy the same way.
 
-The target is AlgoPerf's (Dahl et al. 2023, arXiv:2306.07179): the median, over seeds of the tuned twin, of the best
-validation accuracy. Steps are counted once, without a framework; seconds and joules of a step come from the interleaved
-run. Both are independent, so that their intervals add in squares on logarithms. Runs that never arrive count: the
-expected running time is ERT = (steps of all runs)/(runs that arrived), as in COCO (Hansen et al. 2021,
-doi:10.1080/10556788.2020.1808977).
+Steps are counted once, without a framework (`arrivals`); seconds and joules of a step come from the interleaved run.
+Both are independent, so that their intervals add in squares on logarithms.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
-from statistics import median
 
 import msgspec
 import numpy as np
-from scipy.stats import binomtest, t
+from scipy.stats import t
 
 from harness.figures.best_paths import best_rows
 from harness.figures.frame import case_rows
-from harness.quality.facts import EndToEnd, Fact, Training
-from harness.quality.images import VALID
+from harness.quality.arrivals import VALID_IMAGES, Steps, steps_of, steps_ratio, target_of, trainings
+from harness.quality.facts import EndToEnd, Fact
 from harness.quality.learners import LEARNERS
-from harness.quality.training import HELD, first_at
+from harness.quality.training import first_at
 from harness.records.record import EnergySource, Record
 from harness.stats.intervals import CONFIDENCE, none_if_nan
 from harness.stats.process_times import that_count
 from workloads.base import Params
-
-VALID_IMAGES = VALID * 10
-RESAMPLES = 2000
-
-
-class Steps(msgspec.Struct, frozen=True, kw_only=True):
-    """Steps that a learner needs, over all its runs. None where nothing bounds them: no run arrived, or too few.
-
-    `arrived` has the steps after which each run was seen at the target, None of one that never was. `steps` is ERT with
-    its bootstrap interval over runs; its low end is one evaluation earlier, since the target was reached some time
-    before it was seen. `held` counts the runs that stayed at the target for three evaluations, `held_steps` is ERT to
-    the first of these. `test_accuracy` is the median of the runs at their end.
-    """
-
-    learner: str
-    arrived: list[int | None]
-    budget: int
-    every: int
-    reached: int
-    success_low: float
-    success_high: float
-    steps: float | None
-    steps_low: float | None
-    steps_high: float | None
-    held: int
-    held_steps: float | None
-    test_accuracy: float
 
 
 class StepCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +50,9 @@ class StepCost(msgspec.Struct, frozen=True, kw_only=True):
 class Worth(msgspec.Struct, frozen=True, kw_only=True):
     """A learner on a backend. A figure is None where it is unknown or nothing bounds it.
 
-    `run_low_s` to `run_high_s` holds 95 of 100 single runs that arrive; `inside` of `end_to_end` runs lay in it, of
-    which `never` did not arrive. The ratios are over the twin's own.
+    `run_low_s` to `run_high_s` holds 95 of 100 single runs that arrive; `inside` of `end_to_end` runs lay in it,
+    `never` of them did not arrive, and `alike` saw the target at the evaluation that was counted without a framework,
+    or like it never. The ratios are over the twin's own.
     """
 
     idea: str
@@ -111,90 +80,13 @@ class Worth(msgspec.Struct, frozen=True, kw_only=True):
     end_to_end: int
     inside: int
     never: int
+    alike: int
 
 
 PUBLISHED = (
     *("idea", "baseline", "backend", "target", "seeds", "reached", "success_low", "success_high", "steps", "seconds"),
     *("seconds_low", "seconds_high", "energy_j", "energy_source"),
 )  # of `quality --json`, in this order
-
-
-# -- the target --------------------------------------------------------------------------------------------------------
-def target_of(training: Training) -> int:
-    """Validation images right that make the target: the median over seeds of the best, rounded up to a whole image."""
-    return math.ceil(median(max(correct) for correct in training.correct))
-
-
-def trainings(facts: Mapping[str, Fact], purpose: str) -> dict[str, Training]:
-    """The trainings of a purpose by learner."""
-    return {f.learner: f for f in facts.values() if isinstance(f, Training) and f.purpose == purpose}
-
-
-# -- steps -------------------------------------------------------------------------------------------------------------
-def steps_of(training: Training) -> Steps:
-    """The steps of a counted training; ValueError where it has no target."""
-    if training.target is None:
-        raise ValueError(f"the training of {training.learner} has no target")
-    firsts = [first_at(correct, training.target) for correct in training.correct]
-    held = [first_at(correct, training.target, HELD) for correct in training.correct]
-    arrived = [None if k is None else k * training.every for k in firsts]
-    reached = sum(k is not None for k in arrived)
-    low, high = binomtest(reached, len(arrived)).proportion_ci(CONFIDENCE, method="wilson")
-    bounds = ert_interval(arrived, training.steps)
-    return Steps(
-        learner=training.learner,
-        arrived=arrived,
-        budget=training.steps,
-        every=training.every,
-        reached=reached,
-        success_low=float(low),
-        success_high=float(high),
-        steps=ert(arrived, training.steps),
-        steps_low=None if bounds[0] is None else max(bounds[0] - training.every, 1),
-        steps_high=bounds[1],
-        held=sum(k is not None for k in held),
-        held_steps=ert([None if k is None else k * training.every for k in held], training.steps),
-        test_accuracy=median(training.test_correct) / (54 * 10),
-    )
-
-
-def ert(arrived: Sequence[int | None], budget: int) -> float | None:
-    """Expected running time: the steps of all runs over the number of those that arrived; None where none did."""
-    successes = sum(k is not None for k in arrived)
-    return sum(budget if k is None else k for k in arrived) / successes if successes else None
-
-
-def ert_interval(arrived: Sequence[int | None], budget: int) -> tuple[float | None, float | None]:
-    """The 95 % bootstrap interval of ERT over runs; an end is None where more resamples than it leaves out have none.
-
-    Drawn from a fixed seed: the same runs always have the same interval.
-    """
-    drawn = _erts(tuple(arrived), budget)
-    ends = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="inverted_cdf")
-    low, high = (float(end) if np.isfinite(end) else None for end in ends)
-    return low, high
-
-
-@cache
-def _erts(arrived: tuple[int | None, ...], budget: int, seed: int = 0) -> np.ndarray:
-    """ERT of resampled runs, infinite where none of a resample arrived."""
-    spent = np.array([budget if k is None else k for k in arrived], np.float64)
-    came = np.array([k is not None for k in arrived])
-    chosen = np.random.default_rng(seed).integers(0, len(spent), (RESAMPLES, len(spent)))
-    successes = came[chosen].sum(axis=1)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.where(successes > 0, spent[chosen].sum(axis=1) / successes, np.inf))
-
-
-def steps_ratio(idea: Steps, twin: Steps) -> tuple[float | None, float | None, float | None]:
-    """The idea's ERT over the twin's, with its bootstrap interval; the runs of both are drawn apart."""
-    if idea.steps is None or twin.steps is None:
-        return None, None, None
-    over, under = _erts(tuple(idea.arrived), idea.budget, 1), _erts(tuple(twin.arrived), twin.budget, 2)
-    ratios = np.where(np.isfinite(under), over / np.where(np.isfinite(under), under, 1), np.inf)
-    ends = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="inverted_cdf")
-    low, high = (float(end) if np.isfinite(end) else None for end in ends)
-    return idea.steps / twin.steps, low, high
 
 
 # -- seconds and joules ------------------------------------------------------------------------------------------------
@@ -332,4 +224,5 @@ def _worth(
         end_to_end=len(runs),
         inside=inside,
         never=sum(end is None for end in ends),
+        alike=sum(first_at(run.correct, run.target) == run.counted for run in runs),
     )

@@ -17,8 +17,8 @@ def markdown(summary: Summary, more: Sequence[Section] = ()) -> str:
         return f"{NOTHING}\n"
     out = [_escape(line) for line in disturbed(summary)]
     out += [] if summary.rows or summary.estimates else [NO_IDEA]
-    for title, names, cells in [*sections(summary), *more]:
-        out += [f"## {title}", markdown_table(names, cells)]
+    for section in [*sections(summary), *more]:
+        out += [f"## {section.title}", markdown_table(section.names, section.cells)]
     out += ["## Notes", "\n".join(f"- {_escape(line)}" for line in footer(summary))]
     return "\n\n".join(out) + "\n"
 

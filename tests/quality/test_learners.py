@@ -11,7 +11,8 @@ from harness.errors import UserError
 from harness.quality import study
 from harness.quality.images import Images, split
 from harness.quality.learners import IDEAS, LEARNERS, Shape, disagreement, stacked
-from harness.quality.study import PRESETS, Learning, chosen
+from harness.quality.presets import PRESETS
+from harness.quality.study import Learning, chosen
 from harness.quality.training import HELD, batches, first_at, right, train
 from workloads.discovery import workloads
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import pytest
 
 from harness.cli.main import run_cli
-from harness.quality import forgotten, worth
+from harness.quality import columns, forgotten, pictures, worth
+from harness.quality.arrivals import target_of, trainings
 from harness.quality.facts import Answers, EndToEnd, Line, Training, Tuned
 from harness.quality.folder import FACTS, load_study
 from harness.quality.outcome import outcome_of
+from harness.quality.training import first_at
 from harness.quality.validation import validate_study
 from harness.records.store import ABOUT
+from harness.web import pictures as pictures_of_the_web
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +32,8 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def copy(made, tmp_path):
-    """A copy that may be spoilt."""
-    return shutil.copytree(made, tmp_path / "copy")
+    """A copy that may be spoilt, without the run, whose own gate would take its time."""
+    return shutil.copytree(made, tmp_path / "copy", ignore=shutil.ignore_patterns("steps"))
 
 
 def again(capsys, *arguments):
@@ -44,8 +48,8 @@ def test_every_learner_is_tuned_on_the_same_grid_and_counted_to_its_twins_target
     tuned = [f for f in facts.values() if isinstance(f, Tuned)]
     assert [f.learner for f in tuned] == ["dense_mlp", "local_update", "forward_forward"]
     assert len({(*f.rates, len(f.seeds), f.steps) for f in tuned}) == 1
-    counted = worth.trainings(facts, "count")
-    target = worth.target_of(worth.trainings(facts, "target")["dense_mlp"])
+    counted = trainings(facts, "count")
+    target = target_of(trainings(facts, "target")["dense_mlp"])
     assert {f.target for f in counted.values()} == {target}
     assert all(len(f.seeds) == 4 for f in counted.values())
 
@@ -56,15 +60,14 @@ def test_end_to_end_takes_the_steps_that_were_counted_without_a_framework(made):
     for run in runs:
         assert run.status == "ok"
         assert run.apart < 1e-3
-        arrived = worth.first_at(run.correct, run.target)
+        arrived = first_at(run.correct, run.target)
         assert (arrived is None) == (run.counted is None)
         assert arrived is None or abs(arrived - run.counted) <= 1
 
 
 def test_json_is_the_rows_and_what_is_forgotten_and_nothing_is_trained_again(made, capsys):
     before = (made / FACTS).read_bytes()
-    arguments = ["--preset", "smoke", "--backend", "numpy", "--threads", "1", "--out", str(made), "--resume", "--json"]
-    code, out, err = again(capsys, "quality", *arguments)
+    code, out, err = again(capsys, "quality", "--out", str(made), "--resume", "--json")
     assert code == 0, err
     found = json.loads(out)
     assert [*found] == ["rows", "forgets"]
@@ -101,22 +104,43 @@ def test_a_report_shows_what_ideas_are_worth_beside_speed_up_and_tax(made, capsy
     assert any(line.startswith("local_update") or ",local_update," in line for line in lines)
 
 
-def test_what_is_forgotten_stands_beside_the_speed_up_of_the_same_density(made, capsys, tmp_path):
-    run = tmp_path / "run"
-    chosen = ["--workload", "unstructured_sparse", "--set", "density=0.1,0.2", "--formulation", "csr"]
-    assert run_cli(["run", "--preset", "smoke", "--backend", "numpy", *chosen, "--out", str(run)]) == 0
-    capsys.readouterr()
-    _, out, _ = again(capsys, "report", str(run), str(made), "--format", "csv")
-    head, *lines = out.splitlines()
-    column = head.split(",").index("tail_recall_change")
-    known = [bool(line.split(",")[column]) for line in lines if ",unstructured_sparse," in line and "0.1" in line]
-    assert any(known)
+def row(workload="unstructured_sparse", run="elsewhere", **params):
+    """As much of a report's row as is asked for."""
+    against = SimpleNamespace(
+        speed_up=1.5, speed_up_low=1.4, speed_up_high=1.6, rounds=3, verdict=None, ratio_steady=None
+    )
+    return SimpleNamespace(
+        workload=workload, params=params, mode="forward", backend="numpy", run=run, principal=against, label="density"
+    )
 
 
-def test_two_pictures_are_drawn(made, tmp_path):
-    pytest.importorskip("vl_convert")
-    assert run_cli(["report", str(made), "--format", "svg", "-o", str(tmp_path / "pictures")]) == 0
-    assert "arrived" in (tmp_path / "pictures" / "time-to-quality.svg").read_text()
+def test_what_is_forgotten_stands_beside_the_speed_up_of_the_same_density(made):
+    outcomes = [outcome_of(made)]
+    known = columns.forgotten_of(row(m=64, density=0.1), outcomes)
+    assert (known.method, known.level, known.draw) == ("magnitude pruning", "density 0.1", "long_tailed")
+    assert columns.forgotten_of(row(density=0.11), outcomes) is None
+    assert columns.forgotten_of(row("block_sparse", density=0.1), outcomes) is None
+    assert columns.forgotten_of(row("early_exit"), outcomes) is None  # no axis says which level it is
+    figures = columns.figures(row(density=0.1), outcomes)
+    assert figures["tail_recall_change"] == known.tail_recall_change
+    assert figures["steps_ratio"] is None
+    assert {*figures} == {*columns.figures(row("stream"), outcomes)}
+
+
+def test_a_picture_has_a_point_a_level_and_the_other_the_time_to_quality(made):
+    outcomes = [outcome_of(made)]
+    forgets, time = pictures.charts([row(density=0.1), row(density=0.7)], outcomes)
+    (value,) = forgets.spec["data"]["values"]
+    assert value["speed"] == 1.5
+    assert value["low"] <= value["tail"] <= value["high"]
+    assert {v["who"].split(",")[0] for v in time.spec["data"]["values"]} == {
+        "dense_mlp",
+        "local_update",
+        "forward_forward",
+    }
+    assert "0 of 4 arrived" in str(time.spec)
+    for chart in (forgets, time):
+        assert "<svg" in pictures_of_the_web.converter().vegalite_to_svg(pictures_of_the_web.static(chart))
 
 
 # -- the gate ----------------------------------------------------------------------------------------------------------
@@ -153,13 +177,13 @@ def training(folder, key="count local_update"):
 def test_accuracies_are_reckoned_again_from_the_weights(copy):
     stated = training(copy).test_correct
     change(copy, "count local_update", test_correct=[stated[0] + 1, *stated[1:]])
-    assert codes(copy) == SMALL | {"accuracy"}
+    assert codes(copy) == SMALL | {"accuracy", "incomplete"}
 
 
 def test_other_weights_than_were_written_are_seen(copy):
     file = copy / training(copy).weights
     np.savez(file, w0=np.zeros(3))
-    assert codes(copy) == SMALL | {"weights"}
+    assert codes(copy) == SMALL | {"weights", "incomplete"}
 
 
 @pytest.mark.parametrize(
@@ -196,6 +220,12 @@ def test_validate_says_so_and_an_unreadable_study_is_a_refusal(copy, capsys):
     assert "refused [unreadable]" in out
 
 
+def test_a_study_is_not_gone_on_with_otherwise_than_it_was_asked_for(made, capsys):
+    code, _, err = again(capsys, "quality", "--out", str(made), "--resume", "--seed", "5")
+    assert code == 2
+    assert "seed (0 in the run, 5 now)" in err
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +237,7 @@ def test_validate_says_so_and_an_unreadable_study_is_a_refusal(copy, capsys):
         (["--workload", "dense_mlp"], "there is no idea that learns or compresses 'dense_mlp'"),
         (["--backend", "nump"], "did you mean numpy"),
         (["--resume"], "name it by --out DIR"),
+        (["--resume", "--out", "nowhere"], "there is no study in nowhere to go on with"),
         (["--threads", "100000"], "--threads 100000 is more than"),
         (["--preset", "smoke", "--workload", "structured_pruned"], "has no level of structured_pruned"),
     ],

@@ -6,20 +6,9 @@ import math
 
 import pytest
 
+from harness.quality.arrivals import ert, ert_interval, steps_of, steps_ratio, target_of
 from harness.quality.facts import EndToEnd, Training
-from harness.quality.worth import (
-    PUBLISHED,
-    StepCost,
-    arrival_s,
-    ert,
-    ert_interval,
-    product,
-    run_interval,
-    steps_of,
-    steps_ratio,
-    target_of,
-    worths,
-)
+from harness.quality.worth import PUBLISHED, StepCost, arrival_s, product, run_interval, worths
 
 
 def training(learner="dense_mlp", purpose="count", correct=(), target=170, steps=100, every=10):
