@@ -168,7 +168,7 @@ def _levels() -> tuple[CompressionLevel, ...]:
         )
     out += [
         CompressionLevel(
-            method="early exit", level=f"{share:.0%} leave", project=nothing, workload="early_exit", early=share
+            method="early exit", level=f"{100 * share:g} % leave", project=nothing, workload="early_exit", early=share
         )
         for share in (0.5, 0.75, 0.9)
     ]

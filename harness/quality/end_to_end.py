@@ -14,7 +14,7 @@ from backends.ops import HostArray
 from harness.quality.facts import EndToEnd
 from harness.quality.images import Split
 from harness.quality.learners import Learner, Shape, Weights
-from harness.quality.training import batches, first_at, right_in_float64, train
+from harness.quality.training import batches, first_at, right, right_in_float64, train
 from harness.quality.worth import StepCost
 from harness.records.record import Case
 from harness.worker.carry_on import BATCHES, INPUTS
@@ -109,7 +109,7 @@ class EndToEndTrainer:
                 if not apart <= AGREES:
                     said = f"its weights are {apart:.2g} of their change off those of NumPy after {every} steps"
                     return _with(fact, status="wrong", reason=f"{said}; at most {AGREES:g} is allowed"), None
-            correct += right_in_float64(self._learner, _one(weights), self._split.valid)
+            correct += right(self._learner, _one(weights), self._split.valid)
             if correct[-1] >= fact.target:
                 break
         test = right_in_float64(self._learner, _one(weights), self._split.test)[0]

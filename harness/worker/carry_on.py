@@ -6,6 +6,7 @@ copied to the host inside. What is made between two chunks of steps, operands an
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -21,7 +22,7 @@ from harness.worker.messages import Measured, TrainingJob
 from workloads.base import Definition, Formulation
 
 INPUTS, BATCHES = "inputs", "batches"  # folders of a job's data: the first operands, and those of every step
-WARMING = 3  # steps before the first that counts: outputs as operands may be traced anew
+WARMING = 3  # steps that do not count: outputs as operands may be traced anew, and threads sleep through a rest
 
 
 def at_rate(ops: Ops, rate: float) -> None:
@@ -54,17 +55,41 @@ def carry_on(job: TrainingJob, workload: Definition, phase: Callable[[str], None
         steps = range(start, min(start + job.every, job.steps))
         given = [_given(ops, formulation, job, inputs, batches, number)[:-count] for number in steps]
         ops.wait([operand for operands in given for operand in operands])
-        outputs: Sequence[Array] = ()
-        began = perf_counter()
-        for operands in given:
-            outputs = compiled.call(*operands, *weights)
-            ops.wait(outputs)
-            weights = outputs[-count:]
-        chunks.append(perf_counter() - began)
+        seconds, outputs = _chunk(ops, compiled.call, given, weights, count)
+        weights = outputs[-count:]
+        chunks.append(seconds)
         host = [ops.to_numpy(output) for output in outputs]
         named = formulation.restore(host, inputs, case.params)
         np.savez(folder / f"{len(chunks)}.npz", **{name: named[name] for name in job.parameters})  # type: ignore[arg-type]
     return Measured(status="ok", samples_s=chunks)
+
+
+def _chunk(
+    ops: Ops,
+    call: Callable[..., Sequence[Array]],
+    given: Sequence[Sequence[Matrix]],
+    weights: Sequence[Any],
+    count: int,
+) -> tuple[float, Sequence[Array]]:
+    """Seconds of a step for each of `given`, and what the last of them gave back.
+
+    As with a slice of the clock: a few calls after the rest are not timed, nor kept, and the collector is off.
+    """
+    outputs: Sequence[Array] = ()
+    for _ in range(WARMING):
+        ops.wait(call(*given[0], *weights))
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        began = perf_counter()
+        for operands in given:
+            outputs = call(*operands, *weights)
+            ops.wait(outputs)
+            weights = outputs[-count:]
+        return perf_counter() - began, outputs
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _warm(ops: Ops, call: Callable[..., Sequence[Array]], operands: Sequence[Matrix], count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from types import SimpleNamespace
 
 import msgspec
@@ -16,9 +17,11 @@ from harness.quality.arrivals import target_of, trainings
 from harness.quality.facts import Answers, EndToEnd, Line, Training, Tuned
 from harness.quality.folder import FACTS, load_study
 from harness.quality.outcome import outcome_of
+from harness.quality.populations import Population
 from harness.quality.training import first_at
 from harness.quality.validation import validate_study
 from harness.records.store import ABOUT
+from harness.running.stopping import Stopped
 from harness.web import pictures as pictures_of_the_web
 
 
@@ -89,12 +92,10 @@ def test_both_draws_are_answered_by_dense_and_compressed_models(made):
 def test_a_report_shows_what_ideas_are_worth_beside_speed_up_and_tax(made, capsys):
     code, out, _ = again(capsys, "report", str(made))
     assert code == 0
-    row = next(line for line in out.splitlines() if line.startswith("local_update") and "numpy" in line)
-    title = out.index("What each idea is worth")
-    heads = out[title:].splitlines()[1]
-    assert [name for name in ("speed-up", "tax", "steps ×", "time to quality", "forgets") if name not in heads] == []
-    assert "local_update" in out[title:]
-    assert row
+    worth = out[out.index("What each idea is worth") :]
+    heads = worth.partition("local_update")[0].split()
+    assert {"speed-up", "tax", "steps", "quality", "tail"} <= {*heads}
+    assert all(len(line) <= 80 for line in worth.splitlines())
     code, out, _ = again(capsys, "report", str(made), "--format", "json")
     assert [*json.loads(out)["quality"][0]] == ["rows", "forgets"]
     code, out, _ = again(capsys, "report", str(made), "--format", "csv")
@@ -224,6 +225,30 @@ def test_a_study_is_not_gone_on_with_otherwise_than_it_was_asked_for(made, capsy
     code, _, err = again(capsys, "quality", "--out", str(made), "--resume", "--seed", "5")
     assert code == 2
     assert "seed (0 in the run, 5 now)" in err
+
+
+def test_an_interrupted_study_keeps_what_it_has_and_goes_on(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    whole = Population.compressed
+
+    def until_stopped(self, level):
+        if level.method == "N:M":
+            raise Stopped(signal.SIGINT)
+        return whole(self, level)
+
+    monkeypatch.setattr(Population, "compressed", until_stopped)
+    named = "unstructured_sparse,nm_sparse"
+    code, _, err = again(capsys, "quality", "--preset", "smoke", "--workload", named, "--out", str(out))
+    assert code == 130
+    assert f"quality --resume --out {out}" in err
+    before = (out / FACTS).read_bytes()
+    assert [f.level for f in load_study(out).facts.values()] == ["first", "second", "density 0.1"]
+    monkeypatch.undo()
+    code, text, err = again(capsys, "quality", "--resume", "--out", str(out))
+    assert code == 0, err
+    assert (out / FACTS).read_bytes().startswith(before)
+    assert {f.level for f in load_study(out).facts.values()} == {"first", "second", "density 0.1", "2:4"}
+    assert "2:4" in text
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------
