@@ -124,7 +124,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, tag="answers"):
 Fact = Tuned | Training | EndToEnd | Answers
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class FactLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line of `quality.jsonl`."""
 
     schema: int

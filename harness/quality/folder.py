@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from backends.ops import HostArray
-from harness.quality.facts import SCHEMA, Fact, Line, StudyInfo
+from harness.quality.facts import SCHEMA, Fact, FactLine, StudyInfo
 from harness.records import conditions
 from harness.records.disk import replace, why, write
 from harness.records.lines import NEWER, UNREADABLE
@@ -71,7 +71,7 @@ def load_study(folder: Path) -> Study:
     *lines, rest = content.split(b"\n")
     for number, text in enumerate(lines, 1):
         try:
-            line = msgspec.json.decode(text, type=Line)
+            line = msgspec.json.decode(text, type=FactLine)
         except UNREADABLE as error:
             warnings.append(f"{folder / FACTS} line {number} was left out: {error}")
             continue
@@ -154,7 +154,7 @@ class StudyStore:
 
     def keep(self, fact: Fact) -> None:
         """Append a fact and flush it to the disk; StoreError where it cannot be kept, and nothing of it stays."""
-        content = msgspec.json.encode(Line(schema=SCHEMA, study=self.info.study, fact=fact)) + b"\n"
+        content = msgspec.json.encode(FactLine(schema=SCHEMA, study=self.info.study, fact=fact)) + b"\n"
         end = os.fstat(self._file).st_size
         try:
             write(self._file, content)

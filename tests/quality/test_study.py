@@ -14,7 +14,7 @@ import pytest
 from harness.cli.main import run_cli
 from harness.quality import columns, forgotten, pictures, worth
 from harness.quality.arrivals import target_of, trainings
-from harness.quality.facts import Answers, EndToEnd, Line, Training, Tuned
+from harness.quality.facts import Answers, EndToEnd, FactLine, Training, Tuned
 from harness.quality.folder import FACTS, load_study
 from harness.quality.outcome import outcome_of
 from harness.quality.populations import Population
@@ -160,7 +160,7 @@ def test_a_study_is_refused_for_its_size_alone_where_nothing_is_wrong_with_it(ma
 
 def change(folder, key, **more):
     """Replace fields of a fact; with `edit`, of what it holds."""
-    lines = [msgspec.json.decode(text, type=Line) for text in (folder / FACTS).read_bytes().splitlines()]
+    lines = [msgspec.json.decode(text, type=FactLine) for text in (folder / FACTS).read_bytes().splitlines()]
     changed = [
         msgspec.structs.replace(line, fact=msgspec.structs.replace(line.fact, **more)) if line.fact.key == key else line
         for line in lines
