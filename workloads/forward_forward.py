@@ -50,7 +50,7 @@ def _layers(p: Parameters) -> Layers:
     return networks.mlp(p.features, p.hidden, p.layers)[:-1]
 
 
-def _labelled(images: HostArray, labels: HostArray) -> HostArray:
+def labelled(images: HostArray, labels: HostArray) -> HostArray:
     """Images with the label one-hot in the first ten pixels, as bright as the brightest pixel; each of length 1."""
     out = images.copy()
     out[:, : digits.CLASSES] = np.eye(digits.CLASSES)[labels] * images.max()
@@ -68,7 +68,7 @@ def inputs(p: Parameters, seed: int) -> Inputs:
         name: rng.standard_normal(layer.shape) * np.sqrt(2 * THRESHOLD / layer.channels_out)
         for name, layer in zip(networks.named("w", len(layers)), layers, strict=True)
     }
-    return {"positive": _labelled(images, labels), "negative": _labelled(images, wrong), **weights}
+    return {"positive": labelled(images, labels), "negative": labelled(images, wrong), **weights}
 
 
 @w.reference
@@ -184,9 +184,10 @@ def _by_hand(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
             goodness = ops.sum(y * y, 1)
             short = sign * (THRESHOLD - goodness)
             losses.append(ops.sum(ops.softplus(short)) * scale)
-            # lr·∂loss/∂y = lr·(−2·sign·sigmoid(short)·scale)·y; the row factor goes to the smaller operand's side
-            factor = sign / (ops.exp(-short) + 1.0) * (2 * scale * LEARNING_RATE)
-            updated.append(w + ops.matmul(ops.permute_dims(x, (1, 0)), y * ops.expand_dims(factor, 1)))
+            # ∂loss/∂y = −2·sign·sigmoid(short)·scale·y; the row factor goes to the smaller operand's side
+            factor = sign / (ops.exp(-short) + 1.0) * (-2 * scale)
+            d = y * ops.expand_dims(factor, 1)
+            updated.append(ops.sgd_step_along(w, ops.permute_dims(x, (1, 0)), d, LEARNING_RATE))
             x = _normalised(ops, y, goodness) if i < len(weights) - 1 else x
         return *losses, *updated
 

@@ -8,6 +8,7 @@ Markdown and LaTeX, nothing in CSV, null in JSON and Parquet; never 0.
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from dataclasses import dataclass
 import msgspec
 
 from harness.figures import left_out
-from harness.figures.summary import summarise
+from harness.figures.summary import Row, Summary, summarise
 from harness.records.record import Record
 from harness.records.store import RunInfo, disturbances
-from harness.report.published import Content, Published
+from harness.report.published import Beside, Content, Published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +38,13 @@ def render(
     runs: Sequence[RunInfo] = (),
     all_points: bool = False,
     noise: float | None = None,
+    beside: Callable[[Summary, Sequence[Row]], Beside] | None = None,
 ) -> Content:
     """The report of `records` in one of FORMATS; ValueError names those that exist.
 
     `runs` are the runs' own facts, where they are known. `noise` is the runs' A/A noise as a share: differences inside
-    it are ties; without it, what their controls found.
+    it are ties; without it, what their controls found. `beside` makes what other rooms add,
+    from the summary and the rows of all points.
     """
     if format not in FORMATS:
         raise ValueError(f"there is no format {format!r}; the formats are {', '.join(FORMATS)}")
@@ -51,7 +54,11 @@ def render(
     with _collector_off():
         summary = summarise(records, all_points=all_points, noise=noise, left_out=not_tried)
         summary = msgspec.structs.replace(summary, disturbed=found)
-        return FORMATS[format].render(Published(summary=summary, records=records, runs=runs))
+        more = Beside()
+        if beside is not None:
+            whole = summary if all_points else summarise(records, all_points=True, noise=noise)
+            more = beside(summary, whole.rows)
+        return FORMATS[format].render(Published(summary=summary, records=records, runs=runs, beside=more))
 
 
 @contextmanager
@@ -67,37 +74,41 @@ def _collector_off() -> Iterator[None]:
 
 
 def _table(published: Published) -> Content:
+    from harness.report.sections import as_lines
     from harness.report.terminal import terminal
 
-    return terminal(published.summary)
+    width = shutil.get_terminal_size().columns
+    more = ["\n".join(["", *as_lines(section, width), ""]) for section in published.beside.sections]
+    return terminal(published.summary) + "".join(more)
 
 
 def _markdown(published: Published) -> Content:
     from harness.report.markdown import markdown
 
-    return markdown(published.summary)
+    return markdown(published.summary, published.beside.sections)
 
 
 def _csv(published: Published) -> Content:
     from harness.report.flat_table import csv
 
-    return csv(published.summary)
+    return csv(published.summary, published.beside.columns)
 
 
 def _latex(published: Published) -> Content:
     from harness.report.latex import latex
 
-    return latex(published.summary)
+    return latex(published.summary, published.beside.sections)
 
 
 def _parquet(published: Published) -> Content:
     from harness.report.flat_table import parquet
 
-    return parquet(published.summary)
+    return parquet(published.summary, published.beside.columns)
 
 
 def _json(published: Published) -> Content:
-    return msgspec.json.format(msgspec.json.encode(published.summary), indent=2).decode() + "\n"
+    content = msgspec.to_builtins(published.summary) | dict(published.beside.data)
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n"
 
 
 def _pytest_benchmark(published: Published) -> Content:

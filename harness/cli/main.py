@@ -16,6 +16,7 @@ import click
 from harness.cli.authoring_commands import check, new
 from harness.cli.fleet_commands import fleet
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
+from harness.cli.quality_command import quality
 from harness.cli.results_commands import compare, explain, leaderboard, report, validate
 from harness.cli.run_command import run
 from harness.cli.sharing_commands import reproduce, submit
@@ -70,7 +71,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(examination.examine(as_json))
 
 
-for _command in (run, report, compare, explain, validate, leaderboard, reproduce, submit, fleet, new, check):
+for _command in (run, report, compare, explain, validate, leaderboard, reproduce, submit, fleet, quality, new, check):
     cli.add_command(_command)
 
 

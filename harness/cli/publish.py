@@ -16,12 +16,13 @@ from harness.cli.formats import FORMATS, render
 from harness.errors import UserError, nearest
 from harness.records.outcomes import outcome
 from harness.records.record import Record
-from harness.records.store import INFO, RECORDS, Run, RunInfo, load
+from harness.records.store import ABOUT, INFO, RECORDS, Run, RunInfo, load
 from harness.records.text import plain
 from harness.report.published import Content
 
 if TYPE_CHECKING:
     from harness.figures.compare import Comparison
+    from harness.gate.validate import Report
 
 MOST_SAID = 5  # failures that a gate names
 
@@ -48,7 +49,8 @@ def report(folders: Sequence[Path], format_: str, output: Path | None, all_point
 def _refuse_own(folders: Sequence[Path], output: Path) -> None:
     """UserError where a report would take the place of the results that it is made of."""
     for folder in folders:
-        if output.resolve() in ((folder / name).resolve() for name in (INFO, RECORDS)):
+        own = (INFO, RECORDS, ABOUT, Path(ABOUT).with_suffix(".jsonl"))
+        if output.resolve() in ((folder / name).resolve() for name in own):
             raise UserError(f"-o {output} is the results file itself, which is kept; name another file")
 
 
@@ -59,14 +61,26 @@ def rendered(folders: Sequence[Path], format_: str = "table", *, all_points: boo
     by_place = {folder.resolve(): folder for folder in reversed(folders)}
     if len(by_place) < len(folders):
         click.echo("warning: a results folder is given twice and counts once", err=True)
+    studies: list[Path] = []
     for folder in dict.fromkeys(by_place[folder.resolve()] for folder in folders):
+        if (folder / ABOUT).is_file():
+            studies.append(folder)
+            continue
         found = _loaded(folder)
         records += found.records
         runs.append(found.info)
+    beside = None
+    if studies:
+        from harness.cli.quality_beside import beside_of, outcomes_of, runs_of
+
+        outcomes = outcomes_of(studies)
+        records += [record for run in runs_of(outcomes) for record in run.records]
+        runs += [run.info for run in runs_of(outcomes)]
+        beside = beside_of(outcomes)
     if format_ == "pytest-benchmark":
         _say_left_out(records)
     try:
-        return render(records, format_, runs=runs, all_points=all_points)
+        return render(records, format_, runs=runs, all_points=all_points, beside=beside)
     except ModuleNotFoundError as error:
         raise UserError(
             f"--format {format_} needs {error.name}, which is not installed; try: {install_hint('report')}"
@@ -233,6 +247,17 @@ def _loaded(folder: Path) -> Run:
     return found
 
 
+def _is_study(path: Path) -> bool:
+    """Whether it is the folder of a study of quality, or one of its two files."""
+    return (path / ABOUT).is_file() or path.stem == Path(ABOUT).stem
+
+
+def _of_study(path: Path) -> Report:
+    from harness.quality.validation import validate_study
+
+    return validate_study(path if path.is_dir() else path.parent)
+
+
 def validate(paths: Sequence[Path], as_json: bool) -> int:
     """Say of every path whether it may be published, and every reason why not; 1 where one is refused."""
     import msgspec
@@ -243,7 +268,7 @@ def validate(paths: Sequence[Path], as_json: bool) -> int:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} is not there; give results folders, or their records.jsonl")
-    reports = [examine(path) for path in paths]
+    reports = [_of_study(path) if _is_study(path) else examine(path) for path in paths]
     if as_json:
         said = [
             {"path": str(r.path), "publishable": not r.refusals, "refusals": r.refusals, "marks": r.marks}

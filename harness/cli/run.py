@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,10 +52,30 @@ from workloads.discovery import workloads as find_workloads
 LEARNT = "learnt"  # folder in the cache: what the user's own runs taught
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A run that was carried out: where it is, the signal that stopped it if one did, and what could not be loaded.
+
+    `folder` is None where only the plan was shown.
+    """
+
+    folder: Path | None
+    stopped: int | None = None
+    problems: tuple[str, ...] = ()
+
+
 def run(request: RunRequest) -> int:
     """Plan, run, store and print; the exit code of the run."""
-    from harness.cli.live import Live  # pandas, which a plan does without
+    done = carried_out(request)
+    if done.folder is None:
+        return EXIT_OK
+    if done.stopped == signal.SIGHUP:
+        return EXIT_SIGNAL + done.stopped  # nobody reads
+    return _told(request, done.folder, stopped=done.stopped, problems=done.problems)
 
+
+def carried_out(request: RunRequest) -> Carried:
+    """Plan, run and store, and say what goes on; nothing of the results is printed."""
     with_files(request.workload_files)
     workloads, broken = find_workloads()
     own = own_names(request.workload_files, workloads, broken)
@@ -68,7 +89,7 @@ def run(request: RunRequest) -> int:
     points, about = matrices.chosen(request, workloads)
     for said in about:
         click.echo(f"matrix: {said}", err=True)
-    ask = requests.ask(request, workloads, _present(request.backends, backends), points=points, own=own)
+    ask = requests.ask(request, workloads, present(request.backends, backends), points=points, own=own)
     planned_cases = plan.cases(ask, workloads, backends)
     contradictions.refuse_unused(request, ask, planned_cases, workloads)
     temporary()  # what every server needs
@@ -81,7 +102,7 @@ def run(request: RunRequest) -> int:
     )
     if request.dry_run:
         _show_plan(request, planned_cases, options, information(request, ask, options, backends))
-        return EXIT_OK
+        return Carried(None)
     ready(ask, backends, options)
     folder = request.out or new_folder(Path("runs") / f"{timestamps.in_name()}-{ask.preset}")
     info = information(request, ask, options, backends)
@@ -96,9 +117,9 @@ def run(request: RunRequest) -> int:
     if stopped is None:
         shutil.rmtree(folder / leftovers.UNFINISHED, ignore_errors=True)
     elif stopped == signal.SIGHUP:
-        return EXIT_SIGNAL + stopped  # nobody reads
+        return Carried(folder, stopped)
     _learn(folder, options)
-    return _told(request, folder, stopped=stopped, problems=problems)
+    return Carried(folder, stopped, tuple(problems))
 
 
 def ready(ask: Ask, backends: Mapping[str, Backend], options: Options) -> None:
@@ -117,6 +138,8 @@ def carry_out(
     foresight: Callable[[Store], Foresight],
 ) -> int | None:
     """Run a plan into its store, which is closed then; the number of the signal that stopped it, None of none."""
+    from harness.cli.live import Live  # pandas, which a plan does without
+
     stopped = None
     with stopping.stoppable(), store, leftovers.marked(store.folder), Watch() as watch:
         try:
@@ -189,7 +212,7 @@ def _told(request: RunRequest, folder: Path, *, stopped: int | None, problems: S
 # -- what is there ----------------------------------------------------------------------------------------------------
 
 
-def _present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str, ...]:
+def present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str, ...]:
     """The backends to run; UserError for one that is asked for and missing, or when none is there at all."""
     missing = {n: b for n, b in backends.items() if importlib.util.find_spec(b.module) is None}
     for name in asked:

@@ -33,6 +33,11 @@ def sources(root: Path = ROOT) -> dict[str, str]:
     return {package: _digest(root, where) for package, where in folders.items()}
 
 
+def room(name: str, root: Path = ROOT) -> str:
+    """SHA-256 of the code of one room of harness/, likewise."""
+    return _digest(root, [root / "harness" / name])
+
+
 PLUG_IN = "plug-in "  # how the name of a digest begins that is of no package of ours
 
 

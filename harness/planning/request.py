@@ -63,6 +63,7 @@ class RunRequest:
     retry: tuple[str, ...] = ()  # outcomes that are measured again by a run that goes on
     wait: bool = True  # for another run on this machine
     exhaustive: bool = False  # try what earlier runs say can be left out, too
+    only_contenders: bool = False  # leave it out, although what to run is named
     dry_run: bool = False
     as_json: bool = False
     arguments: tuple[str, ...] = ("run",)  # of the command line, as they were typed
@@ -70,6 +71,8 @@ class RunRequest:
     @property
     def tries_all(self) -> bool:
         """Whether nothing is left out: as asked, in `smoke`, and where the user says what to run by name."""
+        if self.only_contenders:
+            return False
         named = self.workloads or self.workload_files or self.formulations or self.executions or self.matrices
         return self.exhaustive or self.preset == "smoke" or bool(named or self.axes)
 

@@ -32,6 +32,7 @@ from harness.records.record import SCHEMA, Record, Status
 RECORDS = "records.jsonl"
 INFO = "run.json"
 REPRODUCES = "reproduces"  # in `settings`: the run of which this one measured published paths again
+ABOUT = "quality.json"  # in place of INFO in the folder of a study of quality (harness/quality/folder.py)
 LOCK = ".lock"  # there while a run writes; who finds it held is told by whom
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeAlias, get_args, get_type_hints
 
 import pandas as pd
 
@@ -40,10 +41,18 @@ def _plain(hint: Any) -> type:
     return found[0] if len(found) == 1 and found[0] in (str, int, float, bool) else str
 
 
-def csv(summary: Summary) -> str:
-    """One line a row, with the columns of `flat`; unknown is empty."""
-    rows = [{name: as_text(value) for name, value in flat(row).items()} for row in summary.rows]
-    table = pd.DataFrame({n: pd.Series([row.get(n) for row in rows], dtype=object) for n in _columns(summary)})
+Further: TypeAlias = Callable[[Row], Mapping[str, float | None]]  # columns beside a row's own, the same of every row
+
+
+def _nothing(_: Row) -> Mapping[str, float | None]:
+    return {}
+
+
+def csv(summary: Summary, further: Further = _nothing) -> str:
+    """One line a row, with the columns of `flat` and `further` ones; unknown is empty."""
+    rows = [{name: as_text(value) for name, value in flat(row).items()} | dict(further(row)) for row in summary.rows]
+    names = dict.fromkeys((*_columns(summary), *(further(summary.rows[0]) if rows else ())))
+    table = pd.DataFrame({n: pd.Series([row.get(n) for row in rows], dtype=object) for n in names})
     return table.to_csv(index=False, lineterminator="\n")
 
 
@@ -52,14 +61,15 @@ def as_text(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in _FORMULA and value.strip() else value
 
 
-def parquet(summary: Summary) -> bytes:
+def parquet(summary: Summary, further: Further = _nothing) -> bytes:
     """The same columns with their types; unknown is null. The A/A noise stands in the schema's metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     noise = {"noise": repr(summary.noise)} if summary.noise is not None else {}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in _columns(summary).items()], metadata=noise)
+    columns = _columns(summary) | {name: float for row in summary.rows[:1] for name in further(row)}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()], metadata=noise)
     file = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([flat(row) for row in summary.rows], schema=schema), file)
+    pq.write_table(pa.Table.from_pylist([{**flat(row), **further(row)} for row in summary.rows], schema=schema), file)
     return file.getvalue()

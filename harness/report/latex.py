@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import pandas as pd
@@ -16,13 +17,13 @@ from harness.report.wording import NO_IDEA, NOTHING
 _PREAMBLE = "% \\usepackage{booktabs}\n% \\usepackage{graphicx}"
 
 
-def latex(summary: Summary) -> str:
-    """A floating table* for each section, shrunk to the width of the text where it is wider, then the notes."""
+def latex(summary: Summary, more: Sequence[Section] = ()) -> str:
+    """A floating table* for each section and for `more`, shrunk to the width of the text, then the notes."""
     if not summary.records:
         return f"{_escape(NOTHING)}\n"
     out = [_PREAMBLE, *(_escape(line) for line in disturbed(summary))]
     out += [] if summary.rows else [_escape(NO_IDEA)]
-    out += [_table(number, section) for number, section in enumerate(sections(summary), 1)]
+    out += [_table(number, section) for number, section in enumerate([*sections(summary), *more], 1)]
     notes = "\n".join(f"  \\item {_guard(_escape(line))}" for line in footer(summary))
     out.append(f"\\begin{{itemize}}\n{notes}\n\\end{{itemize}}")
     return "\n\n".join(out) + "\n"

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from harness.figures.summary import Summary
 from harness.records.text import visible
 from harness.report.notes import disturbed, footer
-from harness.report.sections import sections
+from harness.report.sections import Section, sections
 from harness.report.wording import NO_IDEA, NOTHING
 
 
-def markdown(summary: Summary) -> str:
-    """Tables and notes as GitHub reads them; |, * and < in the words of others are escaped."""
+def markdown(summary: Summary, more: Sequence[Section] = ()) -> str:
+    """Tables and notes as GitHub reads them; |, * and < in the words of others are escaped. `more` are other tables."""
     if not summary.records:
         return f"{NOTHING}\n"
     out = [_escape(line) for line in disturbed(summary)]
     out += ["\n".join(f"- {_escape(said)}" for said in summary.answer)] if summary.answer else []
     out += [] if summary.rows or summary.estimates else [NO_IDEA]
-    for title, names, cells in sections(summary):
-        out += [f"## {title}", markdown_table(names, cells)]
+    for section in [*sections(summary), *more]:
+        out += [f"## {section.title}", markdown_table(section.names, section.cells)]
     out += ["## Notes", "\n".join(f"- {_escape(line)}" for line in footer(summary))]
     return "\n\n".join(out) + "\n"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from harness.figures.lottery import Shift
 from harness.figures.summary import Row, Summary
+from harness.records.text import visible
 from harness.report import blame_text, estimates_text
 from harness.report.wording import (
     UNKNOWN,
@@ -26,11 +28,38 @@ from harness.stats.ranks import RankInterval
 
 
 class Section(NamedTuple):
-    """A table: its title, the headings of its columns, and its rows of cells."""
+    """A table: its title, the headings of its columns, and its rows of cells; the first `labels` say what a row is."""
 
     title: str
     names: Sequence[str]
     cells: Sequence[Sequence[str]]
+    labels: int = 1
+
+
+def as_lines(section: Section, width: int) -> list[str]:
+    """A table as plain text, each column as wide as it needs.
+
+    Where that is wider than `width`, its labels stand in one column, below each other, as do a value and its interval.
+    """
+    labels = section.labels
+    whole = [section.names, *section.cells]
+    if sum(max(map(len, column)) + 2 for column in zip(*whole, strict=True)) - 2 <= width:
+        return [section.title, *map(visible, _aligned(whole, "  "))]
+    heads = [name.replace(" ", "\n") for name in section.names[labels:]]
+    tall = [["\n ".join(section.names[:labels]), *heads]]
+    tall += [["\n ".join(row[:labels]), *map(_stacked, row[labels:])] for row in section.cells]
+    lines = [line for row in tall for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")]
+    return [section.title, *map(visible, _aligned(lines, " "))]
+
+
+def _aligned(lines: Sequence[Sequence[str]], gap: str) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [gap.join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _stacked(cell: str) -> str:
+    """`1.02 s [0.97, 1.05] modelled` as three lines."""
+    return cell.replace(" [", "\n[").replace("] ", "]\n")
 
 
 _IDEA = ("workload", "point", "backend", "best path", "time", "speed-up", "tax", "memory", "energy", "share", "outcome")

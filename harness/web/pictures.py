@@ -49,7 +49,7 @@ def pdf(published: Published) -> Mapping[str, bytes]:
 
 def _files(published: Published, suffix: str, draw: Callable[[dict[str, Any]], bytes]) -> Mapping[str, bytes]:
     converter()
-    made = charts(published)
+    made = [*charts(published), *published.beside.charts]
     if not made:
         raise UserError(
             "there is no chart to draw: none of the records is of a case that is ok; see `hwlottery report`"

@@ -42,7 +42,7 @@ _OPEN_GROUPS = 3  # groups of charts that are open at first
 def html(published: Published) -> str:
     """The whole page; the same bytes from the same records. UserError where a library that it needs is missing."""
     index = Index(published.records)
-    made = charts(published, index)
+    made = [*charts(published, index), *published.beside.charts]
     facts = _facts(published, index, made)
     drawings = templates.embed(
         packed(
@@ -121,7 +121,10 @@ def _facts(published: Published, index: Index, made: Sequence[Chart]) -> dict[st
             (name, _captioned(of)) for name, of in grouped
         ],
         "open_groups": _OPEN_GROUPS,
-        "sections": [s for s in sections(replace(summary, all_points=True)) if s.title not in _SHOWN_ABOVE],
+        "sections": [
+            *published.beside.sections,
+            *(s for s in sections(replace(summary, all_points=True)) if s.title not in _SHOWN_ABOVE),
+        ],
         "notes": footer(summary) if summary.records else [],
         "runs": [
             {

@@ -60,6 +60,22 @@ class CountJob(msgspec.Struct, frozen=True, kw_only=True, tag="count"):
     data: list[str]
 
 
+class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, tag="training"):
+    """Train on for `steps` of a case's train step at a learning rate of its own, `every` of them timed as one chunk.
+
+    `data` is the folder of the first operands and of every step's batch, where the parameters, of these names, are left
+    after each chunk (`harness.worker.carry_on`). `keep` as in a CaseJob.
+    """
+
+    case: Case
+    data: str
+    rate: float
+    steps: int
+    every: int
+    parameters: list[str]
+    keep: str | None = None
+
+
 class DevicesJob(msgspec.Struct, frozen=True, kw_only=True, tag="devices"):
     """Ask the framework which devices it sees."""
 
@@ -89,7 +105,7 @@ class ContractJob(msgspec.Struct, frozen=True, kw_only=True, tag="contract"):
     """Hold the backend of the server to the contract of `Ops`; a sentence a fault."""
 
 
-Job = CaseJob | DataJob | CountJob | DevicesJob | FactsJob | ConformityJob | ContractJob
+Job = CaseJob | DataJob | CountJob | TrainingJob | DevicesJob | FactsJob | ConformityJob | ContractJob
 
 
 class PlugInFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,268 @@
+"""A study of quality, step by step; every fact is stored before the next is made, and what is stored is not made again.
+
+First the twin is tuned and sets the target, then each learner is tuned on the same grid with as many trials and its
+steps are counted; the harness measures what a step costs; some trainings run end to end in every framework; last,
+compressed models are asked what they forget.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from backends.ops import Backend, Device
+from harness.errors import UserError
+from harness.quality.arrivals import target_of, trainings
+from harness.quality.compression import LEVELS
+from harness.quality.end_to_end import EndToEndTrainer, counted_at
+from harness.quality.facts import Purpose, Training, Tuned
+from harness.quality.folder import StudyStore
+from harness.quality.images import draws, split
+from harness.quality.learners import LEARNERS, Learner, Shape, disagreement
+from harness.quality.populations import Population
+from harness.quality.presets import StudyPreset
+from harness.quality.training import Trained, right_in_float64, train
+from harness.quality.worth import StepCost
+from harness.worker.client import Server, ServerError
+from workloads.base import Definition, Params
+
+SAME_STEP = 1e-8  # how far a step may be from the workload's, in float64
+TRIAL_SEEDS, TARGET_SEEDS, OWN_SEEDS = 10_000, 20_000, 30_000  # where those begin that no published seed may have
+
+
+class Progress(NamedTuple):
+    """What is told of a study: a step begins with so many parts, one begins, one is done."""
+
+    begin: Callable[[str, int], None]
+    now: Callable[[str], None]
+    done: Callable[[], None]
+
+
+def chosen(ideas: Sequence[str]) -> list[Learner]:
+    """The learners of a study, each twin before its ideas; all where none is named."""
+    named = [LEARNERS[name] for name in ideas] or list(LEARNERS.values())
+    twins = dict.fromkeys(learner.baseline for learner in named)
+    return [LEARNERS[name] for name in twins] + [learner for learner in named if learner.name not in twins]
+
+
+def axes_of(learners: Sequence[Learner], workloads: Mapping[str, Definition], shape: Shape) -> dict[str, Params]:
+    """The axes at which each learner's workload is measured."""
+    return {learner.name: workloads[learner.name].check(learner.axes(shape)) for learner in learners}
+
+
+class Learning:
+    """Tuning, the target and the count of steps, without a framework."""
+
+    def __init__(
+        self,
+        store: StudyStore,
+        preset: StudyPreset,
+        learners: Sequence[Learner],
+        workloads: Mapping[str, Definition],
+        seed: int,
+        told: Progress,
+    ) -> None:
+        self._store, self._preset, self._learners = store, preset, learners
+        self._workloads, self._seed, self._told = workloads, seed, told
+        self._split = split()
+
+    def execute(self) -> None:
+        """All of it; what is stored already is taken as it is."""
+        parts = [("tuned", learner) for learner in self._learners]
+        parts += [("target", learner) for learner in self._learners if learner.baseline == learner.name]
+        parts += [("count", learner) for learner in self._learners]
+        self._told.begin("training in NumPy", len(parts))
+        for what, learner in parts:
+            key = f"{what} {learner.name}"
+            self._told.now(key)
+            if key not in self._store.facts:
+                if what == "tuned":
+                    self._store.keep(self._tuned(learner))
+                else:
+                    self._store.keep(self._trained(learner, "target" if what == "target" else "count"))
+            self._told.done()
+
+    def _tuned(self, learner: Learner) -> Tuned:
+        """The rate with the most right answers in the median trial, of equal ones the one that had them first."""
+        preset = self._preset
+        off = disagreement(learner, self._workloads[learner.name], preset.shape)
+        if not off <= SAME_STEP:
+            raise UserError(
+                f"{learner.name}: the step that is counted is not the workload's own, {off:.2g} of its change apart; "
+                "a study of it would be of something else, so report this"
+            )
+        seeds = [self._seed + TRIAL_SEEDS + k for k in range(preset.trials)]
+        pairs = [(rate, seed) for rate in preset.rates for seed in seeds]
+        found = self._train(learner, [seed for _, seed in pairs], [rate for rate, _ in pairs], preset.steps, None)
+        most = [max(correct) for correct in found.correct]
+        when = [correct.index(max(correct)) + 1 for correct in found.correct]
+        best = [most[k : k + preset.trials] for k in range(0, len(pairs), preset.trials)]
+        reached = [when[k : k + preset.trials] for k in range(0, len(pairs), preset.trials)]
+        order = [(-median(many), median(early)) for many, early in zip(best, reached, strict=True)]
+        return Tuned(
+            learner=learner.name,
+            rates=list(preset.rates),
+            seeds=seeds,
+            steps=preset.steps,
+            every=preset.every,
+            best=best,
+            reached=reached,
+            rate=preset.rates[order.index(min(order))],
+            disagreement=off,
+        )
+
+    def _trained(self, learner: Learner, purpose: Purpose) -> Training:
+        preset = self._preset
+        counting = purpose == "count"
+        target = self._target(learner) if counting else None
+        steps = preset.steps * (preset.patience if counting else 1)
+        first = self._seed + (0 if counting else TARGET_SEEDS)
+        seeds = [first + k for k in range(preset.seeds)]
+        rate = self._rate(learner)
+        found = self._train(learner, seeds, [rate] * len(seeds), steps, target)
+        weights = self._store.keep_weights(learner.name, found.weights) if counting else (None, None)
+        return Training(
+            learner=learner.name,
+            purpose=purpose,
+            rate=rate,
+            seeds=seeds,
+            steps=steps,
+            every=preset.every,
+            target=target,
+            correct=found.correct,
+            test_correct=right_in_float64(learner, found.weights, self._split.test),
+            weights=weights[0],
+            digest=weights[1],
+        )
+
+    def _train(
+        self, learner: Learner, seeds: Sequence[int], rates: Sequence[float], steps: int, target: int | None
+    ) -> Trained:
+        def told(done: int) -> None:
+            self._told.now(f"{learner.name}: step {done} of {steps}")
+
+        return train(
+            learner, self._workloads[learner.name], self._preset.shape, self._split,
+            seeds=seeds, rates=rates, steps=steps, every=self._preset.every, target=target, told=told,
+        )  # fmt: skip
+
+    def _target(self, learner: Learner) -> int:
+        fact = self._store.facts[f"target {learner.baseline}"]
+        assert isinstance(fact, Training)
+        return target_of(fact)
+
+    def _rate(self, learner: Learner) -> float:
+        fact = self._store.facts[f"tuned {learner.name}"]
+        assert isinstance(fact, Tuned)
+        return fact.rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frameworks:
+    """Where trainings run end to end: what a step costs by learner and backend, and how servers are started."""
+
+    backends: Mapping[str, Backend]
+    costs: Mapping[tuple[str, str], StepCost]
+    threads: int
+    cache: Path
+    timeout_s: float
+
+
+def end_to_end(
+    store: StudyStore,
+    preset: StudyPreset,
+    learners: Sequence[Learner],
+    workloads: Mapping[str, Definition],
+    frameworks: Frameworks,
+    seed: int,
+    told: Progress,
+) -> None:
+    """Train each learner in each framework from seeds that nothing else had; UserError where a server cannot start."""
+    places = sorted({backend for _, backend in frameworks.costs})
+    first = seed + OWN_SEEDS
+    several = preset.end_to_end
+    # Every framework has seeds of its own: one that is late would else count in each.
+    seeds = {at: [first + number * several + k for k in range(several)] for number, at in enumerate(places)}
+    told.begin("training end to end", len(places) * len(learners))
+    counts: dict[str, dict[int, int | None]] = {}
+    every = [s for of_place in seeds.values() for s in of_place]
+    for backend in places:
+        left = {
+            learner.name: [s for s in seeds[backend] if f"end to end {learner.name} {backend} {s}" not in store.facts]
+            for learner in learners
+            if (learner.name, backend) in frameworks.costs
+        }
+        if not any(left.values()):
+            continue
+        with _server(frameworks, backend) as server:
+            for learner in learners:
+                told.now(f"{learner.name} in {backend}")
+                if left.get(learner.name):
+                    trained = trainings(store.facts, "count")[learner.name]
+                    if learner.name not in counts:
+                        found = counted_at(
+                            learner, workloads[learner.name], preset.shape, split(), every, trained.rate,
+                            target=trained.target or 0, steps=trained.steps, every=trained.every,
+                        )  # fmt: skip
+                        counts[learner.name] = dict(zip(every, found, strict=True))
+                    trainer = EndToEndTrainer(
+                        learner, workloads[learner.name], preset.shape, split(),
+                        scratch=store.folder / ".scratch", timeout_s=frameworks.timeout_s,
+                    )  # fmt: skip
+                    cost = frameworks.costs[learner.name, backend]
+                    for own in left[learner.name]:
+                        _keep_trained(store, trainer, server, cost, trained, own, counts[learner.name][own])
+                told.done()
+
+
+def _keep_trained(
+    store: StudyStore, trainer: EndToEndTrainer, server: Server, cost: StepCost, trained: Training, seed: int,
+    counted: int | None,
+) -> None:  # fmt: skip
+    """Train one seed and keep what came of it."""
+    fact, weights = trainer.run(
+        server, cost, seed=seed, rate=trained.rate, target=trained.target or 0, steps=trained.steps,
+        every=trained.every, counted=counted,
+    )  # fmt: skip
+    if weights is not None:
+        path, digest = store.keep_weights(f"{fact.learner}-{fact.backend}-{seed}", weights)
+        fact = replace(fact, weights=path, digest=digest)
+    store.keep(fact)
+
+
+@contextlib.contextmanager
+def _server(frameworks: Frameworks, backend: str) -> Iterator[Server]:
+    with Server(frameworks.backends[backend], Device("cpu"), frameworks.threads, frameworks.cache) as server:
+        try:
+            server.start()
+        except ServerError as error:
+            raise UserError(str(error)) from None
+        yield server
+
+
+def forgetting(store: StudyStore, preset: StudyPreset, numbers: Sequence[int], seed: int, told: Progress) -> None:
+    """Train the models of these levels, on the long-tailed draw and on its balanced control, and keep their answers."""
+    levels = [LEVELS[number] for number in numbers]
+    told.begin("compressing", 2 * (len(levels) + 1))
+    for draw in draws(seed):
+        models = Population(draw, split().test, preset.recipe, seed)
+        exits = any(level.early is not None for level in levels)
+        told.now(f"dense models, {draw.name}")
+        if f"{draw.name} dense second" not in store.facts:
+            for fact in models.dense(branched=False):
+                store.keep(fact)
+        if exits and f"{draw.name} dense with an exit second" not in store.facts:
+            for fact in models.dense(branched=True):
+                store.keep(fact)
+        told.done()
+        for level in levels:
+            told.now(f"{level.method} {level.level}, {draw.name}")
+            if f"{draw.name} {level.method} {level.level}" not in store.facts:
+                store.keep(models.compressed(level))
+            told.done()
