@@ -80,6 +80,7 @@ def run(request: RunRequest) -> int:
         memory_bytes=facts.memory_limit_bytes(),
     )
     if request.dry_run:
+        _check_devices(ask, backends, options, only_unknown=True)
         _show_plan(request, planned_cases, options, _info(request, ask, options, backends))
         return EXIT_OK
     for left in strays.end_leftovers():
@@ -189,10 +190,13 @@ def _present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str
     return tuple(present)
 
 
-def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) -> None:
-    """One sentence for a device that no backend of the request has; the host is always there."""
+def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options, *, only_unknown: bool = False) -> None:
+    """One sentence for a device that no backend of the request has; the host is always there.
+
+    `only_unknown`: of those alone that have no name that is known here, and may be no device at all.
+    """
     for text in ask.devices:
-        if text == "cpu":
+        if text == "cpu" or (only_unknown and Device.parse(text).well_known):
             continue
         if is_ahead_of_time(text):
             why = aot.missing(Device.parse(text))
@@ -201,7 +205,7 @@ def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) 
             continue
         seen: dict[str, str] = {}
         for name in ask.backends:
-            with Server(backends[name], Device.parse(text), options.threads, options.cache) as server:
+            with Server(backends[name], Device.parse(text), options.threads, options.cache, bare=True) as server:
                 measured = server.run(DevicesJob(), options.timeout_s).measured
             if text in measured.answer:
                 break
@@ -245,6 +249,7 @@ def _info(request: RunRequest, ask: Ask, options: Options, backends: Mapping[str
             "ends_s": options.ends_s,
             "long_rounds": options.long_rounds,
             "memory_limit_bytes": options.memory_bytes,
+            **({"tf32": True} if options.tf32 else {}),
             **{f"power_{k}": v for k, v in msgspec.to_builtins(options.power).items()},
             **{f"sampling_{k}": v for k, v in msgspec.to_builtins(options.sampling).items()},
             **{f"{variables.RECORDED}{k}": v for k, v in passed.items()},
