@@ -41,13 +41,13 @@ PACKAGES = (
 LIBDEVICE = Path("/usr/local/cuda/nvvm/libdevice/libdevice.10.bc")
 
 
-def main(device: str = "cuda", backends: str = "torch,jax", limit_s: float = LIMIT_S) -> Iterator[str]:
-    """The lines of every step, as each is there."""
-    yield from step(["machine"], min(SHORT_S, limit_s))
+def main(device: str = "cuda", backends: str = "torch,jax", limit_s: float = LIMIT_S) -> Iterator[list[str]]:
+    """The lines of every step, as soon as it is over."""
+    yield step(["machine"], min(SHORT_S, limit_s))
     if device != "cpu":
-        yield from step(["nvml", device], min(SHORT_S, limit_s))
+        yield step(["nvml", device], min(SHORT_S, limit_s))
     for name in backends.split(","):
-        yield from step(["framework", device, name], limit_s, environ_of(name, device))
+        yield step(["framework", device, name], limit_s, environ_of(name, device))
 
 
 def environ_of(name: str, device: str) -> dict[str, str]:
@@ -245,5 +245,5 @@ if __name__ == "__main__":
         for fact in STEPS[sys.argv[2]](*sys.argv[3:]):
             print(fact, flush=True)
     else:
-        for fact in main(*sys.argv[1:3]):
-            print(fact, flush=True)
+        for facts in main(*sys.argv[1:3]):
+            print(*facts, sep="\n", flush=True)

@@ -152,12 +152,13 @@ class Measuring:
         import gpu_probe
 
         until = time.monotonic() + PROBE_SHARE * self.budget_s
-        lines = []
-        for line in gpu_probe.main(self.asked.device, ",".join(self.backends), PROBE_STEP_S):
-            lines.append(line)
-            self.say(line)
+        lines: list[str] = []
+        for step in gpu_probe.main(self.asked.device, ",".join(self.backends), PROBE_STEP_S):
+            lines += step
+            for line in step:
+                self.say(line)
             if time.monotonic() > until:
-                self.say("probe: cut short, its share of the time is over")
+                self.say("probe: its share of the time is over")
                 break
         done.write_text("".join(f"{line}\n" for line in lines))
 
