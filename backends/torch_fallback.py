@@ -19,7 +19,7 @@ from backends.ops import Array, Fallback, Matrix
 
 # The conversion's own kernel stands below the public name in the profile, so that one conversion is counted once.
 _TO_DENSE = frozenset({"aten::_to_dense", "aten::_coalesced_to_dense", "aten::_sparse_csr_to_dense"})
-# A product of CSC on CUDA (and of CSR transposed) converts its operand to CSR in every call, and multiplies that.
+# A product of CSC (and so of CSR transposed) makes a CSR of its operand in every call, on the CPU as on CUDA.
 _TO_CSR = frozenset({"aten::_to_sparse_csr", "aten::to_sparse_csr"})
 _TO_HOST = "aten::_local_scalar_dense"  # what .item(), bool(tensor) and float(tensor) end in
 # An operator that Inductor has no lowering for is called by its name; what it calls on purpose is an extern_kernel.
