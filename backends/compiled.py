@@ -47,6 +47,9 @@ class Compiled:
 
     `kept` names the setting that won a trial, or was told; None where there is only one.
 
+    `peak_bytes` is the allocator's peak of a call, where later calls do not go through the allocator (a recorded CUDA
+    graph): then no window can tell it.
+
     `fallbacks(operands)` says what else the framework ran instead, by watching one more call or reading the program:
     called after the clock, since both take time and watching may slow the calls that follow.
     """
@@ -57,5 +60,6 @@ class Compiled:
     temp_bytes: int | None = None
     flags: Mapping[str, Scalar] = field(default_factory=dict)
     kept: str | None = None
+    peak_bytes: int | None = None
     traces: Callable[[], int] = lambda: 0
     fallbacks: Callable[[Sequence[Array | Matrix]], Sequence[Fallback]] = lambda _: ()

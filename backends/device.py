@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 
 AHEAD_OF_TIME = "tpu-aot"  # the kind of a device that is a chip's description and a compiler
@@ -19,10 +21,19 @@ TPU_CHIPS = {
     "v7x": "tpu7x:1x1x1",
 }
 
+# What frameworks call accelerators. An AMD GPU is `cuda` to PyTorch, and so it is here, whatever JAX calls it.
+ACCELERATORS = ("cuda", "tpu", "mps", "xpu", "npu", "hpu", "mtia")
+_OTHER_NAMES = ("gpu", "rocm", "hip", "nvidia", "host", "metal")  # of those, which would else be taken for another
+_NAME = re.compile(r"[a-z][a-z0-9_]{1,19}")
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device as a user writes it: `cpu`, `cuda`, `cuda:1`, `tpu:0`, `tpu-aot:v5e`."""
+    """One device as a user writes it: `cpu`, `cuda`, `cuda:1`, `tpu:0`, `tpu-aot:v5e`, or what a framework names.
+
+    That is the `torch.device.type` of an accelerator or the platform of a PJRT plug-in: whether there is one is for the
+    frameworks to say.
+    """
 
     kind: str
     index: int = 0
@@ -30,7 +41,10 @@ class Device:
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """Read `cpu`, `cuda[:i]`, `tpu[:i]` or `tpu-aot:<chip>`; ValueError says what was found and expected."""
+        """Read `cpu`, an accelerator's name with `:i` behind it, or `tpu-aot:<chip>`.
+
+        ValueError says what was found and expected, also of a name that is nearly one of those known.
+        """
         kind, _, rest = text.partition(":")
         if kind == AHEAD_OF_TIME:
             if rest not in TPU_CHIPS:
@@ -38,9 +52,15 @@ class Device:
             return cls(kind, 0, rest)
         if kind == "cpu" and not rest:
             return cls(kind)
-        if kind in ("cuda", "tpu") and (not rest or rest.isdecimal()):
+        if (kind in ACCELERATORS or _is_another(kind)) and (not rest or (rest.isdecimal() and rest.isascii())):
             return cls(kind, int(rest or 0))
-        raise ValueError(f"device {text!r} is not one of cpu, cuda[:i], tpu[:i], tpu-aot:<chip>")
+        known = ", ".join(f"{name}[:i]" for name in ACCELERATORS)
+        raise ValueError(f"device {text!r} is not one of cpu, {known}, tpu-aot:<chip>")
+
+    @property
+    def well_known(self) -> bool:
+        """Whether its kind is one of those that stand here; of any other only a framework can say that it exists."""
+        return self.kind in ("cpu", *ACCELERATORS) or self.ahead_of_time
 
     @property
     def ahead_of_time(self) -> bool:
@@ -51,6 +71,29 @@ class Device:
         if self.chip is not None:
             return f"{self.kind}:{self.chip}"
         return f"{self.kind}:{self.index}" if self.index else self.kind
+
+
+def _is_another(kind: str) -> bool:
+    """Whether it may be the name of an accelerator that is not known here, and no slip in one that is."""
+    near = get_close_matches(kind, ("cpu", *ACCELERATORS, *_OTHER_NAMES, AHEAD_OF_TIME), cutoff=0.65)
+    return not near and _NAME.fullmatch(kind) is not None
+
+
+def canonical(text: str) -> str:
+    """A device as records name it: `cuda:0` is `cuda`; what is none stays as it is, for who refuses it."""
+    try:
+        return str(Device.parse(text))
+    except ValueError:
+        return text
+
+
+@lru_cache(maxsize=256)
+def kind_of(text: str) -> str:
+    """The kind of a device given as text; empty for a text that is no device."""
+    try:
+        return Device.parse(text).kind
+    except ValueError:
+        return ""
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+PRECISION, TF32 = "HWLOTTERY_PRECISION", "tf32"  # set to it for a run that asks TF32 of every framework
 ITEM_BYTES = {
     "float64": 8,
     "float32": 4,
@@ -14,6 +17,11 @@ ITEM_BYTES = {
     "uint8": 1,
     "bool": 1,
 }
+
+
+def tf32() -> bool:
+    """Whether this run asks float32 products and convolutions to be computed in TF32, of all frameworks alike."""
+    return os.environ.get(PRECISION) == TF32
 
 
 def itemsize(dtype: str) -> int:

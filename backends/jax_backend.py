@@ -10,14 +10,13 @@ from pathlib import Path
 
 from backends import aot
 from backends.install import install_hint
-from backends.jax_device import devices
+from backends.jax_device import devices, platform
 from backends.ops import Backend, Device, Ops
 
 
 def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
     """What JAX and XLA read before the import; the compile cache is JAX's own."""
     variables = {
-        "JAX_PLATFORMS": device.kind,  # one platform: never a quiet fall back to another
         "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
@@ -25,6 +24,9 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the allocator's peak is then the case's, not three quarters of it
     }
+    name = platform(device.kind)
+    if name is not None:
+        variables["JAX_PLATFORMS"] = name  # one platform: never a quiet fall back to another
     if device.ahead_of_time:
         return {"TF_CPP_MIN_LOG_LEVEL": "2", "PJRT_NPROC": str(threads), **aot.environ()}
     if device.kind != "tpu":

@@ -18,6 +18,7 @@ from backends.ops import Array, Fallback, Matrix
 _DENSE = frozenset({"bcoo_todense", "bcsr_todense", "coo_todense", "csr_todense"})
 _HOST = frozenset({"pure_callback", "io_callback", "debug_callback", "outside_call"})
 _KERNEL = re.compile(r"custom_call @(\w*(?:csr|coo)\w*)")  # of the CPU, cuSPARSE and hipSPARSE alike
+_CALLS = re.compile(r'custom_call_target="([^"]+)"|\sfusion\(')
 # Products that have a kernel of their own, where one exists for the device, the dtype and the shape.
 _PRODUCTS = {"cpu": ("bcsr_dot_general",), "cuda": ("bcsr_dot_general", "bcoo_dot_general")}
 
@@ -54,6 +55,11 @@ def of_program(jaxpr: Any, lowered: str, said: Iterable[str], kind: str) -> list
         products = " and ".join(name for name in _PRODUCTS[kind] if names[name])
         found.append(Fallback("substituted", f"{asked - kernels} of {asked} {products} have no sparse kernel: {words}"))
     return found
+
+
+def kernels(program: str) -> list[str]:
+    """The library calls and fusions of an optimised program, as XLA's text names them."""
+    return [target or "fusion" for target in _CALLS.findall(program)]
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:

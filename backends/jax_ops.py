@@ -20,6 +20,7 @@ import numpy as np
 from jax import lax
 
 from backends import jax_compile, jax_device, jax_fallback, jax_kernels, jax_sparse
+from backends.dtypes import tf32
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
@@ -52,8 +53,9 @@ class JaxOps(Ops):
         self._jax, self._jnp, self._lax = jax, jnp, lax
         self._read = jax.jit(jnp.sum)
         self._compile, self._kernels, self._sparse = jax_compile, jax_kernels, jax_sparse
-        jax.config.update("jax_default_matmul_precision", "highest")  # float32 is float32: no TF32, no bfloat16 passes
-        if device.index:
+        # float32 is float32, no TF32 and no bfloat16 passes, unless a run asks TF32 of all.
+        jax.config.update("jax_default_matmul_precision", "tensorfloat32" if tf32() else "highest")
+        if device.index or device.kind not in ("cpu", "cuda", "tpu"):
             jax.config.update("jax_default_device", self._device)  # constants belong beside the operands
         if device.kind == "cuda":
             jax.config.update("jax_bcoo_cusparse_lowering", True)  # else a generic gather and scatter
@@ -229,7 +231,9 @@ class JaxOps(Ops):
         import jaxlib
 
         config = self._jax.config
+        workspace = {"library_workspace": "in the peak: XLA makes it a temporary of the program"}
         return {
+            **(workspace if self.device.kind == "cuda" else {}),
             "jax": self._jax.__version__,
             "jaxlib": jaxlib.__version__,
             "platform": self._device.platform,
@@ -251,6 +255,10 @@ class JaxOps(Ops):
             self._flush = self._jnp.zeros(FLUSH_BYTES // 4, "float32", device=self._device)
         self._read(self._flush).block_until_ready()
         return True
+
+    def kernels(self, call: Callable[..., Sequence[Array]], operands: Sequence[Array | Matrix]) -> Sequence[str]:
+        text = getattr(call, "as_text", None)  # of what was compiled ahead; an eager call has no program
+        return jax_fallback.kernels(text()) if text is not None and self.device.kind != "cpu" else ()
 
     def reset_peak_bytes(self) -> None:
         self._peaks.window = self._peak()

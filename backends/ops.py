@@ -245,6 +245,14 @@ class Ops(CoreOps):
         """Median seconds of a call by the device's own clock, launching hidden; None where there is no such clock."""
         return None
 
+    def kernels(
+        self,
+        call: Callable[..., Sequence[Array]],
+        operands: Sequence[Array | Matrix],
+    ) -> Sequence[str]:
+        """Names of the kernels or library calls of a call on the device; none where the framework does not tell."""
+        return ()
+
     def reset_peak_bytes(self) -> None:
         """Start a new window of the device allocator's peak; nothing where the device has no allocator of its own."""
         return None

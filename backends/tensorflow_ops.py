@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from backends import tensorflow_compile, tensorflow_device, tensorflow_gradients
+from backends.dtypes import tf32
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
@@ -60,7 +61,7 @@ class TensorflowOps(Ops):
         self._xla = False  # true while `compile` traces for XLA
         self._constants: dict[tuple[str, tuple[int, ...]], Array] = {}
         self._name = tensorflow_device.select(tf, device)
-        tf.config.experimental.enable_tensor_float_32_execution(False)
+        tf.config.experimental.enable_tensor_float_32_execution(tf32())
         self._sparse = Sparse(tf, self._ints)
         self.sparse_matmul = self._sparse.matmul  # type: ignore[method-assign]  # without a frame of ours
         self._flush: Array | None = None  # what is read to empty the caches of a GPU

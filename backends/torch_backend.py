@@ -33,15 +33,10 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
 
 
 def devices() -> Sequence[Device]:
-    """The host, and every GPU and TPU that PyTorch sees; imports it."""
+    """The host, and every accelerator that PyTorch sees; imports it."""
     torch = importlib.import_module("torch")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    tpus = torch_accelerator.count(torch)
-    return (
-        Device("cpu"),
-        *(Device("cuda", i) for i in range(gpus)),
-        *(Device("tpu", i) for i in range(tpus)),
-    )
+    return (Device("cpu"), *(Device("cuda", i) for i in range(gpus)), *torch_accelerator.devices(torch))
 
 
 def open_device(device: Device) -> Ops:

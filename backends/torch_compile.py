@@ -5,12 +5,14 @@ Imports PyTorch and its compiler: only an opened backend imports this file.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import torch
 import torch._dynamo
@@ -19,6 +21,7 @@ from torch._dynamo.utils import compilation_time_metrics, counters
 from torch._inductor import exc as inductor_exc
 from torch._inductor import metrics
 from torch._inductor.codecache import PyCodeCache
+from torch.utils._pytree import tree_leaves
 
 from backends.ops import Array, Compiled, Fallback, Scalar, Unsupported
 from backends.torch_sparse import refusal
@@ -29,7 +32,6 @@ with warnings.catch_warnings():  # a part of Inductor uses a decorator that PyTo
 
 PLAIN, CAPTURED = "none", "cuda graphs"
 TRIAL_ROUNDS = 5
-CAPTURE_CALLS = 2  # a captured function runs once as it is, once to be recorded, then from the recording
 SHORT_S = 5e-3
 MARGIN = 0.97  # capture is kept only where it is clearly faster
 
@@ -62,7 +64,7 @@ def compiled(
 
     On CUDA (`kind`) it is called here with `args`, with and without CUDA graphs where calls are short, and the faster
     one is kept, or `keep` without a trial: `graph_capture` says which. `compile_s` is then the kept one's first call
-    less a later one.
+    less a later one, and `peak_bytes` of a recorded one that of its recording: a replay goes through no allocator.
 
     `flags` is empty until the first call has returned. Then it holds `dynamo_s` and `inductor_s`, what tracing and
     compiling took of that call; `inductor_cache`, cold or warm; how many `generated_kernels` and `library_calls` the
@@ -71,18 +73,24 @@ def compiled(
     torch._dynamo.reset()
     graphs = int(counters["stats"]["unique_graphs"])
     plain = Variant(fn, {} if products is None else {"post_grad_custom_pre_pass": products.Rewrite()})
-    kept, facts, compile_s, name = plain, plain.flags, None, None
+    kept, facts, compile_s, name, peak_bytes = plain, plain.flags, None, None, None
     if kind == "cuda":
+        mark_static(args)
         captured = Variant(fn, {"triton.cudagraphs": True})
         skips = counters["inductor"]["cudagraph_skips"]
 
         def refused() -> bool:
             return bool(counters["inductor"]["cudagraph_skips"] > skips)
 
-        kept, tried = choose(plain, captured, args, torch.cuda.synchronize, refused, keep)
+        cuda = torch.cuda
+        card = Card(cuda.synchronize, cuda.reset_peak_memory_stats, cuda.max_memory_allocated)
+        kept, tried = choose(plain, captured, args, card, refused, keep)
         compile_s = kept.first_s - kept.later_s
         facts = {**kept.flags, **tried}
-        name = CAPTURED if kept is captured else PLAIN
+        name, peak_bytes = CAPTURED if kept is captured else PLAIN, kept.peak_bytes
+        del captured
+        if kept is plain:
+            forget_recordings()
 
     def fallbacks(operands: Sequence[Any]) -> Sequence[Fallback]:
         seen = importlib.import_module("backends.torch_fallback")
@@ -95,6 +103,7 @@ def compiled(
         compile_s=compile_s,
         flags=facts,
         kept=name,
+        peak_bytes=peak_bytes,
         traces=lambda: int(counters["stats"]["unique_graphs"]) - graphs,
         fallbacks=fallbacks,
     )
@@ -109,6 +118,7 @@ class Variant:
         self.modules: list[Any] = []
         self.graphs = 0
         self.first_s = self.later_s = 0.0
+        self.peak_bytes: int | None = None  # the allocator's while it was recorded; None of what never was
 
     def __call__(self, *args: Any) -> tuple[Array, ...]:
         """Call it; the first call compiles, or raises Unsupported."""
@@ -126,16 +136,42 @@ class Variant:
         return outputs
 
 
+class Card(NamedTuple):
+    """What choosing asks of the device: to wait for it, to begin a window of the allocator's peak, and to read it."""
+
+    wait: Callable[[], object]
+    reset_peak: Callable[[], object]
+    peak_bytes: Callable[[], int]
+
+
+def mark_static(args: Sequence[Any]) -> None:
+    """Say of every operand that it stays where it is: else a recorded graph copies it in front of every replay.
+
+    XLA copies none. Where another operand comes, PyTorch records anew.
+    """
+    for leaf in tree_leaves(list(args)):
+        if isinstance(leaf, torch.Tensor) and leaf.layout == torch.strided:
+            torch._dynamo.mark_static_address(leaf)
+
+
+def forget_recordings() -> None:
+    """Give back what recorded graphs hold: the variant that lost must not stand in the memory of the one that won."""
+    gc.collect()
+    with suppress(ImportError, AttributeError):  # a private name that has moved
+        importlib.import_module("torch._inductor.cudagraph_trees").reset_cudagraph_trees()
+
+
 def choose(
     plain: Variant,
     captured: Variant,
     args: Sequence[Any],
-    wait: Callable[[], None],
+    card: Card,
     refused: Callable[[], bool],
     keep: str | None = None,
 ) -> tuple[Variant, dict[str, Scalar]]:
     """The faster of two variants, in rounds of one call each, or the one named `keep`, and the words for the record.
 
+    A captured function runs once as it is, once to be recorded, then from the recording.
     Capture saves what launching costs, nothing of what kernels take: calls longer than SHORT_S are not tried with it.
     Where it fails, by an operator that synchronises or a library that refuses, the plain variant is kept.
     """
@@ -143,14 +179,17 @@ def choose(
     def timed(variant: Variant) -> float:
         start = time.perf_counter()
         variant(*args)
-        wait()
+        card.wait()
         return time.perf_counter() - start
 
     def fails() -> str | None:
         """Call the captured variant until it is a recording; why that cannot be, or None."""
         try:
             captured.first_s = timed(captured)
-            captured.later_s = [timed(captured) for _ in range(CAPTURE_CALLS)][-1]
+            card.reset_peak()
+            timed(captured)  # the one that is recorded
+            captured.peak_bytes = card.peak_bytes()
+            captured.later_s = timed(captured)
         except (RuntimeError, exc.TorchDynamoException, Unsupported) as error:
             words = next((line for line in str(error).splitlines() if line.strip()), "")
             return f"failed: {type(error).__name__}: {words.strip()}"

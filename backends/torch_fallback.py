@@ -19,6 +19,8 @@ from backends.ops import Array, Fallback, Matrix
 
 # The conversion's own kernel stands below the public name in the profile, so that one conversion is counted once.
 _TO_DENSE = frozenset({"aten::_to_dense", "aten::_coalesced_to_dense", "aten::_sparse_csr_to_dense"})
+# A product of CSC (and so of CSR transposed) makes a CSR of its operand in every call, on the CPU as on CUDA.
+_TO_CSR = frozenset({"aten::_to_sparse_csr", "aten::to_sparse_csr"})
 _TO_HOST = "aten::_local_scalar_dense"  # what .item(), bool(tensor) and float(tensor) end in
 # An operator that Inductor has no lowering for is called by its name; what it calls on purpose is an extern_kernel.
 _LIBRARY = re.compile(r"\btorch\.ops\.(aten\.\w+)(?:\.\w+)?\(")
@@ -38,6 +40,9 @@ def of_call(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: 
     dense = sorted(_TO_DENSE & sizes.keys())
     if dense:
         found.append(Fallback("densified", ", ".join(f"{name} of {sizes[name] or 'an operand'}" for name in dense)))
+    converted = sorted(_TO_CSR & sizes.keys())
+    if converted:
+        found.append(Fallback("substituted", f"{converted[0]} makes a CSR of an operand in every call"))
     if kind != "cpu" and _TO_HOST in sizes:
         found.append(Fallback("host", f"{_TO_HOST} reads a value back in every call"))
     return found

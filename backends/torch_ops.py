@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from backends import torch_accelerator, torch_device, torch_gradients, torch_sparse
+from backends import torch_device, torch_gradients, torch_sparse
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
@@ -42,6 +43,9 @@ class TorchOps(Ops):
     def __init__(self, device: Device) -> None:
         self.device = device
         self._torch_device = torch_device.opened(device)
+        torch_device.set_precision(device.kind)
+        self._wait = torch_device.waiting(device.kind, self._torch_device)
+        self._held_bytes = torch_device.held_bytes(device.kind, self._torch_device)  # before any case
         self._flush: Array | None = None  # what is read to empty the caches of a GPU
         # The small operators without a frame of ours: it is 3 % of a product of 32×32. As methods they say the same.
         direct = {name: getattr(torch, name) for name in ("matmul", "relu", "exp", "log", "sqrt", "where")}
@@ -53,11 +57,6 @@ class TorchOps(Ops):
             if products.faster():
                 self._products = products
                 setattr(self, "matmul", products.matmul)  # noqa: B010 - as above
-        # Every framework computes fp32 products in fp32; TF32 is a setting that a run would have to ask all for.
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
-        # Shapes do not change in a case: let cuDNN look for its best algorithm in the first call, as XLA does.
-        torch.backends.cudnn.benchmark = device.kind == "cuda"
         if "OMP_NUM_THREADS" in os.environ:  # OpenMP has read it; said here, MKL keeps to it too, and never to fewer
             torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
@@ -93,11 +92,7 @@ class TorchOps(Ops):
         return np.asarray(host.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16))
 
     def wait(self, outputs: Sequence[Array | Matrix]) -> None:
-        # On the CPU every operator returns when it is done. A synchronised device has finished all of its streams.
-        if self.device.kind == "cuda":
-            torch.cuda.synchronize(self._torch_device)
-        elif self.device.kind == "tpu":
-            torch_accelerator.wait(torch, self._torch_device, outputs)
+        self._wait(outputs)
 
     # -- array API standard -----------------------------------------------------------------------------------------
     def astype(self, x: Array, dtype: str) -> Array:
@@ -265,7 +260,7 @@ class TorchOps(Ops):
             raise Unsupported(f"PyTorch has no execution named {execution}; it has eager and compiled")
         compiler = importlib.import_module("backends.torch_compile")
         made: Compiled = compiler.compiled(fn, self.device.kind, args, keep, self._products)
-        return made
+        return made if made.peak_bytes is None else replace(made, peak_bytes=made.peak_bytes - self._held_bytes)
 
     def _watched(self, fn: Callable[..., Any]) -> Callable[[Sequence[Any]], Sequence[Fallback]]:
         def watch(operands: Sequence[Array | Matrix]) -> Sequence[Fallback]:
@@ -276,15 +271,17 @@ class TorchOps(Ops):
         return watch
 
     def settings(self) -> dict[str, Scalar]:
-        return torch_device.settings(self.device.kind, self._products is not None)
+        found = torch_device.settings(self.device.kind, self._products is not None)
+        if self.device.kind == "cuda":
+            found["library_workspace"] = f"left out of the peak: {self._held_bytes} bytes, taken before the case"
+        return found
 
     def flush_cache(self) -> bool:
         if self.device.kind != "cuda":
             return False
         if self._flush is None:
             self._flush = torch.zeros(FLUSH_BYTES // 4, dtype=torch.float32, device=self._torch_device)
-        torch.sum(self._flush)
-        torch.cuda.synchronize(self._torch_device)
+        self._wait([torch.sum(self._flush)])
         return True
 
     def device_s(self, call: Callable[..., Sequence[Array]], operands: Sequence[Array | Matrix]) -> float | None:
@@ -293,12 +290,18 @@ class TorchOps(Ops):
         seconds: float = importlib.import_module("backends.torch_events").median_s(call, operands, self._flush)
         return seconds
 
+    def kernels(self, call: Callable[..., Sequence[Array]], operands: Sequence[Array | Matrix]) -> Sequence[str]:
+        if self.device.kind != "cuda":
+            return ()
+        names: list[str] = importlib.import_module("backends.torch_events").kernels(call, operands)
+        return names
+
     def reset_peak_bytes(self) -> None:
         torch_device.reset_peak_bytes(self.device.kind, self._torch_device)
 
     def device_peak_bytes(self) -> int | None:
         peak = torch_device.peak_bytes(self.device.kind, self._torch_device)
-        return None if peak is None else peak - (0 if self._flush is None else FLUSH_BYTES)
+        return None if peak is None else peak - self._held_bytes - (0 if self._flush is None else FLUSH_BYTES)
 
 
 def _nchw(x: Array) -> Array:

@@ -125,7 +125,7 @@ def matmul(a: Matrix, b: Array) -> Array:
 
 
 def matmul_transposed(a: Matrix, b: Array) -> Array:
-    """aᵀ (K×M) · b (M×N): a CSR transposed is a CSC, and a CSC a CSR, without a copy."""
+    """aᵀ (K×M) · b (M×N): a CSR transposed is a CSC, and a CSC a CSR. PyTorch's product of a CSC makes a CSR of it."""
     if isinstance(a, EmbeddingBag):
         raise Unsupported("an embedding_bag sums over rows only: make one of the transpose")
     try:

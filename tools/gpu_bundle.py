@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
+
+from gpu_site import least_versions, numbers
 
 ROOT = Path(__file__).resolve().parent.parent
 # pip matches the number after manylinux exactly; these are the ones that wheels are published for.
@@ -26,7 +27,6 @@ def main() -> int:
     parser.add_argument("--has", type=Path, help="its `pip list --format=freeze`: what need not be carried")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build" / "gpu-bundle")
     asked = parser.parse_args()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked.output.mkdir(parents=True, exist_ok=True)
     for stale in asked.output.glob("*.whl"):
         stale.unlink()
@@ -34,11 +34,12 @@ def main() -> int:
     command += ["-c", str(ROOT / "constraints.txt"), "--implementation", "cp", "--python-version", asked.python]
     for platform in PLATFORMS:
         command += ["--platform", f"{platform}_{asked.machine}"]
-    done = subprocess.run([*command, *project["dependencies"]])
+    wanted = [f"{name}>={'.'.join(map(str, least))}" for name, least in least_versions().items()]
+    done = subprocess.run([*command, *wanted])
     if done.returncode != 0:
         print("error: pip could not download the wheels; its words stand above", file=sys.stderr)
         return 1
-    had = set() if asked.has is None else {key(line.partition("==")[0]) for line in asked.has.read_text().splitlines()}
+    had = set() if asked.has is None else enough(asked.has.read_text())
     for wheel in sorted(asked.output.glob("*.whl")):
         if key(wheel.name.partition("-")[0]) in had:
             wheel.unlink()
@@ -46,6 +47,13 @@ def main() -> int:
     size = sum(wheel.stat().st_size for wheel in left) / 2**20
     print(f"{len(left)} wheels, {size:.0f} MiB, in {asked.output}")
     return 0
+
+
+def enough(freeze: str) -> set[str]:
+    """Of the lines `name==version` that a machine has, the distributions that are new enough for the harness."""
+    least = {key(name): version for name, version in least_versions().items()}
+    pairs = [line.partition("==") for line in freeze.splitlines()]
+    return {key(name) for name, _, version in pairs if numbers(version) >= least.get(key(name), ()) or not version}
 
 
 def key(distribution: str) -> str:

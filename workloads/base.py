@@ -155,6 +155,12 @@ def _tolerances() -> Mapping[tuple[str, Mode], float]:
     }
 
 
+# On CUDA cuDNN and XLA choose the algorithm of a convolution by trial. Winograd's and the FFT's are float32 throughout
+# and lose a digit more (Lavin and Gray 2016, Fast Algorithms for Convolutional Neural Networks, arXiv:1509.09308); a
+# product in TF32 by mistake is still off by more.
+CONVOLVED_ON_CUDA = 1e-4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
     """One computation, its facts and its formulations: what the harness runs.
@@ -164,6 +170,7 @@ class Definition:
     outputs; an output that has the name of an input is a parameter after its update, and the check then looks at the
     change too. tolerances(dtype) maps a dtype to the largest error allowed, relative to the output's largest value.
     work(params, mode, itemsize) gives the formulas; twins(params, mode) the dense path, the principal one first.
+    `convolves`: some formulation is a convolution of the framework's, of which CUDA has faster and less exact ones.
 
     Callers may give `params` as any mapping; each of these functions gets `Parameters`.
     """
@@ -180,11 +187,24 @@ class Definition:
     work: Callable[[Any, Mode, int], Work]
     twins: Callable[[Any, Mode], Sequence[Twin]]
     tolerances: Mapping[tuple[str, Mode], float] = field(default_factory=_tolerances)
+    convolves: bool = False
     written: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)  # see `author`
 
     def __post_init__(self) -> None:
         for name, position in (("inputs", 0), ("reference", 1), ("work", 0), ("twins", 0)):
             object.__setattr__(self, name, typed(getattr(self, name), position))
+
+    def tolerance(self, dtype: str, mode: Mode, kind: str = "cpu", *, tf32: bool = False) -> float:
+        """The largest error allowed on a `kind` of device, as a share of the output's largest value.
+
+        `tf32`: float32 products were asked in TF32, whose mantissa is float16's. KeyError for a dtype that it has not.
+        """
+        own = self.tolerances[dtype, mode]
+        if dtype != "float32":
+            return own
+        if tf32:
+            return max(own, self.tolerances.get(("float16", mode), own))
+        return max(own, CONVOLVED_ON_CUDA) if self.convolves and kind == "cuda" else own
 
     def author(self, fact: str, mode: Mode) -> Callable[..., Any]:
         """The function that its author wrote for `inputs`, `reference`, `work`, `useful_flop`, `twins`, …

@@ -32,6 +32,7 @@ w = Workload(
         "stride": Axis(help="grid points between windows, s", low=1, high=64, default=2),
         "padding": Axis(help="zero poses on each side", low=0, high=64, default=0),
     },
+    convolves=True,
 )
 w.preset("smoke", batch=2, height=7, in_capsules=3, out_capsules=2)
 w.preset("smoke", batch=1, height=5, in_capsules=2, out_capsules=3, stride=1, padding=1, headline=False)

@@ -33,6 +33,7 @@ w = Workload(
         ),
     },
     tolerances=networks.TOLERANCES,
+    convolves=True,
 )
 
 

@@ -26,6 +26,7 @@ w = Workload(
         "stride": Axis(help="pixels between windows", low=1, high=64),
         "padding": Axis(help="zeros on each side, pixels", low=0, high=64),
     },
+    convolves=True,
 )
 w.preset("smoke", batch=2, height=7, in_channels=3, out_channels=5, kernel=3, stride=2, padding=1)
 w.preset("smoke", batch=2, height=7, in_channels=3, out_channels=5, kernel=3, stride=1, padding=0)

@@ -40,6 +40,7 @@ w = Workload(
         ),
     },
     tolerances=networks.TOLERANCES,
+    convolves=True,
 )
 
 

@@ -101,6 +101,7 @@ def carried_out(request: RunRequest) -> Carried:
         memory_bytes=facts.memory_limit_bytes(),
     )
     if request.dry_run:
+        _check_devices(ask, backends, options, only_unknown=True)
         _show_plan(request, planned_cases, options, information(request, ask, options, backends))
         return Carried(None)
     ready(ask, backends, options)
@@ -231,10 +232,13 @@ def present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str,
     return tuple(present)
 
 
-def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) -> None:
-    """One sentence for a device that no backend of the request has; the host is always there."""
+def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options, *, only_unknown: bool = False) -> None:
+    """One sentence for a device that no backend of the request has; the host is always there.
+
+    `only_unknown`: of those alone that have no name that is known here, and may be no device at all.
+    """
     for text in ask.devices:
-        if text == "cpu":
+        if text == "cpu" or (only_unknown and Device.parse(text).well_known):
             continue
         if is_ahead_of_time(text):
             why = aot.missing(Device.parse(text))
@@ -243,7 +247,7 @@ def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options) 
             continue
         seen: dict[str, str] = {}
         for name in ask.backends:
-            with Server(backends[name], Device.parse(text), options.threads, options.cache) as server:
+            with Server(backends[name], Device.parse(text), options.threads, options.cache, bare=True) as server:
                 measured = server.run(DevicesJob(), options.timeout_s).measured
             if text in measured.answer:
                 break
@@ -295,6 +299,7 @@ def information(
             "ends_s": options.ends_s,
             "long_rounds": options.long_rounds,
             "memory_limit_bytes": options.memory_bytes,
+            **({"tf32": True} if options.tf32 else {}),
             **{f"power_{k}": v for k, v in msgspec.to_builtins(options.power).items()},
             **{f"sampling_{k}": v for k, v in msgspec.to_builtins(options.sampling).items()},
             **{f"{variables.RECORDED}{k}": v for k, v in passed.items()},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backends.device import canonical
 from harness.cli.parameters import Duration, Finite, Sentence, Setting, flat, merged, names
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     help="A workload of your own, in any file; without --workload only such files run, with their twins. Repeatable.",
 )
 @names("--backend", "Only these backends; without it, every framework that is installed.")
-@names("--device", "Devices: cpu, cuda[:i], tpu[:i], tpu-aot:<chip>.  [default: cpu]")
+@names("--device", "Devices: cpu, cuda[:i], tpu[:i], another that a framework names, tpu-aot:<chip>.  [default: cpu]")
 @names("--dtype", "float32, float64, bfloat16, float16.  [default: float32]")
 @names("--execution", "Only eager, graph (TensorFlow) or compiled.")
 @names("--formulation", "Only these formulations of the ideas; twins keep all of theirs.")
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: all usable]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of inputs and order.")
 @click.option("--memory-limit", type=Finite(0.25), metavar="GIB", help="Memory a case may allocate.")
+@click.option("--tf32", is_flag=True, help="On CUDA: float32 products in TF32, in every framework; not for publishing.")
 @click.option("--core-watts", type=Finite(0.1, 1000), help="Watts of a busy core, for modelled energy.")
 @click.option("--core-watts-low", type=Finite(0.1, 1000), help="Its lower bound.")
 @click.option("--core-watts-high", type=Finite(0.1, 1000), help="Its upper bound.")
@@ -105,7 +107,7 @@ def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) ->
         workloads=flat(values["workload"]),
         workload_files=tuple(path.absolute() for path in values["workload_files"]),
         backends=flat(values["backend"]),
-        devices=flat(values["device"]),
+        devices=tuple(dict.fromkeys(map(canonical, flat(values["device"])))),
         dtypes=flat(values["dtype"]),
         executions=flat(values["execution"]),
         formulations=flat(values["formulation"]),
@@ -118,6 +120,7 @@ def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) ->
         timeout_s=values["timeout"],
         threads=values["threads"],
         memory_limit_bytes=int(limit_gib * 2**30) if limit_gib else None,
+        tf32=values["tf32"],
         core_w=values["core_watts"],
         core_low_w=values["core_watts_low"],
         core_high_w=values["core_watts_high"],

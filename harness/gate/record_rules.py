@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from backends.device import is_ahead_of_time
+from backends.device import is_ahead_of_time, kind_of
 from backends.discovery import backends
 from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, Backend, Device
@@ -187,7 +187,11 @@ def _verdict(record: Record, where: str, known: Known) -> Iterator[Refusal]:
         said = "it is ok without a verdict that agrees"
         yield refusal("verdict", where, said, "check its output against the reference before it is timed")
         return
-    allowed = known.workloads[case.workload].tolerances[case.dtype, case.mode]
+    if record.settings.get("tf32") and case.dtype == "float32":
+        said = "its float32 products were computed in TF32"
+        yield refusal("settings", where, said, "measure without --tf32: what is published as float32 is float32")
+        return
+    allowed = known.workloads[case.workload].tolerance(case.dtype, case.mode, kind_of(case.device))
     if verdict.rtol != allowed:
         said = f"its output was allowed {verdict.rtol:.3g}, the workload allows {allowed:.3g}"
         yield refusal("tolerance", where, said, "check it by the workload's own tolerance")

@@ -44,18 +44,19 @@ LIMITS = DISTURBS | 0x04
 def alone(
     device: Device, phase: Callable[[str], None], uuid_of: Callable[[int], str] = cuda_uuid, folder: Path | None = None
 ) -> Iterator[None]:
-    """Hold `device`, if it is a GPU, for this process alone; waits for any other run, and says so as its phase.
+    """Hold `device`, if it is an accelerator, for this process alone; waits for other runs, and says so as its phase.
 
-    A lock on a file named by the device's UUID; the kernel gives it back when the process ends, however it ends.
+    A lock on a file named by the UUID of a GPU of NVIDIA's, else by the device's own name; the kernel gives it back
+    when the process ends, however it ends.
     """
-    if device.kind != "cuda":
+    if device.kind == "cpu" or device.ahead_of_time:
         yield
         return
-    try:
-        name = hashlib.sha256(uuid_of(device.index).encode()).hexdigest()[:16]
-    except Unavailable:
-        yield  # no driver: opening the device will say so in the framework's words
-        return
+    what = str(device)
+    if device.kind == "cuda":
+        with contextlib.suppress(Unavailable):  # AMD's, or no driver: opening it will say so in the framework's words
+            what = uuid_of(device.index)
+    name = hashlib.sha256(what.encode()).hexdigest()[:16]
     path = (folder or Path(tempfile.gettempdir())) / f"hwlottery-gpu-{name}.lock"
     descriptor = _lock_file(path)
     if descriptor is None:
@@ -188,8 +189,8 @@ class Conditions:
     """
 
     def __init__(self, ops: Ops, live_bytes: int, find: Callable[[int], Gpu] = open_gpu) -> None:
-        self._cuda = ops.device.kind == "cuda"
-        fits = self._cuda and live_bytes < FLUSH_BYTES and ops.flush_cache()
+        self._kind = ops.device.kind
+        fits = self._kind == "cuda" and live_bytes < FLUSH_BYTES and ops.flush_cache()
         self.flush: Callable[[], object] | None = ops.flush_cache if fits else None
         self._gpu = card(ops.device, find)
         self._throttle = throttle(self._gpu)
@@ -207,10 +208,12 @@ class Conditions:
         return kept
 
     def settings(self) -> dict[str, Scalar]:
-        """What is recorded of it; nothing on a device that is no GPU."""
-        if not self._cuda:
-            return {}
+        """What is recorded of it; nothing on the host."""
+        if self._kind != "cuda":
+            return {} if self._kind == "cpu" else {"l2": "warm: caches are emptied on CUDA only"}
         caches: dict[str, Scalar] = {"l2": "warm: the working set is larger" if self.flush is None else "flushed"}
+        if self.flush is not None:
+            caches["l2_of_energy"] = "warm: calls that no flush comes between"
         state = {} if self._gpu is None else settings(self._gpu)
         return caches | state | ({} if self._throttle is None else self._throttle.settings())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from backends.device import kind_of
 from harness.errors import PlanError, UserError, nearest
 from harness.planning.plan import PRESETS, Ask, Planned
 from harness.planning.request import RunRequest
@@ -27,6 +28,8 @@ def refuse(request: RunRequest, workloads: Mapping[str, Definition], own: Sequen
     if request.precision is not None and not request.narrows:
         why = "--rounds says how many there are" if request.budget_s is not None else "there is no --budget"
         raise UserError(f"--precision says when a budget has gone far enough, but {why}; leave --precision out")
+    if request.tf32:
+        _tf32(request)
     takers = [name for name, workload in workloads.items() if matrix_names.takes_files(workload)]
     _matrices(request, takers)
     chosen = set(request.workloads) or (set(takers) if request.matrices else set()) | set(own)
@@ -36,6 +39,17 @@ def refuse(request: RunRequest, workloads: Mapping[str, Definition], own: Sequen
         if axis in known and not any(axis in w.axes for w in ideas):
             have = "; ".join(f"{w.name}: {', '.join(w.axes)}" for w in ideas) or "none is an idea"
             raise UserError(f"--set {axis} sets an axis that no chosen workload has; their axes are {have}")
+
+
+def _tf32(request: RunRequest) -> None:
+    """TF32 is of NVIDIA's GPUs, and of float32: anywhere else it would be a word without a meaning."""
+    for device in request.devices or ("cpu",):
+        if kind_of(device) != "cuda":
+            raise UserError(
+                f"--tf32 is for GPUs of NVIDIA's, and {device} has no TF32; add --device cuda, or leave it out"
+            )
+    if request.dtypes and "float32" not in request.dtypes:
+        raise UserError(f"--tf32 is of float32, and --dtype has {', '.join(request.dtypes)}; leave one of them out")
 
 
 def idle_files(request: RunRequest, workloads: Mapping[str, Definition], own: Sequence[str]) -> list[str]:

@@ -49,6 +49,7 @@ class Options:
     ends_s: float | None = None
     precision: float | None = None
     memory_bytes: int | None = None
+    tf32: bool = False  # asked of every framework
 
     def enough_with(self, cold: float) -> float | None:
         """After how many seconds a preset has what it needs, if that share of its first programs is not compiled."""

@@ -54,6 +54,7 @@ class RunRequest:
     timeout_s: float = TIMEOUT_S  # of a case
     threads: int | None = None
     memory_limit_bytes: int | None = None  # of a case
+    tf32: bool = False  # float32 products in TF32, in every framework
     core_w: float | None = None
     core_low_w: float | None = None
     core_high_w: float | None = None
@@ -151,6 +152,7 @@ def options(request: RunRequest, *, cores: int, cache: Path, memory_bytes: int |
         budget_s=request.budget_s,
         precision=(request.precision or PRECISION) if request.narrows else None,
         memory_bytes=request.memory_limit_bytes or memory_bytes,
+        tf32=request.tf32,
     )
 
 

@@ -30,6 +30,8 @@ from harness.worker.messages import CaseJob
 ServerKey: TypeAlias = tuple[str, str]  # a backend and a device
 # What is sent, from a group, a member of it and the folder of its inputs.
 MakeJob: TypeAlias = Callable[[InterleavedGroup, Member, str], CaseJob]
+# What takes an answer as soon as there is one, with its group and its place in it.
+Take: TypeAlias = Callable[[InterleavedGroup, int, Answer], object]
 Step: TypeAlias = Callable[[ServerKey, Server], object]
 NUMPY: ServerKey = ("numpy", "cpu")  # whose server makes the inputs
 MOST_DEATHS = 3  # of one server, after which nothing more is asked of it
@@ -99,6 +101,7 @@ class Pool:
             options.cache,
             memory_bytes=options.memory_bytes,
             start_s=max(START_S, options.timeout_s),
+            tf32=options.tf32,
         )
         return self._stack.enter_context(server)
 
@@ -144,19 +147,30 @@ class Pool:
                     self.counts.give_up(str(error))
         self._phases["counting_s"] += time.monotonic() - began
 
-    def measure(self, groups: Sequence[InterleavedGroup], job: MakeJob, seed: int = 0) -> list[list[Answer]]:
+    def measure(
+        self, groups: Sequence[InterleavedGroup], job: MakeJob, seed: int = 0, take: Take = lambda *_: None
+    ) -> list[list[Answer]]:
         """An answer for each member of each group.
 
         All are prepared at once and nothing is measured meanwhile; then the groups are measured one after the other,
-        each in turns; then all go on to their end. On an accelerator members follow each other instead.
+        each in turns; then all go on to their end. On an accelerator members follow each other instead, and `take` is
+        given each answer as soon as it is there.
         """
         self.make_inputs([member.planned for group in groups for member in group.members])
         if any(group.server[1] != SHARED for group in groups):
-            return self._alone(groups, job)
+            return self._alone(groups, job, take)
         return _Batch(self, groups, job, seed).answers()
 
-    def _alone(self, groups: Sequence[InterleavedGroup], job: MakeJob) -> list[list[Answer]]:
-        return [[self._one(group, member, job) for member in group.members] for group in groups]
+    def _alone(
+        self, groups: Sequence[InterleavedGroup], job: MakeJob, take: Take = lambda *_: None
+    ) -> list[list[Answer]]:
+        answers: list[list[Answer]] = []
+        for group in groups:
+            answers.append([])
+            for place, member in enumerate(group.members):
+                answers[-1].append(self._one(group, member, job))
+                take(group, place, answers[-1][-1])
+        return answers
 
     def _one(self, group: InterleavedGroup, member: Member, job: MakeJob) -> Answer:
         made, key = self.job(group, member, job), group.server

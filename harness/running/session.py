@@ -14,6 +14,7 @@ from backends.device import is_ahead_of_time
 from backends.ops import Backend, Device, Scalar
 from harness.machine import facts
 from harness.measuring.settings import Sampling
+from harness.planning.batches import SHARED
 from harness.planning.forecast import cold_share, forecast, group_s, within_limits
 from harness.planning.foresight import Foresight, Ignorance
 from harness.planning.groups import InterleavedGroup, Member, MemberKey
@@ -156,14 +157,21 @@ class Session:
             last = round_ > 0 or not (member.planned.repeated and self.options.rounds)
             return self.job(member, data, samplings[group.number], last=last)
 
-        answers = self.pool.measure(groups, job, round_)
-        state = facts.state()
-        found = []
-        for group, came in zip(groups, answers, strict=True):
-            self._heat += 1
-            for order, (member, answer) in enumerate(zip(group.members, came, strict=True)):
-                found.append((member, answer, self._record(member, answer, order, round_, self._heat, state)))
-        self.keep(found)
+        heats = {group.number: self._heat + count for count, group in enumerate(groups, 1)}
+        self._heat += len(groups)
+
+        def made(
+            state: Mapping[str, Scalar], group: InterleavedGroup, place: int, answer: Answer
+        ) -> tuple[Member, Answer, Record]:
+            member = group.members[place]
+            return member, answer, self._record(member, answer, place, round_, heats[group.number], state)
+
+        if any(group.server[1] != SHARED for group in groups):  # an answer waits for no other
+            self.pool.measure(groups, job, round_, lambda *came: self.keep([made(facts.state(), *came)]))
+        else:
+            answers, state = self.pool.measure(groups, job, round_), facts.state()
+            came = zip(groups, answers, strict=True)
+            self.keep([made(state, group, *one) for group, of_group in came for one in enumerate(of_group)])
         apart_s = self._apart_s() - apart_s
         self.time_left.done(expected_s, time.monotonic() - began - apart_s, apart_s)
         left_s = within_limits(self.time_left.seconds, self.options, self.clock.elapsed, cold=self._cold)

@@ -7,16 +7,19 @@ outcome here; what kills the process is for the parent to tell.
 from __future__ import annotations
 
 import os
+import re
 import time
 import traceback
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backends.device import is_ahead_of_time
 from backends.discovery import backends
 from backends.dtypes import itemsize
-from backends.ops import Compiled, Device, Matrix, Ops, Scalar, Unsupported
+from backends.ops import Compiled, Device, Fallback, Matrix, Ops, Scalar, Unsupported
 from harness.measuring import gpu_conditions, waiting
 from harness.measuring.clock import Hooks, Timed, Window, sample
 from harness.measuring.energy import sources
@@ -146,10 +149,10 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
     tried: dict[str, Scalar] = {}
     if job.recheck:
         phase("checking with other inputs")
-        fault, tried[OTHER_INPUTS] = recheck.fault(job, workload, formulation, ready, timed.kept)
+        fault, tried[OTHER_INPUTS] = recheck.fault(job, formulation, ready, timed.kept)
         if fault is not None:
             return Measured(**fault._asdict())
-    fallback, watched = _watched(ready.ops, ready.compiled, ready.operands) if job.watch else (None, {})
+    fallback, watched = _watched(job, ready) if job.watch or job.recheck else (None, {})
     phase("measuring memory")
     memory = job.memory or _memory(
         ready.ops, ready.compiled, ready.operands, ready.peak or HostPeak(), timed.allocator_peak
@@ -190,7 +193,7 @@ def _timed(job: CaseJob, ready: Prepared, workload: Definition, turn: Turn) -> _
         turn,
         Hooks(meter.begin, meter.end, conditions.between, meter.least_window_s, waiting.clock()),
     )
-    allocator_peak = ops.device_peak_bytes()
+    allocator_peak = ops.device_peak_bytes() if compiled.peak_bytes is None else compiled.peak_bytes
     kept = conditions.keep(window.samples_s)
     return _Timed(window, kept, conditions, meter, allocator_peak, compiled.traces() - traces)
 
@@ -241,7 +244,8 @@ def _memory(ops: Ops, compiled: Compiled, operands: list[Matrix], peak: HostPeak
     if pooled is not None and held is not None:
         source += IN_ALLOCATOR
     elif pooled is None and allocator_peak is not None:
-        source = f"allocator of {ops.device}; host: {source}"
+        when = "" if compiled.peak_bytes is None else " while its graph was recorded"
+        source = f"allocator of {ops.device}{when}; host: {source}"
     return Memory(
         device_peak_bytes=None if pooled is not None else allocator_peak,
         host_peak_bytes=None if held is None else held.peak_bytes + (pooled or 0),
@@ -251,18 +255,47 @@ def _memory(ops: Ops, compiled: Compiled, operands: list[Matrix], peak: HostPeak
     )
 
 
-def _watched(ops: Ops, compiled: Compiled, operands: Sequence[Matrix]) -> tuple[str | None, dict[str, Scalar]]:
-    """What ran in place of what was asked, in words, and the device's own time of a call where it has a clock.
+def _watched(job: CaseJob, ready: Prepared) -> tuple[str | None, dict[str, Scalar]]:
+    """What ran in place of what was asked, in words; the device's own time of a call and its kernels, where it tells.
 
-    That it could not be seen is a fact too, never a failure.
+    That it could not be seen is a fact too, never a failure. A profiler takes seconds to start: kernels are named in a
+    process that may be published.
     """
-    try:
-        seconds = ops.device_s(compiled.call, operands)
-        device_clock: dict[str, Scalar] = {} if seconds is None else {"device_clock_s": seconds}
-        found = compiled.fallbacks(operands)
-    except Exception as error:
-        return None, {"fallbacks_unknown": one_line(f"{type(error).__name__}: {error}")}
-    return "; ".join(map(str, found)) or None, device_clock
+    ops, compiled, operands = ready.ops, ready.compiled, ready.operands
+    seen: dict[str, Scalar] = {}
+
+    def looked(what: str, look: Callable[[], Any]) -> Any:
+        try:
+            return look()
+        except Exception as error:
+            seen[f"{what}_unknown"] = one_line(f"{type(error).__name__}: {error}")
+            return None
+
+    found: Sequence[Fallback] | None = ()
+    if job.watch:
+        seconds = looked("device_clock", lambda: ops.device_s(compiled.call, operands))
+        if seconds is not None:
+            seen["device_clock_s"] = seconds
+        found = looked("fallbacks", lambda: compiled.fallbacks(operands))
+    if job.recheck and (names := looked("kernels", lambda: ops.kernels(compiled.call, operands))):
+        seen["kernels"] = _counted(names)
+    return "; ".join(map(str, found or ())) or None, seen
+
+
+MOST_KERNELS = 12  # that are named
+
+
+def _plain(name: str) -> str:
+    """A kernel's name without what it returns, takes, and is a template of."""
+    named = name.replace("(anonymous namespace)::", "").removeprefix("void ")
+    return re.sub(r"[<(].*$", "", named, flags=re.DOTALL).strip() or name
+
+
+def _counted(names: Sequence[str]) -> str:
+    """Each of the names once, without what it is a template of, with how often it stands there."""
+    counts = Counter(_plain(name) for name in names)
+    said = [f"{name} ×{count}" if count > 1 else name for name, count in counts.items()]
+    return "; ".join([*said[:MOST_KERNELS], *([f"{len(said) - MOST_KERNELS} more"] if said[MOST_KERNELS:] else [])])
 
 
 _RETRACED = "the framework traced or compiled {} more times inside the timed region"

@@ -58,7 +58,10 @@ class Answer:
 
 
 class Server:
-    """One fork server. Use as a context manager; `run` and `group` may be called any number of times, one at a time."""
+    """One fork server. Use as a context manager; `run` and `group` may be called any number of times, one at a time.
+
+    `tf32` asks TF32 of the framework. A `bare` one imports nothing ahead: for a question that needs no compiler.
+    """
 
     def __init__(
         self,
@@ -69,10 +72,12 @@ class Server:
         *,
         memory_bytes: int | None = None,
         start_s: float = START_S,
+        tf32: bool = False,
+        bare: bool = False,
     ) -> None:
         self._start_s = start_s
         self.backend, self.device, self.cache = backend, device, cache
-        self.environ = environment(backend, device, threads, cache)
+        self.environ = environment(backend, device, threads, cache, tf32=tf32)
         self._memory_bytes = memory_limit(device, memory_bytes)
         self._folder, self._alive = folder.locked()
         self._log = Path(self._folder.name) / "server.log"
@@ -80,7 +85,7 @@ class Server:
         self.environ[strays.OWNER] = self._mark
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.worker.server", backend.name],
+                [sys.executable, "-m", "harness.worker.server", backend.name, *(["bare"] if bare else [])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from backends.dtypes import PRECISION, TF32
 from backends.ops import Backend, Device
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,13 +25,20 @@ _KEEP = (
 _KEEP_PREFIXES = ("HWLOTTERY_", "CUDA_", "NVIDIA_", "TPU_", "PYTHON")
 # Where XLA and Triton find the CUDA toolkit, which an image may keep at a place of its own.
 _KEEP_CUDA = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CPATH", "LIBRARY_PATH")
-_KEEP_CUDA_PREFIXES = ("TRITON_",)
+_KEEP_CUDA_PREFIXES = ("TRITON_", "HIP_", "ROCR_", "ROCM_", "HSA_")  # the latter of AMD's GPUs
+# And how the runtimes of other accelerators are found and which device they show.
+_KEEP_OTHER = ("PJRT_NAMES_AND_LIBRARY_PATHS",)
+_KEEP_OTHER_PREFIXES = {"xpu": ("ZE_", "ONEAPI_", "SYCL_"), "npu": ("ASCEND_",), "hpu": ("HABANA_",)}
 
 
-def environment(backend: Backend, device: Device, threads: int, cache: Path) -> dict[str, str]:
+def environment(backend: Backend, device: Device, threads: int, cache: Path, *, tf32: bool = False) -> dict[str, str]:
     """The whole environment of a server: an allow-list of ours, the same settings for all, then the adapter's own."""
-    cuda = device.kind == "cuda"
-    names, prefixes = (_KEEP + _KEEP_CUDA, _KEEP_PREFIXES + _KEEP_CUDA_PREFIXES) if cuda else (_KEEP, _KEEP_PREFIXES)
+    names: tuple[str, ...] = _KEEP
+    prefixes: tuple[str, ...] = _KEEP_PREFIXES
+    if device.kind == "cuda":
+        names, prefixes = names + _KEEP_CUDA, prefixes + _KEEP_CUDA_PREFIXES
+    elif device.kind not in ("cpu", "tpu") and not device.ahead_of_time:
+        names, prefixes = names + _KEEP_OTHER, prefixes + _KEEP_OTHER_PREFIXES.get(device.kind, ())
     kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(prefixes)}
     n = str(threads)
     threading = {"OMP_NUM_THREADS": n, "MKL_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": "1"}
@@ -41,6 +49,7 @@ def environment(backend: Backend, device: Device, threads: int, cache: Path) -> 
         "HWLOTTERY_BACKEND": backend.name,
         "HWLOTTERY_DEVICE": str(device),
         "HWLOTTERY_THREADS": n,
+        PRECISION: TF32 if tf32 else "float32",
     }
     return {**kept, **_MALLOC, **threading, **ours, **backend.environ(device, threads, cache)}
 
@@ -50,4 +59,4 @@ def memory_limit(device: Device, asked: int | None) -> int | None:
 
     Drivers of accelerators reserve what it would count, and it bounds nothing of the device's own memory.
     """
-    return None if device.kind in ("cuda", "tpu") else asked
+    return asked if device.kind == "cpu" or device.ahead_of_time else None

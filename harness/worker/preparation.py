@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from backends.discovery import backends
+from backends.dtypes import tf32
 from backends.ops import Array, Backend, Compiled, Device, HostArray, Matrix, Ops, Scalar, Unsupported
 from harness.measuring import threads
 from harness.measuring.correctness import disagrees, epsilon, judge
@@ -161,7 +162,7 @@ def _checked(
 ) -> tuple[Verdict, FailureClass | None]:
     """The oracle's answer of the outputs, as the step gave them and by name, and the class of what is wrong."""
     case = job.case
-    tolerance = workload.tolerances[case.dtype, case.mode]
+    tolerance = workload.tolerance(case.dtype, case.mode, Device.parse(case.device).kind, tf32=tf32())
     widened = wrong_dtypes(host, list(restored), case.dtype)
     if widened is not None:
         return disagrees(tolerance, widened), "type"

@@ -27,7 +27,7 @@ from harness.records.text import one_line
 from harness.worker.case_data import OTHER, load_arrays, load_inputs
 from harness.worker.messages import CaseJob
 from harness.worker.preparation import Prepared, fingerprints
-from workloads.base import Definition, Formulation
+from workloads.base import Formulation
 from workloads.conformance import reversed_values
 
 FACTOR = 10.0  # times as long as in the window with inputs that it has not seen: no cache of a processor is that much
@@ -65,7 +65,7 @@ def replaced_clock() -> str | None:
 
 
 def fault(
-    job: CaseJob, workload: Definition, formulation: Formulation, ready: Prepared, samples_s: Sequence[float]
+    job: CaseJob, formulation: Formulation, ready: Prepared, samples_s: Sequence[float]
 ) -> tuple[Fault | None, str]:
     """Why the window does not count, or None; and what came of other inputs, in words for the record."""
 
@@ -80,7 +80,7 @@ def fault(
     if sum(array.nbytes for array in inputs.values()) > MOST_BYTES:
         return None, f"not tried: more than {MOST_BYTES >> 20} MiB"
     try:
-        return _with_other_inputs(job, workload, formulation, ready, inputs, median(samples_s))
+        return _with_other_inputs(job, formulation, ready, inputs, median(samples_s))
     except Exception as failure:  # other values may have other shapes in this formulation's layout
         return None, f"not tried: {one_line(f'{type(failure).__name__}: {failure}')}"
 
@@ -104,7 +104,6 @@ def _at_rest() -> bool:
 
 def _with_other_inputs(
     job: CaseJob,
-    workload: Definition,
     formulation: Formulation,
     ready: Prepared,
     inputs: Mapping[str, HostArray],
@@ -117,7 +116,7 @@ def _with_other_inputs(
     reference = load_arrays(Path(job.data) / OTHER)
     said = "timed only"
     if reference:
-        tolerance, rounding = workload.tolerances[case.dtype, case.mode], epsilon(case.dtype)
+        tolerance, rounding = ready.verdict.rtol, epsilon(case.dtype)
         restored = formulation.restore(taken, other, case.params)
         verdict = judge(restored, reference, other, tolerance, rounding)
         if not verdict.agrees:

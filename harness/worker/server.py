@@ -18,11 +18,11 @@ import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
-from backends.device import is_ahead_of_time
+from backends.device import is_ahead_of_time, kind_of
 from backends.discovery import backends
 from harness.machine import processor
 from harness.worker import case, interleave, printed, strays
@@ -30,23 +30,22 @@ from harness.worker.messages import FINISH, MEASURED, PREPARED, Exits, MemberJob
 from workloads.discovery import workloads
 
 PR_SET_PDEATHSIG = 1
+CUDA_NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED: what cuda.h's functions say before cuInit
 
 
-def main(name: str) -> None:
-    """Serve requests for backend `name` until stdin closes."""
+def main(name: str, *, bare: bool = False) -> None:
+    """Serve requests for backend `name` until stdin closes; a `bare` server imports nothing before it is asked."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a framework prints goes to the log, never between our lines
     _die_with_parent()
     strays.adopt()
     _keep_to(int(os.environ["HWLOTTERY_THREADS"]))
     started = time.perf_counter()
-    error = None
+    error, device = None, os.environ["HWLOTTERY_DEVICE"]
     try:
-        found, _ = backends()
-        ahead = is_ahead_of_time(os.environ["HWLOTTERY_DEVICE"])
-        for module in (*(found[name].ahead if ahead else found[name].preload), *case.PRELOAD):
-            importlib.import_module(module)
+        preload(name, device, bare=bare)
         workloads()  # loads their files, once for all cases
+        error = started_cuda() if kind_of(device) == "cuda" else None
         gc.collect()
         gc.freeze()  # a fork's collector must not walk, and so copy, what the framework left on the heap
     except (Exception, SystemExit) as failure:
@@ -70,6 +69,31 @@ def main(name: str) -> None:
             groups.measure(int(word.split()[1]))
             answers.write(MEASURED)
         _answer(answers, Exits(exits=groups.finish()))
+
+
+def preload(name: str, device: str, *, bare: bool) -> None:
+    """Import what cases are forked with."""
+    found, _ = backends()
+    modules = found[name].ahead if is_ahead_of_time(device) else found[name].preload
+    for module in () if bare else (*modules, *case.PRELOAD):
+        importlib.import_module(module)
+
+
+def started_cuda(driver: Any = None) -> str | None:
+    """Why a fork of this process could not use CUDA: what was imported has started it here; None where it has not.
+
+    PyTorch asks NVML whether there is a GPU, and where NVML does not answer, without a word the driver itself.
+    """
+    try:
+        code = (driver or ctypes.CDLL("libcuda.so.1")).cuDeviceGetCount(ctypes.byref(ctypes.c_int()))
+    except (OSError, AttributeError):
+        return None  # no driver: a case says so in the framework's words
+    if code == CUDA_NOT_INITIALIZED:
+        return None
+    return (
+        f"importing the framework started CUDA in the process that cases are forked from (cuDeviceGetCount returns "
+        f"{code}), and a fork cannot use it; see that NVML, which is asked first, answers (nvidia-smi)"
+    )
 
 
 def _answer(stream: BinaryIO, message: msgspec.Struct) -> None:
@@ -124,4 +148,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], bare="bare" in sys.argv[2:])

@@ -76,9 +76,11 @@ def torch_cuda(monkeypatch):
     torch = importlib.import_module("torch")
     calls = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: calls.append(("synchronize", str(device))))
+    monkeypatch.setattr(torch._C, "_cuda_synchronize", lambda: calls.append("synchronize"), raising=False)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(("reset", str(device))))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 300 * MIB)
     ops.device = CUDA
+    ops._wait = importlib.import_module("backends.torch_device").waiting("cuda", ops._torch_device)
     return ops, calls
 
 
@@ -86,14 +88,14 @@ def test_pytorch_waits_for_its_device_and_reads_the_allocators_peak_of_the_windo
     ops, calls = torch_cuda
     ops.wait([object()])
     ops.reset_peak_bytes()
-    assert calls == [("synchronize", "cpu"), ("reset", "cpu")]
+    assert calls == ["synchronize", ("reset", "cpu")]
     assert ops.device_peak_bytes() == 300 * MIB
 
 
 def test_what_pytorch_reads_to_empty_the_caches_is_waited_for_and_left_out_of_the_peak(torch_cuda):
     ops, calls = torch_cuda
     assert ops.flush_cache() is True
-    assert calls == [("synchronize", "cpu")]
+    assert calls == ["synchronize"]
     assert ops.device_peak_bytes() == 300 * MIB - FLUSH_BYTES
 
 
@@ -116,9 +118,25 @@ def test_the_devices_clock_of_pytorch_is_the_median_between_two_events_around_th
             return next(spans)
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: order.append("sleep"), raising=False)
     seconds = torch_cuda[0].device_s(lambda: order.append("call"), ())
     assert seconds == pytest.approx(0.002)
-    assert order[:4] == ["event", "call", "event", "wait"]
+    assert order[:6] == ["call", "sleep", "event", "call", "event", "wait"]
+
+
+def test_the_device_is_made_to_wait_for_longer_than_launching_takes(torch_cuda, monkeypatch):
+    """Else an eager call of many kernels is timed by the host that launches them."""
+    torch = importlib.import_module("torch")
+    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None, elapsed_time=lambda other: 1.0)
+    cycles = []
+    monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: event)
+    monkeypatch.setattr(torch.cuda, "_sleep", cycles.append, raising=False)
+    events = importlib.import_module("backends.torch_events")
+    torch_cuda[0].device_s(lambda: time.sleep(0.004), ())
+    assert min(cycles) >= 0.008 * events.CYCLES_PER_S
+    cycles.clear()
+    torch_cuda[0].device_s(lambda: None, ())
+    assert min(cycles) >= events.LEAST_HIDDEN_S * events.CYCLES_PER_S
 
 
 def test_pytorch_on_a_gpu_is_watched_for_operators_that_run_on_the_host(torch_cuda):
@@ -128,54 +146,64 @@ def test_pytorch_on_a_gpu_is_watched_for_operators_that_run_on_the_host(torch_cu
     assert found.kind == "host"
 
 
+def _card():
+    return importlib.import_module("backends.torch_compile").Card(lambda: None, lambda: None, lambda: 7)
+
+
 class _Variant:
-    def __init__(self, seconds):
-        self.seconds, self.calls, self.first_s, self.later_s = seconds, 0, 0.0, 0.0
+    """A variant whose calls take as long as the test says, by the clock that `choosing` made."""
+
+    def __init__(self, clock, seconds):
+        self.clock, self.seconds, self.calls, self.first_s, self.later_s = clock, seconds, 0, 0.0, 0.0
 
     def __call__(self):
         self.calls += 1
-        time.sleep(self.seconds)
+        self.clock.now += self.seconds
 
 
 class _Failing(_Variant):
-    def __call__(self, *args):
-        super().__call__(*args)
+    def __call__(self):
+        super().__call__()
         if self.calls > 1:
             raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
 
 
-def _choose(plain_s, captured_s, refused=False, keep=None):
+@pytest.fixture
+def choosing(monkeypatch):
+    """`torch_compile.choose` by a clock that only its variants move, and how they are made."""
     _backend("torch")
-    choose = importlib.import_module("backends.torch_compile").choose
-    plain, captured = _Variant(plain_s), _Variant(captured_s)
-    kept, words = choose(plain, captured, (), lambda: None, lambda: refused, keep)
-    return "captured" if kept is captured else "plain", words["graph_capture"], captured.calls
+    module, clock = importlib.import_module("backends.torch_compile"), SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def choose(plain_s, captured_s, refused=False, keep=None, kind=_Variant):
+        plain, captured = _Variant(clock, plain_s), kind(clock, captured_s)
+        kept, words = module.choose(plain, captured, (), _card(), lambda: refused, keep)
+        assert kept.later_s == pytest.approx(kept.seconds)
+        return "captured" if kept is captured else "plain", words["graph_capture"], captured.calls
+
+    return choose
 
 
-def test_cuda_graphs_are_kept_where_they_are_clearly_faster_and_the_record_names_them():
-    assert _choose(0.004, 0.001)[:2] == ("captured", "cuda graphs")
-    assert _choose(0.001, 0.004)[:2] == ("plain", "none")
+def test_cuda_graphs_are_kept_where_they_are_clearly_faster_and_the_record_names_them(choosing):
+    assert choosing(0.004, 0.001)[:2] == ("captured", "cuda graphs")
+    assert choosing(0.001, 0.004)[:2] == ("plain", "none")
 
 
-def test_cuda_graphs_are_not_tried_on_long_calls_nor_kept_where_inductor_skips_them():
-    which, words, calls = _choose(0.006, 0.0)
+def test_cuda_graphs_are_not_tried_on_long_calls_nor_kept_where_inductor_skips_them(choosing):
+    which, words, calls = choosing(0.006, 0.0)
     assert (which, calls) == ("plain", 0)
     assert "not tried" in words
-    which, words, _ = _choose(0.001, 0.0, refused=True)
+    which, words, _ = choosing(0.001, 0.0, refused=True)
     assert which == "plain"
     assert "refused" in words
 
 
-def test_a_capture_that_fails_leaves_the_plain_variant():
+def test_a_capture_that_fails_leaves_the_plain_variant(choosing):
     """A synchronising operator raises at the second captured call; the case was lost though the plain one works."""
-    _backend("torch")
-    choose = importlib.import_module("backends.torch_compile").choose
     for keep in (None, "cuda graphs"):
-        plain, captured = _Variant(0.001), _Failing(0.001)
-        kept, words = choose(plain, captured, (), lambda: None, lambda: False, keep)
-        assert kept is plain
-        assert kept.later_s > 0
-        assert words == {"graph_capture": "failed: RuntimeError: operation not permitted when stream is capturing"}
+        which, words, _ = choosing(0.001, 0.001, keep=keep, kind=_Failing)
+        assert which == "plain"
+        assert words == "failed: RuntimeError: operation not permitted when stream is capturing"
 
 
 def test_cusparse_saying_no_is_a_refusal():
@@ -187,9 +215,9 @@ def test_cusparse_saying_no_is_a_refusal():
     assert refusal(internal) is internal
 
 
-def test_what_an_earlier_process_kept_is_not_tried_again():
-    assert _choose(0.001, 0.004, keep="cuda graphs") == ("captured", "cuda graphs", 3)
-    assert _choose(0.004, 0.001, keep="none") == ("plain", "none", 0)
+def test_what_an_earlier_process_kept_is_not_tried_again(choosing):
+    assert choosing(0.001, 0.004, keep="cuda graphs") == ("captured", "cuda graphs", 3)
+    assert choosing(0.004, 0.001, keep="none") == ("plain", "none", 0)
 
 
 # -- JAX --------------------------------------------------------------------------------------------------------------

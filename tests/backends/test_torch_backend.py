@@ -15,6 +15,7 @@ from backends.torch_backend import BACKEND
 
 torch = pytest.importorskip("torch", reason=BACKEND.install)
 
+from backends import torch_device  # noqa: E402
 from backends.torch_ops import TorchOps  # noqa: E402 - it imports PyTorch, which may be absent
 
 
@@ -135,15 +136,20 @@ def test_asarray_copies(ops):
 
 
 def test_wait_synchronises_a_device_that_runs_ahead(ops, monkeypatch):
-    """On CUDA the device that holds the outputs is synchronised, for matrices too; the CPU has nothing to wait for."""
+    """On CUDA the device that was opened is synchronised, for matrices too; the CPU has nothing to wait for."""
     asked = []
     monkeypatch.setattr(torch.cuda, "synchronize", asked.append)
     ops.wait([ops.zeros((2,), "float32"), ops.sparse(_csr(np.random.default_rng(1)), "bag")])
     assert asked == []
     elsewhere = object.__new__(TorchOps)  # no GPU is needed to see whom it asks
-    elsewhere.device, elsewhere._torch_device = Device("cuda", 1), torch.device("cuda", 1)
+    monkeypatch.setattr(torch._C, "_cuda_synchronize", lambda: asked.append("the current device"), raising=False)
+    elsewhere._wait = torch_device.waiting("cuda", torch.device("cuda", 1))
     elsewhere.wait([ops.zeros((2,), "float32")])
-    assert asked == [torch.device("cuda", 1)]
+    assert asked == ["the current device"]
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    torch_device.opened(Device("cuda", 1))
+    assert asked[1:] == [torch.device("cuda", 1)], "and it is the current one"
 
 
 def test_channels_last_is_a_view(ops):

@@ -49,6 +49,8 @@ def cached(tmp_path, monkeypatch):
         (("--workload", "capsule_conv", "--formulation", "csr,folded_conv"), "nothing that fits|--formulation csr has"),
         (("--execution", "eager,compiled"), "--execution compiled has no case beside the other options"),
         (("--device", "cpu,tpu-aot:v5e", "--execution", "eager"), "--device tpu-aot:v5e has no case"),
+        (("--device", "cuda,cpu", "--tf32"), "--tf32 is for GPUs of NVIDIA's, and cpu has no TF32"),
+        (("--device", "cuda", "--tf32", "--dtype", "float64"), "--tf32 is of float32, and --dtype has float64"),
         (("--memory-limit", "nan"), "finite number|not in the range"),
         (("--core-watts", "nan"), "finite number|not in the range"),
         (("--memory-limit", "inf"), "finite number|not in the range"),

@@ -174,6 +174,14 @@ def _other_setting(name, value):
     return change
 
 
+def _in_tf32(records, info):
+    """Of every framework, so that they agree with each other."""
+    for record in records:
+        switches = record["settings"].keys() & {"float32_matmul_precision", "matmul_precision"}
+        record["settings"] |= {"tf32": True, **dict.fromkeys(switches, "high")}
+    return records, info
+
+
 def _without_setting(records, info):
     del records[IDEA]["settings"]["threads"]
     return records, info
@@ -272,6 +280,7 @@ RULES = {
     "more threads than the others": ("settings", _other_setting("threads", 64)),
     "asked for other threads": ("settings", _other_setting("threads_asked", 64)),
     "TF32 for one": ("settings", _other_setting("tf32", True)),
+    "TF32 for all": ("settings", _in_tf32),
     "another malloc": (
         "settings",
         lambda r, i: ([{**x, "settings": {**x["settings"], "malloc_top_pad": k}} for k, x in enumerate(r)], i),

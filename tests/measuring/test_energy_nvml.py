@@ -50,6 +50,7 @@ def nvml(**changes):
         "NVML_SUCCESS": 0,
         "NVML_FI_DEV_POWER_INSTANT": 186,
         "nvmlInit": lambda: None,
+        "nvmlShutdown": refuse("Uninitialized"),
         "nvmlDeviceGetHandleByUUID": handle,
         "nvmlDeviceGetTotalEnergyConsumption": at,
         "nvmlDeviceGetPowerUsage": lambda card: 190_000,
@@ -290,3 +291,27 @@ def test_without_the_nvml_package_the_reason_names_the_command():
 
 def test_a_tpu_has_no_source():
     assert sources.choose(Device("tpu"), PowerModel()).source == "none"
+
+
+def test_nvml_is_started_anew_in_a_fork_of_a_process_that_had_started_it(monkeypatch):
+    """PyTorch's import starts it in the fork server, and what a fork inherits of it is not safe to use."""
+    calls, started = [], [2]  # twice, by the parent
+
+    def shutdown():
+        calls.append("shutdown")
+        if not started[0]:
+            raise NVMLError("Uninitialized")
+        started[0] -= 1
+
+    module = nvml(nvmlInit=lambda: calls.append("init"), nvmlShutdown=shutdown)
+    monkeypatch.setattr(energy_nvml, "_started_in", -1)
+    opener(module)(0)
+    opener(module)(0)
+    assert calls == ["shutdown", "shutdown", "shutdown", "init", "init"], "once a process"
+
+
+def test_an_nvml_that_never_says_that_it_is_down_is_not_asked_for_ever(monkeypatch):
+    downs = []
+    monkeypatch.setattr(energy_nvml, "_started_in", -1)
+    opener(nvml(nvmlShutdown=lambda: downs.append(0)))(0)
+    assert len(downs) == energy_nvml.MOST_STARTS

@@ -49,6 +49,7 @@ def test_every_option_reaches_the_request_in_its_type():
             "--exhaustive",
             "--dry-run",
             "--json",
+            "--tf32",
         ),
     )
     expected = RunRequest(
@@ -79,6 +80,7 @@ def test_every_option_reaches_the_request_in_its_type():
         wait=False,
         exhaustive=True,
         dry_run=True,
+        tf32=True,
         as_json=True,
         arguments=made.arguments,
     )
@@ -89,6 +91,15 @@ def test_every_option_reaches_the_request_in_its_type():
     assert unset == {"only_contenders"}, "every field was set above, so that none can be forgotten"
     with pytest.raises(FrozenInstanceError):
         made.seed = 8
+
+
+def test_a_device_has_one_name_however_it_is_written():
+    """`cuda:0` was refused, since PyTorch calls it cuda; two names would be two rows of a table."""
+    assert parsed("--device", "cuda:0,cpu", "--device", "cuda", "--device", "xpu:01").devices == (
+        "cuda",
+        "cpu",
+        "xpu:1",
+    )
 
 
 def test_nothing_said_is_the_request_s_own_defaults():

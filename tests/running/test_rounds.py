@@ -240,3 +240,20 @@ def test_the_very_first_group_is_by_itself_so_that_there_is_soon_a_figure(tmp_pa
     assert [[g.number for g in batch] for batch in racing._batches(groups, 2)] == [[0, 1, 2]]
     racing.group_s[groups[0].key] = 1.0
     assert [len(batch) for batch in racing._batches(groups, 1)] == [3], "a run that goes on has figures"
+
+
+def test_an_answer_of_an_accelerator_is_stored_before_the_next_case_begins(tmp_path):
+    """Members follow each other there, a minute and more a group: what ends a run must not take those that are done."""
+    (planned,) = planned_on("cuda")
+    session, kept = a_session(tmp_path, [planned]), []
+    session.keep = kept.extend
+
+    def measure(groups, job, seed, take):
+        take(groups[0], 0, Answer(Measured(status="ok"), 0.0))
+        raise KeyboardInterrupt
+
+    session.pool.measure = measure
+    group = InterleavedGroup(3, (Member(planned), Member(planned, control=True)))
+    with pytest.raises(KeyboardInterrupt):
+        session.measure([group], lambda _: Sampling())
+    assert [(member.control, made.status) for member, _, made in kept] == [(False, "ok")]

@@ -13,6 +13,7 @@ import pytest
 from backends.discovery import backends
 from harness.measuring.settings import PowerModel, Sampling
 from harness.planning import plan
+from harness.planning.groups import InterleavedGroup, Member
 from harness.planning.options import Options
 from harness.planning.plan import Ask
 from harness.running import servers
@@ -85,3 +86,23 @@ def test_what_inputs_were_made_of_is_counted(pool, planned):
     pool.make_inputs(planned[:2])
     assert all(pool.counts.of(case.case).launches >= 1 for case in planned[:2])
     assert pool._phases["counting_s"] > 0
+
+
+def test_members_on_an_accelerator_are_told_of_one_by_one(pool, planned, monkeypatch):
+    told, group = [], InterleavedGroup(0, tuple(Member(case) for case in planned[:2]))
+    monkeypatch.setattr(pool, "make_inputs", lambda cases: None)
+    monkeypatch.setattr(servers, "SHARED", "another device")
+    monkeypatch.setattr(pool, "_one", lambda group, member, job: told.append("measured") or member)
+    answers = pool.measure([group], None, 0, lambda group, place, answer: told.append((place, answer)))
+    assert answers == [list(group.members)]
+    assert told == ["measured", (0, group.members[0]), "measured", (1, group.members[1])]
+
+
+def test_every_framework_is_asked_for_tf32_or_none_is(planned, tmp_path):
+    for tf32, asked in ((False, "float32"), (True, "tf32")):
+        options = Options(
+            rounds=0, long_rounds=0, timeout_s=60, threads=1, sampling=Sampling(), power=PowerModel(),
+            cache=tmp_path / "cache", seed=0, tf32=tf32,
+        )  # fmt: skip
+        with Pool(planned, backends()[0], options, tmp_path / "scratch", WATCH, defaultdict(float)) as pool:
+            assert {server.environ["HWLOTTERY_PRECISION"] for server in pool._servers.values()} == {asked}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -51,7 +53,7 @@ def test_a_budget_that_is_no_time_and_one_that_is_too_short_are_refused(tmp_path
 
 def test_every_dependency_of_the_project_is_looked_for_by_a_module_that_exists():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    modules = _tool("gpu_run").modules()
+    modules = _tool("gpu_site").modules()
     assert list(modules) == [dependency.split(">")[0] for dependency in project["dependencies"]]
     assert modules["nvidia-ml-py"] == "pynvml"
     assert modules["ml-dtypes"] == "ml_dtypes"
@@ -60,19 +62,34 @@ def test_every_dependency_of_the_project_is_looked_for_by_a_module_that_exists()
 
 def test_what_is_not_of_the_name_of_its_distribution_is_a_dependency():
     """A name of another module for what nothing depends on any more is left over."""
-    tool = _tool("gpu_run")
+    tool = _tool("gpu_site")
     assert tool.OTHER_NAMES.keys() <= tool.modules().keys()
+    assert tool.missing() == []
 
 
-def test_only_wheels_of_what_is_not_installed_are_unpacked(tmp_path):
-    bundle, site = tmp_path / "bundle", tmp_path / "site"
+def test_only_wheels_of_what_is_not_installed_or_too_old_are_unpacked(tmp_path, monkeypatch):
+    """One click that was too old decided whether anything started."""
+    tool, bundle, site = _tool("gpu_site"), tmp_path / "bundle", tmp_path / "site"
     bundle.mkdir()
     site.mkdir()
-    for name in ("numpy", "hwlottery_absent"):
-        with zipfile.ZipFile(bundle / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+    for name in ("numpy", "click", "ml_dtypes", "hwlottery_absent"):
+        with zipfile.ZipFile(bundle / f"{name}-99.0-py3-none-any.whl", "w") as wheel:
             wheel.writestr(f"{name}/__init__.py", "")
-    _tool("gpu_run").unpack(bundle, site)
-    assert [path.name for path in site.iterdir()] == ["hwlottery_absent"]
+    there = {"numpy": "2.4.6", "click": "8.0.4", "ml_dtypes": "0.5.0rc1"}
+
+    def version(name):
+        if name not in there:
+            raise importlib.metadata.PackageNotFoundError
+        return there[name]
+
+    monkeypatch.setattr(tool.importlib.metadata, "version", version)
+    tool.unpack(bundle, site)
+    assert sorted(path.name for path in site.iterdir()) == ["click", "hwlottery_absent"]
+
+
+@pytest.mark.parametrize(("text", "found"), [("8.1", (8, 1)), ("2.4.6", (2, 4, 6)), ("0.5.0rc1", (0, 5, 0)), ("x", ())])
+def test_versions_are_compared_by_their_numbers(text, found):
+    assert _tool("gpu_site").numbers(text) == found
 
 
 def test_a_dependency_that_is_nowhere_is_named_with_the_tool_that_mends_it(tmp_path):
@@ -86,30 +103,62 @@ def test_a_dependency_that_is_nowhere_is_named_with_the_tool_that_mends_it(tmp_p
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_run_that_does_not_end_is_told_to_stop_and_then_made_to(monkeypatch):
-    tool = _tool("gpu_run")
+def test_a_run_that_does_not_end_is_told_to_stop_and_then_made_to(monkeypatch, tmp_path):
+    tool, log = _tool("gpu_run"), tmp_path / "log"
     monkeypatch.setattr(tool, "STOP_S", 2.0)
-    polite = "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(130)); time.sleep(60)"
-    stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
-    assert tool.bounded([sys.executable, "-c", polite], 2.0) == 130
-    assert tool.bounded([sys.executable, "-c", stubborn], 2.0) == -9
-    assert tool.bounded([sys.executable, "-c", "raise SystemExit(1)"], 20.0) == 1
+    polite = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); time.sleep(60)"
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('no', flush=True); time.sleep(60)"
+    )
+    assert tool.bounded([sys.executable, "-c", polite], 2.0, log) == 143
+    assert tool.bounded([sys.executable, "-c", stubborn], 2.0, log) == -9
+    assert tool.last_line(log) == "no"
+    assert tool.bounded([sys.executable, "-c", "raise SystemExit(1)"], 20.0, log) == 1
+
+
+def test_what_runs_is_told_to_stop_when_the_script_is(monkeypatch, tmp_path):
+    """Whoever lends the machine ends the script by SIGTERM: what runs then must write what it has."""
+    tool, wrote = _tool("gpu_run"), tmp_path / "wrote"
+    process = tool.subprocess.Popen
+    told = []
+
+    class Process(process):
+        def wait(self, timeout=None):
+            if not told:
+                while not (tmp_path / "ready").exists():
+                    time.sleep(0.01)
+                told.append(1)
+                raise tool.Stopped(15)
+            return super().wait(timeout)
+
+    monkeypatch.setattr(tool.subprocess, "Popen", Process)
+    code = (
+        "import pathlib, signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path({str(wrote)!r}).write_text('all'), sys.exit(0)))\n"
+        f"pathlib.Path({str(tmp_path / 'ready')!r}).touch(); time.sleep(60)"
+    )
+    with pytest.raises(tool.Stopped):
+        tool.bounded([sys.executable, "-c", code], 50.0, tmp_path / "log")
+    assert wrote.read_text() == "all"
 
 
 def test_the_script_runs_through_on_the_host_and_leaves_records_checks_and_report(tmp_path):
     out = tmp_path / "out"
-    only = ["--workload", "unstructured_sparse", "--execution", "eager", "--rounds", "1"]
-    pytest.importorskip("torch")
-    own = ["--device", "cpu", "--backend", "torch", "--preset", "smoke", "--budget", "4m", "--out", out]
-    done = _run(*own, "--", *only)
-    assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
-    assert "torch" in {r["case"]["backend"] for r in records}
-    assert (out / "run.json").exists()
-    checks = json.loads((out / "checks.json").read_text())
-    assert checks["backends"]["torch"]["energy"]["ok"] is None
-    assert "cpu has neither" in checks["backends"]["torch"]["memory"]["words"]
+    own = ["--device", "cpu", "--backend", "numpy", "--preset", "smoke", "--idea", "unstructured_sparse"]
+    done = _run(*own, "--budget", "4m", "--out", out, "--", "--execution", "eager", "--rounds", "0")
+    assert done.returncode == 0, done.stderr + done.stdout
+    said = done.stdout.splitlines()
+    starts = ("machine: Python", "numpy: clean for forks", "path: a process takes numpy", "check: numpy memory cannot")
+    places = [next(i for i, line in enumerate(said) if line.startswith(start)) for start in starts]
+    ideas = [i for i, line in enumerate(said) if line.startswith("smoke-unstructured_sparse: ")]
+    assert places == sorted(places)
+    assert places[-1] < ideas[0]
+    assert (out / "findings.txt").read_text().splitlines() == said
+    records = [json.loads(line) for line in (out / "smoke-unstructured_sparse/records.jsonl").read_text().splitlines()]
+    assert {r["case"]["backend"] for r in records} == {"numpy"}
     assert "What ran where" in (out / "report.md").read_text()
+    again = _run(*own, "--budget", "4m", "--out", out)
+    assert again.stdout.splitlines()[0].startswith("done: "), "all of it is there"
 
 
 # -- what the checks say no to ----------------------------------------------------------------------------------------
@@ -185,3 +234,8 @@ def test_a_machine_without_nvml_leaves_the_energy_check_open(monkeypatch):
     monkeypatch.setattr(nvml, "open_gpu", absent)
     found = _tool("gpu_checks").energy(_Ops(1.0))
     assert found == {"ok": None, "words": "nvidia-ml-py is not installed"}
+
+
+def test_what_a_machine_has_in_a_version_that_is_too_old_is_collected_too():
+    has = "Click==8.0.4\nnumpy==2.5.2\nml_dtypes==0.5.1\ntorch==2.11.0+cu130\nlocal @ file:///x\n"
+    assert _tool("gpu_bundle").enough(has) == {"numpy", "ml-dtypes", "torch", "local @ file:///x"}

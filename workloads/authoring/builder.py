@@ -57,7 +57,8 @@ class Workload:
 
     `axes` are numbers or words, their defaults, or `Axis(default=…, help=…, low=…, high=…, choices=…, break_even=…)`.
     A plain whole number has 1 as its lower bound, 0 where it is 0 itself. `smoke` gives axes of the smoke size, where
-    the one that is derived (workloads/authoring/points.py) does not fit. `tolerances` are as in `Definition`.
+    the one that is derived (workloads/authoring/points.py) does not fit. `tolerances` and `convolves` are as in
+    `Definition`.
     """
 
     def __init__(
@@ -70,9 +71,11 @@ class Workload:
         role: Role = "idea",
         smoke: Params | None = None,
         tolerances: Mapping[tuple[str, Mode], float] | None = None,
+        convolves: bool = False,
     ) -> None:
         self.name = name
         self._facts: dict[str, Any] = {"name": name, "title": title, "source": source, "role": role}
+        self._facts["convolves"] = convolves
         if tolerances is not None:
             self._facts["tolerances"] = tolerances
         self._axes = {axis: axis_of(name, axis, given) for axis, given in axes.items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import itertools
+import os
 import threading
 import time
 import uuid
@@ -26,6 +27,7 @@ AVERAGED_S = 1.0  # nvmlDeviceGetPowerUsage is an average over a second on Amper
 SENSOR_ERROR = 0.05  # "accurate to within +/- 5%" (NVML API reference, nvmlDeviceGetPowerUsage)
 MILLI = 1e-3
 DOMAIN = "gpu"
+MOST_STARTS = 16  # each is undone by one nvmlShutdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def open_gpu(index: int, nvml: Any = None, uuid_of: Callable[[int], str] | None 
             nvml = importlib.import_module("pynvml")
         except ImportError:
             raise Unavailable("nvidia-ml-py is not installed; try: python -m pip install nvidia-ml-py") from None
-    ask(nvml, nvml.nvmlInit)
+    _start(nvml)
     bare = (uuid_of or cuda_uuid)(index)
     try:
         return Gpu(nvml, ask(nvml, nvml.nvmlDeviceGetHandleByUUID, f"GPU-{bare}"))
@@ -172,6 +174,22 @@ def open_gpu(index: int, nvml: Any = None, uuid_of: Callable[[int], str] | None 
             f"cuda:{index} is one of {pieces} MIG slices, and NVML knows the energy of the whole card only"
         )
     return Gpu(nvml, card, "whole card of its only MIG slice")
+
+
+_started_in: int | None = None  # the process that has started NVML here
+
+
+def _start(nvml: Any) -> None:
+    """Start NVML, anew in a process whose parent had: PyTorch's import starts it, and a fork must not use that."""
+    global _started_in
+    if _started_in != os.getpid():
+        for _ in range(MOST_STARTS):
+            try:
+                nvml.nvmlShutdown()
+            except nvml.NVMLError:  # not started, any more
+                break
+        _started_in = os.getpid()
+    ask(nvml, nvml.nvmlInit)
 
 
 def _slices(nvml: Any, card: Any) -> int:
