@@ -1,11 +1,14 @@
-"""One device as a user writes it, and the TPU chips that can be compiled for without one. Imports nothing of ours."""
+"""One device as a user writes it, and what can be compiled for without one: TPU chips and GPU cards."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
 
-AHEAD_OF_TIME = "tpu-aot"  # the kind of a device that is a chip's description and a compiler
+from backends.gpu_cards import GPU_CARDS, REFUSED
+
+# The kinds of a device that is a chip's description and a compiler.
+TPU_AHEAD, GPU_AHEAD = "tpu-aot", "gpu-aot"
 
 # The TPU chips that libtpu compiles for, and its name for one chip alone. Of v2, v3, v4 and v7x a device is one of the
 # chip's two cores, as libtpu describes it: half of the chip's rate and memory.
@@ -19,10 +22,13 @@ TPU_CHIPS = {
     "v7x": "tpu7x:1x1x1",
 }
 
+# What can be compiled for, by the kind of device: how one of it is called, and the names.
+_COMPILED_FOR = {TPU_AHEAD: ("chip", tuple(TPU_CHIPS)), GPU_AHEAD: ("card", tuple(GPU_CARDS))}
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device as a user writes it: `cpu`, `cuda`, `cuda:1`, `tpu:0`, `tpu-aot:v5e`."""
+    """One device as a user writes it: `cpu`, `cuda`, `cuda:1`, `tpu:0`, `tpu-aot:v5e`, `gpu-aot:H100`."""
 
     kind: str
     index: int = 0
@@ -30,22 +36,28 @@ class Device:
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """Read `cpu`, `cuda[:i]`, `tpu[:i]` or `tpu-aot:<chip>`; ValueError says what was found and expected."""
+        """Read `cpu`, `cuda[:i]`, `tpu[:i]`, `tpu-aot:<chip>`, `gpu-aot:<card>`; ValueError says what was expected."""
         kind, _, rest = text.partition(":")
-        if kind == AHEAD_OF_TIME:
-            if rest not in TPU_CHIPS:
-                raise ValueError(f"device {text!r} names no chip to compile for; known are {', '.join(TPU_CHIPS)}")
+        if kind in _COMPILED_FOR:
+            what, names = _COMPILED_FOR[kind]
+            if rest not in names:
+                why = (
+                    f"cannot be compiled for ({REFUSED[rest]})"
+                    if rest in REFUSED
+                    else f"names no {what} to compile for"
+                )
+                raise ValueError(f"device {text!r} {why}; known are {', '.join(names)}")
             return cls(kind, 0, rest)
         if kind == "cpu" and not rest:
             return cls(kind)
         if kind in ("cuda", "tpu") and (not rest or rest.isdecimal()):
             return cls(kind, int(rest or 0))
-        raise ValueError(f"device {text!r} is not one of cpu, cuda[:i], tpu[:i], tpu-aot:<chip>")
+        raise ValueError(f"device {text!r} is not one of cpu, cuda[:i], tpu[:i], tpu-aot:<chip>, gpu-aot:<card>")
 
     @property
     def ahead_of_time(self) -> bool:
         """Whether programs are compiled for this device and never run on it."""
-        return self.kind == AHEAD_OF_TIME
+        return self.kind in _COMPILED_FOR
 
     def __str__(self) -> str:
         if self.chip is not None:

@@ -26,7 +26,7 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the allocator's peak is then the case's, not three quarters of it
     }
     if device.ahead_of_time:
-        return {"TF_CPP_MIN_LOG_LEVEL": "2", "PJRT_NPROC": str(threads), **aot.environ()}
+        return {"TF_CPP_MIN_LOG_LEVEL": "2", "PJRT_NPROC": str(threads), **aot.environ(device)}
     if device.kind != "tpu":
         variables["TPU_SKIP_MDS_QUERY"] = "1"  # importing JAX on a TPU machine asks the metadata server otherwise
     return variables

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.aot import Program
+from backends.ahead import Program
 from harness.measuring import hlo_estimate
 
 ROOT = Path(__file__).resolve().parents[2]
