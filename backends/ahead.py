@@ -94,7 +94,8 @@ class Target(ABC):
         jax.config.update("jax_default_matmul_precision", precision)
         jax.config.update("jax_enable_compilation_cache", False)  # a compiled program of another run says no seconds
         topologies = importlib.import_module("jax.experimental.topologies")
-        self.target = self._described(topologies, device)
+        with compiling():
+            self.target = self._described(topologies, device)
         self.sharding = jax.sharding.SingleDeviceSharding(self.target)
         self.compiler = " ".join(self.target.client.platform_version.split())
 

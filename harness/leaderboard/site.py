@@ -38,7 +38,7 @@ from harness.leaderboard.standings import Leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
 from harness.records.outcomes import outcome
 from harness.records.store import INFO, RECORDS
-from harness.report.wording import READS_ESTIMATED, significant
+from harness.report.wording import reads_estimated, significant
 from harness.web import templates
 
 MARKER = ".hwlottery-site"  # says that a folder is a site of ours and may be replaced
@@ -74,7 +74,7 @@ def one_submission(submission: Submission, summary: Summary) -> tuple[str, bytes
         dense=[dense_cells(row) for row in summary.dense[:MOST_ENTRIES]],
         estimated_heads=(("idea", ""), *ESTIMATED_HEADS),
         estimated=[[Cell(e.workload), *estimated_cells(e)] for e in submission.estimates],
-        reads=READS_ESTIMATED,
+        reads=" ".join(reads_estimated(e.device for e in submission.estimates)),
     )
     return submission_page(submission.digest), page
 
@@ -200,9 +200,8 @@ def _idea(workload: str, title: str, boards: Sequence[Board], estimates: Sequenc
     heads = {"time": STANDING_HEADS, "energy": ENERGY_HEADS, "estimated": ESTIMATED_HEADS}
     facts = {"workload": workload, "title": title, "data": idea_page(workload, "json"), "shown": SHOWN}
     estimated = [estimated_cells(e, digest) for digest, e in estimates[: 2 * SHOWN]]
-    return _page(
-        "site_idea.html.j2", sections=sections, heads=heads, estimated=estimated, reads=READS_ESTIMATED, **facts
-    )
+    reads = " ".join(reads_estimated(e.device for _, e in estimates))
+    return _page("site_idea.html.j2", sections=sections, heads=heads, estimated=estimated, reads=reads, **facts)
 
 
 def _as_json(boards: Sequence[Board]) -> bytes:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from harness.measuring import hlo_work
 from harness.measuring.hlo_text import NAMES, Instruction, Module
-from harness.measuring.hlo_work import Work
+from harness.measuring.hlo_work import KernelWork
 
 # Kept in one kernel with another, or moved beside the work.
 _FREE = frozenset((*NAMES, "copy-done", "async-done", "async-update", "opt-barrier", "add-dependency", "domain"))
@@ -35,7 +35,7 @@ class Kernel:
     """One instruction of a program that launches: what it is, its work, and how often it is launched."""
 
     what: str
-    work: Work
+    work: KernelWork
     count: int
 
 
@@ -88,7 +88,7 @@ def _add_loop(module: Module, loop: Instruction, times: int, into: Kernels) -> N
     for body in loop.called:
         _add(module, module.computations.get(body, ()), times * int(turns[1] if turns else 1), into)
     if turns is None:
-        into.kernels.append(Kernel(what, Work(known=False), times))
+        into.kernels.append(Kernel(what, KernelWork(known=False), times))
 
 
 def _library(instruction: Instruction) -> str | None:
@@ -111,7 +111,7 @@ class Rates:
     bytes_per_s: float
     launch_s: float
 
-    def seconds(self, work: Work) -> float:
+    def seconds(self, work: KernelWork) -> float:
         """The longer of arithmetic and traffic; of a kernel whose arithmetic is unknown the traffic's."""
         plain = self.flop_per_s["float64" if work.double else "float32"]
         compute = work.other_flop / plain

@@ -34,7 +34,7 @@ _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\]")
 _COMMENT = re.compile(r"/\*.*?\*/")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body)=%?([\w.\-]+)")
-_TARGET = re.compile(r'custom_call_target="([^"]*)"')
+TARGET = re.compile(r'custom_call_target="([^"]*)"')
 _BITS = re.compile(r"\d+")
 
 
@@ -79,7 +79,7 @@ class Instruction:
     @property
     def target(self) -> str | None:
         """What a custom call calls."""
-        found = _TARGET.search(self.line)
+        found = TARGET.search(self.line)
         return found[1] if found else None
 
     @property

@@ -19,7 +19,7 @@ _ARITHMETIC = frozenset(
         *("round-nearest-even", "round-nearest-afz"),
     )
 )
-# Work that no formula here knows.
+# KernelWork that no formula here knows.
 _UNKNOWN = frozenset(
     (
         *("sort", "fft", "cholesky", "triangular-solve", "rng", "rng-bit-generator", "topk", "conditional"),
@@ -37,7 +37,7 @@ _BY_DTYPE = {"f64": "float64", "f16": "float16", "bf16": "bfloat16", "c64": "flo
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class KernelWork:
     """FLOP of products by the precision that they are made in, other FLOP, and bytes; `double` is that of float64.
 
     `known` says that all arithmetic is counted; bytes are known always.
@@ -62,7 +62,7 @@ class _Count:
     known: bool = True
 
 
-def of_kernel(instruction: Instruction, around: Mapping[str, Instruction], module: Module) -> Work:
+def of_kernel(instruction: Instruction, around: Mapping[str, Instruction], module: Module) -> KernelWork:
     """The work of one kernel; `around` has the instructions of its computation by name."""
     count = _Count()
     operands = [_result(around.get(name)) for name in instruction.operands]
@@ -76,7 +76,7 @@ def of_kernel(instruction: Instruction, around: Mapping[str, Instruction], modul
         _operation(instruction, around, count)
         moved = _plain_bytes(instruction, operands)
     double = any(shape.dtype in ("f64", "c128") for shape in instruction.shapes)
-    return Work(dict(count.products), count.other, moved, count.known, double)
+    return KernelWork(dict(count.products), count.other, moved, count.known, double)
 
 
 def _result(instruction: Instruction | None) -> tuple[Shape, ...]:

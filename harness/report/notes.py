@@ -17,11 +17,11 @@ from harness.report.constants import constants, headlines, twins_line
 from harness.report.wording import (
     FEWEST_PRINTED,
     READS,
-    READS_ESTIMATED,
     Where,
     outcome_cell,
     percent,
     quantity,
+    reads_estimated,
     significant,
 )
 from harness.stats.intervals import FEWEST
@@ -43,7 +43,7 @@ def footer(summary: Summary) -> list[str]:
     """The lines below the table: how to read it, how many cases ended how, break-even, ceilings, what did not run."""
     rows = [*summary.rows, *summary.dense]
     lines = [READS] if summary.rows else []
-    lines += [READS_ESTIMATED] if summary.estimates else []
+    lines += reads_estimated(row.device for row in summary.estimates)
     lines += [line for line in (constants(summary.rows), twins_line(summary.rows)) if line]
     lines.append(_cases(summary))
     lines += _left_out(summary)
