@@ -105,7 +105,7 @@ def estimate_rows(records: Iterable[Record], *, all_points: bool = False) -> lis
         if all_points or any(r.headline for r in group):
             twin = best.get(_place(group[0], ref.workload, ref.point, ref.mode)) if ref else None
             out.append(_row(group, best[place], ref, twin))
-    return sorted(out, key=lambda r: (r.workload, r.mode, *_axes(r.params), r.dtype, r.device, r.backend, r.run))
+    return sorted(out, key=lambda r: (r.workload, r.mode, _axes(r.params), r.dtype, r.device, r.backend, r.run))
 
 
 def _place(record: Record, workload: str, point: str, mode: str) -> _Place:

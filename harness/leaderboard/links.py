@@ -16,6 +16,9 @@ def machine_page(slug: str) -> str:
     return f"{slug}.html"
 
 
+CHIPS_PAGE = "chips.html"  # what was compiled for chips and not run
+
+
 def idea_page(workload: str, suffix: str = "html") -> str:
     """The name of an idea's page: its own where that is a plain word, else a digest of it."""
     plain_word = re.fullmatch(r"[a-z0-9_]{1,40}", workload)

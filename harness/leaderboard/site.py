@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
+from harness.figures.chips import ChipRow, across_chips
 from harness.figures.summary import Summary
 from harness.gate.foreign_file import MOST_BYTES
 from harness.leaderboard.boards import WIDEST, Board, Standing
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
-from harness.leaderboard.links import idea_page, machine_page, submission_page
+from harness.leaderboard.links import CHIPS_PAGE, idea_page, machine_page, submission_page
 from harness.leaderboard.site_cells import (
     DENSE_HEADS,
     ENERGY_HEADS,
@@ -38,6 +39,7 @@ from harness.leaderboard.standings import Leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
 from harness.records.outcomes import outcome
 from harness.records.store import INFO, RECORDS
+from harness.report import chips_text
 from harness.report.wording import reads_estimated, significant
 from harness.web import templates
 
@@ -103,6 +105,9 @@ def _common(board: Leaderboard, titles: Mapping[str, str]) -> Files:
         "machines.html",
         _page("site_machines.html.j2", machines=[s[-1] for s in board.machines.values()], board=board),
     )
+    chips = _across(board)
+    if chips:
+        yield CHIPS_PAGE, _chips(chips)
     for workload in sorted(board.boards.keys() | board.estimates.keys()):
         boards, estimates = board.boards.get(workload, []), board.estimates.get(workload, [])
         yield idea_page(workload, "json"), _as_json(boards)
@@ -142,6 +147,7 @@ def _index(board: Leaderboard) -> bytes:
         overall=overall,
         ideas=ideas,
         estimated=estimated,
+        chips=CHIPS_PAGE if _across(board) else "",
         newest=newest,
         shown=SHOWN,
     )
@@ -202,6 +208,28 @@ def _idea(workload: str, title: str, boards: Sequence[Board], estimates: Sequenc
     estimated = [estimated_cells(e, digest) for digest, e in estimates[: 2 * SHOWN]]
     reads = " ".join(reads_estimated(e.device for _, e in estimates))
     return _page("site_idea.html.j2", sections=sections, heads=heads, estimated=estimated, reads=reads, **facts)
+
+
+def _across(board: Leaderboard) -> list[ChipRow]:
+    return across_chips(e.row for several in board.estimates.values() for _, e in several)
+
+
+def _chips(rows: Sequence[ChipRow]) -> bytes:
+    """What every idea costs on every chip that it was compiled for: a table for each figure."""
+    names = [
+        [Cell(row.workload, href=f"{idea_page(row.workload)}#estimated", small=row.mode), Cell(row.point)]
+        for row in rows
+    ]
+    tables = []
+    for title, told in chips_text.TABLES:
+        ranked = told is chips_text.tax
+        heads = (("idea", ""), ("point", ""), *((chip, "") for chip in chips_text.heads(rows)))
+        figures = [
+            [*name, *map(Cell, told_cells), *([Cell(chips_text.moves(row))] if ranked else [])]
+            for name, told_cells, row in zip(names, chips_text.cells(rows, told), rows, strict=True)
+        ]
+        tables.append((title, (*heads, ("moves", "")) if ranked else heads, figures))
+    return _page("site_chips.html.j2", tables=tables, reads=chips_text.READS_CHIPS)
 
 
 def _as_json(boards: Sequence[Board]) -> bytes:

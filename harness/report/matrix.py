@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from harness.figures.chips import ChipCell, chip_name, chips_of
 from harness.figures.estimates import EstimateRow
 from harness.figures.summary import Row, Summary
 from harness.records.text import shorten
-from harness.report import estimates_text
+from harness.report import chips_text, estimates_text
 from harness.report.constants import Either, axes_text, constants, headlines, twins_line, varying
 from harness.report.wording import UNKNOWN, Where, reads_estimated, significant
 
@@ -64,6 +65,9 @@ def matrix(summary: Summary, where: Where, width: int) -> list[str]:
             for words in reads_estimated(row.device for row in compiled):
                 out += _wrapped(words, width)
             out += _facts(compiled, width)
+    if summary.chips:
+        out += ["", f"{chips_text.TITLE}: estimated tax, and rank by estimated speed-up"]
+        out += [*laid_out(_chips(summary), width), "", *_wrapped(chips_text.READS_CHIPS, width)]
     return out
 
 
@@ -91,6 +95,31 @@ def _grid(rows: Sequence[Either], where: Where, heads: tuple[str, str], figures:
         cells.setdefault((number, places.index((row.run, row.backend, row.device))), []).append(found)
     titles = [backend + (f" {device}" if devices else "") + where.run(run) for run, backend, device in places]
     return Grid(heads, labels, titles, cells)
+
+
+def _chips(summary: Summary) -> Grid:
+    """Ideas down, chips across, whatever the framework."""
+    axes = varying(summary.estimates)
+    chips = chips_of(summary.chips)
+    dtypes = len({row.dtype for row in summary.chips}) > 1
+    labels = [
+        (f"{row.workload} {row.mode}" + (f" {row.dtype}" if dtypes else ""), axes_text(row.params, axes[row.workload]))
+        for row in summary.chips
+    ]
+    cells = {
+        (number, place): [_on_chip(row.cells[chip])]
+        for number, row in enumerate(summary.chips)
+        for place, chip in enumerate(chips)
+        if chip in row.cells
+    }
+    return Grid(("tax", "rank"), labels, [chip_name(chip) for chip in chips], cells)
+
+
+def _on_chip(cell: ChipCell) -> Figures:
+    if cell.path is None:
+        return Figures("", "", "refused")
+    tax = UNKNOWN if cell.tax is None else ("≥" if cell.tax_is_bound else "") + significant(cell.tax)
+    return Figures(tax, UNKNOWN if cell.rank is None else str(cell.rank))
 
 
 def _measured(rows: Sequence[Row], where: Where) -> Grid:

@@ -13,6 +13,7 @@ from harness.figures.datasheets import Datasheet
 from harness.figures.summary import Row, Summary
 from harness.records.outcomes import outcome
 from harness.records.text import shorten
+from harness.report.chips_text import READS_CHIPS
 from harness.report.constants import constants, headlines, twins_line
 from harness.report.wording import (
     FEWEST_PRINTED,
@@ -30,6 +31,7 @@ from harness.stats.intervals import FEWEST
 READING = (
     "speed-up =",
     "estimated:",
+    "across chips:",
     "cases:",
     "runs:",
     "constant in all rows:",
@@ -44,6 +46,7 @@ def footer(summary: Summary) -> list[str]:
     rows = [*summary.rows, *summary.dense]
     lines = [READS] if summary.rows else []
     lines += reads_estimated(row.device for row in summary.estimates)
+    lines += [READS_CHIPS] if summary.chips else []
     lines += [line for line in (constants(summary.rows), twins_line(summary.rows)) if line]
     lines.append(_cases(summary))
     lines += _left_out(summary)

@@ -239,3 +239,20 @@ def test_the_very_first_group_is_by_itself_so_that_there_is_soon_a_figure(tmp_pa
     assert [[g.number for g in batch] for batch in racing._batches(groups, 2)] == [[0, 1, 2]]
     racing.group_s[groups[0].key] = 1.0
     assert [len(batch) for batch in racing._batches(groups, 1)] == [3], "a run that goes on has figures"
+
+
+def test_what_is_only_compiled_has_no_rounds(tmp_path, monkeypatch):
+    """The compiler says the same again, and no time that ends is missing anything."""
+    ask = plan.Ask(
+        preset="smoke", devices=("gpu-aot:H100", "cpu"), backends=("numpy", "jax"), workloads=("local_update",)
+    )
+    planned = plan.cases(ask, workloads()[0], backends()[0])
+    session = a_session(tmp_path, planned)
+    seen = []
+    monkeypatch.setattr(rounds.selection, "finalists", lambda plan, records: seen.append(plan) or [])
+    racing = Rounds(session)
+    racing.groups = lambda left: []
+    racing.race(0)
+    devices = {p.case.device for p in planned}
+    assert devices == {"gpu-aot:H100", "cpu"}
+    assert {p.case.device for several in seen for p in several} == {"cpu"}
