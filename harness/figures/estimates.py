@@ -18,6 +18,8 @@ from harness.records.outcomes import SEVERITY, outcome
 from harness.records.record import Estimate, Record, TwinRef
 from workloads.base import Value
 
+LONG_COMPILE_S = 60.0
+
 _Place: TypeAlias = tuple[object, ...]
 
 
@@ -31,7 +33,8 @@ class EstimateRow(msgspec.Struct, frozen=True, kw_only=True):
     and unknown where the twin is not. Of a GPU (`of_card`) `optimal_s` is added up over the kernels: there it is `tax`
     that is a lower bound or unknown so, and a path that is covered in full goes before one that is not. `outcome`
     counts all the formulations, `refused` those that did not compile; `reason` is a refusal's, if none compiled, and
-    `fallback` what the path's framework put in place of what was asked.
+    `fallback` what the path's framework put in place of what was asked. `long_compilations` has the formulations that
+    took the compiler over LONG_COMPILE_S, with the seconds.
     """
 
     run: str
@@ -71,6 +74,7 @@ class EstimateRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     refused: int
     fallback: str | None
+    long_compilations: dict[str, float]
 
     @property
     def of_card(self) -> bool:
@@ -174,6 +178,11 @@ def _row(group: Sequence[Record], best: Record | None, ref: TwinRef | None, twin
         reason=worst.reason if best is None else None,
         refused=sum(r.estimate is None for r in group),
         fallback=None if best is None else best.fallback,
+        long_compilations={
+            r.case.formulation: r.estimate.compile_s
+            for r in group
+            if r.estimate and r.estimate.compile_s > LONG_COMPILE_S
+        },
     )
 
 

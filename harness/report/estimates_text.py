@@ -38,7 +38,8 @@ NAMES = (
 def cells(row: EstimateRow, where: Where) -> list[str]:
     """A row's cells, in the order of NAMES; a refusal stands where the best path would."""
     place = f"{row.backend} {row.device}{where.run(row.run)}"
-    path = row.path or shorten(f"{row.outcome}: {row.reason}" if row.reason else row.outcome, 120)
+    path = f"{row.path} (instead: {shorten(row.fallback, 80)})" if row.path and row.fallback else row.path
+    path = path or shorten(f"{row.outcome}: {row.reason}" if row.reason else row.outcome, 120)
     return [
         row.workload,
         f"{row.point} {row.mode}",

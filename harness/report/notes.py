@@ -47,6 +47,7 @@ def footer(summary: Summary) -> list[str]:
     lines = [READS] if summary.rows else []
     lines += reads_estimated(row.device for row in summary.estimates)
     lines += [READS_CHIPS] if summary.chips else []
+    lines += _long_compilations(summary)
     lines += [line for line in (constants(summary.rows), twins_line(summary.rows)) if line]
     lines.append(_cases(summary))
     lines += _left_out(summary)
@@ -99,6 +100,16 @@ def short(summary: Summary) -> list[str]:
     lines += failures[:_MOST_FAILURES]
     lines += [f"and {len(failures) - _MOST_FAILURES} failures more."] if len(failures) > _MOST_FAILURES else []
     return [*lines, "all figures, with times, best paths, memory, energy, ceilings and what ran where: report --all."]
+
+
+def _long_compilations(summary: Summary) -> list[str]:
+    """What took the compiler of a device that is not there over a minute, by name."""
+    found = [
+        f"{row.workload}/{formulation} {row.mode} on {row.backend} {row.device} {seconds:.0f} s"
+        for row in summary.estimates
+        for formulation, seconds in row.long_compilations.items()
+    ]
+    return [f"over a minute in the compiler: {', '.join(found)}."] if found else []
 
 
 def _failures(summary: Summary, where: Where) -> list[str]:

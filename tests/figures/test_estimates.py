@@ -112,10 +112,19 @@ def test_kernels_and_libraries_of_a_gpu_stand_where_a_tpu_has_cycles():
     assert "7 (cuDNN 2, Triton 1, __gpu$TopK 1)" in render(records, "markdown")
 
 
+def test_what_takes_the_compiler_over_a_minute_is_told_by_name():
+    slow = of_card(ours(0.5), 0.5)
+    slow = msgspec.structs.replace(slow, estimate=msgspec.structs.replace(slow.estimate, compile_s=75.4))
+    said = "over a minute in the compiler: unstructured_sparse/csr forward on numpy gpu-aot:H100 75 s."
+    assert said in " ".join(render([slow, of_card(theirs(1.0), 1.0)], "markdown").split())
+    assert "over a minute" not in render([of_card(ours(0.5), 0.5), of_card(theirs(1.0), 1.0)], "markdown")
+
+
 def test_what_a_framework_put_in_place_is_told_of_the_best_path():
     fell = msgspec.structs.replace(of_card(ours(0.5), 0.5), fallback="densified: bcoo_todense")
     (row,) = estimate_rows([fell, of_card(theirs(1.0), 1.0)])
     assert row.fallback == "densified: bcoo_todense"
+    assert "csr (instead: densified: bcoo_todense)" in render([fell, of_card(theirs(1.0), 1.0)], "markdown")
     cells = summarise([fell, of_card(theirs(1.0), 1.0)]).matrix
     assert {cell.verdict for cell in cells} == {"something else", "compiled for"}
 
