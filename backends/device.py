@@ -1,4 +1,4 @@
-"""One device as a user writes it, and the TPU chips that can be compiled for without one. Imports nothing of ours."""
+"""One device as a user writes it, and what can be compiled for without one: TPU chips and GPU cards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 
-AHEAD_OF_TIME = "tpu-aot"  # the kind of a device that is a chip's description and a compiler
+from backends.gpu_cards import GPU_CARDS, REFUSED
+
+# The kinds of a device that is a chip's description and a compiler.
+TPU_AHEAD, GPU_AHEAD = "tpu-aot", "gpu-aot"
 
 # The TPU chips that libtpu compiles for, and its name for one chip alone. Of v2, v3, v4 and v7x a device is one of the
 # chip's two cores, as libtpu describes it: half of the chip's rate and memory.
@@ -25,14 +28,16 @@ TPU_CHIPS = {
 ACCELERATORS = ("cuda", "tpu", "mps", "xpu", "npu", "hpu", "mtia")
 _OTHER_NAMES = ("gpu", "rocm", "hip", "nvidia", "host", "metal")  # of those, which would else be taken for another
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,19}")
+# What can be compiled for, by the kind of device: how one of it is called, and the names.
+_COMPILED_FOR = {TPU_AHEAD: ("chip", tuple(TPU_CHIPS)), GPU_AHEAD: ("card", tuple(GPU_CARDS))}
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device as a user writes it: `cpu`, `cuda`, `cuda:1`, `tpu:0`, `tpu-aot:v5e`, or what a framework names.
+    """One device as a user writes it: `cpu`, `cuda`, `cuda:1`, `tpu:0`, `tpu-aot:v5e`, `gpu-aot:H100`, or another name.
 
-    That is the `torch.device.type` of an accelerator or the platform of a PJRT plug-in: whether there is one is for the
-    frameworks to say.
+    Another is the `torch.device.type` of an accelerator or the platform of a PJRT plug-in: whether there is one is for
+    the frameworks to say.
     """
 
     kind: str
@@ -41,21 +46,27 @@ class Device:
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """Read `cpu`, an accelerator's name with `:i` behind it, or `tpu-aot:<chip>`.
+        """Read `cpu`, an accelerator's name with `:i` behind it, `tpu-aot:<chip>` or `gpu-aot:<card>`.
 
         ValueError says what was found and expected, also of a name that is nearly one of those known.
         """
         kind, _, rest = text.partition(":")
-        if kind == AHEAD_OF_TIME:
-            if rest not in TPU_CHIPS:
-                raise ValueError(f"device {text!r} names no chip to compile for; known are {', '.join(TPU_CHIPS)}")
+        if kind in _COMPILED_FOR:
+            what, names = _COMPILED_FOR[kind]
+            if rest not in names:
+                why = (
+                    f"cannot be compiled for ({REFUSED[rest]})"
+                    if rest in REFUSED
+                    else f"names no {what} to compile for"
+                )
+                raise ValueError(f"device {text!r} {why}; known are {', '.join(names)}")
             return cls(kind, 0, rest)
         if kind == "cpu" and not rest:
             return cls(kind)
         if (kind in ACCELERATORS or _is_another(kind)) and (not rest or (rest.isdecimal() and rest.isascii())):
             return cls(kind, int(rest or 0))
         known = ", ".join(f"{name}[:i]" for name in ACCELERATORS)
-        raise ValueError(f"device {text!r} is not one of cpu, {known}, tpu-aot:<chip>")
+        raise ValueError(f"device {text!r} is not one of cpu, {known}, tpu-aot:<chip>, gpu-aot:<card>")
 
     @property
     def well_known(self) -> bool:
@@ -65,7 +76,7 @@ class Device:
     @property
     def ahead_of_time(self) -> bool:
         """Whether programs are compiled for this device and never run on it."""
-        return self.kind == AHEAD_OF_TIME
+        return self.kind in _COMPILED_FOR
 
     def __str__(self) -> str:
         if self.chip is not None:
@@ -75,7 +86,7 @@ class Device:
 
 def _is_another(kind: str) -> bool:
     """Whether it may be the name of an accelerator that is not known here, and no slip in one that is."""
-    near = get_close_matches(kind, ("cpu", *ACCELERATORS, *_OTHER_NAMES, AHEAD_OF_TIME), cutoff=0.65)
+    near = get_close_matches(kind, ("cpu", *ACCELERATORS, *_OTHER_NAMES, *_COMPILED_FOR), cutoff=0.65)
     return not near and _NAME.fullmatch(kind) is not None
 
 

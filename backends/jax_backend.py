@@ -28,7 +28,7 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
     if name is not None:
         variables["JAX_PLATFORMS"] = name  # one platform: never a quiet fall back to another
     if device.ahead_of_time:
-        return {"TF_CPP_MIN_LOG_LEVEL": "2", "PJRT_NPROC": str(threads), **aot.environ()}
+        return {"TF_CPP_MIN_LOG_LEVEL": "2", "PJRT_NPROC": str(threads), **aot.environ(device)}
     if device.kind != "tpu":
         variables["TPU_SKIP_MDS_QUERY"] = "1"  # importing JAX on a TPU machine asks the metadata server otherwise
     return variables

@@ -84,7 +84,7 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={_quoted(cache / 'tensorflow-xla')}",
         "TF_USE_LEGACY_KERAS": "1",
         **({"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" or device.ahead_of_time else {}),
-        **(aot.environ() if device.ahead_of_time else {}),
+        **aot.environ(device),
     }
 
 

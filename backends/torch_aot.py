@@ -1,8 +1,8 @@
-"""PyTorch's route to the TPU compiler: torchax's view of a function as one of JAX's, lowered by `jax.jit`.
+"""PyTorch's route to the compiler of a device that is not there: torchax's view of a function as one of JAX's.
 
-torchax runs PyTorch's operators by implementations in JAX, on tensors that hold tracers. Gradients are JAX's, of that
-view: PyTorch's own autograd does not see into it. Imports PyTorch, JAX and torchax: only an opened `tpu-aot` device
-imports this file.
+The view is lowered by `jax.jit`. torchax runs PyTorch's operators by implementations in JAX, on tensors that hold
+tracers. Gradients are JAX's, of that view: PyTorch's own autograd does not see into it. Imports PyTorch, JAX and
+torchax: only an opened device that is compiled for imports this file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 import jax
 import torch
 
-from backends.aot import INSTALL, Ahead, Chip, Program, route, versions
+from backends import aot
+from backends.ahead import Ahead, Program, route, versions
 from backends.ops import Array, Device, Matrix, Scalar, Unsupported
 from backends.torch_ops import TorchOps
 
@@ -42,8 +43,8 @@ class TorchAotOps(Ahead, TorchOps):
     def __init__(self, device: Device) -> None:
         TorchOps.__init__(self, Device("cpu"))
         self.device = device
-        self._chip = Chip(device)
-        self._interop, self._not_found, self._absent = _torchax()
+        self._target = aot.target(device)
+        self._interop, self._not_found, self._absent = _torchax(self._target.install)
 
     def value_and_grad(
         self, fn: Callable[..., Any], argnums: Sequence[int], has_aux: bool = False
@@ -72,7 +73,7 @@ class TorchAotOps(Ahead, TorchOps):
         try:
             with warnings.catch_warnings():  # int64 is int32 to JAX, unless a case has 64-bit operands
                 warnings.filterwarnings("ignore", "Explicitly requested dtype", UserWarning)
-                return self._chip.compile_jax(self.route, self._interop.jax_view(of_tensors), described)
+                return self._target.compile_jax(self.route, self._interop.jax_view(of_tensors), described)
         except (self._not_found, *_NEEDS_VALUES) as error:
             first = str(error).strip().splitlines()[0]
             raise Unsupported(f"torchax does not trace this: {type(error).__name__}: {first}") from error
@@ -82,12 +83,12 @@ class TorchAotOps(Ahead, TorchOps):
             raise Unsupported(f"torchax has no tensors of layout {tensor.layout}, only torch.strided")
         with route("torchax's dtypes", "torchax", "torch"):
             dtype = importlib.import_module("torchax.ops.mappings").t2j_dtype(tensor.dtype)
-        return self._chip.described(tensor.shape, dtype)
+        return self._target.described(tensor.shape, dtype)
 
     def settings(self) -> dict[str, Scalar]:
         """Versions, the precision of products, and how many overloads torchax names that this PyTorch has not."""
         precision = jax.config.jax_default_matmul_precision
-        found = versions("torch", "torchax", "jax", "jaxlib", "libtpu")
+        found = {**versions("torch", "torchax"), **self._target.versions()}
         return {**found, "matmul_precision": precision, "overloads_tolerated": len(self._absent)}
 
 
@@ -130,10 +131,10 @@ def _registered() -> tuple[Any, Any, list[str]]:
     return torchax, interop, absent
 
 
-def _torchax() -> tuple[Any, type[Exception], list[str]]:
+def _torchax(install: str) -> tuple[Any, type[Exception], list[str]]:
     """`torchax.interop`, its error for an operator that it has not, and the overloads that had to be tolerated."""
     if importlib.util.find_spec("torchax") is None:
-        raise Unsupported(f"PyTorch reaches the TPU compiler through torchax, which is not installed; {INSTALL}")
+        raise Unsupported(f"PyTorch reaches XLA's compiler through torchax, which is not installed; {install}")
     torchax, interop, absent = _registered()
     with route("torchax's operators", "torchax", "torch", "jax"):
         torchax.default_env()

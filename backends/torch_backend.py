@@ -16,8 +16,8 @@ from backends.ops import Backend, Device, Ops
 
 def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
     """What PyTorch, Inductor and Triton read before the import; `cache` is where compiled code is kept."""
-    ahead = aot.environ() if device.ahead_of_time else {}
-    return ahead | {
+    return {
+        **aot.environ(device),
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "torch"),
         "TRITON_CACHE_DIR": str(cache / "torch" / "triton"),
         # On the CPU the C++ compiler runs beside itself from threads that then sleep; on CUDA there would be a pool of

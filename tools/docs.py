@@ -29,6 +29,7 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
     """Every block by its name."""
     return {
         "aloud": docs_blocks.aloud,
+        "chips": docs_blocks.chips,
         "columns": docs_reference.columns,
         "command": docs_blocks.command,
         "commands": docs_reference.commands,
@@ -60,6 +61,7 @@ def files() -> dict[Path, str]:
     return {
         docs_losing.PAGE: docs_losing.made(),
         docs_tests.PAGE: docs_tests.made(),
+        ROOT / "docs" / "_static" / "chips.svg": docs_picture.chips(),
         ROOT / "docs" / "_static" / "quick-cpu.svg": docs_picture.svg("quick-cpu"),
         ROOT / "docs" / "_static" / "record.schema.json": docs_reference.schema_file("records.jsonl"),
         ROOT / "docs" / "_static" / "run.schema.json": docs_reference.schema_file("run.json"),

@@ -95,6 +95,21 @@ def sections(block: Block) -> str:
     return "\n\n".join(f"### {title}\n\n{body}" for title, body in found.items())
 
 
+def chips(_: Block) -> str:
+    """The lottery across chips: the estimates of all stored runs that were compiled for one, a table a figure."""
+    from harness.report import chips_text
+    from harness.report.sections import sections as of_summary
+
+    found = of_summary(sources.across_chips())
+    tables = [section for section in found if section.title.startswith(f"{chips_text.TITLE}: ")]
+    said = f"{chips_text.READS_CHIPS[:1].upper()}{chips_text.READS_CHIPS[1:]}"
+    parts = [
+        f"## {section.title.partition(': ')[2].capitalize()}\n\n{table(section.names, section.cells)}"
+        for section in tables
+    ]
+    return "\n\n".join([said, *parts])
+
+
 def notes(block: Block) -> str:
     """How many cases ended how, where an idea begins to pay, and the ceilings of a stored run."""
     found = _sections(block.words[0])

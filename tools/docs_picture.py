@@ -42,6 +42,18 @@ def svg(name: str) -> str:
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
+def chips() -> str:
+    """The lottery across chips: the chart of that name, of all stored runs that were compiled for a chip."""
+    from harness.report.published import Published
+    from harness.web.charts import chips as drawn
+    from harness.web.pictures import converter, static
+    from harness.web.vega import Drawer
+
+    records = [record for name in sources.compiled_for() for record in sources.run(name).records]
+    (chart,) = drawn(Drawer(Published(summary=sources.across_chips(), records=records, runs=[])))
+    return str(converter().vegalite_to_svg(static(chart))) + "\n"
+
+
 def _ticks(rows: Sequence[Row]) -> list[float]:
     """1, 2 and 5 times powers of ten, as many as hold every value and every end of an interval."""
     twins = [row.principal for row in rows if row.principal is not None]

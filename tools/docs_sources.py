@@ -36,6 +36,20 @@ def summary(name: str) -> Summary:
 
 
 @cache
+def compiled_for() -> tuple[str, ...]:
+    """The stored runs of `quick` that were compiled for a chip and not run."""
+    return tuple(path.name for path in sorted(RESULTS.glob("quick-*-aot-*")) if (path / "records.jsonl").is_file())
+
+
+@cache
+def across_chips() -> Summary:
+    """Every figure of those runs together."""
+    from harness.figures.summary import summarise
+
+    return summarise([record for name in compiled_for() for record in run(name).records])
+
+
+@cache
 def report(name: str) -> str:
     """The Markdown report of a stored run."""
     from harness.cli.formats import render

@@ -17,7 +17,7 @@ import click
 
 from backends import aot
 from backends.discovery import backends
-from backends.ops import TPU_CHIPS, Backend, Device
+from backends.ops import Backend, Device
 from harness.cli.cache import cache_folder
 from harness.machine.facts import usable_cores
 from harness.measuring.energy import rapl
@@ -49,7 +49,7 @@ def examine(as_json: bool) -> int:
     findings = [_framework(b) for b in found.values()]
     ready = any(f.well for f, b in zip(findings, found.values(), strict=True) if b.default)
     findings += [Finding(str(b.path), False, b.reason, "fix or remove the file") for b in (*broken, *broken_workloads)]
-    findings += [_compiler(), _clear_refs(), _energy(), _gpu(findings), _tpu(), _ahead()]
+    findings += [_compiler(), _clear_refs(), _energy(), _gpu(findings), _tpu(), *map(_ahead, aot.COMPILERS)]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
     else:
@@ -159,16 +159,15 @@ def _tpu() -> Finding:
     )
 
 
-def _ahead() -> Finding:
-    """Whether programs can be compiled for a TPU that is not there, and by which frameworks."""
-    why = aot.missing(Device("tpu-aot", 0, "v5e"))
+def _ahead(kind: str) -> Finding:
+    """Whether programs can be compiled for a device of this kind that is not there, and by which frameworks."""
+    compiler = aot.COMPILERS[kind]
+    why = compiler.missing(kind)
     if why is not None:
-        return Finding("tpu-aot", False, why.partition("; try:")[0], aot.INSTALL)
+        return Finding(kind, False, why.partition("; try:")[0], compiler.install)
     routes = [b.title for b in backends()[0].values() if b.ahead and importlib.util.find_spec(b.module) is not None]
     lacking = importlib.util.find_spec("torchax") is None and "PyTorch" in routes
-    found = (
-        f"libtpu {aot.versions('libtpu')['libtpu']} compiles for {', '.join(TPU_CHIPS)}; routes: {', '.join(routes)}"
-    )
+    found = f"{compiler.found()} compiles for {', '.join(compiler.names)}; routes: {', '.join(routes)}"
     if lacking:
-        return Finding("tpu-aot", False, f"{found}, but torchax, PyTorch's, is not installed", aot.INSTALL)
-    return Finding("tpu-aot", True, found)
+        return Finding(kind, False, f"{found}, but torchax, PyTorch's, is not installed", compiler.install)
+    return Finding(kind, True, found)

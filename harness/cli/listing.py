@@ -14,7 +14,6 @@ import click
 
 from backends import aot
 from backends.discovery import backends
-from backends.ops import TPU_CHIPS, Device
 from harness.cli.parameters import program
 from harness.errors import UserError, nearest
 from workloads.base import Axis, Definition
@@ -159,9 +158,10 @@ def _devices() -> list[Row]:
     rows += [{"device": f"cuda:{i}" if i else "cuda", "found_by": str(p)} for i, p in enumerate(gpus)]
     tpus = sorted(Path("/dev").glob("accel[0-9]*")) or sorted(Path("/dev/vfio").glob("[0-9]*"))
     rows += [{"device": f"tpu:{i}" if i else "tpu", "found_by": str(p)} for i, p in enumerate(tpus)]
-    if aot.missing(Device("tpu-aot", 0, "v5e")) is None:
-        by = f"libtpu {aot.versions('libtpu')['libtpu']}: compiled for, not run"
-        rows += [{"device": f"tpu-aot:{chip}", "found_by": by} for chip in TPU_CHIPS]
+    for kind, compiler in aot.COMPILERS.items():
+        if compiler.missing(kind) is None:
+            by = f"{compiler.found()}: compiled for, not run"
+            rows += [{"device": f"{kind}:{name}", "found_by": by} for name in compiler.names]
     return rows
 
 

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     help="A workload of your own, in any file; without --workload only such files run, with their twins. Repeatable.",
 )
 @names("--backend", "Only these backends; without it, every framework that is installed.")
-@names("--device", "Devices: cpu, cuda[:i], tpu[:i], another that a framework names, tpu-aot:<chip>.  [default: cpu]")
+@names(
+    "--device",
+    "Devices: cpu, cuda[:i], tpu[:i], another that a framework names, tpu-aot:<chip>, gpu-aot:<card>.  [default: cpu]",
+)
 @names("--dtype", "float32, float64, bfloat16, float16.  [default: float32]")
 @names("--execution", "Only eager, graph (TensorFlow) or compiled.")
 @names("--formulation", "Only these formulations of the ideas; twins keep all of theirs.")

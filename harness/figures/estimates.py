@@ -12,11 +12,13 @@ from typing import TypeAlias
 
 import msgspec
 
-from backends.device import is_ahead_of_time
+from backends.device import GPU_AHEAD, Device, is_ahead_of_time
 from harness.figures.ceilings import CEILING_STREAM
 from harness.records.outcomes import SEVERITY, outcome
 from harness.records.record import Estimate, Record, TwinRef
 from workloads.base import Value
+
+LONG_COMPILE_S = 60.0
 
 _Place: TypeAlias = tuple[object, ...]
 
@@ -28,7 +30,11 @@ class EstimateRow(msgspec.Struct, frozen=True, kw_only=True):
     what the compiler reckoned with for those instructions, `covered_share` of all, that carry a number; `uncovered`
     counts the others by kind. Both taxes hold against the principal twin: `tax` by `optimal_s`, `cycles_tax` by the
     cycles of this same path, which is a lower bound (`cycles_tax_is_bound`) where only the twin is covered in full,
-    and unknown where the twin is not. `outcome` counts all the formulations; `reason` is a refusal's, if none compiled.
+    and unknown where the twin is not. Of a GPU (`of_card`) `optimal_s` is added up over the kernels: there it is `tax`
+    that is a lower bound or unknown so, and a path that is covered in full goes before one that is not. `outcome`
+    counts all the formulations, `refused` those that did not compile; `reason` is a refusal's, if none compiled, and
+    `fallback` what the path's framework put in place of what was asked. `long_compilations` has the formulations that
+    took the compiler over LONG_COMPILE_S, with the seconds.
     """
 
     run: str
@@ -51,6 +57,8 @@ class EstimateRow(msgspec.Struct, frozen=True, kw_only=True):
     temp_bytes: int | None
     total_bytes: int | None
     fits: bool | None
+    kernels: int | None
+    libraries: dict[str, int]
     compile_s: float | None
     compiler: str | None
     twin_kind: str | None
@@ -58,11 +66,25 @@ class EstimateRow(msgspec.Struct, frozen=True, kw_only=True):
     twin_path: str | None
     work_ratio: float | None
     tax: float | None
+    tax_is_bound: bool
     cycles_tax: float | None
     cycles_tax_is_bound: bool
     outcome: str
     cases: int
     reason: str | None
+    refused: int
+    fallback: str | None
+    long_compilations: dict[str, float]
+
+    @property
+    def of_card(self) -> bool:
+        """Whether it was compiled for a GPU."""
+        return Device.parse(self.device).kind == GPU_AHEAD
+
+    @property
+    def speed_up(self) -> float | None:
+        """The twin's estimated time over the idea's, an upper bound where the tax is a lower one; None is unknown."""
+        return None if not self.tax or not self.work_ratio else 1 / (self.tax * self.work_ratio)
 
 
 def is_estimated(record: Record) -> bool:
@@ -87,7 +109,7 @@ def estimate_rows(records: Iterable[Record], *, all_points: bool = False) -> lis
         if all_points or any(r.headline for r in group):
             twin = best.get(_place(group[0], ref.workload, ref.point, ref.mode)) if ref else None
             out.append(_row(group, best[place], ref, twin))
-    return sorted(out, key=lambda r: (r.workload, r.mode, *_axes(r.params), r.dtype, r.device, r.backend, r.run))
+    return sorted(out, key=lambda r: (r.workload, r.mode, _axes(r.params), r.dtype, r.device, r.backend, r.run))
 
 
 def _place(record: Record, workload: str, point: str, mode: str) -> _Place:
@@ -100,11 +122,11 @@ def _axes(params: dict[str, Value]) -> list[tuple[str, bool, Value]]:
 
 
 def _best(group: Sequence[Record]) -> Record | None:
-    """The one that an ideal chip would run fastest; one without that figure last."""
+    """The one that an ideal chip would run fastest; one of whose time a part is unknown last."""
 
-    def seconds(record: Record) -> float:
+    def seconds(record: Record) -> tuple[bool, float]:
         known = None if record.estimate is None else record.estimate.optimal_s
-        return float("inf") if known is None else known
+        return not _whole(record.estimate), float("inf") if known is None else known
 
     return min((r for r in group if r.estimate is not None), key=seconds, default=None)
 
@@ -116,7 +138,7 @@ def _row(group: Sequence[Record], best: Record | None, ref: TwinRef | None, twin
     work = None
     if best is not None and twin is not None and twin.work.useful_flop:
         work = best.work.useful_flop / twin.work.useful_flop
-    tax, cycles_tax, bound = _taxes(found, dense, work)
+    tax, cycles_tax, cycles_bound = _taxes(found, dense, work)
     worst = min(group, key=lambda r: SEVERITY.index(r.status))
     return EstimateRow(
         run=first.run,
@@ -139,6 +161,8 @@ def _row(group: Sequence[Record], best: Record | None, ref: TwinRef | None, twin
         temp_bytes=None if found is None else found.temp_bytes,
         total_bytes=None if found is None else found.argument_bytes + found.output_bytes + found.temp_bytes,
         fits=None if found is None else found.fits,
+        kernels=None if found is None else found.kernels,
+        libraries={} if found is None else found.libraries,
         compile_s=None if found is None else found.compile_s,
         compiler=None if found is None else found.compiler,
         twin_kind=None if ref is None else ref.kind,
@@ -146,19 +170,34 @@ def _row(group: Sequence[Record], best: Record | None, ref: TwinRef | None, twin
         twin_path=None if twin is None else twin.case.formulation,
         work_ratio=work,
         tax=tax,
+        tax_is_bound=tax is not None and not _whole(found),
         cycles_tax=cycles_tax,
-        cycles_tax_is_bound=bound,
+        cycles_tax_is_bound=cycles_bound,
         outcome=outcome(Counter(r.status for r in group)),
         cases=len(group),
         reason=worst.reason if best is None else None,
+        refused=sum(r.estimate is None for r in group),
+        fallback=None if best is None else best.fallback,
+        long_compilations={
+            r.case.formulation: r.estimate.compile_s
+            for r in group
+            if r.estimate and r.estimate.compile_s > LONG_COMPILE_S
+        },
     )
+
+
+def _whole(estimate: Estimate | None) -> bool:
+    """Whether its `optimal_s` is of the whole program: XLA's cost model gives it so or not at all, kernels may lack."""
+    return estimate is None or estimate.launch_s is None or estimate.covered_share == 1
 
 
 def _taxes(idea: Estimate | None, twin: Estimate | None, work: float | None) -> tuple[float | None, float | None, bool]:
     """By the ideal chip's time, and by cycles where those of the twin are whole; whether that is a lower bound."""
     if idea is None or twin is None or not work:
         return None, None, False
-    tax = idea.optimal_s / twin.optimal_s / work if idea.optimal_s is not None and twin.optimal_s else None
+    tax = None
+    if idea.optimal_s is not None and twin.optimal_s and _whole(twin):
+        tax = idea.optimal_s / twin.optimal_s / work
     if idea.cycles is None or not twin.cycles or twin.covered_share != 1:
         return tax, None, False
     return tax, idea.cycles / twin.cycles / work, idea.covered_share != 1

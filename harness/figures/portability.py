@@ -68,10 +68,10 @@ def _cell(group: Sequence[Record]) -> PortabilityCell:
     worst = _most_frequent(failed)
     if not ran:
         verdict: CellVerdict = "failed"
-    elif all(r.status == "estimated" for r in ran):
-        verdict = "compiled for"
     elif others:
         verdict = "something else"
+    elif all(r.status == "estimated" for r in ran):
+        verdict = "compiled for"
     else:
         verdict = "in part" if failed else "ok"
     return PortabilityCell(

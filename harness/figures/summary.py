@@ -15,6 +15,7 @@ from harness.figures.best_paths import best_rows
 from harness.figures.blame import Blame, blame
 from harness.figures.break_even import BreakEven, break_even
 from harness.figures.ceilings import CEILING_STREAM, Ceiling, Ceilings, ceilings
+from harness.figures.chips import ChipRow, across_chips
 from harness.figures.datasheets import Datasheet, datasheets
 from harness.figures.estimates import EstimateRow, estimate_rows, is_estimated
 from harness.figures.frame import Rows, Table, case_rows, rows_of
@@ -40,6 +41,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `detectable` is the median of the rows' against their principal twin, `false_call` the chance that at least one of
     so many rows is called faster or slower where none is (`stats.power.family_error`); None without intervals.
     `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
+    `chips` holds those against each other, where there are two chips or more.
     `suspects` are computations of which every path is wrong. `left_out` counts cases that were not tried, by reason.
     `disturbed` has what the runs' own notes say that the machine did beside, where these are known.
     `answer` is all of it in at most six sentences.
@@ -67,6 +69,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     false_call: float | None = None
     left_out: dict[str, int] = {}
     answer: list[str] = []
+    chips: list[ChipRow] = []
 
 
 def summarise(
@@ -93,6 +96,7 @@ def summarise(
     rows, dense = _rows(best, compared, limits, all_points, noise)
     cells = matrix(records)
     sweeps = break_even(table, noise)
+    estimates = estimate_rows(records, all_points=all_points)
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
     return Summary(
         records=len(records),
@@ -107,7 +111,8 @@ def summarise(
         failures=explain_outcomes(records),
         outcomes=dict(Counter(record.status for record in records).most_common()),
         datasheets=datasheets(records),
-        estimates=estimate_rows(records, all_points=all_points),
+        estimates=estimates,
+        chips=across_chips(estimates),
         noise=noise,
         all_points=all_points,
         suspects=suspects(records),

@@ -164,7 +164,7 @@ def _outcome(record: Record, where: str, known: Known) -> Iterator[Refusal]:
             yield refusal("estimate", where, said, "publish what was compiled and what was run as records of their own")
         elif record.status == "estimated" and not (ahead and record.estimate is not None):
             said = f"it is estimated, but for {record.case.device} or without an estimate"
-            yield refusal("estimate", where, said, "compile for a tpu-aot device")
+            yield refusal("estimate", where, said, "compile for a tpu-aot or gpu-aot device")
         return
     if record.status != "ok":
         if record.time is not None or record.energy is not None:

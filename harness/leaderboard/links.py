@@ -16,6 +16,9 @@ def machine_page(slug: str) -> str:
     return f"{slug}.html"
 
 
+CHIPS_PAGE = "chips.html"  # what was compiled for chips and not run
+
+
 def campaign_page(slug: str) -> str:
     """The name of a campaign's page; the slug is a digest."""
     return f"campaign-{slug}.html"

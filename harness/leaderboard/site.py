@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from harness.figures.chips import ChipRow, across_chips
 from harness.figures.summary import Summary
 from harness.gate.foreign_file import MOST_BYTES
 from harness.leaderboard.boards import WIDEST, Board, Standing
@@ -18,7 +19,7 @@ from harness.leaderboard.campaign_cells import campaign_table
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
 from harness.leaderboard.history import history_steps
-from harness.leaderboard.links import campaign_page, idea_page, machine_page, submission_page
+from harness.leaderboard.links import CHIPS_PAGE, campaign_page, idea_page, machine_page, submission_page
 from harness.leaderboard.reproductions import ReproducedBy
 from harness.leaderboard.site_cells import (
     DENSE_HEADS,
@@ -41,7 +42,8 @@ from harness.leaderboard.standings import Leaderboard
 from harness.leaderboard.submission import MOST_ENTRIES, Estimated, Submission
 from harness.records.outcomes import outcome
 from harness.records.store import INFO, RECORDS
-from harness.report.wording import READS_ESTIMATED, significant
+from harness.report import chips_text
+from harness.report.wording import reads_estimated, significant
 from harness.stats.changes import FALSE_ALARM
 from harness.stats.equivalence import MARGIN
 from harness.stats.steps import FEWEST_RUNS
@@ -82,7 +84,7 @@ def one_submission(submission: Submission, summary: Summary) -> tuple[str, bytes
         dense=[dense_cells(row) for row in summary.dense[:MOST_ENTRIES]],
         estimated_heads=(("idea", ""), *ESTIMATED_HEADS),
         estimated=[[Cell(e.workload), *estimated_cells(e)] for e in submission.estimates],
-        reads=READS_ESTIMATED,
+        reads=" ".join(reads_estimated(e.device for e in submission.estimates)),
         by=[],
         margin=MARGIN,
     )
@@ -121,6 +123,9 @@ def _common(board: Leaderboard, titles: Mapping[str, str]) -> Files:
         "machines.html",
         _page("site_machines.html.j2", machines=[s[-1] for s in board.machines.values()], board=board),
     )
+    chips = _across(board)
+    if chips:
+        yield CHIPS_PAGE, _chips(chips)
     for workload in sorted(board.boards.keys() | board.estimates.keys()):
         boards, estimates = board.boards.get(workload, []), board.estimates.get(workload, [])
         yield idea_page(workload, "json"), _as_json(boards)
@@ -163,6 +168,7 @@ def _index(board: Leaderboard) -> bytes:
         overall=overall,
         ideas=ideas,
         estimated=estimated,
+        chips=CHIPS_PAGE if _across(board) else "",
         newest=newest,
         campaigns=board.campaigns,
         shown=SHOWN,
@@ -222,9 +228,30 @@ def _idea(workload: str, title: str, boards: Sequence[Board], estimates: Sequenc
     heads = {"time": STANDING_HEADS, "energy": ENERGY_HEADS, "estimated": ESTIMATED_HEADS}
     facts = {"workload": workload, "title": title, "data": idea_page(workload, "json"), "shown": SHOWN}
     estimated = [estimated_cells(e, digest) for digest, e in estimates[: 2 * SHOWN]]
-    return _page(
-        "site_idea.html.j2", sections=sections, heads=heads, estimated=estimated, reads=READS_ESTIMATED, **facts
-    )
+    reads = " ".join(reads_estimated(e.device for _, e in estimates))
+    return _page("site_idea.html.j2", sections=sections, heads=heads, estimated=estimated, reads=reads, **facts)
+
+
+def _across(board: Leaderboard) -> list[ChipRow]:
+    return across_chips(e.row for several in board.estimates.values() for _, e in several)
+
+
+def _chips(rows: Sequence[ChipRow]) -> bytes:
+    """What every idea costs on every chip that it was compiled for: a table for each figure."""
+    names = [
+        [Cell(row.workload, href=f"{idea_page(row.workload)}#estimated", small=row.mode), Cell(row.point)]
+        for row in rows
+    ]
+    tables = []
+    for title, told in chips_text.TABLES:
+        ranked = told is chips_text.tax
+        heads = (("idea", ""), ("point", ""), *((chip, "") for chip in chips_text.heads(rows)))
+        figures = [
+            [*name, *map(Cell, told_cells), *([Cell(chips_text.moves(row))] if ranked else [])]
+            for name, told_cells, row in zip(names, chips_text.cells(rows, told), rows, strict=True)
+        ]
+        tables.append((title, (*heads, ("moves", "")) if ranked else heads, figures))
+    return _page("site_chips.html.j2", tables=tables, reads=chips_text.READS_CHIPS)
 
 
 def _as_json(boards: Sequence[Board]) -> bytes:

@@ -88,7 +88,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimated(msgspec.Struct, frozen=True, kw_only=True):
-    """An idea that was compiled for a chip and not run; `cells` are its figures as text, named by ESTIMATE_NAMES."""
+    """An idea that was compiled for a chip and not run; `cells` are its figures as text, named by ESTIMATE_NAMES.
+
+    `row` has them as numbers.
+    """
 
     workload: str
     point: str
@@ -98,6 +101,7 @@ class Estimated(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     tax: float | None
     cells: list[str]
+    row: EstimateRow
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -287,13 +291,18 @@ def _entry(row: Row, disturbed: bool) -> Entry:
 
 
 def _estimated(row: EstimateRow) -> Estimated:
+    names = {
+        "workload": plain(row.workload, 60),
+        "point": plain(row.point),
+        "mode": plain(row.mode, 40),
+        "dtype": plain(row.dtype, 40),
+        "backend": plain(row.backend, 40),
+    }
+    path = None if row.path is None else plain(row.path, 80)
     return Estimated(
-        workload=plain(row.workload, 60),
-        point=plain(row.point),
-        mode=plain(row.mode, 40),
-        dtype=plain(row.dtype, 40),
-        backend=plain(row.backend, 40),
-        device=plain(row.device, 40),
+        **names,
+        device=row.device,
         tax=row.tax,
+        row=msgspec.structs.replace(row, **names, path=path),
         cells=[plain(text) for text in estimates_text.cells(row, Where([]))[3:]],
     )

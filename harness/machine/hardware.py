@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from backends.gpu_cards import GPU_CARDS
 from backends.ops import TPU_CHIPS
 
 TABLE = Path(__file__).with_name("hardware.json")
@@ -54,7 +55,7 @@ def find(name: str | None) -> Hardware | None:
 
 
 def of_chip(chip: str) -> Hardware | None:
-    """A TPU by the name it has in `tpu-aot:<chip>`."""
+    """A TPU or GPU by the name it has in `tpu-aot:<chip>` and `gpu-aot:<card>`."""
     return next((hardware for hardware in table() if hardware.chip == chip), None)
 
 
@@ -66,4 +67,4 @@ def chip_memory_bytes(chip: str) -> int | None:
 
 def undescribed() -> list[str]:
     """Chips that can be compiled for and are not in the table."""
-    return [chip for chip in TPU_CHIPS if of_chip(chip) is None]
+    return [chip for chip in (*TPU_CHIPS, *GPU_CARDS) if of_chip(chip) is None]

@@ -3,6 +3,9 @@
 XLA's cost model gives FLOP, bytes and the seconds of an ideal chip. The optimised program gives more for some of its
 instructions: the cycles that the compiler itself reckoned with when it chose how to emit them. Loops over gathered and
 scattered rows carry none, so the sum says nothing alone; how much is uncovered, and of what kind, stands beside it.
+
+That is a TPU's. Of a GPU that is not there XLA says nothing but the program and its bytes: FLOP, bytes and seconds are
+added up over its kernels (`gpu_kernels.py`).
 """
 
 from __future__ import annotations
@@ -10,35 +13,23 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from backends.aot import Program
+from backends.ahead import Program
+from backends.gpu_cards import GPU_CARDS, LAUNCH_S
 from harness.machine import hardware
-from harness.records.record import Estimate
+from harness.measuring import gpu_kernels, hlo_text
+from harness.measuring.hlo_text import NAMES, Instruction
+from harness.records.record import Estimate, EstimatedKernel
 
-# Names for what is already there, and transfers that run beside the work: no instruction of the core's.
-_NAMES = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "iota", "partition-id")
+# Transfers that run beside the work: no instruction of the core's.
 _TRANSFERS = ("copy-start", "copy-done", "slice-start", "slice-done", "async-start", "async-update", "async-done")
-_FREE = frozenset((*_NAMES, *_TRANSFERS))
+_FREE = frozenset((*NAMES, *_TRANSFERS))
 _HEAVY = frozenset(("fusion", "while", "conditional", "call", "custom-call", "reduce", "dot", "convolution", "sort"))
 _FREE_CALLS = frozenset(("ConcatBitcast", "AllocateBuffer", "Sharding"))
 _RESOLUTION_S = 6e-8
-_TELLING = (
-    "while",
-    "scatter",
-    "gather",
-    "sort",
-    "dynamic-update-slice",
-    "dynamic-slice",
-    "convolution",
-    "dot",
-    "reduce",
-)
-_HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-_CALLED = re.compile(r"\b(?:calls|to_apply|body)=%?([\w.\-]+)")
-_TARGET = re.compile(r'custom_call_target="([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,86 +52,23 @@ def cycles(hlo: str) -> Cycles:
 
     A loop is uncovered as a whole: the program does not say how often it turns.
     """
-    computations, entry = _computations(hlo)
+    module = hlo_text.read(hlo)
     total = covered = 0
     uncovered: Counter[str] = Counter()
-    for opcode, scalar, line in _instructions(computations.get(entry, ())):
-        found = _CYCLES.search(line)
+    for instruction in module.main:
+        found = _CYCLES.search(instruction.line)
         if found:
             total += int(found[1])
             covered += 1
-        elif not _is_free(opcode, scalar, line):
-            uncovered[_kind(opcode, line, computations)] += 1
+        elif not _is_free(instruction):
+            uncovered[module.kind(instruction)] += 1
     return Cycles(total, covered, dict(uncovered.most_common()))
 
 
-def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
-    """Lines of each computation by its name, and the entry's name."""
-    out: dict[str, list[str]] = {}
-    entry, lines = "", None
-    for line in hlo.splitlines():
-        header = _HEADER.match(line)
-        if header:
-            lines = out.setdefault(header[2], [])
-            entry = header[2] if header[1] else entry
-        elif line.startswith("}"):
-            lines = None
-        elif lines is not None:
-            lines.append(line.strip())
-    return out, entry
-
-
-def _instructions(lines: Iterable[str]) -> Iterable[tuple[str, bool, str]]:
-    """Opcode, whether the result is one number, and the line, of each `%name = type opcode(…)`."""
-    for line in lines:
-        _, found, rest = line.partition(" = ")
-        if not found:
-            continue
-        type_, rest = _split_type(rest)
-        yield rest.partition("(")[0], "[]" in type_ and not type_.startswith("("), line
-
-
-def _split_type(text: str) -> tuple[str, str]:
-    """The type in front, which is one word or a tuple in parentheses, and what follows it."""
-    if not text.startswith("("):
-        type_, _, rest = text.partition(" ")
-        return type_, rest
-    depth = 0
-    for i, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if not depth:
-            return text[: i + 1], text[i + 2 :]
-    return text, ""
-
-
-def _is_free(opcode: str, scalar: bool, line: str) -> bool:
-    if opcode == "custom-call":
-        target = _TARGET.search(line)
-        return target is not None and target[1] in _FREE_CALLS
-    return opcode in _FREE or (scalar and opcode not in _HEAVY)
-
-
-def _kind(opcode: str, line: str, computations: dict[str, list[str]]) -> str:
-    """What an instruction is: a fusion or loop by the most telling of what is inside."""
-    called = _CALLED.search(line)
-    if called is None or opcode not in ("fusion", "while", "call"):
-        target = _TARGET.search(line)
-        return f"{opcode} {target[1]}" if opcode == "custom-call" and target else opcode
-    inside = _opcodes(called[1], computations, set())
-    telling = next((name for name in _TELLING if name in inside), None)
-    return f"{opcode} of {telling}" if telling else opcode
-
-
-def _opcodes(name: str, computations: dict[str, list[str]], seen: set[str]) -> set[str]:
-    if name in seen:
-        return set()
-    seen.add(name)
-    out = set()
-    for opcode, _, line in _instructions(computations.get(name, ())):
-        out.add(opcode)
-        for called in _CALLED.findall(line):
-            out |= _opcodes(called, computations, seen)
-    return out
+def _is_free(instruction: Instruction) -> bool:
+    if instruction.opcode == "custom-call":
+        return instruction.target in _FREE_CALLS
+    return instruction.opcode in _FREE or (instruction.is_one_number and instruction.opcode not in _HEAVY)
 
 
 def optimal_s(program: Program) -> float | None:
@@ -152,7 +80,7 @@ def optimal_s(program: Program) -> float | None:
     value = program.cost.get("optimal_seconds")
     if value is None or value >= 0:
         return value
-    targets = _TARGET.findall(program.hlo)
+    targets = hlo_text.TARGET.findall(program.hlo)
     unknown = math.ceil(-value)
     if unknown > len(targets) or not _FREE_CALLS.issuperset(targets):
         return None
@@ -162,31 +90,80 @@ def optimal_s(program: Program) -> float | None:
 
 def estimate(program: Program, chip: str) -> Estimate:
     """The facts of a compiled program; a figure that the compiler does not give, or marks unknown by −1, is None."""
-    reckoned = cycles(program.hlo)
     needed = (
         program.argument_bytes + program.output_bytes - program.alias_bytes + program.temp_bytes + program.code_bytes
     )
     memory = hardware.chip_memory_bytes(chip)
-
-    def known(name: str) -> float | None:
-        value = program.cost.get(name, -1.0)
-        return value if value >= 0 else None
-
+    figures = _of_card(program, chip) if chip in GPU_CARDS else _of_cost_model(program)
     return Estimate(
         route=program.route,
         chip=chip,
         trace_s=program.trace_s,
         compile_s=program.compile_s,
-        flop=known("flops"),
-        bytes_accessed=known("bytes accessed"),
-        optimal_s=optimal_s(program),
         argument_bytes=program.argument_bytes,
         output_bytes=program.output_bytes,
         temp_bytes=program.temp_bytes,
         code_bytes=program.code_bytes,
         fits=None if memory is None else needed <= memory,
-        cycles=reckoned.cycles if reckoned.covered else None,
-        covered_share=reckoned.share,
-        uncovered=reckoned.uncovered,
         compiler=program.compiler,
+        **figures,
     )
+
+
+def _of_cost_model(program: Program) -> dict[str, Any]:
+    """The figures of a TPU's program."""
+    reckoned = cycles(program.hlo)
+
+    def known(name: str) -> float | None:
+        value = program.cost.get(name, -1.0)
+        return value if value >= 0 else None
+
+    return {
+        "flop": known("flops"),
+        "bytes_accessed": known("bytes accessed"),
+        "optimal_s": optimal_s(program),
+        "cycles": reckoned.cycles if reckoned.covered else None,
+        "covered_share": reckoned.share,
+        "uncovered": reckoned.uncovered,
+        "kernels": reckoned.covered + sum(reckoned.uncovered.values()),
+    }
+
+
+def _of_card(program: Program, card: str) -> dict[str, Any]:
+    """The figures of a GPU's program, added up over its kernels."""
+    found = gpu_kernels.of_program(hlo_text.read(program.hlo))
+    known = hardware.of_chip(card)
+    if known is None or known.bandwidth_bytes_per_s is None:
+        raise ValueError(f"the hardware table has no rates of {card}")
+    rates = gpu_kernels.Rates(
+        {str(dtype): rate for dtype, rate in known.peak_flop_per_s.items()}, known.bandwidth_bytes_per_s, LAUNCH_S
+    )
+    told = [
+        EstimatedKernel(
+            what=kernel.what,
+            count=kernel.count,
+            flop=kernel.work.flop,
+            bytes=kernel.work.bytes,
+            time_s=rates.seconds(kernel.work),
+            known=kernel.work.known,
+        )
+        for kernel in gpu_kernels.grouped(found.kernels)
+    ]
+    uncovered: Counter[str] = Counter()
+    for kernel in told:
+        if not kernel.known:
+            uncovered[kernel.what] += kernel.count
+    launches = found.launches
+    return {
+        "flop": sum(kernel.count * kernel.flop for kernel in told),
+        "bytes_accessed": sum(kernel.count * kernel.bytes for kernel in told),
+        "optimal_s": sum(kernel.count * (kernel.time_s + rates.launch_s) for kernel in told) if told else None,
+        "cycles": None,
+        "covered_share": 1 - uncovered.total() / launches if launches else None,
+        "uncovered": dict(uncovered.most_common()),
+        "kernels": launches,
+        "libraries": dict(found.libraries.most_common()),
+        "launch_s": rates.launch_s,
+        "kernels_told": told,
+        "loops": found.loops,
+    }

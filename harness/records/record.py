@@ -151,12 +151,32 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True):
     domains: list[str] = []
 
 
+class EstimatedKernel(msgspec.Struct, frozen=True, kw_only=True):
+    """A kernel of a GPU program that was not run, launched `count` times: its work, and the seconds of one.
+
+    `time_s` is the longer of arithmetic and traffic by the card's rates, without the launch; `known` says that all of
+    its arithmetic is in `flop`.
+    """
+
+    what: str
+    count: int
+    flop: float
+    bytes: int
+    time_s: float
+    known: bool = True
+
+
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What a compiler says of a program for a chip that was not there; None where it does not say.
 
-    `flop`, `bytes_accessed` and `optimal_s` are XLA's cost model; `cycles` is the sum over the instructions of the
-    optimised program that carry an estimate, `covered_share` how many of those that do work, and `uncovered` counts
-    the others by kind. Bytes are of the chip's memory, which `fits` says they fit. `compile_s` is of this machine.
+    Of a TPU `flop`, `bytes_accessed` and `optimal_s` are XLA's cost model; `cycles` is the sum over the instructions of
+    the optimised program that carry an estimate, `covered_share` how many of those that do work, and `uncovered` counts
+    the others by kind. Of a GPU all of them are added up over `kernels_told`, counted from the operands of each: a
+    kernel is covered where all of its arithmetic is known, and `optimal_s` has `launch_s` for every kernel. `kernels`
+    is how many instructions do work, each a launch on a GPU; `libraries` counts the calls of libraries and Triton's
+    kernels by their name in the program, and `loops` has a sentence for each loop that gathers or scatters.
+
+    Bytes are of the chip's memory, which `fits` says they fit. `compile_s` is of this machine.
     """
 
     route: str
@@ -175,6 +195,11 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     covered_share: float | None
     uncovered: dict[str, int]
     compiler: str
+    kernels: int | None = None
+    libraries: dict[str, int] = {}
+    launch_s: float | None = None
+    kernels_told: list[EstimatedKernel] = []
+    loops: list[str] = []
 
 
 class WorkFacts(msgspec.Struct, frozen=True, kw_only=True):

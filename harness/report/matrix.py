@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from harness.figures.chips import ChipCell, chip_name, chips_of
 from harness.figures.estimates import EstimateRow
 from harness.figures.summary import Row, Summary
 from harness.records.text import shorten
-from harness.report import estimates_text
+from harness.report import chips_text, estimates_text
 from harness.report.constants import Either, axes_text, constants, headlines, twins_line, varying
-from harness.report.wording import READS_ESTIMATED, UNKNOWN, Where, significant
+from harness.report.wording import UNKNOWN, Where, reads_estimated, significant
 
 TITLE = "What each idea gains and costs against its dense twin"
 _GAP = 2  # blanks between columns
@@ -54,11 +55,19 @@ def matrix(summary: Summary, where: Where, width: int) -> list[str]:
         grid = _measured(shown, where)
         out += [TITLE, *laid_out(grid, width), "", *_wrapped(_reading(shown, where), width)]
         out += [*_wrapped(_legend(grid), width), *_facts(shown, width)]
-    compiled = headlines(summary.estimates)
-    if compiled:
-        grid = _grid(compiled, where, ("tax", "by cycles"), [_estimated(row) for row in compiled])
-        out += [*([""] if out else []), f"{estimates_text.TITLE}: estimated tax, and tax by cycles"]
-        out += [*laid_out(grid, width), "", *_wrapped(READS_ESTIMATED, width), *_facts(compiled, width)]
+    for cards, second in ((False, "by cycles"), (True, "kernels")):
+        compiled = [row for row in headlines(summary.estimates) if row.of_card is cards]
+        if compiled:
+            grid = _grid(compiled, where, ("tax", second), [_estimated(row) for row in compiled])
+            said = "kernels" if cards else "tax by cycles"
+            out += [*([""] if out else []), f"{estimates_text.TITLE}: estimated tax, and {said}"]
+            out += [*laid_out(grid, width), ""]
+            for words in reads_estimated(row.device for row in compiled):
+                out += _wrapped(words, width)
+            out += _facts(compiled, width)
+    if summary.chips:
+        out += ["", f"{chips_text.TITLE}: estimated tax, and rank by estimated speed-up"]
+        out += [*laid_out(_chips(summary), width), "", *_wrapped(chips_text.READS_CHIPS, width)]
     return out
 
 
@@ -88,6 +97,31 @@ def _grid(rows: Sequence[Either], where: Where, heads: tuple[str, str], figures:
     return Grid(heads, labels, titles, cells)
 
 
+def _chips(summary: Summary) -> Grid:
+    """Ideas down, chips across, whatever the framework."""
+    axes = varying(summary.estimates)
+    chips = chips_of(summary.chips)
+    dtypes = len({row.dtype for row in summary.chips}) > 1
+    labels = [
+        (f"{row.workload} {row.mode}" + (f" {row.dtype}" if dtypes else ""), axes_text(row.params, axes[row.workload]))
+        for row in summary.chips
+    ]
+    cells = {
+        (number, place): [_on_chip(row.cells[chip])]
+        for number, row in enumerate(summary.chips)
+        for place, chip in enumerate(chips)
+        if chip in row.cells
+    }
+    return Grid(("tax", "rank"), labels, [chip_name(chip) for chip in chips], cells)
+
+
+def _on_chip(cell: ChipCell) -> Figures:
+    if cell.path is None:
+        return Figures("", "", "refused")
+    tax = UNKNOWN if cell.tax is None else ("≥" if cell.tax_is_bound else "") + significant(cell.tax)
+    return Figures(tax, UNKNOWN if cell.rank is None else str(cell.rank))
+
+
 def _measured(rows: Sequence[Row], where: Where) -> Grid:
     return _grid(rows, where, ("speed-up", "tax"), [_figures(row) for row in rows])
 
@@ -110,7 +144,9 @@ def _figures(row: Row) -> Figures:
 def _estimated(row: EstimateRow) -> Figures:
     if row.path is None:
         return Figures("", "", _outcome(row.outcome))
-    tax = UNKNOWN if row.tax is None else significant(row.tax)
+    tax = UNKNOWN if row.tax is None else ("≥" if row.tax_is_bound else "") + significant(row.tax)
+    if row.of_card:
+        return Figures(tax, UNKNOWN if row.kernels is None else str(row.kernels))
     bound = "≥" if row.cycles_tax_is_bound else ""
     return Figures(tax, UNKNOWN if row.cycles_tax is None else f"{bound}{significant(row.cycles_tax)}")
 

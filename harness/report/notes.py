@@ -14,15 +14,16 @@ from harness.figures.portability import Failure
 from harness.figures.summary import Row, Summary
 from harness.records.outcomes import outcome
 from harness.records.text import shorten
+from harness.report.chips_text import READS_CHIPS
 from harness.report.constants import constants, headlines, twins_line
 from harness.report.wording import (
     FEWEST_PRINTED,
     READS,
-    READS_ESTIMATED,
     Where,
     outcome_cell,
     percent,
     quantity,
+    reads_estimated,
     significant,
 )
 from harness.stats.intervals import FEWEST
@@ -31,6 +32,7 @@ from harness.stats.intervals import FEWEST
 READING = (
     "speed-up =",
     "estimated:",
+    "across chips:",
     "cases:",
     "runs:",
     "constant in all rows:",
@@ -44,7 +46,9 @@ def footer(summary: Summary) -> list[str]:
     """The lines below the table: how to read it, how many cases ended how, break-even, ceilings, what did not run."""
     rows = [*summary.rows, *summary.dense]
     lines = [READS] if summary.rows else []
-    lines += [READS_ESTIMATED] if summary.estimates else []
+    lines += reads_estimated(row.device for row in summary.estimates)
+    lines += [READS_CHIPS] if summary.chips else []
+    lines += _long_compilations(summary)
     lines += [line for line in (constants(summary.rows), twins_line(summary.rows)) if line]
     lines.append(_cases(summary))
     lines += _left_out(summary)
@@ -97,6 +101,16 @@ def short(summary: Summary) -> list[str]:
     lines += failures[:_MOST_FAILURES]
     lines += [f"and {len(failures) - _MOST_FAILURES} failures more."] if len(failures) > _MOST_FAILURES else []
     return [*lines, "all figures, with times, best paths, memory, energy, ceilings and what ran where: report --all."]
+
+
+def _long_compilations(summary: Summary) -> list[str]:
+    """What took the compiler of a device that is not there over a minute, by name."""
+    found = [
+        f"{row.workload}/{formulation} {row.mode} on {row.backend} {row.device} {seconds:.0f} s"
+        for row in summary.estimates
+        for formulation, seconds in row.long_compilations.items()
+    ]
+    return [f"over a minute in the compiler: {', '.join(found)}."] if found else []
 
 
 def _failures(summary: Summary, where: Where) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from harness.figures.lottery import Shift
 from harness.figures.summary import Row, Summary
 from harness.records.text import visible
-from harness.report import blame_text, estimates_text
+from harness.report import blame_text, chips_text, estimates_text
 from harness.report.wording import (
     UNKNOWN,
     Where,
@@ -86,6 +86,7 @@ def sections(summary: Summary) -> list[Section]:
             estimates_text.NAMES,
             [estimates_text.cells(estimate, where) for estimate in summary.estimates],
         ),
+        *_chips(summary),
         _amortisation(summary),
         _ranks(summary),
         *(_portability(summary, where) if summary.all_points else []),
@@ -112,6 +113,21 @@ def _cells(row: Row, where: Where) -> list[str]:
 def _dense_cells(row: Row, where: Where) -> list[str]:
     best = row.path or outcome_cell(row)
     return [row.workload, point_cell(row), where.of(row), best, time_cell(row), memory_cell(row), share_cell(row)]
+
+
+def _chips(summary: Summary) -> list[Section]:
+    """The lottery across chips, a table for each figure."""
+    rows = summary.chips
+    out = []
+    for title, told in chips_text.TABLES:
+        ranked = told is chips_text.tax
+        names = ["workload", "point", *chips_text.heads(rows), *(["moves"] if ranked else [])]
+        found = [
+            [row.workload, f"{row.point} {row.mode}", *figures, *([chips_text.moves(row)] if ranked else [])]
+            for row, figures in zip(rows, chips_text.cells(rows, told), strict=True)
+        ]
+        out.append(Section(f"{chips_text.TITLE}: {title}", names, found))
+    return out
 
 
 def _amortisation(summary: Summary) -> Section:

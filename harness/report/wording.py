@@ -6,8 +6,9 @@ Unknown is "–", never 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from backends.device import GPU_AHEAD, TPU_AHEAD, Device
 from harness.figures.portability import Portability, PortabilityCell
 from harness.figures.summary import Against, Row
 from harness.records.text import shorten
@@ -27,9 +28,21 @@ READS_ESTIMATED = (
     "instructions that carry such a number: loops of gathers and scatters carry none, so a tax by cycles may be a "
     "lower bound (≥)."
 )
+READS_ESTIMATED_GPU = (
+    "estimated: nothing of it was run. ideal time = of each kernel of a GPU's program the longer of FLOP and bytes at "
+    "the card's published rates, and a launch; estimated tax = its ratio to the dense twin's / useful-FLOP ratio, a "
+    "lower bound (≥) where the work of some kernel is unknown. kernels = how many are launched, and which of them are "
+    "calls of libraries or made by Triton."
+)
 
 FEWEST_PRINTED = 3  # processes, or groups, whose interval is printed
 _PREFIXES = {9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p"}
+
+
+def reads_estimated(devices: Iterable[str]) -> list[str]:
+    """How figures of these devices that are compiled for are read, a sentence for each kind of them."""
+    kinds = {Device.parse(device).kind for device in devices}
+    return [words for kind, words in ((TPU_AHEAD, READS_ESTIMATED), (GPU_AHEAD, READS_ESTIMATED_GPU)) if kind in kinds]
 
 
 def significant(value: float, digits: int = 3) -> str:

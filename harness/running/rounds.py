@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+from backends.device import is_ahead_of_time
 from harness.planning import selection
 from harness.planning.batches import batches
 from harness.planning.groups import InterleavedGroup, MemberKey, has_its_rounds, raced, width
@@ -37,7 +38,8 @@ class Rounds:
 
     def _race(self, since: int) -> None:
         session, options = self._session, self._session.options
-        left = selection.finalists(session.plan, session.cases())
+        here = [planned for planned in session.plan if not is_ahead_of_time(planned.case.device)]
+        left = selection.finalists(here, session.cases())
         for round_ in range(since + 1, options.most_rounds + 1):
             if not self._round(self.groups(left), round_):
                 break

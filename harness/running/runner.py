@@ -113,6 +113,11 @@ class Runner:
         return swept
 
     def _judge_machine(self, before: Mapping[str, Scalar]) -> None:
-        """Note what the machine did meanwhile that disturbs the run, each with its number and what to do."""
+        """Note what the machine did meanwhile that disturbs the run, each with its number and what to do.
+
+        Nothing disturbs a run that only compiles.
+        """
+        if all(is_ahead_of_time(planned.case.device) for planned in self._whole):
+            return
         found = state.warnings(before, state.read(), self._session.options.threads)
         self.notes.extend(f"{DISTURBED}{warning.sentence}" for warning in found)

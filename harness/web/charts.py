@@ -1,6 +1,6 @@
 """The pictures as Vega-Lite specifications, made once from the summary and drawn by the page and by the static files.
 
-Here is the list of them and the heat map of the tax; the others have files of their own.
+Here is the list of them and the heat maps of the tax; the others have files of their own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from harness.figures.chips import ChipCell, chip_name
 from harness.figures.summary import Against, Row
+from harness.report import chips_text
+from harness.report.constants import axes_text, varying
 from harness.report.published import Published
 from harness.report.wording import outcome_cell, significant
 from harness.web import palette, scatter_charts
@@ -34,6 +37,7 @@ def charts(published: Published, index: Index | None = None) -> list[Chart]:
         scatter_charts.costs,
         scatter_charts.compilation,
         ranks,
+        chips,
         distributions,
     )
     return [chart for make in makers for chart in make(drawer)]
@@ -64,6 +68,45 @@ def heat_maps(drawer: Drawer) -> Iterator[Chart]:
             ),
             spec=drawing(values, 26 * len(shown), _heat_layers(), encoding=_HEAT_AXES),
         )
+
+
+def chips(drawer: Drawer) -> Iterator[Chart]:
+    """Ideas down, chips across, the estimated tax as colour and number with the rank below it."""
+    rows = drawer.summary.chips
+    if not rows:
+        return
+    axes = varying(drawer.summary.estimates)
+    values = []
+    for order, row in enumerate(rows):
+        label = axes_text(row.params, axes[row.workload])
+        what = f"{row.workload} ({f'{label}, ' if label else ''}{row.mode})"
+        for chip, cell in row.cells.items():
+            values.append(_on_chip(cell) | {"what": what, "where": chip_name(chip), "order": order})
+    tips = tooltip("what", "where", "path", "tax", "rank", "temporaries", "kernels", "refused")
+    yield Chart(
+        name="chips",
+        group="Across chips",
+        title="What leaving the dense path costs on each chip, by its compiler",
+        note="Estimated: compiled for these chips and run on none. In brackets is the rank by estimated speed-up.",
+        spec=drawing(values, 26 * len(rows), _heat_layers(), encoding=_HEAT_AXES | {"tooltip": tips}),
+    )
+
+
+def _on_chip(cell: ChipCell) -> dict[str, Any]:
+    level = palette.tax_level(cell.tax)
+    said = chips_text.tax(cell)
+    figures = {title: told(cell) for title, told in chips_text.TABLES}
+    return {
+        "level": None if level is None else _LEVELS[level],
+        "text": said.replace("×", ""),
+        "path": f"{cell.backend} {cell.path}" if cell.path else "none compiled",
+        "tax": said,
+        "rank": "none" if cell.rank is None else str(cell.rank),
+        "temporaries": figures["temporary bytes"],
+        "kernels": figures["kernels"],
+        "refused": figures["programs refused"],
+        "open": None,
+    }
 
 
 _HEAT_AXES: Spec = {

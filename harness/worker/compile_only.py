@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backends.aot import Ahead
+from backends import aot
+from backends.ahead import Ahead
 from backends.discovery import backends
 from backends.ops import Device, Unsupported
 from harness.measuring.hlo_estimate import estimate
@@ -26,12 +27,13 @@ def case(job: CaseJob, formulation: Formulation, load: Callable[[], Inputs], pha
             f"{device} is compiled for and not run: it has the execution compiled, not {job.case.execution}"
         )
     backend = backends()[0][name]
+    no_route = f"{backend.title} has no route to the {aot.COMPILERS[device.kind].name}"
     if not backend.ahead:
-        raise Unsupported(f"{backend.title} has no route to the TPU compiler")
+        raise Unsupported(no_route)
     phase(f"describing {device}")
     ops = backend.open(device)
     if not isinstance(ops, Ahead):
-        raise Unsupported(f"{backend.title} has no route to the TPU compiler")
+        raise Unsupported(no_route)
     phase("preparing operands")
     operands = list(formulation.prepare(ops, load(), job.case.params))
     phase(f"compiling for {device.chip}")
@@ -40,7 +42,13 @@ def case(job: CaseJob, formulation: Formulation, load: Callable[[], Inputs], pha
     except Unsupported as refusal:
         status, kind, reason = outcome.of_refusal(str(refusal))
         return Measured(status=status, reason=reason, failure_class=_class(str(refusal), kind), settings=ops.settings())
-    return Measured(status="estimated", estimate=estimate(program, str(device.chip)), settings=ops.settings())
+    found = estimate(program, str(device.chip))
+    return Measured(
+        status="estimated",
+        estimate=found,
+        settings=ops.settings(),
+        fallback="; ".join((*program.fallbacks, *found.loops)) or None,
+    )
 
 
 def _class(words: str, kind: FailureClass) -> FailureClass:

@@ -32,13 +32,25 @@ def test_an_unknown_dtype_is_one_sentence():
 def test_devices_that_are_compiled_for_and_not_run():
     assert Device.parse("tpu-aot:v5e").ahead_of_time
     assert not Device.parse("tpu:1").ahead_of_time
+    assert Device.parse("gpu-aot:H100").ahead_of_time
     assert is_ahead_of_time("tpu-aot:v5e")
-    for text in ("cpu", "tpu", "cuda:1", "tpu-aot", "tpu-aotic:v5e", "tpu-aot:v99"):
+    assert is_ahead_of_time("gpu-aot:B200")
+    for text in (
+        "cpu",
+        "tpu",
+        "cuda:1",
+        "tpu-aot",
+        "tpu-aotic:v5e",
+        "tpu-aot:v99",
+        "gpu-aot",
+        "gpu-aot:v5e",
+        "tpu-aot:H100",
+    ):
         assert not is_ahead_of_time(text)
 
 
 COPIES = (
-    re.compile(r"startswith\(.tpu-aot|== .tpu-aot"),
+    re.compile(r"startswith\(.[tg]pu-aot|== .[tg]pu-aot"),
     re.compile(r""""float64": 8"""),
     re.compile(r"hwlottery\["),
 )
@@ -56,6 +68,7 @@ def test_no_file_has_a_rule_of_its_own():
 
 def test_a_rule_of_its_own_is_seen():
     assert copies('device.startswith("tpu-aot")') == ['startswith("tpu-aot']
+    assert copies('device == "gpu-aot"') == ['== "gpu-aot']
     assert copies('{"float64": 8, "float32": 4}') == ['"float64": 8']
     assert copies('pip install "hwlottery[torch]"') == ["hwlottery["]
 

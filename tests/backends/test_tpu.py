@@ -207,6 +207,6 @@ def test_tensorflow_gives_the_words_of_a_tpu_system_that_does_not_start(monkeypa
 def test_doctor_says_that_none_was_ever_run_on():
     """A claim about a device that nobody here had would be one too many."""
     assert "never run on a TPU" in doctor._tpu().found
-    ahead = doctor._ahead()
+    ahead = doctor._ahead("tpu-aot")
     assert ahead.well == all(importlib.util.find_spec(m) is not None for m in ("libtpu", "jax", "torchax"))
     assert ahead.well or "[tpu-aot]" in ahead.fix

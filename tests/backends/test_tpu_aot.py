@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from backends import aot
-from backends.aot import Ahead
+from backends import ahead, aot
+from backends.ahead import Ahead
 from backends.discovery import backends
+from backends.install import install_hint
 from backends.ops import TPU_CHIPS, Device, Unsupported
 from harness.cli.listing import listing
 from harness.errors import UserError
@@ -50,22 +51,22 @@ def test_a_missing_package_is_named_with_the_command_that_mends_it(monkeypatch):
     """Neither JAX nor the frameworks are imported to find that out."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "libtpu" else SimpleNamespace())
     why = aot.missing(Device.parse(V5E))
-    assert why == f"compiling for tpu-aot:v5e needs libtpu, which is not installed here; try: {aot.INSTALL}"
+    assert why == f"compiling for tpu-aot:v5e needs libtpu, which is not installed here; try: {install_hint('tpu-aot')}"
     with pytest.raises(Unsupported, match="needs libtpu"):
-        aot.Chip(Device.parse(V5E))
+        aot.target(Device.parse(V5E))
 
 
 def test_the_chips_are_listed_where_they_can_be_compiled_for(monkeypatch):
     """A device that is offered can be asked for; without libtpu none is."""
-    monkeypatch.setattr(aot, "missing", lambda device: None)
+    monkeypatch.setattr(aot.Compiler, "missing", lambda self, what: None)
     assert {f"tpu-aot:{chip}" for chip in TPU_CHIPS} <= {row["device"] for row in listing("devices")}
-    monkeypatch.setattr(aot, "missing", lambda device: "no libtpu")
+    monkeypatch.setattr(aot.Compiler, "missing", lambda self, what: "no libtpu")
     assert not [row for row in listing("devices") if row["device"].startswith("tpu-aot")]
 
 
 def test_a_route_that_another_version_broke_says_so_in_one_sentence():
     """Which step, its words, the version found and the one it was seen with."""
-    with pytest.raises(Unsupported) as refusal, aot.route("jaxlib's compiler interface", "jax", "libtpu"):
+    with pytest.raises(Unsupported) as refusal, ahead.route("jaxlib's compiler interface", "jax", "libtpu"):
         raise AttributeError("module 'jaxlib' has no attribute\n'compile'")
     words = str(refusal.value)
     assert "broke at jaxlib's compiler interface: module 'jaxlib' has no attribute 'compile'" in words
@@ -75,10 +76,10 @@ def test_a_route_that_another_version_broke_says_so_in_one_sentence():
 
 def test_an_unknown_precision_is_refused(monkeypatch):
     """The precision of float32 products is the same in every framework, and one of two."""
-    assert aot.precision() == "default"
+    assert aot.precision(Device.parse(V5E)) == "default"
     monkeypatch.setenv("HWLOTTERY_TPU_PRECISION", "half")
     with pytest.raises(ValueError, match="default or highest, found 'half'"):
-        aot.precision()
+        aot.precision(Device.parse(V5E))
 
 
 @pytest.mark.parametrize("name", ["jax", "torch", "tensorflow"])
@@ -261,7 +262,7 @@ def test_overloads_that_pytorch_no_longer_has_are_tolerated_while_torchax_regist
         "except AttributeError:\n"
         "    print('strict')\n"
     )
-    environ = {**aot.environ(), "PATH": "/usr/bin:/bin", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    environ = {**aot.environ(Device.parse(V5E)), "PATH": "/usr/bin:/bin", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "strict\n", done.stderr
 
@@ -271,9 +272,9 @@ def test_overloads_that_pytorch_no_longer_has_are_tolerated_while_torchax_regist
 def test_libtpu_knows_every_chip_by_the_name_it_is_asked_for(chip):
     """A topology of one chip; in a process of its own, since libtpu is loaded for good."""
     code = (
-        "from backends.aot import Chip\nfrom backends.ops import Device\n"
-        f"print(Chip(Device.parse('tpu-aot:{chip}')).target.device_kind)"
+        "from backends.aot import target\nfrom backends.ops import Device\n"
+        f"print(target(Device.parse('tpu-aot:{chip}')).target.device_kind)"
     )
-    environ = {**aot.environ(), "PATH": "/usr/bin:/bin"}
+    environ = {**aot.environ(Device.parse(V5E)), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.startswith("TPU"), done.stderr

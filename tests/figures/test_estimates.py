@@ -74,6 +74,61 @@ def test_a_point_that_nothing_compiled_at_has_its_refusal():
     assert "no such kernel" in " ".join(render([refused, theirs(1.0)]).split())
 
 
+def of_card(record, optimal_s, covered=1.0, **facts):
+    """The same compiled for a GPU, by whose kernels it is estimated."""
+    case = msgspec.structs.replace(record.case, device="gpu-aot:H100")
+    made = estimated(msgspec.structs.replace(record, case=case), optimal_s, None, covered)
+    known = {"launch_s": 1e-6, "kernels": 7, "libraries": {"__cudnn$convForward": 2, "__triton": 1, "__gpu$TopK": 1}}
+    return msgspec.structs.replace(made, estimate=msgspec.structs.replace(made.estimate, **known | facts))
+
+
+def test_a_gpus_tax_is_a_lower_bound_where_a_kernel_is_unknown_and_unknown_where_the_twin_has_one():
+    """The work of a kernel that nobody counted can only raise the time."""
+    (row,) = estimate_rows([of_card(ours(0.5), 0.5), of_card(theirs(1.0), 1.0)])
+    assert (row.tax, row.tax_is_bound, row.cycles_tax) == (pytest.approx(5), False, None)
+    assert row.speed_up == pytest.approx(2)
+    (row,) = estimate_rows([of_card(ours(0.5), 0.5, 0.5), of_card(theirs(1.0), 1.0)])
+    assert (row.tax, row.tax_is_bound) == (pytest.approx(5), True)
+    (row,) = estimate_rows([of_card(ours(0.5), 0.5), of_card(theirs(1.0), 1.0, 0.9)])
+    assert (row.tax, row.tax_is_bound, row.speed_up) == (None, False, None)
+
+
+def test_a_path_whose_every_kernel_is_known_goes_before_one_whose_time_is_a_lower_bound():
+    hidden = of_card(ours(0.1), 0.1, 0.5)
+    other = msgspec.structs.replace(hidden, case=msgspec.structs.replace(hidden.case, formulation="ell"))
+    (row,) = estimate_rows([other, of_card(ours(0.5), 0.5), of_card(theirs(1.0), 1.0)])
+    assert (row.path, row.refused) == ("csr", 0)
+
+
+def test_kernels_and_libraries_of_a_gpu_stand_where_a_tpu_has_cycles():
+    """Each kind of device in a matrix of its own, read in its own words."""
+    records = [of_card(ours(0.5), 0.5), of_card(theirs(1.0), 1.0)]
+    text = " ".join(render(records).split())
+    assert "estimated tax, and kernels" in text
+    assert "kernels = how many are launched" in text
+    assert "cycles" not in text
+    both = render([*records, ours(0.5, cycles=30), theirs(1.0)])
+    assert both.index("tax by cycles") < both.index("estimated tax, and kernels")
+    assert "7 (cuDNN 2, Triton 1, __gpu$TopK 1)" in render(records, "markdown")
+
+
+def test_what_takes_the_compiler_over_a_minute_is_told_by_name():
+    slow = of_card(ours(0.5), 0.5)
+    slow = msgspec.structs.replace(slow, estimate=msgspec.structs.replace(slow.estimate, compile_s=75.4))
+    said = "over a minute in the compiler: unstructured_sparse/csr forward on numpy gpu-aot:H100 75 s."
+    assert said in " ".join(render([slow, of_card(theirs(1.0), 1.0)], "markdown").split())
+    assert "over a minute" not in render([of_card(ours(0.5), 0.5), of_card(theirs(1.0), 1.0)], "markdown")
+
+
+def test_what_a_framework_put_in_place_is_told_of_the_best_path():
+    fell = msgspec.structs.replace(of_card(ours(0.5), 0.5), fallback="densified: bcoo_todense")
+    (row,) = estimate_rows([fell, of_card(theirs(1.0), 1.0)])
+    assert row.fallback == "densified: bcoo_todense"
+    assert "csr (instead: densified: bcoo_todense)" in render([fell, of_card(theirs(1.0), 1.0)], "markdown")
+    cells = summarise([fell, of_card(theirs(1.0), 1.0)]).matrix
+    assert {cell.verdict for cell in cells} == {"something else", "compiled for"}
+
+
 def test_estimates_stand_in_a_section_of_their_own_and_never_among_measured_rows():
     """The same idea measured on the host and compiled for a chip gives one row in each table, no rank, no best path."""
     records = [idea([0.5, 0.5]), dense([1.0, 1.0]), ours(0.5), theirs(1.0)]

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from _records import dense, idea, twin_ref
 from _site import Links, contents
-from _submissions import FAST, dies_on_s2, name_only, pair, three, write
+from _submissions import FAST, compiled, dies_on_s2, name_only, pair, three, write
 
 import harness.leaderboard.build as command
 from harness.cli.main import run_cli
@@ -320,3 +320,21 @@ def test_a_submission_that_kills_its_reader_is_refused_and_the_others_are_read(t
     found = list(taken_in(folders, tmp_path, reader=dies_on_s2))
     assert [found_one.reasons[0] for found_one in found if found_one.name != "s2"] == ["s0", "s1", "s3", "s4", "s5"]
     assert "ended the process" in next(item.reasons[0] for item in found if item.name == "s2")
+
+
+# -- across chips ------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_compiled_for_several_chips_has_a_page_and_for_one_chip_none(tmp_path, open_gate):
+    """Of all submissions together: a compiler says the same on every machine."""
+    write(tmp_path / "in" / "a", compiled("tpu-aot:v5e"))
+    build([tmp_path / "in"], tmp_path / "site")
+    assert not (tmp_path / "site" / "chips.html").exists()
+    assert "chips.html" not in (tmp_path / "site" / "index.html").read_text()
+    write(tmp_path / "in" / "b", compiled("gpu-aot:H100"), started_at="2026-11-02T00:00:00Z", run="r1")
+    build([tmp_path / "in"], tmp_path / "site")
+    page = (tmp_path / "site" / "chips.html").read_text()
+    assert "v5e" in page
+    assert "H100" in page
+    assert "20.0× (1)" in page
+    assert 'href="chips.html"' in (tmp_path / "site" / "index.html").read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.aot import Program
+from backends.ahead import Program
 from harness.measuring import hlo_estimate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +66,45 @@ def program(**facts) -> Program:
         "compiler": "libtpu 1",
     }
     return Program(**{**known, **facts})
+
+
+CARD = """HloModule jit_f
+
+%gemm (p0: f32[1024,1024], p1: f32[1024,1024]) -> f32[1024,1024] {
+  %p0 = f32[1024,1024]{1,0} parameter(0)
+  %p1 = f32[1024,1024]{1,0} parameter(1)
+  ROOT %dot = f32[1024,1024]{1,0} dot(%p0, %p1), lhs_contracting_dims={1}, operand_precision={highest,highest}
+}
+
+ENTRY %main.1 (a.1: f32[1024,1024]) -> f32[8] {
+  %a.1 = f32[1024,1024]{1,0} parameter(0)
+  %g = f32[1024,1024]{1,0} fusion(%a.1, %a.1), kind=kCustom, calls=%gemm, backend_config={"kind":"__triton_gemm"}
+  %h = f32[1024,1024]{1,0} fusion(%g, %a.1), kind=kCustom, calls=%gemm, backend_config={"kind":"__triton_gemm"}
+  ROOT %k = f32[8]{0} custom-call(%h), custom_call_target="__gpu$TopK"
+}
+"""
+
+
+def test_a_gpus_estimate_is_added_up_over_its_kernels_at_the_cards_rates():
+    """XLA has no cost model of a card that is not there; a kernel of unknown work is one of three, and said."""
+    made = hlo_estimate.estimate(program(hlo=CARD, cost={}), "H100")
+    assert (made.kernels, made.libraries) == (3, {"__triton_gemm": 2})
+    assert (made.flop, made.cycles) == (4 * 1024**3, None)
+    assert made.covered_share == pytest.approx(2 / 3)
+    assert made.uncovered == {"custom-call __gpu$TopK": 1}
+    told = {kernel.what: kernel for kernel in made.kernels_told}
+    assert told["fusion of dot"].count == 2
+    assert told["fusion of dot"].time_s == pytest.approx(2 * 1024**3 / 67e12)
+    traffic = 4 * (1024**2 + 8) / 3.35e12
+    assert made.optimal_s == pytest.approx(2 * 2 * 1024**3 / 67e12 + traffic + 3 * 0.9e-6)
+    assert made.fits
+    assert not hlo_estimate.estimate(program(hlo=CARD, cost={}, temp_bytes=2**37), "H100").fits
+
+
+def test_a_slower_card_takes_longer():
+    """The same program, other rates."""
+    seconds = [hlo_estimate.estimate(program(hlo=CARD, cost={}), card).optimal_s for card in ("V100", "A100", "H100")]
+    assert seconds == sorted(seconds, reverse=True)
 
 
 def test_the_estimate_holds_what_the_compiler_said():

@@ -16,6 +16,7 @@ from harness.planning.reasons import LATE
 from harness.records.merging import merge
 from harness.records.record import OTHER_INPUTS
 from harness.running import looking
+from harness.running import runner as runner_module
 from harness.running.looking import SURVEY, SWEEP, look
 from harness.running.runner import Runner
 from harness.running.session import path
@@ -186,3 +187,17 @@ def test_of_several_processes_the_first_s_settings_count_and_later_ones_add_to_t
     first, later = ok(planned[0].case, a=1), ok(planned[0].case, a=2, b=3)
     (merged,) = merge([first, later])
     assert merged.settings == {"a": 1, "b": 3}
+
+
+# -- what disturbs a run -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("device", "notes"), [("cpu", 1), ("gpu-aot:H100", 0), ("tpu-aot:v5e", 0)])
+def test_a_run_that_only_compiles_is_disturbed_by_nothing(monkeypatch, device, notes):
+    """What a compiler says of a program does not hang on who else uses the cores."""
+    warning = SimpleNamespace(sentence="other processes kept 1.5 cores busy")
+    monkeypatch.setattr(runner_module.state, "warnings", lambda before, after, threads: [warning])
+    planned = SimpleNamespace(case=SimpleNamespace(device=device))
+    runner = SimpleNamespace(_whole=[planned], notes=[], _session=SimpleNamespace(options=SimpleNamespace(threads=2)))
+    Runner._judge_machine(runner, {})
+    assert len(runner.notes) == notes

@@ -257,3 +257,20 @@ def test_an_answer_of_an_accelerator_is_stored_before_the_next_case_begins(tmp_p
     with pytest.raises(KeyboardInterrupt):
         session.measure([group], lambda _: Sampling())
     assert [(member.control, made.status) for member, _, made in kept] == [(False, "ok")]
+
+
+def test_what_is_only_compiled_has_no_rounds(tmp_path, monkeypatch):
+    """The compiler says the same again, and no time that ends is missing anything."""
+    ask = plan.Ask(
+        preset="smoke", devices=("gpu-aot:H100", "cpu"), backends=("numpy", "jax"), workloads=("local_update",)
+    )
+    planned = plan.cases(ask, workloads()[0], backends()[0])
+    session = a_session(tmp_path, planned)
+    seen = []
+    monkeypatch.setattr(rounds.selection, "finalists", lambda plan, records: seen.append(plan) or [])
+    racing = Rounds(session)
+    racing.groups = lambda left: []
+    racing.race(0)
+    devices = {p.case.device for p in planned}
+    assert devices == {"gpu-aot:H100", "cpu"}
+    assert {p.case.device for several in seen for p in several} == {"cpu"}
