@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import click
 
 from harness.cli.authoring_commands import check, new
+from harness.cli.modelling_commands import calibrate, recommend, whatif
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
 from harness.cli.results_commands import compare, explain, leaderboard, report, validate
 from harness.cli.run_command import run
@@ -68,7 +69,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(examination.examine(as_json))
 
 
-for _command in (run, report, compare, explain, validate, leaderboard, new, check):
+for _command in (run, report, compare, explain, validate, leaderboard, new, check, calibrate, whatif, recommend):
     cli.add_command(_command)
 
 

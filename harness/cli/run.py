@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,8 +53,14 @@ LEARNT = "learnt"  # folder in the cache: what the user's own runs taught
 LEARNT_BEFORE = ".learnt"  # beside the results of a run that is not complete: what they had taught when it began
 
 
-def run(request: RunRequest) -> int:
-    """Plan, run, store and print; the exit code of the run."""
+def run(
+    request: RunRequest, *, only: Callable[[Planned], bool] | None = None, tell: Callable[[Path], int] | None = None
+) -> int:
+    """Plan, run, store and print; the exit code of the run.
+
+    With `only` just these of the planned cases are run. `tell` is called with the results folder of a run that was not
+    stopped, in place of the report, and its exit code is given.
+    """
     with_files(request.workload_files)
     workloads, broken = find_workloads()
     own = own_names(request.workload_files, workloads, broken)
@@ -71,6 +77,7 @@ def run(request: RunRequest) -> int:
     ask = requests.ask(request, workloads, _present(request.backends, backends), points=points, own=own)
     planned_cases = plan.cases(ask, workloads, backends)
     contradictions.refuse_unused(request, ask, planned_cases, workloads)
+    planned_cases = [planned for planned in planned_cases if only is None or only(planned)]
     temporary()  # what every server needs
     again = requests.retried(request)
     options = requests.options(
@@ -111,6 +118,8 @@ def run(request: RunRequest) -> int:
         shutil.rmtree(folder / LEARNT_BEFORE, ignore_errors=True)
     elif stopped == signal.SIGHUP:
         return EXIT_SIGNAL + stopped  # nobody reads
+    if tell is not None and stopped is None:
+        return tell(folder)
     _learn(folder, options)
     return _told(request, folder, stopped=stopped, problems=problems)
 
