@@ -20,7 +20,6 @@ FOLDER = Path(__file__).with_name("devices")
 MOST_BASES = 8
 LARGEST_FILE = 1 << 20
 _PARTS = tuple(FrameworkPart.__struct_fields__)
-_SHARED = ("factor", "base", "sources", "intervals")
 
 
 def shipped() -> dict[str, Path]:
@@ -117,6 +116,7 @@ def _hold_alone(document: Mapping[str, Any], where: str) -> None:
 
 def _over(under: dict[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
     """`document` laid over its base: what it says for all holds for every framework of the base, too."""
+    under = {key: value for key, value in under.items() if key not in ("sources", "intervals", "note")}  # of the base
     out = _merged(under, document)
     for part in out.get("backend", {}).values():
         for section in _PARTS:
@@ -124,8 +124,6 @@ def _over(under: dict[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
                 part.get(section, {}).pop(key, None)
     if "backend" in document:
         out["backend"] = _merged(out.get("backend", {}), document["backend"])
-    if "note" not in document:
-        out.pop("note", None)
     return out
 
 
@@ -172,7 +170,7 @@ def _scaled(place: Any, names: list[str], factor: float) -> int:
 
 
 # -- sentences ---------------------------------------------------------------------------------------------------------
-_AT = re.compile(r" - at (key in )?`([^`]*)`$")
+_AT = re.compile(r" - at (`?key`? in )?`([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
 
@@ -227,25 +225,25 @@ def _found(document: Any, path: str, said: str, of_key: bool) -> tuple[str, Any]
     """The dotted key of msgspec's path and its value; `[...]` is whichever entry alone gives the same words."""
     steps = re.findall(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]", path.removeprefix("$"))
     key, value = "", document
-    for number, (name, index) in enumerate(steps):
+    for name, index in steps:
         if name:
             key, value = _joined(key, name), value.get(name) if isinstance(value, Mapping) else None
         elif index != "...":
             key, value = f"{key}[{index}]", value[int(index)]
         elif isinstance(value, Mapping):
-            last = number == len(steps) - 1
             culprit = _culprit(key, value, said)
             key, value = _joined(key, str(culprit)), value.get(culprit)
-            if of_key and last:
-                return key, culprit
+    if of_key and isinstance(value, Mapping):
+        return _joined(key, _culprit(key, value, said)), None
     return key, value
 
 
 def _culprit(key: str, table: Mapping[str, Any], said: str) -> str:
+    """The entry of a table that alone gives the same words."""
     for name, value in table.items():
         alone: Any = {"name": "x", "kind": "cpu", "source": "x"}
         nested: Any = {name: value}
-        for step in reversed(key.split(".")):
+        for step in filter(None, reversed(key.split("."))):
             nested = {step: nested}
         try:
             msgspec.convert(alone | nested, ModelDevice)
