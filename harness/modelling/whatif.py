@@ -75,6 +75,7 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
     helps: DeviceNeeded | None = None
     why: str | None = None
     error: ClassError | None = None
+    own_twin: bool = False
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------
@@ -200,6 +201,7 @@ class WhatIf:
             backend=reckoning.backend,
             device=reckoning.device.name,
             headline=planned.headline,
+            own_twin=_twin_place(ref, case.dtype) == place,
         )
         twin_place = _twin_place(ref, case.dtype)
         idea, twin = reckoning.best(place), reckoning.best(twin_place)
@@ -251,12 +253,14 @@ class _Reckoning:
         return fit[first_of_least([(float(times[k]), self._software.forms[k].order) for k in fit])]
 
     def why(self, place: tuple[str, str, str, str]) -> str:
-        """Why a place has no figure."""
-        for k in self._software.at.get(place, ()):
-            form = self._software.forms[k]
-            if np.isfinite(self._found.time_s[k]):
-                return f"the class {form.asked.call.kind} has not been held to measured times"
-            needs = missing(self.device, self._part, form.asked.call, form.asked.execution, form.asked.dtype)
+        """Why a place has no figure: classes that nobody has validated, else what the device does not give."""
+        numbers = self._software.at.get(place, [])
+        unjudged = {self._software.forms[k].asked.call.kind for k in numbers if np.isfinite(self._found.time_s[k])}
+        if unjudged:
+            return f"the class {' or '.join(sorted(unjudged))} has not been held to measured times"
+        for k in numbers:
+            asked = self._software.forms[k].asked
+            needs = missing(self.device, self._part, asked.call, asked.execution, asked.dtype)
             return f"{self.device.name} does not give {needs or 'all that it needs'}"
         return self._software.uncounted.get(place, "nothing of it is in the plan")
 
@@ -297,7 +301,7 @@ class _Reckoning:
             speed_up=1 / ratio,
             tax=ratio / work_ratio if work_ratio > 0 else None,
         )
-        if place == twin_place or (row.error is not None and not row.error.breaks_even):
+        if row.own_twin or (row.error is not None and not row.error.breaks_even):
             return row
         return msgspec.structs.replace(
             row, break_even=self._break_even(place, twin_place, ratio), helps=self._helps(place, twin_place, ratio)
@@ -376,7 +380,7 @@ def tickets(rows: Sequence[WhatIfRow]) -> list[Ticket]:
     for row in rows:
         if row.backend == ANY:
             of = by.setdefault(row.device, {})
-            if row.speed_up is not None and row.headline and row.twin_best is not None and row.tax is not None:
+            if row.speed_up is not None and row.headline and not row.own_twin:
                 name = f"{row.workload} {row.mode}"
                 of[name] = max(of.get(name, 0.0), row.speed_up)
     first: dict[str, int] = {}

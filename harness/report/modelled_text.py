@@ -76,7 +76,7 @@ def _needed(needed: DeviceNeeded | None, before: str = "") -> str:
 
 
 def _break_even(row: WhatIfRow) -> str:
-    if row.break_even is not None or row.speed_up is None:
+    if row.break_even is not None or row.speed_up is None or row.own_twin:
         return _needed(row.break_even)
     if row.error is not None and not row.error.breaks_even:
         return "not told: error too large"
