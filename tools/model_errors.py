@@ -39,7 +39,7 @@ def held(run: str) -> tuple[str, Validation]:
     return device.name, validate_device(device, records, workloads()[0])
 
 
-def table(runs: Sequence[str]) -> validated.Held:
+def table(runs: Sequence[str]) -> validated.HeldRuns:
     """All runs and their cases together; a class counts from FEWEST_CASES."""
     every: list[validated.HeldRun] = []
     pooled = Validation(judged=[], left_out={})
@@ -64,7 +64,7 @@ def table(runs: Sequence[str]) -> validated.Held:
         apart = [path._replace(point=(name, *path.point)) for path in found.judged]
         pooled = Validation(judged=[*pooled.judged, *apart], left_out={})
     errors = [error for error in pooled.classes() if error.cases >= FEWEST_CASES]
-    return validated.Held(errors=errors, runs=every)
+    return validated.HeldRuns(errors=errors, runs=every)
 
 
 def main() -> int:

@@ -16,9 +16,10 @@ from harness.errors import UserError, nearest
 from harness.modelling import calibration, device_file
 from harness.modelling.device_schema import ModelDevice
 from harness.modelling.recommend import recommendation
+from harness.modelling.rows import WhatIfRow, tickets
 from harness.modelling.validated import known_errors
 from harness.modelling.validation import REGRET, ClassError, Validation, validate_device
-from harness.modelling.whatif import WhatIf, WhatIfRow, tickets
+from harness.modelling.whatif import WhatIf
 from harness.planning import plan
 from harness.planning.plan import Ask, Planned
 from harness.records.record import Record

@@ -29,7 +29,7 @@ WANTED = (
 )  # of a calibrated device
 
 
-class Timed(NamedTuple):
+class TimedCeiling(NamedTuple):
     """A ceiling's case with its typical time, the quartiles of its samples, and its record."""
 
     case: Case
@@ -39,7 +39,7 @@ class Timed(NamedTuple):
     record: Record
 
 
-class Found(NamedTuple):
+class CalibratedValue(NamedTuple):
     """A value for the device file, its bounds, and where it is from."""
 
     value: float
@@ -100,7 +100,7 @@ def _put(document: dict[str, Any], key: Sequence[str], value: Any) -> None:
     document[key[-1]] = value
 
 
-def _timed(record: Record) -> Timed | None:
+def _timed(record: Record) -> TimedCeiling | None:
     if record.status != "ok" or record.time is None or record.control:
         return None
     processes = [samples for _, samples in counted(record.time)]
@@ -108,16 +108,16 @@ def _timed(record: Record) -> Timed | None:
     if not samples or not samples[0] > 0:
         return None
     low, _, high = quantiles(samples, n=4) if len(samples) > 1 else (samples[0],) * 3
-    return Timed(record.case, median(map(median, processes)), low, high, record)
+    return TimedCeiling(record.case, median(map(median, processes)), low, high, record)
 
 
 # -- the values --------------------------------------------------------------------------------------------------------
-def _values(timed: Sequence[Timed]) -> dict[tuple[str, ...], Found]:
+def _values(timed: Sequence[TimedCeiling]) -> dict[tuple[str, ...], CalibratedValue]:
     """Every value but the memory's levels, by the parts of its key."""
-    by: dict[str, list[Timed]] = defaultdict(list)
+    by: dict[str, list[TimedCeiling]] = defaultdict(list)
     for t in timed:
         by[t.case.workload].append(t)
-    out: dict[tuple[str, ...], Found | None] = {}
+    out: dict[tuple[str, ...], CalibratedValue | None] = {}
     for dtype in DTYPES:
         dense = [t for t in by[CEILING_MATMUL] if t.case.dtype == dtype]
         out["matmul", "rate", dtype] = _best(dense, lambda t: t.record.work.useful_flop)
@@ -134,13 +134,13 @@ def _values(timed: Sequence[Timed]) -> dict[tuple[str, ...], Found]:
     return {key: found for key, found in out.items() if found is not None}
 
 
-def _best(timed: Sequence[Timed], amount: Callable[[Timed], float]) -> Found | None:
+def _best(timed: Sequence[TimedCeiling], amount: Callable[[TimedCeiling], float]) -> CalibratedValue | None:
     """The largest typical rate of an amount of work."""
     if not timed:
         return None
     best = max(timed, key=lambda t: amount(t) / t.time_s)
     work = amount(best)
-    return Found(work / best.time_s, work / best.high_s, work / best.low_s, _said(best.case))
+    return CalibratedValue(work / best.time_s, work / best.high_s, work / best.low_s, _said(best.case))
 
 
 def _said(case: Case) -> str:
@@ -148,9 +148,11 @@ def _said(case: Case) -> str:
     return f"measured: {case.workload}/{case.formulation} {case.backend} {case.execution} {axes} {case.dtype}"
 
 
-def _launches(steps: Sequence[Timed], stream: Sequence[Timed]) -> Mapping[tuple[str, ...], Found | None]:
+def _launches(
+    steps: Sequence[TimedCeiling], stream: Sequence[TimedCeiling]
+) -> Mapping[tuple[str, ...], CalibratedValue | None]:
     """By `small_steps`, products of almost no work; without them what is left of two small streams at size 0."""
-    out: dict[tuple[str, ...], Found | None] = {}
+    out: dict[tuple[str, ...], CalibratedValue | None] = {}
     for key, eager in (("op_s", True), ("program_s", False)):
         of = [t for t in steps if (t.case.execution == "eager") == eager]
         single = [t for t in of if int(t.case.params["steps"]) == 1]
@@ -166,23 +168,23 @@ def _launches(steps: Sequence[Timed], stream: Sequence[Timed]) -> Mapping[tuple[
     return out
 
 
-def _least(timed: Sequence[Timed], share: Callable[[Timed], float]) -> Found:
+def _least(timed: Sequence[TimedCeiling], share: Callable[[TimedCeiling], float]) -> CalibratedValue:
     best = min(timed, key=lambda t: t.time_s * share(t))
     each = share(best)
-    return Found(best.time_s * each, best.low_s * each, best.high_s * each, _said(best.case))
+    return CalibratedValue(best.time_s * each, best.low_s * each, best.high_s * each, _said(best.case))
 
 
-def _further(many: Sequence[Timed], first: Found) -> Found:
+def _further(many: Sequence[TimedCeiling], first: CalibratedValue) -> CalibratedValue:
     """What each kernel behind the first costs in a program."""
     best = min(many, key=lambda t: t.time_s)
     behind = int(best.case.params["steps"]) - 1
     value, low, high = (max(0.0, time - first.value) / behind for time in (best.time_s, best.low_s, best.high_s))
-    return Found(value, low, high, _said(best.case))
+    return CalibratedValue(value, low, high, _said(best.case))
 
 
-def _intercept(stream: Sequence[Timed]) -> Found | None:
+def _intercept(stream: Sequence[TimedCeiling]) -> CalibratedValue | None:
     """Of the same formulation at the two smallest working sets, the time at size 0, and at most the smaller's time."""
-    paths: dict[tuple[object, ...], list[Timed]] = defaultdict(list)
+    paths: dict[tuple[object, ...], list[TimedCeiling]] = defaultdict(list)
     for t in stream:
         if t.case.params.get("kernel") == "dot" and t.case.formulation != "rows":
             paths[t.case.backend, t.case.formulation, t.case.execution, t.case.dtype].append(t)
@@ -195,17 +197,17 @@ def _intercept(stream: Sequence[Timed]) -> Found | None:
         a, b = (int(t.case.params["elements"]) for t in (small, large))
         start = max(0.0, small.time_s - a * (large.time_s - small.time_s) / (b - a))
         said = f"{_said(small.case)}, at size 0 by this and {b} elements"
-        found.append(Found(start, min(start, small.low_s), small.high_s, said))
+        found.append(CalibratedValue(start, min(start, small.low_s), small.high_s, said))
     return min(found, default=None)
 
 
-def _levels(timed: Sequence[Timed]) -> list[tuple[dict[str, float], Found]]:
+def _levels(timed: Sequence[TimedCeiling]) -> list[tuple[dict[str, float], CalibratedValue]]:
     """Of each working set the best stream; from the smallest up, none slower than one beyond it."""
-    by: dict[int, list[Timed]] = defaultdict(list)
+    by: dict[int, list[TimedCeiling]] = defaultdict(list)
     for t in timed:
         if t.case.workload == CEILING_STREAM and t.case.dtype in ITEM_BYTES:
             by[int(t.case.params["elements"]) * itemsize(t.case.dtype)].append(t)
-    out: list[tuple[dict[str, float], Found]] = []
+    out: list[tuple[dict[str, float], CalibratedValue]] = []
     fastest = 0.0
     for size in sorted(by, reverse=True):
         found = _best(by[size], lambda t: t.record.work.least_bytes)

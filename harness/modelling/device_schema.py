@@ -74,7 +74,10 @@ class MemoryLevel(_Section, frozen=True, kw_only=True):
 
 
 class MemorySystem(_Section, frozen=True, kw_only=True):
-    """`levels` from the smallest working set up: a curve, straight in logarithms between them. `capacity`: bytes."""
+    """`levels` from the smallest working set up: a curve, straight in logarithms between them.
+
+    `capacity`: bytes of all of it; a call that touches more has no figure.
+    """
 
     levels: list[MemoryLevel] = []
     capacity: Size | None = None
@@ -102,25 +105,20 @@ class SparseUnit(_Section, frozen=True, kw_only=True):
 
 
 class SelectUnit(_Section, frozen=True, kw_only=True):
-    """Sorting and choosing: comparisons a second; `lookups_per_s`: values of small tables a second."""
+    """Sorting and choosing: comparisons a second; `lookups_per_s`: rows of 16 bytes and less that are gathered."""
 
     sort_per_s: PerSecond | None = None
-    topk_per_s: PerSecond | None = None
     lookups_per_s: PerSecond | None = None
 
 
 class LaunchCosts(_Section, frozen=True, kw_only=True):
     """Seconds before anything is computed: of an operation by itself, of a compiled program, of each further kernel
     within one (free where left out).
-
-    `sync_s`: a decision of the host; `step_s`: one step of a scan.
     """
 
     op_s: Seconds | None = None
     program_s: Seconds | None = None
     kernel_s: Seconds | None = None
-    sync_s: Seconds | None = None
-    step_s: Seconds | None = None
 
 
 class DeviceLimits(_Section, frozen=True, kw_only=True):

@@ -185,6 +185,8 @@ def missing(device: ModelDevice, backend: str | None, call: Call, execution: Exe
         "launch.op_s": (part.launch.op_s, execution == "eager"),
         "launch.program_s": (part.launch.program_s, execution != "eager"),
     }
+    if part.memory.capacity is not None and call.touched_bytes > part.memory.capacity:
+        return f"memory.capacity of {call.touched_bytes:g} bytes"
     if execution == "eager" and device.limits.static_shapes:
         return "limits.static_shapes = false"
     return next((key for key, (value, needed) in wanted.items() if needed and value is None), None)
@@ -273,6 +275,8 @@ def _launch(table: KernelTable, part: FrameworkPart, device: ModelDevice) -> Flo
             out[number] = nan if static else count * op
         else:
             out[number] = program + max(0, count - 1) * kernel
+        if part.memory.capacity is not None and asked.call.touched_bytes > part.memory.capacity:
+            out[number] = nan
     return out
 
 

@@ -15,8 +15,8 @@ import msgspec
 
 from harness.figures.estimates import EstimateRow
 from harness.figures.summary import Row, summarise
+from harness.modelling.rows import DeviceNeeded, WhatIfRow
 from harness.modelling.validation import ANY
-from harness.modelling.whatif import DeviceNeeded, WhatIfRow
 from harness.records.store import Run
 from workloads.base import Value
 

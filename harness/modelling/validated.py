@@ -31,7 +31,7 @@ class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, int]
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class HeldRuns(msgspec.Struct, frozen=True, kw_only=True):
     """All of them, and the errors of their cases together."""
 
     errors: list[ClassError]
@@ -39,9 +39,9 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
-def held() -> Held:
+def held() -> HeldRuns:
     """What the package holds."""
-    return msgspec.json.decode(TABLE.read_bytes(), type=Held)
+    return msgspec.json.decode(TABLE.read_bytes(), type=HeldRuns)
 
 
 def known_errors() -> dict[str, ClassError]:

@@ -179,7 +179,7 @@ def validate_device(
         if not row["time_s"] > 0:
             continue
         form = Asked(call=counted.call(case.execution), execution=case.execution, dtype=case.dtype)
-        path = (case.workload, (case.point, case.mode, case.dtype), f"{case.formulation}/{case.execution}")
+        path: _Path = (case.workload, (case.point, case.mode, case.dtype), f"{case.formulation}/{case.execution}")
         found = _Measured(form, path_order(definition, case), row["time_s"])
         for backend in (case.backend, ANY):
             needs = missing(device, backend, form.call, case.execution, case.dtype)
@@ -191,8 +191,8 @@ def validate_device(
     judged = []
     for backend, paths in every.items():
         times = Terms(KernelTable([m.form for m in paths.values()]), device, backend).times().tolist()
-        for ((workload, point, path), m), time in zip(paths.items(), times, strict=True):
-            judged.append(Judged(m.form.call.kind, backend, workload, point, path, m.order, m.time_s, time))
+        for ((workload, point, name), m), time in zip(paths.items(), times, strict=True):
+            judged.append(Judged(m.form.call.kind, backend, workload, point, name, m.order, m.time_s, time))
     return Validation(judged=judged, left_out=dict(left_out))
 
 

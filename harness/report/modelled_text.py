@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from harness.modelling.recommend import Recommendation, Suited
+from harness.modelling.rows import DeviceNeeded, Ticket, WhatIfRow
 from harness.modelling.validation import MEDIAN_LIMIT, P95_LIMIT, REGRET, ClassError, Validation
-from harness.modelling.whatif import DeviceNeeded, Ticket, WhatIfRow
 from harness.records.text import plain
 from harness.report.wording import UNKNOWN, quantity, significant
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.modelling.whatif import CurvePoint
+from harness.modelling.rows import FactorPoint
 from harness.web.vega import Chart, Spec, hued, log_axis, tooltip
 
 _HEIGHT = 240
 
 
-def factors(device: str, points: Sequence[CurvePoint]) -> Chart | None:
+def factors(device: str, points: Sequence[FactorPoint]) -> Chart | None:
     """A panel for each parameter that matters, on a modelled device; None where no parameter does."""
     if not points:
         return None

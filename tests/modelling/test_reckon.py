@@ -109,6 +109,14 @@ def test_what_the_file_does_not_give_is_unknown_and_named():
     assert missing(device, None, Call((DENSE,), 1), "eager", "float32") is None
 
 
+def test_what_does_not_fit_has_no_figure():
+    small = FILE | {"memory": FILE["memory"] | {"capacity": 500.0}}
+    assert isnan(times(DENSE, file=small, touched=501).times()[0])
+    assert not isnan(times(DENSE, file=small, touched=500).times()[0])
+    needs = missing(checked(small, "by hand"), None, Call((DENSE,), 501), "eager", "float32")
+    assert needs == "memory.capacity of 501 bytes"
+
+
 def test_a_framework_has_its_own_values_and_the_rest_of_the_device():
     device = checked(FILE | {"backend": {"torch": {"launch": {"op_s": 5e-6}}}}, "by hand")
     assert part_for(device, "torch").launch.op_s == 5e-6

@@ -8,8 +8,8 @@ import pytest
 from _records import dense, idea, twin_ref
 
 from harness.modelling.recommend import distance, recommendation, transfers
+from harness.modelling.rows import DeviceNeeded, WhatIfRow
 from harness.modelling.validation import class_error
-from harness.modelling.whatif import DeviceNeeded, WhatIfRow
 from harness.records.store import Run, RunInfo
 
 TWIN = {"m": 8, "k": 8, "n": 4}

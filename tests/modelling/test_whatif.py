@@ -7,8 +7,9 @@ import pytest
 
 from backends.discovery import backends
 from harness.modelling.device_file import checked
+from harness.modelling.rows import tickets
 from harness.modelling.validation import ClassError
-from harness.modelling.whatif import WhatIf, tickets
+from harness.modelling.whatif import WhatIf
 from harness.planning.plan import Ask, cases
 from workloads.discovery import workloads
 
