@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,11 +12,13 @@ from harness.cli.cache import temporary
 from harness.cli.parameters import EXIT_OK
 from harness.cli.run import run
 from harness.errors import UserError
+from harness.figures.ceilings import CEILING_STREAM
 from harness.machine import facts
 from harness.modelling import calibration, device_file, toml_text
 from harness.planning.plan import Planned
 from harness.planning.request import RunRequest
 from harness.records import timestamps
+from harness.records.record import Case
 from harness.records.store import INFO, load
 
 PRIMITIVES = Path(calibration.__file__).with_name("primitives")
@@ -45,23 +48,29 @@ def calibrate(output: Path, budget_s: float, backends: tuple[str, ...], name: st
         out=kept or temporary() / f"calibration-{timestamps.in_name()}",
         arguments=("calibrate", "-o", str(output)),
     )
-    return run(request, only=_wanted, tell=tell)
+    return run(request, choose=chosen, tell=tell)
 
 
-def _wanted(planned: Planned) -> bool:
-    """Whether a case may tell a rate; dots read alone, so the triad is for the size that both have."""
-    case = planned.case
+def chosen(plan: list[Planned]) -> list[Planned]:
+    """The cases that may tell a rate, every one of them looked at: a sweep would leave out what is slow elsewhere."""
+    return [replace(planned, survey=True) for planned in plan if _wanted(planned.case)]
+
+
+def _wanted(case: Case) -> bool:
+    """Reading alone is faster than the triad, which has no size of its own; `rows` is for compilers that fuse it."""
     formulations = WANTED.get(case.workload)
     if formulations is not None and case.formulation not in formulations:
         return False
-    return not (case.params.get("kernel") == "triad" and case.execution == "eager")
+    if case.workload == CEILING_STREAM:
+        return case.params["kernel"] == "dot" and (case.formulation != "rows" or case.execution == "compiled")
+    return True
 
 
 def _write(folder: Path, output: Path, name: str | None) -> int:
     found = load(folder)
     machine = found.info.machine
     cpu, cores = machine.get("cpu"), facts.usable_cores()
-    said = f"hwlottery calibrate, {found.info.started_at}, {', '.join(sorted(found.info.versions))}"
+    said = f"hwlottery calibrate, {found.info.started_at}"
     document = calibration.device_of(found.records, name=name or f"{cpu}, {cores} cores", source=said)
     device_file.checked(document, str(output))  # also says in one sentence what could not be measured
     text = toml_text.as_toml(document)

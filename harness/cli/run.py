@@ -54,12 +54,15 @@ LEARNT_BEFORE = ".learnt"  # beside the results of a run that is not complete: w
 
 
 def run(
-    request: RunRequest, *, only: Callable[[Planned], bool] | None = None, tell: Callable[[Path], int] | None = None
+    request: RunRequest,
+    *,
+    choose: Callable[[list[Planned]], list[Planned]] | None = None,
+    tell: Callable[[Path], int] | None = None,
 ) -> int:
     """Plan, run, store and print; the exit code of the run.
 
-    With `only` just these of the planned cases are run. `tell` is called with the results folder of a run that was not
-    stopped, in place of the report, and its exit code is given.
+    `choose` gives those of the planned cases that are run, as they are to be run. `tell` is called with the results
+    folder of a run that was not stopped, in place of the report, and its exit code is given.
     """
     with_files(request.workload_files)
     workloads, broken = find_workloads()
@@ -77,7 +80,7 @@ def run(
     ask = requests.ask(request, workloads, _present(request.backends, backends), points=points, own=own)
     planned_cases = plan.cases(ask, workloads, backends)
     contradictions.refuse_unused(request, ask, planned_cases, workloads)
-    planned_cases = [planned for planned in planned_cases if only is None or only(planned)]
+    planned_cases = planned_cases if choose is None else choose(planned_cases)
     temporary()  # what every server needs
     again = requests.retried(request)
     options = requests.options(

@@ -98,7 +98,7 @@ class ScatterUnit(_Section, frozen=True, kw_only=True):
 
 
 class SparseUnit(_Section, frozen=True, kw_only=True):
-    """Products with a stored sparse matrix: values (or blocks) a second, and FLOP/s on the rows that they meet."""
+    """Products with a stored sparse matrix: values (or blocks) a second, and FLOP/s with the rows that they meet."""
 
     values_per_s: PerSecond | None = None
     rate: dict[ModelledDtype, FlopRate] = {}

@@ -6,7 +6,7 @@
     memory             = bytes / bandwidth of the working set: of operands what the call touches, of what was made just
                          before what the kernel itself touches
     gather, scatter    = rows / rows_per_s, or their bytes in whole lines / bandwidth, whichever is longer
-    sparse             = stored values / values_per_s + FLOP / rate
+    sparse             = stored values / values_per_s or FLOP / rate, whichever is longer
     energy             = FLOP · pJ + bytes · pJ of the level + launches · pJ + idle power · time
 
 A term whose rate the device does not give is unknown (NaN) where it is needed, and so is the call's time.
@@ -256,7 +256,7 @@ def _rows(table: KernelTable, part: FrameworkPart, unit: str) -> Floats:
 
 def _sparse(table: KernelTable, part: FrameworkPart) -> Floats:
     values = _over(table.stored, part.sparse.values_per_s or nan)
-    return values + _over(table.sparse_flop, table.by_dtype(dict(part.sparse.rate)))
+    return np.maximum(values, _over(table.sparse_flop, table.by_dtype(dict(part.sparse.rate))))
 
 
 def _select(table: KernelTable, part: FrameworkPart) -> Floats:

@@ -57,9 +57,11 @@ def test_rows_are_reached_at_a_rate_or_in_whole_lines():
     assert times(scatter).times()[0] == pytest.approx(2 * 100 / 1e6 + 1e-6)
 
 
-def test_a_stored_sparse_product_takes_its_values_and_its_flop():
+def test_a_stored_sparse_product_takes_the_longer_of_its_values_and_its_flop():
     sparse = Kernel(kind="sparse", stored=50, sparse_flop=1000, gathered_rows=50, gathered_bytes=2000)
-    assert times(sparse).times()[0] == pytest.approx(50 / 1e6 + 1000 / 1e7 + 1e-6)
+    assert times(sparse).times()[0] == pytest.approx(1000 / 1e7 + 1e-6)
+    few = Kernel(kind="sparse", stored=500, sparse_flop=1000, gathered_rows=500, gathered_bytes=2000)
+    assert times(few).times()[0] == pytest.approx(500 / 1e6 + 1e-6)
 
 
 def test_launches_go_by_the_execution():
