@@ -17,7 +17,7 @@ from harness.modelling.rows import DeviceNeeded, WhatIfRow
 from harness.modelling.validation import ANY, ClassError, first_of_least
 
 Place: TypeAlias = tuple[str, str, str, str]  # workload, point, mode, dtype
-FACTORS = tuple(2.0 ** (k / 2) for k in range(41))  # 1 to a million
+FACTORS = tuple(2.0**k for k in range(21))  # 1 to a million
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
