@@ -55,7 +55,7 @@ def test_an_import_the_wrong_way_is_seen():
 # In the order in which data walks: each room imports only rooms to its left.
 ROOMS = (
     *("errors", "records", "stats", "machine", "measuring", "worker", "planning", "running"),
-    *("figures", "gate", "report", "web", "leaderboard", "fleet", "quality", "cli"),
+    *("figures", "modelling", "gate", "report", "web", "leaderboard", "fleet", "quality", "cli"),
 )
 DOORS = {"__init__", "__main__"}  # the public names, and the command: they open any room, but only when they are asked
 

@@ -18,7 +18,16 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from tools import docs_blocks, docs_commands, docs_losing, docs_names, docs_picture, docs_reference, docs_tests  # noqa: E402
+from tools import (  # noqa: E402
+    docs_blocks,
+    docs_commands,
+    docs_losing,
+    docs_model,
+    docs_names,
+    docs_picture,
+    docs_reference,
+    docs_tests,
+)
 from tools.docs_console import Examples  # noqa: E402
 from tools.docs_pages import Maker, PageError, regenerated  # noqa: E402
 
@@ -35,11 +44,13 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "commands": docs_reference.commands,
         "console": examples.console,
         "core": docs_reference.core,
+        "device-keys": docs_model.device_keys,
         "eight": docs_blocks.eight,
         "faults": docs_blocks.faults,
         "fields": docs_reference.fields,
         "headlines": docs_blocks.headlines,
         "machine": docs_blocks.machine,
+        "model-errors": docs_model.model_errors,
         "names": docs_names.names,
         "notes": docs_blocks.notes,
         "perf": docs_blocks.perf,
@@ -63,6 +74,7 @@ def files() -> dict[Path, str]:
         docs_tests.PAGE: docs_tests.made(),
         ROOT / "docs" / "_static" / "chips.svg": docs_picture.chips(),
         ROOT / "docs" / "_static" / "quick-cpu.svg": docs_picture.svg("quick-cpu"),
+        ROOT / "docs" / "_static" / "device.schema.json": docs_model.schema_file(),
         ROOT / "docs" / "_static" / "record.schema.json": docs_reference.schema_file("records.jsonl"),
         ROOT / "docs" / "_static" / "run.schema.json": docs_reference.schema_file("run.json"),
     }

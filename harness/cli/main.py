@@ -15,6 +15,7 @@ import click
 
 from harness.cli.authoring_commands import check, new
 from harness.cli.fleet_commands import fleet
+from harness.cli.modelling_commands import calibrate, recommend, whatif
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
 from harness.cli.quality_command import quality
 from harness.cli.results_commands import compare, explain, leaderboard, report, validate
@@ -71,7 +72,8 @@ def doctor(as_json: bool) -> None:
     sys.exit(examination.examine(as_json))
 
 
-for _command in (run, report, compare, explain, validate, leaderboard, reproduce, submit, fleet, quality, new, check):
+_RUNS = (run, report, compare, explain, validate, leaderboard, reproduce, submit, fleet, quality)
+for _command in (*_RUNS, new, check, calibrate, whatif, recommend):
     cli.add_command(_command)
 
 

@@ -64,18 +64,34 @@ class Carried:
     problems: tuple[str, ...] = ()
 
 
-def run(request: RunRequest) -> int:
-    """Plan, run, store and print; the exit code of the run."""
-    done = carried_out(request)
+def run(
+    request: RunRequest,
+    *,
+    choose: Callable[[list[Planned]], list[Planned]] | None = None,
+    tell: Callable[[Path], int] | None = None,
+) -> int:
+    """Plan, run, store and print; the exit code of the run.
+
+    `choose` gives those of the planned cases that are run, as they are to be run. `tell` is called with the results
+    folder of a run that was not stopped, in place of the report, and its exit code is given.
+    """
+    done = carried_out(request, choose=choose, learns=tell is None)
     if done.folder is None:
         return EXIT_OK
     if done.stopped == signal.SIGHUP:
         return EXIT_SIGNAL + done.stopped  # nobody reads
+    if tell is not None and done.stopped is None:
+        return tell(done.folder)
     return _told(request, done.folder, stopped=done.stopped, problems=done.problems)
 
 
-def carried_out(request: RunRequest) -> Carried:
-    """Plan, run and store, and say what goes on; nothing of the results is printed."""
+def carried_out(
+    request: RunRequest,
+    *,
+    choose: Callable[[list[Planned]], list[Planned]] | None = None,
+    learns: bool = True,
+) -> Carried:
+    """Plan, run and store, and say what goes on; nothing of the results is printed. `choose` as in `run`."""
     with_files(request.workload_files)
     workloads, broken = find_workloads()
     own = own_names(request.workload_files, workloads, broken)
@@ -92,6 +108,7 @@ def carried_out(request: RunRequest) -> Carried:
     ask = requests.ask(request, workloads, present(request.backends, backends), points=points, own=own)
     planned_cases = plan.cases(ask, workloads, backends)
     contradictions.refuse_unused(request, ask, planned_cases, workloads)
+    planned_cases = planned_cases if choose is None else choose(planned_cases)
     temporary()  # what every server needs
     again = requests.retried(request)
     options = requests.options(
@@ -119,7 +136,8 @@ def carried_out(request: RunRequest) -> Carried:
         shutil.rmtree(folder / leftovers.UNFINISHED, ignore_errors=True)
     elif stopped == signal.SIGHUP:
         return Carried(folder, stopped)
-    _learn(folder, options)
+    if learns:
+        _learn(folder, options)
     return Carried(folder, stopped, tuple(problems))
 
 

@@ -1,0 +1,88 @@
+"""What `calibrate` does: a run of ceilings alone, by the harness's own cases and clock, and a device file from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from harness.cli.cache import temporary
+from harness.cli.parameters import EXIT_OK
+from harness.cli.run import run
+from harness.errors import UserError
+from harness.figures.ceilings import CEILING_STREAM
+from harness.machine import facts
+from harness.modelling import calibration, device_file, toml_text
+from harness.planning.plan import Planned
+from harness.planning.request import RunRequest
+from harness.records import timestamps
+from harness.records.record import Case
+from harness.records.store import INFO, load
+
+PRIMITIVES = Path(calibration.__file__).with_name("primitives")
+# Of the ceilings' formulations those that are the fastest somewhere; the others are of a whole run.
+WANTED: Mapping[str, frozenset[str]] = {
+    "dense_matmul": frozenset({"nn", "nt"}),
+    "stream": frozenset({"flat", "vector", "rows"}),
+}
+
+
+def calibrate(output: Path, budget_s: float, backends: tuple[str, ...], name: str | None, kept: Path | None) -> int:
+    """Measure, and write the device file; UserError where it cannot be written or nothing could be measured."""
+    if output.suffix != ".toml":
+        raise UserError(f"-o {output} must end in .toml; it will hold a device file")
+    if output.is_dir() or not output.parent.is_dir():
+        raise UserError(f"-o {output} cannot be written; name a file in a folder that is there")
+
+    def tell(folder: Path) -> int:
+        return _write(folder, output, name)
+
+    request = RunRequest(
+        preset="quick",
+        workload_files=tuple(sorted(PRIMITIVES.glob("[a-z]*.py"))),
+        backends=backends,
+        budget_s=budget_s,
+        rounds=0,
+        out=kept or temporary() / f"calibration-{timestamps.in_name()}",
+        arguments=("calibrate", "-o", str(output)),
+    )
+    return run(request, choose=chosen, tell=tell)
+
+
+def chosen(plan: list[Planned]) -> list[Planned]:
+    """The cases that may tell a rate, every one of them looked at: a sweep would leave out what is slow elsewhere."""
+    return [replace(planned, survey=True) for planned in plan if _wanted(planned.case)]
+
+
+def _wanted(case: Case) -> bool:
+    """Reading alone is faster than the triad, which has no size of its own; `rows` is for compilers that fuse it."""
+    formulations = WANTED.get(case.workload)
+    if formulations is not None and case.formulation not in formulations:
+        return False
+    if case.workload == CEILING_STREAM:
+        return case.params["kernel"] == "dot" and (case.formulation != "rows" or case.execution == "compiled")
+    return True
+
+
+def _write(folder: Path, output: Path, name: str | None) -> int:
+    found = load(folder)
+    machine = found.info.machine
+    cpu, cores = machine.get("cpu"), facts.usable_cores()
+    said = f"hwlottery calibrate, {found.info.started_at}"
+    document = calibration.device_of(found.records, name=name or f"{cpu}, {cores} cores", source=said)
+    device_file.checked(document, str(output))  # also says in one sentence what could not be measured
+    text = toml_text.as_toml(document)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"-o {output} cannot be written ({error.strerror}); name another file") from None
+    for note in found.info.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"written: {output}", err=True)
+    click.echo(f"the run that it is from: {folder / INFO}", err=True)
+    left = calibration.unknown(document)
+    if left:
+        click.echo(f"note: not measured here, and so without a figure: {', '.join(left)}", err=True)
+    return EXIT_OK

@@ -1,0 +1,97 @@
+"""Rows of modelled figures, and the tickets that they make.
+
+Modelled figures stand by themselves: never beside measured or estimated ones in a column, never in a rank with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from harness.modelling.validation import ANY, ClassError
+from workloads.base import Value
+
+CURVE = tuple(2.0**k for k in range(11))
+
+
+class FactorPoint(NamedTuple):
+    """The speed-up of one idea at one point, named `line`, with one parameter so many times as good."""
+
+    line: str
+    idea: str
+    parameter: str
+    factor: float
+    speed_up: float
+
+
+class DeviceNeeded(msgspec.Struct, frozen=True, kw_only=True):
+    """The smallest factor on one parameter of a device at which the idea takes as long as its twin."""
+
+    parameter: str
+    factor: float
+
+
+class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One idea at one point on one device, through one framework or any; None where there is no figure, and `why`.
+
+    `best` is "formulation/execution"; `kind` its class, whose error in validation holds for the figure. `parts` are the
+    shares of its time by the term that binds. `helps` is the parameter that, doubled, helps the idea most against its
+    twin, and by how much. `break_even` is None where the idea pays already, and where nothing alone would make it pay.
+    """
+
+    workload: str
+    point: str
+    params: dict[str, Value]
+    mode: str
+    dtype: str
+    backend: str
+    device: str
+    headline: bool
+    kind: str | None = None
+    best: str | None = None
+    time_s: float | None = None
+    energy_j: float | None = None
+    twin_best: str | None = None
+    twin_time_s: float | None = None
+    speed_up: float | None = None
+    tax: float | None = None
+    bound_by: str | None = None
+    parts: dict[str, float] = {}
+    break_even: DeviceNeeded | None = None
+    helps: DeviceNeeded | None = None
+    why: str | None = None
+    error: ClassError | None = None
+    own_twin: bool = False
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """Which ideas win on a device, by their best headline point, and the ranks that each moved from the first one."""
+
+    device: str
+    ranks: list[tuple[str, float, int]]  # idea, speed-up, ranks gained (+) or lost (−)
+
+    @property
+    def holders(self) -> list[str]:
+        """The ideas that pay at all."""
+        return [name for name, speed_up, _ in self.ranks if speed_up > 1]
+
+
+def tickets(rows: Sequence[WhatIfRow]) -> list[Ticket]:
+    """Of each device in order, through any framework."""
+    by: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row.backend == ANY:
+            of = by.setdefault(row.device, {})
+            if row.speed_up is not None and row.headline and not row.own_twin:
+                name = f"{row.workload} {row.mode}"
+                of[name] = max(of.get(name, 0.0), row.speed_up)
+    first: dict[str, int] = {}
+    out = []
+    for device, ideas in by.items():
+        order = sorted(ideas, key=lambda name: -ideas[name])
+        first = first or {name: rank for rank, name in enumerate(order)}
+        ranks = [(name, ideas[name], first.get(name, rank) - rank) for rank, name in enumerate(order)]
+        out.append(Ticket(device=device, ranks=ranks))
+    return out

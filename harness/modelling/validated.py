@@ -1,0 +1,49 @@
+"""The errors that were found when the model was last held to stored runs: every figure carries that of its class.
+
+Made by `python tools/model_errors.py --write`; nobody types into it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from harness.modelling.validation import ClassError
+
+TABLE = Path(__file__).with_name("validated.json")
+
+
+class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One stored run, by a device: errors by class and framework, with a factor learnt from other shapes and from other
+    workloads, by workload; regret; and how many measured cases have no figure, by why.
+    """
+
+    run: str
+    device: str
+    errors: list[ClassError]
+    shapes: list[ClassError]
+    workloads: list[ClassError]
+    by_workload: list[ClassError]
+    points: int
+    within: int
+    left_out: dict[str, int]
+
+
+class HeldRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """All of them, and the errors of their cases together."""
+
+    errors: list[ClassError]
+    runs: list[HeldRun]
+
+
+@cache
+def held() -> HeldRuns:
+    """What the package holds."""
+    return msgspec.json.decode(TABLE.read_bytes(), type=HeldRuns)
+
+
+def known_errors() -> dict[str, ClassError]:
+    """By "class framework", such as "dense torch"; "dense any" for a device by itself."""
+    return {error.name: error for error in held().errors}

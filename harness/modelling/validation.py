@@ -1,0 +1,207 @@
+"""The model held to what was measured: errors by class, and what its choices would have cost.
+
+Nothing is fitted here. A device file is made from ceilings alone, which are left out of the judged cases, so that every
+shape and every workload that is judged was held out.
+
+A case is one class of calls at one point in one framework: the least time reckoned against the least time measured.
+Paths that do the same work, such as a product with its operands stored one way or the other, are one to the model, and
+what it says is of the best of them; how well it chooses between paths is what regret tells.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+
+from backends.ops import EXECUTIONS
+from harness.figures.frame import case_rows
+from harness.modelling.calibration import CEILINGS, is_ceiling
+from harness.modelling.device_schema import ModelDevice
+from harness.modelling.kernels import COUNTS
+from harness.modelling.reckon import Asked, KernelTable, Terms, missing
+from harness.records.record import Case, Record
+from workloads.base import Definition
+
+REGRET = 1.1
+ANY = "any"  # framework: the device by itself, with the best software that was found for it
+INDISTINGUISHABLE = 1.02  # times as long is the same time to the model; the path written first stands for both
+MEDIAN_LIMIT, P95_LIMIT = 0.15, 0.50  # beyond, a class has no break-even
+FEWEST_CASES = 3  # of a class that is validated
+
+
+class ClassError(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a class of calls is off: |reckoned / measured − 1|, its median and 95th percentile over `cases`.
+
+    `bias` is the median of reckoned / measured: below 1 the model says too little.
+    """
+
+    name: str
+    cases: int
+    median_error: float
+    p95_error: float
+    bias: float
+
+    @property
+    def breaks_even(self) -> bool:
+        """Whether it is near enough for a break-even."""
+        return self.median_error <= MEDIAN_LIMIT and self.p95_error <= P95_LIMIT
+
+
+class Judged(NamedTuple):
+    """A measured path and what the model said of it; `order` is its place in the workload's file."""
+
+    kind: str
+    backend: str
+    workload: str
+    point: tuple[str, ...]
+    path: str
+    order: int
+    measured_s: float
+    reckoned_s: float
+
+
+class Validation(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of holding a device to records. `left_out` counts the cases without a figure, by why."""
+
+    judged: list[Judged]
+    left_out: dict[str, int]
+
+    def by(self, *fields: str) -> list[ClassError]:
+        """The errors of the cases that are alike in these fields of `Judged`, by the fields' values."""
+        groups: dict[str, list[float]] = defaultdict(list)
+        for path, ratio in self._cases():
+            groups[" ".join(str(getattr(path, field)) for field in fields)].append(ratio)
+        return [class_error(name, ratios) for name, ratios in sorted(groups.items())]
+
+    def _cases(self) -> list[tuple[Judged, float]]:
+        """A path that stands for each case, and least time reckoned / least time measured."""
+        cases: dict[tuple[object, ...], list[Judged]] = defaultdict(list)
+        for path in self.judged:
+            cases[(path.kind, path.workload, path.backend, *path.point)].append(path)
+        return [
+            (several[0], min(p.reckoned_s for p in several) / min(p.measured_s for p in several))
+            for several in cases.values()
+        ]
+
+    def held_out(self, what: Literal["shape", "workload"]) -> list[ClassError]:
+        """By class and framework, with one factor that is learnt from the others: every other shape, or workload.
+
+        The figures of `whatif` have no such factor; this tells how much of an error is one and the same everywhere.
+        """
+        cases = self._cases()
+        groups: dict[str, list[float]] = defaultdict(list)
+        for path, ratio in cases:
+            others = [
+                r
+                for p, r in cases
+                if (p.kind, p.backend) == (path.kind, path.backend)
+                and (
+                    p.workload != path.workload
+                    if what == "workload"
+                    else (p.workload, p.point) != (path.workload, path.point)
+                )
+            ]
+            if others:
+                groups[f"{path.kind} {path.backend}"].append(ratio / median(others))
+        return [class_error(name, ratios) for name, ratios in sorted(groups.items())]
+
+    def classes(self) -> list[ClassError]:
+        """By class and framework, such as "dense torch"; then "dense any", the device by itself, the best of all."""
+        found = self.by("kind", "backend")
+        return sorted(found, key=lambda error: (error.name.endswith(f" {ANY}"), error.name))
+
+    def errors(self) -> dict[str, ClassError]:
+        """`classes` by name, of those with FEWEST_CASES."""
+        return {error.name: error for error in self.classes() if error.cases >= FEWEST_CASES}
+
+    def regrets(self) -> list[float]:
+        """Of every point and framework with two paths or more: time of the path that the model chooses / least time."""
+        points: dict[tuple[object, ...], list[Judged]] = defaultdict(list)
+        for path in self.judged:
+            points[(path.workload, path.backend, *path.point)].append(path)
+        out = []
+        for several in points.values():
+            if len(several) > 1:
+                chosen = several[first_of_least([(p.reckoned_s, p.order) for p in several])]
+                out.append(chosen.measured_s / min(p.measured_s for p in several))
+        return out
+
+
+def first_of_least(several: Sequence[tuple[float, int]]) -> int:
+    """Of (seconds, order) the place of the first in order among those that the model cannot tell from the least."""
+    least = min(seconds for seconds, _ in several)
+    return min(
+        (order, place) for place, (seconds, order) in enumerate(several) if seconds <= least * INDISTINGUISHABLE
+    )[1]
+
+
+def class_error(name: str, ratios: Sequence[float]) -> ClassError:
+    """From the ratios reckoned / measured of a class, at least one."""
+    errors = [abs(ratio - 1) for ratio in ratios]
+    return ClassError(
+        name=name,
+        cases=len(ratios),
+        median_error=median(errors),
+        p95_error=float(np.percentile(errors, 95)),
+        bias=median(ratios),
+    )
+
+
+def path_order(definition: Definition, case: Case) -> int:
+    """The place of a path in its workload's file: formulations as they are written, each by its executions."""
+    names = list(definition.formulations.get(case.mode, {}))
+    return names.index(case.formulation) * len(EXECUTIONS) + EXECUTIONS.index(case.execution)
+
+
+def validate_device(
+    device: ModelDevice, records: Sequence[Record], definitions: Mapping[str, Definition]
+) -> Validation:
+    """Reckon every case that was measured ok, but for the ceilings that a device is made from.
+
+    Through any framework: each path by the device's own values, against the framework in which it was fastest.
+    """
+    left_out: dict[str, int] = defaultdict(int)
+    every: dict[str, dict[_Path, _Measured]] = defaultdict(dict)
+    candidates = [r for r in records if r.status == "ok" and not r.control and not is_ceiling(r)]
+    candidates = [r for r in candidates if r.case.workload not in CEILINGS[1:]]
+    for record, row in zip(candidates, case_rows(candidates), strict=True):
+        case = record.case
+        definition = definitions.get(case.workload)
+        counted = "no workload of that name is known here" if definition is None else COUNTS.of(definition, case)
+        if isinstance(counted, str) or definition is None:
+            left_out[str(counted)] += 1
+            continue
+        if not row["time_s"] > 0:
+            continue
+        form = Asked(call=counted.call(case.execution), execution=case.execution, dtype=case.dtype)
+        path: _Path = (case.workload, (case.point, case.mode, case.dtype), f"{case.formulation}/{case.execution}")
+        found = _Measured(form, path_order(definition, case), row["time_s"])
+        for backend in (case.backend, ANY):
+            needs = missing(device, backend, form.call, case.execution, case.dtype)
+            if needs is None:
+                known = every[backend].get(path, found)
+                every[backend][path] = min(known, found, key=lambda m: m.time_s)
+            elif backend != ANY:
+                left_out[f"{device.name} does not give {needs}"] += 1
+    judged = []
+    for backend, paths in every.items():
+        times = Terms(KernelTable([m.form for m in paths.values()]), device, backend).times().tolist()
+        for ((workload, point, name), m), time in zip(paths.items(), times, strict=True):
+            judged.append(Judged(m.form.call.kind, backend, workload, point, name, m.order, m.time_s, time))
+    return Validation(judged=judged, left_out=dict(left_out))
+
+
+_Path: TypeAlias = tuple[str, tuple[str, str, str], str]  # workload, point, path
+
+
+class _Measured(NamedTuple):
+    """A form, its place in the workload's file, and its time."""
+
+    form: Asked
+    order: int
+    time_s: float

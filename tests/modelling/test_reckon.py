@@ -1,0 +1,187 @@
+"""The model by hand-worked numbers, and kernels against the totals that records have."""
+
+from __future__ import annotations
+
+from math import isnan
+
+import pytest
+
+from backends.counting.totals import fused, one_by_one
+from harness.modelling.device_file import checked
+from harness.modelling.kernels import Call, Counts, Kernel
+from harness.modelling.reckon import Asked, KernelTable, Terms, missing, part_for
+from harness.records.record import Case
+from workloads.discovery import workloads
+
+FILE = {
+    "name": "by hand",
+    "kind": "prototype",
+    "source": "a test",
+    "matmul": {"rate": {"float32": 1e9}},
+    "vector": {"rate": {"float32": 1e8}},
+    "memory": {"levels": [{"bytes": 1e3, "read": 1e10}, {"bytes": 1e5, "read": 1e8}]},
+    "gather": {"rows_per_s": 1e6},
+    "scatter": {"rows_per_s": 1e6, "conflict": 2.0},
+    "sparse": {"values_per_s": 1e6, "rate": {"float32": 1e7}},
+    "launch": {"op_s": 1e-6, "program_s": 1e-5, "kernel_s": 1e-7},
+}
+DENSE = Kernel(kind="dense", matmul_flop=2000, sides=(1, 10, 10, 10), held_bytes=800, written_bytes=200)
+
+
+def times(*kernels, execution="eager", touched=1000, file=FILE, **asked):
+    call = Call(kernels, touched)
+    device = checked(file, "by hand")
+    return Terms(KernelTable([Asked(call=call, execution=execution, dtype="float32", **asked)]), device)
+
+
+def test_a_product_takes_the_longer_of_its_flop_and_its_bytes():
+    assert times(DENSE).times()[0] == pytest.approx(2000 / 1e9 + 1e-6)
+    slow = FILE | {"memory": {"levels": [{"bytes": 1e3, "read": 1e6}]}}
+    found = times(DENSE, file=slow).reckoned()
+    assert found.time_s[0] == pytest.approx(1000 / 1e6 + 1e-6)
+    assert found.terms_s[0].tolist() == pytest.approx([0, 0, 1e-3, 0, 0, 0, 0, 1e-6])
+
+
+def test_bandwidth_is_straight_in_logarithms_between_two_working_sets():
+    operand = Kernel(kind="elementwise", held_bytes=1000)
+    assert times(operand, touched=10_000).times()[0] == pytest.approx(1000 / 1e9 + 1e-6)
+    assert times(operand, touched=10**7).times()[0] == pytest.approx(1000 / 1e8 + 1e-6)  # beyond the last: the last
+
+
+def test_rows_are_reached_at_a_rate_or_in_whole_lines():
+    gather = Kernel(kind="gather", gathered_rows=100, gathered_bytes=400, gathered_from=1000)
+    assert times(gather).times()[0] == pytest.approx(100 / 1e6 + 1e-6)
+    fast = FILE | {"gather": {"rows_per_s": 1e12}}
+    assert times(gather, file=fast).times()[0] == pytest.approx(100 * 64 / 1e10 + 1e-6)  # 4 bytes cost a line of 64
+    scatter = Kernel(kind="scatter", scattered_rows=100, scattered_bytes=400)
+    assert times(scatter).times()[0] == pytest.approx(2 * 100 / 1e6 + 1e-6)
+
+
+def test_a_stored_sparse_product_takes_the_longer_of_its_values_and_its_flop():
+    sparse = Kernel(kind="sparse", stored=50, sparse_flop=1000, gathered_rows=50, gathered_bytes=2000)
+    assert times(sparse).times()[0] == pytest.approx(1000 / 1e7 + 1e-6)
+    few = Kernel(kind="sparse", stored=500, sparse_flop=1000, gathered_rows=500, gathered_bytes=2000)
+    assert times(few).times()[0] == pytest.approx(500 / 1e6 + 1e-6)
+
+
+def test_launches_go_by_the_execution():
+    kernels = (DENSE,) * 3
+    assert times(*kernels).times()[0] == pytest.approx(3 * 2e-6 + 3e-6)
+    assert times(*kernels, execution="compiled").times()[0] == pytest.approx(3 * 2e-6 + 1e-5 + 2e-7)
+
+
+def test_a_tile_rounds_sides_up_and_zeros_are_skipped_where_the_unit_can():
+    tiled = FILE | {"matmul": {"rate": {"float32": 1e9}, "tile": [16, 10, 5]}}
+    assert times(DENSE, file=tiled).times()[0] == pytest.approx(1.6 * 2e-6 + 1e-6)
+    skips = FILE | {"matmul": {"rate": {"float32": 1e9}, "sparse": {"any": 4.0, "2:4": 8.0}}}
+    assert times(DENSE, file=skips, zeros=2.0).times()[0] == pytest.approx(1e-6 + 1e-6)
+    assert times(DENSE, file=skips, zeros=100.0).times()[0] == pytest.approx(0.5e-6 + 1e-6)
+    assert times(DENSE, file=skips, zeros=2.0, structure=(2, 4)).times()[0] == pytest.approx(0.25e-6 + 1e-6)
+    assert times(DENSE, file=skips).times()[0] == pytest.approx(2e-6 + 1e-6)
+
+
+def test_a_pipeline_takes_as_long_as_its_busiest_part():
+    other = Kernel(kind="elementwise", other_flop=300)
+    piped = FILE | {"limits": {"pipelined": True, "static_shapes": True}}
+    assert times(DENSE, other, execution="compiled", file=piped).times()[0] == pytest.approx(3e-6 + 1e-5 + 1e-7)
+    assert isnan(times(DENSE, other, file=piped).times()[0])  # eager has no place on it
+
+
+def test_one_term_faster_leaves_the_others():
+    assert times(DENSE).times("matmul", 2.0)[0] == pytest.approx(1e-6 + 1e-6)
+    assert times(DENSE).times("launch", 2.0)[0] == pytest.approx(2e-6 + 0.5e-6)
+    assert times(DENSE).times("gather", 2.0)[0] == pytest.approx(2e-6 + 1e-6)
+
+
+def test_energy_is_by_flop_byte_launch_and_time():
+    costs = {"pj_per_flop": {"float32": 2.0}, "pj_per_launch": 1000.0, "idle_w": 1.0}
+    levels = [{"bytes": 1e3, "read": 1e10, "pj_per_byte": 10.0}]
+    found = times(DENSE, file=FILE | {"energy": costs, "memory": {"levels": levels}}).reckoned()
+    assert found.energy_j[0] == pytest.approx((2000 * 2 + 1000 * 10 + 1000) * 1e-12 + found.time_s[0])
+    assert isnan(times(DENSE).reckoned().energy_j[0])
+
+
+def test_what_the_file_does_not_give_is_unknown_and_named():
+    device = checked({k: v for k, v in FILE.items() if k != "gather"}, "by hand")
+    call = Call((Kernel(kind="gather", gathered_rows=1, gathered_bytes=4, gathered_from=4), DENSE), 10)
+    table = KernelTable([Asked(call=call, execution="eager", dtype="float32")])
+    assert isnan(Terms(table, device).times()[0])
+    assert missing(device, None, call, "eager", "float32") == "gather.rows_per_s"
+    assert missing(device, None, call, "eager", "bfloat16") == "matmul.rate.bfloat16"
+    assert missing(device, None, Call((DENSE,), 1), "eager", "float32") is None
+
+
+def test_what_does_not_fit_has_no_figure():
+    small = FILE | {"memory": FILE["memory"] | {"capacity": 500.0}}
+    assert isnan(times(DENSE, file=small, touched=501).times()[0])
+    assert not isnan(times(DENSE, file=small, touched=500).times()[0])
+    needs = missing(checked(small, "by hand"), None, Call((DENSE,), 501), "eager", "float32")
+    assert needs == "memory.capacity of 501 bytes"
+
+
+def test_a_framework_has_its_own_values_and_the_rest_of_the_device():
+    device = checked(FILE | {"backend": {"torch": {"launch": {"op_s": 5e-6}}}}, "by hand")
+    assert part_for(device, "torch").launch.op_s == 5e-6
+    assert part_for(device, "torch").launch.program_s == 1e-5
+    assert part_for(device, "jax").launch.op_s == 1e-6
+
+
+def _smoke():
+    for definition in workloads()[0].values():
+        for point in definition.presets["smoke"]:
+            for name, formulation in definition.formulations[point.mode].items():
+                if formulation.applies(point.params):
+                    yield definition, point, name
+
+
+@pytest.mark.parametrize("definition", workloads()[0].values(), ids=lambda d: d.name)
+def test_kernels_add_up_to_the_executed_work_of_records(definition):
+    """Flop, bytes, rows and launches, one by one and fused: what is counted is the same, only told kernel by kernel."""
+    counts = Counts()
+    for of, point, name in _smoke():
+        if of is not definition:
+            continue
+        case = Case(
+            workload=definition.name,
+            formulation=name,
+            params=dict(definition.check(point.params)),
+            dtype="float32",
+            mode=point.mode,
+            backend="numpy",
+            execution="eager",
+            device="cpu",
+        )
+        counted = counts.of(definition, case)
+        if isinstance(counted, str):
+            continue
+        operations, outputs = counted.counted.operations, counted.counted.outputs
+        for call, total in (
+            (counted.one_by_one, one_by_one(operations)),
+            (counted.fused, fused(operations, outputs)),
+        ):
+            kernels = call.kernels
+            assert len(kernels) == total.launches
+            assert sum(k.bytes for k in kernels) == total.bytes
+            assert sum(k.gathered_rows for k in kernels) == total.gathered_rows
+            assert sum(k.scattered_rows for k in kernels) == total.scattered_rows
+            flop = sum(k.matmul_flop + k.other_flop + k.sparse_flop + k.select_flop for k in kernels)
+            assert flop == total.matmul_flop + total.other_flop
+
+
+def test_the_sides_of_products_are_found():
+    definition = workloads()[0]["dense_matmul"]
+    params = {"m": 48, "k": 32, "n": 8, "grads": "both"}
+    case = Case(
+        workload="dense_matmul",
+        formulation="nn",
+        params=params,
+        dtype="float32",
+        mode="forward",
+        backend="numpy",
+        execution="eager",
+        device="cpu",
+    )
+    counted = Counts().of(definition, case)
+    assert not isinstance(counted, str)
+    (kernel,) = counted.one_by_one.kernels
+    assert (kernel.kind, kernel.sides) == ("dense", (1.0, 48.0, 8.0, 32.0))
