@@ -20,6 +20,7 @@ import numpy as np
 from jax import lax
 
 from backends import jax_compile, jax_device, jax_fallback, jax_kernels, jax_sparse
+from backends.jax_idea_ops import JaxIdeaOps
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
@@ -31,7 +32,6 @@ from backends.ops import (
     HostArray,
     Layout,
     Matrix,
-    Ops,
     Scalar,
     Unsupported,
 )
@@ -39,10 +39,8 @@ from backends.ops import (
 CONVOLUTION = {"nhwc": ("NHWC", "HWIO", "NHWC"), "nchw": ("NCHW", "HWIO", "NCHW")}
 
 
-class JaxOps(Ops):
+class JaxOps(JaxIdeaOps):
     """JAX on one device. Operations are jax.numpy's where its cached dispatch is the faster one, else jax.lax's."""
-
-    framework = "JAX"
 
     def __init__(self, device: Device) -> None:
         self.device = device
