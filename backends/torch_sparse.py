@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,14 +101,15 @@ def _semi_structured(put: Callable[[HostArray], Array], csr: CSR, cutlass: bool)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The PyTorch API of SparseSemiStructuredTensor", UserWarning)
-            return torch.sparse.to_sparse_semi_structured(put(dense))
+            made: Matrix = torch.sparse.to_sparse_semi_structured(put(dense))
+            return made
     except RuntimeError as error:
         raise Unsupported(str(error).splitlines()[0]) from error
     finally:
         kind._FORCE_CUTLASS = before
 
 
-_MAKERS = {
+_MAKERS: Mapping[str, Callable[[Callable[[HostArray], Array], CSR], Matrix]] = {
     "csr": _csr,
     "csc": _csc,
     "coo": _coo,

@@ -16,8 +16,10 @@ from backends.ops import Array, Execution, HostArray, Matrix, Ops
 from workloads.authoring.parameters import Parameters, Params, Value, typed
 
 __all__ = [
+    "GATE",
     "LEARNING_RATE",
     "MODES",
+    "NEAR_TIES",
     "ROLES",
     "Axis",
     "Definition",
@@ -28,6 +30,7 @@ __all__ = [
     "Params",
     "Point",
     "Role",
+    "Tolerances",
     "Twin",
     "Value",
     "Work",
@@ -37,8 +40,13 @@ Mode = Literal["forward", "train_step"]
 Role = Literal["idea", "twin", "ceiling"]
 Inputs: TypeAlias = Mapping[str, HostArray]
 
+Tolerances: TypeAlias = Mapping[tuple[str, Mode], float]
+
 MODES: tuple[Mode, ...] = get_args(Mode)
 ROLES: tuple[Role, ...] = get_args(Role)
+# What a reference says beside its outputs, by the beginning of the name: `gate.y` is what y would be without what the
+# idea gives up, such as its low bits, and `near_ties.y` is true where rounding may decide y the other way.
+GATE, NEAR_TIES = "gate.", "near_ties."
 LEARNING_RATE = 0.1  # of every train step: plain SGD, so that the change of a parameter is lr times its gradient
 
 
@@ -63,6 +71,7 @@ class Twin:
     workload: str
     params: Params
     mode: Mode
+    dtype: str | None = None  # of its own, where that is the fair one: bfloat16 beside int8; None is the case's
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", dict(self.params))  # plain, whatever an author hands on
@@ -132,7 +141,7 @@ class Formulation:
             object.__setattr__(self, name, typed(getattr(self, name), position))
 
 
-def _tolerances() -> Mapping[tuple[str, Mode], float]:
+def _tolerances() -> Tolerances:
     return {
         ("float64", "forward"): 1e-10,
         ("float64", "train_step"): 1e-8,
@@ -152,7 +161,10 @@ class Definition:
     inputs(params, seed) returns host arrays: float64 for what the case's dtype rounds, int32 for indices.
     reference(inputs, params, mode) is NumPy float64 of the rounded inputs, never through `Ops`, and returns named
     outputs; an output that has the name of an input is a parameter after its update, and the check then looks at the
-    change too. tolerances(dtype) maps a dtype to the largest error allowed, relative to the output's largest value.
+    change too. An output of integers must be equal. What it says of `GATE` and `NEAR_TIES` is no output.
+    tolerances maps dtype and mode to the largest error allowed, relative to the output's largest value; or it is a
+    function of the axes that returns such a mapping. gate_limit(params) is how far an output may be, by the Frobenius
+    norm, from what its gate says; None where there is no gate. Past it a case is `wrong`, though its arithmetic agrees.
     work(params, mode, itemsize) gives the formulas; twins(params, mode) the dense path, the principal one first.
 
     Callers may give `params` as any mapping; each of these functions gets `Parameters`.
@@ -169,12 +181,19 @@ class Definition:
     formulations: Mapping[Mode, Mapping[str, Formulation]]
     work: Callable[[Any, Mode, int], Work]
     twins: Callable[[Any, Mode], Sequence[Twin]]
-    tolerances: Mapping[tuple[str, Mode], float] = field(default_factory=_tolerances)
+    tolerances: Tolerances | Callable[[Any], Tolerances] = field(default_factory=_tolerances)
+    gate_limit: Callable[[Any], float | None] = lambda params: None
     written: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)  # see `author`
 
     def __post_init__(self) -> None:
-        for name, position in (("inputs", 0), ("reference", 1), ("work", 0), ("twins", 0)):
+        for name, position in (("inputs", 0), ("reference", 1), ("work", 0), ("twins", 0), ("gate_limit", 0)):
             object.__setattr__(self, name, typed(getattr(self, name), position))
+        if callable(self.tolerances):
+            object.__setattr__(self, "tolerances", typed(self.tolerances, 0))
+
+    def tolerances_at(self, params: Params) -> Tolerances:
+        """The tolerance of each dtype and mode that there is at these axes."""
+        return self.tolerances(params) if callable(self.tolerances) else self.tolerances
 
     def author(self, fact: str, mode: Mode) -> Callable[..., Any]:
         """The function that its author wrote for `inputs`, `reference`, `work`, `useful_flop`, `twins`, …

@@ -25,6 +25,7 @@ Row: TypeAlias = dict[str, Any]
 WIDTH = 80  # of a line of text, where the terminal is not narrower
 _PRESET_USE = {  # those of planning, which takes longer to import than the list to make
     "smoke": "tests and CI: every workload, backend and formulation once",
+    "ideas": "the wide picture: every idea at one point",
     "quick": "the default: a true picture of this machine in minutes",
     "standard": "publishable shapes",
     "full": "accelerators",
@@ -115,7 +116,7 @@ def _axis(axis: Axis) -> Row:
 def _twins(w: Definition) -> list[Row]:
     """The twins at the first point of the largest preset, each mode once: what a user compares by."""
     out: dict[str, Row] = {}
-    for points in (w.presets[name] for name in ("quick", "smoke") if name in w.presets):
+    for points in (w.presets[name] for name in ("quick", "ideas", "smoke") if name in w.presets):
         for point in points:
             params = w.check(point.params)
             for twin in w.twins(params, point.mode):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--preset", default="quick", show_default=True, help="Shapes: smoke, quick, standard or full.")
+@click.option("--preset", default="quick", show_default=True, help="Shapes: smoke, ideas, quick, standard or full.")
 @names("--workload", "Only these workloads; their dense twins come along.")
 @click.option(
     "--workload-file",

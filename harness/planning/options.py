@@ -9,16 +9,21 @@ from harness.measuring.settings import PowerModel, Sampling
 
 WINDOWS = {
     "smoke": Sampling(window_s=0.02, min_samples=4, slices=2),
+    "ideas": Sampling(window_s=0.1, slices=8),
     "quick": Sampling(window_s=0.18, slices=15),
     "standard": Sampling(window_s=0.6, slices=60),
     "full": Sampling(window_s=1.0, slices=100),
 }
-ROUNDS = {"smoke": 0, "quick": 5, "standard": 5, "full": 5}
+ROUNDS = {"smoke": 0, "ideas": 3, "quick": 5, "standard": 5, "full": 5}
 FIRST_ROUNDS = 3  # of what is expected to be best, before anything else: the fewest that have an interval
 FEWEST_ROUNDS = 3  # of every group before a budget goes where intervals are widest
 LONG_GROUP_S = 40.0  # as long a group has FEWEST_ROUNDS: what varies between processes is small beside its calls
-ENOUGH_S = {"quick": 170.0, "standard": 2250.0}  # no late group begins after this, so that a preset keeps its time,
-COMPILING_S = {"quick": 115.0}  # with this in addition where all programs are yet to be compiled;
+ENOUGH_S = {
+    "ideas": 200.0,
+    "quick": 170.0,
+    "standard": 2250.0,
+}  # no late group begins after this, so that a preset keeps its time,
+COMPILING_S = {"ideas": 130.0, "quick": 115.0}  # with this in addition where all programs are yet to be compiled;
 ENDS_S = {"standard": 2380.0}  # and on a machine that is slower still no first one that would end later than this
 LOOKS_SHARE = (
     0.7  # of the time of a preset or a budget may be gone when the last look begins; then come sweeps and rounds

@@ -4,6 +4,7 @@ Records are JSON lines read and checked by msgspec. Field names carry units. Raw
 derived elsewhere. The format's history:
 
 schema 1 (2026-11): first.
+schema 2 (2026-11): a verdict has `gate_error` and `gate_limit`, a twin may have a dtype of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from backends.ops import Execution, Scalar
 from harness.records.points import point_name
 from workloads.base import Mode, Value
 
-SCHEMA = 1
+SCHEMA = 2
 KEPT = "kept"  # in `settings`: what of a compiler's won a trial, which later processes of the case are told to keep
 
 Status = Literal["ok", "wrong", "unsupported", "oom", "timeout", "crash", "error", "estimated"]
@@ -57,7 +58,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The oracle's answer. `max_rel_error` is relative to the largest value of the worst output."""
+    """The oracle's answer. `max_rel_error` is relative to the largest value of the worst output.
+
+    `gate_error` is how far the output is from what it stands for, such as the product of what was not quantised, by the
+    Frobenius norm: a fact of its own, since arithmetic may be right and the quality bad.
+    """
 
     agrees: bool
     max_abs_error: float | None
@@ -65,6 +70,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     rtol: float
     atol: float | None
     reason: str | None = None
+    gate_error: float | None = None
+    gate_limit: float | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether a case of it may be timed: it agrees, and is inside its gate where it has one."""
+        if self.gate_limit is None:
+            return self.agrees
+        return self.agrees and self.gate_error is not None and self.gate_error <= self.gate_limit
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,12 +198,13 @@ class WorkFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TwinRef(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """The dense-path computation that this case is held against."""
+    """The dense-path computation that this case is held against; `dtype` where it is not the case's."""
 
     kind: str
     workload: str
     params: dict[str, Value]
     mode: Mode
+    dtype: str | None = None
 
     @cached_property
     def point(self) -> str:

@@ -42,7 +42,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A case as it may be timed, if `verdict` agrees; else `failure_class` says what is wrong with its outputs."""
+    """A case as it may be timed, if `verdict` passes; else `failure_class` says what is wrong with its outputs."""
 
     ops: Ops
     compiled: Compiled
@@ -155,13 +155,14 @@ def _checked(
 ) -> tuple[Verdict, FailureClass | None]:
     """The oracle's answer of the outputs, as the step gave them and by name, and the class of what is wrong."""
     case = job.case
-    tolerance = workload.tolerances[case.dtype, case.mode]
+    tolerance = workload.tolerances_at(case.params)[case.dtype, case.mode]
     widened = wrong_dtypes(host, list(restored), case.dtype)
     if widened is not None:
         return disagrees(tolerance, widened), "type"
     reference = load_arrays(Path(job.data) / "reference")
-    verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype))
-    return verdict, None if verdict.agrees else "precision"
+    limit = workload.gate_limit(case.params)
+    verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype), limit)
+    return verdict, None if verdict.passes else "precision"
 
 
 # -- what is recorded of the process -----------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_full_is_the_table():
     assert _networks("dense_cnn", "full") == {("vgg8b", 512, 2)}
 
 
-@pytest.mark.parametrize("preset", ["quick", "standard", "full"])
+@pytest.mark.parametrize("preset", ["ideas", "quick", "standard", "full"])
 def test_what_is_swept_has_been_surveyed(preset):
     """Every point that is not surveyed shares its group with one that is, twins too: no sweep starts from nothing."""
     planned = plan.cases(plan.Ask(preset=preset), *(found for found, _ in (workloads(), backends())))
@@ -80,14 +80,14 @@ def test_what_is_swept_has_been_surveyed(preset):
     assert not lonely
 
 
-@pytest.mark.parametrize("preset", ["quick", "standard", "full"])
+@pytest.mark.parametrize("preset", ["ideas", "quick", "standard", "full"])
 def test_no_formulation_and_execution_goes_without_a_survey(preset):
     """Saving time drops no row: each formulation runs in each execution somewhere."""
     known = backends()[0]
     planned = plan.cases(plan.Ask(preset=preset), FOUND, known)
     found = {(p.case.workload, p.case.mode, p.case.formulation, p.case.execution) for p in planned if p.survey}
     for name, workload in FOUND.items():
-        if workload.role != "idea":
+        if workload.role != "idea" or preset not in workload.presets:
             continue
         for mode in {p.mode for p in workload.presets[preset]}:
             points = [p.params for p in workload.presets[preset] if p.mode == mode]
