@@ -86,6 +86,7 @@ WORKLOAD = Definition(
             Point(_params(64, 48, 8, 0.3, 8, "uniform")),
             Point(_params(64, 48, 8, 0.3, 8), "train_step"),
         ),
+        "ideas": (Point(_params(1024, 1024, 128, 0.1, 16)),),
         "quick": (
             *(
                 Point(_params(1024, 1024, 128, 0.1, b), survey=b == 16, group="1024x1024 n=128 b=16")

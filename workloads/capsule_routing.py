@@ -44,6 +44,7 @@ w = Workload(
 )
 w.preset("smoke", batch=2, in_capsules=12, out_capsules=3, in_dim=4, out_dim=5)
 w.preset("quick", mode="forward", batch=32)
+w.preset("ideas", mode="forward", batch=32)
 w.preset("standard")
 w.preset("full", batch=1024)
 

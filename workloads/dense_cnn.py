@@ -122,6 +122,7 @@ def _surveyed(mode: Mode, network: str, batch: int, width: float) -> tuple[Point
 
 w.preset("smoke", *(_point(mode, "conv2", 2, 8, 1 / 16) for mode in MODES))
 w.preset("quick", *(_point(mode, "vgg8b", 32, 32, 1 / 4) for mode in MODES))
+w.preset("ideas", _point("train_step", "vgg8b", 32, 32, 1 / 4))
 w.preset("standard", *(point for mode in MODES for point in _surveyed(mode, "vgg8b", 128, 1)))
 w.preset("full", *(point for mode in MODES for point in _surveyed(mode, "vgg8b", 512, 2)))
 

@@ -39,6 +39,7 @@ w = Workload(
 )
 w.preset("smoke", batch=8, features=64, hidden=32)
 w.preset("quick", mode="train_step")
+w.preset("ideas", mode="train_step")
 w.preset("standard", mode="train_step")
 w.preset("standard", mode="forward", headline=False)
 w.preset("full", mode="train_step", batch=512, hidden=2000, layers=4)

@@ -151,6 +151,7 @@ w.preset(
     _point("train_step", "conv2", 2, 1 / 16, 32),
 )
 w.preset("quick", _point("train_step", "mlp", 128, side=28))
+w.preset("ideas", _point("train_step", "mlp", 128, side=28))
 w.preset(
     "standard",
     _point("train_step", "mlp", 128, side=28),

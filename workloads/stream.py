@@ -125,7 +125,7 @@ _SIZES = (2**18, 2**22, 2**24, 2**26, 2**29)
 
 for _kernel in ("triad", "dot"):
     w.preset("smoke", elements=8192, kernel=_kernel, headline=False, group=_kernel)
-for _preset in ("quick", "standard", "full"):
+for _preset in ("ideas", "quick", "standard", "full"):
     w.preset(_preset, *_points(_SIZES, 2**26))
 
 WORKLOAD = w.definition()

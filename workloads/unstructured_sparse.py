@@ -113,6 +113,7 @@ WORKLOAD = Definition(
             Point(_params(64, 48, 8, 0.2, "uniform")),
             Point(_params(64, 48, 8, 0.2), "train_step"),
         ),
+        "ideas": (Point(_params(1024, 1024, 128, 0.1)),),
         "quick": _QUICK,
         "standard": (
             *_sweep(7680, 2560, (1, 128), (0.2, 0.1, 0.05, 0.02, 0.01)),
