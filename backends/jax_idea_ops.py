@@ -66,6 +66,12 @@ class JaxIdeaOps(Ops):
     def scan(
         self, fn: Callable[[Any, Any], tuple[Any, Any]], carry: tuple[Array, ...], xs: tuple[Array, ...]
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        if not _traced(*carry, *xs):  # lax.scan would trace a function that is made anew in every call
+            ys = []
+            for step in range(xs[0].shape[0]):
+                carry, y = fn(carry, tuple(x[step] for x in xs))
+                ys.append(y)
+            return carry, tuple(jnp.stack(several) for several in zip(*ys, strict=True))
         found: tuple[tuple[Array, ...], tuple[Array, ...]] = lax.scan(fn, carry, xs)
         return found
 
@@ -76,7 +82,15 @@ class JaxIdeaOps(Ops):
         return found
 
     def cond(self, predicate: Array, true: Callable[..., Any], false: Callable[..., Any], *operands: Array) -> Any:
+        if not _traced(predicate, *operands):
+            return true(*operands) if bool(predicate) else false(*operands)
         return lax.cond(predicate, true, false, *operands)
 
     def switch(self, index: Array, branches: Sequence[Callable[..., Any]], *operands: Array) -> Any:
+        if not _traced(index, *operands):
+            return branches[int(index)](*operands)
         return lax.switch(index, branches, *operands)
+
+
+def _traced(*arrays: Array) -> bool:
+    return any(isinstance(array, jax.core.Tracer) for array in arrays)

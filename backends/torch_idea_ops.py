@@ -18,14 +18,33 @@ from backends.ops import QUANTIZED_KINDS, Array, HostArray, Matrix, Ops, Unsuppo
 _ALIGNED_BYTES = 16  # of each row that grouped_mm and the products of float8 take
 _INT4_GROUPS = (32, 64, 128, 256)
 
+_library = torch.library.Library("hwlottery", "FRAGMENT")
+# oneDNN's int8 product as one call in a compiled graph: Inductor's own lowering takes packed weights as constants only.
+_library.define("int8_linear(Tensor x, Tensor weights, int rows) -> Tensor")
+
+
+def _int8_linear(x: Array, weights: Array, rows: int) -> Array:
+    ones, zeros = _ones(rows)
+    around = (None, 1.0, 0, torch.float32, "none", [], "")
+    return torch.ops.onednn.qlinear_pointwise(x, 1.0, 0, weights, ones, zeros, *around)
+
+
+_library.impl("int8_linear", _int8_linear, "CPU")
+_library.impl("int8_linear", _int8_linear, "MkldnnCPU")
+torch.library.register_fake(
+    "hwlottery::int8_linear",
+    lambda x, weights, rows: x.new_empty((x.shape[0], rows), dtype=torch.float32),
+    lib=_library,
+)
+
 
 class Packed(NamedTuple):
     """Weights as one of PyTorch's packed products reads them."""
 
     kind: str
     weights: Array
-    scales: Array  # of int4: scales and zeros, (groups, M, 2)
-    group: int
+    scales: Array  # of int4: scales and zeros, (groups, M, 2); of int8 none
+    group: int  # of int8 the rows of the weights
 
 
 class TorchIdeaOps(Ops):
@@ -72,7 +91,7 @@ class TorchIdeaOps(Ops):
             raise Unsupported(f"PyTorch's packed products ({', '.join(QUANTIZED_KINDS)}) are offered here for the CPU")
         if kind == "int8":
             weights = self.asarray(q.astype(np.int8))
-            return Packed(kind, torch.ops.onednn.qlinear_prepack(weights, [rows, q.shape[1]]), _ones(len(q)), 0)
+            return Packed(kind, torch.ops.onednn.qlinear_prepack(weights, [rows, q.shape[1]]), weights[:0], len(q))
         if kind == "weight_only_int8":
             if scales.shape[1] != 1:
                 raise Unsupported("torch._weight_int8pack_mm takes one scale a row of the weights")
@@ -96,10 +115,9 @@ class TorchIdeaOps(Ops):
             return torch._weight_int8pack_mm(x, weights.weights, weights.scales)
         if weights.kind == "weight_only_int4":
             return torch._weight_int4pack_mm_for_cpu(x, weights.weights, weights.group, weights.scales)
-        zeros = torch.zeros_like(weights.scales, dtype=torch.int32)
-        return torch.ops.onednn.qlinear_pointwise(
-            x, 1.0, 0, weights.weights, weights.scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
-        )
+        if torch.compiler.is_compiling():
+            return torch.ops.hwlottery.int8_linear(x, weights.weights, weights.group)
+        return _int8_linear(x, weights.weights, weights.group)
 
     # -- many small products ----------------------------------------------------------------------------------------
     def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
@@ -144,8 +162,9 @@ class TorchIdeaOps(Ops):
 
 
 @functools.cache
-def _ones(length: int) -> Array:
-    return torch.ones(length)
+def _ones(length: int) -> tuple[Array, Array]:
+    """Scales and zero points that leave the sums as they are."""
+    return torch.ones(length), torch.zeros(length, dtype=torch.int32)
 
 
 def _refusal(error: RuntimeError) -> Unsupported | RuntimeError:
