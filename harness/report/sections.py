@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.figures.amortised_step import STEPS, amortised_steps
 from harness.figures.lottery import Shift
 from harness.figures.summary import Row, Summary
 from harness.report import estimates_text
@@ -16,7 +17,9 @@ from harness.report.wording import (
     memory_cell,
     outcome_cell,
     point_cell,
+    quantity,
     share_cell,
+    significant,
     speed_up_cell,
     tax_cell,
     time_cell,
@@ -38,7 +41,7 @@ _DENSE = ("workload", "point", "backend", "best path", "time", "memory", "share"
 
 
 def sections(summary: Summary) -> list[Section]:
-    """Ideas, their other twins, dense twins, amortisation, ranks, what ran where; without those that have nothing."""
+    """Ideas, their other twins, dense twins, updates, amortisation, ranks, what ran where; none without a row."""
     where = Where([*summary.rows, *summary.dense])
     others = [(r, against_twin) for r in summary.rows for against_twin in r.against[1:]]
     out = [
@@ -54,6 +57,7 @@ def sections(summary: Summary) -> list[Section]:
             estimates_text.NAMES,
             [estimates_text.cells(estimate, where) for estimate in summary.estimates],
         ),
+        _updates(summary, where),
         _amortisation(summary),
         _ranks(summary),
         *(_portability(summary, where) if summary.all_points else []),
@@ -80,6 +84,23 @@ def _cells(row: Row, where: Where) -> list[str]:
 def _dense_cells(row: Row, where: Where) -> list[str]:
     best = row.path or outcome_cell(row)
     return [row.workload, point_cell(row), where.of(row), best, time_cell(row), memory_cell(row), share_cell(row)]
+
+
+def _updates(summary: Summary, where: Where) -> Section:
+    cells = [
+        [
+            found.step.workload,
+            found.step.label,
+            where.of(found.step),
+            quantity(found.step.time_s, "s"),
+            quantity(found.update.time_s, "s"),
+            quantity(found.time_s, "s"),
+            UNKNOWN if found.speed_up is None else f"{significant(found.speed_up)}×",
+        ]
+        for found in amortised_steps(summary.rows)
+    ]
+    names = ("workload", "point", "backend", "step", "update", f"a step of {STEPS} and an update", "speed-up")
+    return Section("A step with its share of the updates", names, cells)
 
 
 def _amortisation(summary: Summary) -> Section:
