@@ -174,6 +174,7 @@ class Definition:
     title: str
     source: str
     role: Role = "idea"
+    leaves_out: str = ""  # what of the dense path an idea leaves out, in a word or two; ideas alike have the same
     axes: Mapping[str, Axis]
     presets: Mapping[str, Sequence[Point]]
     inputs: Callable[[Any, int], Inputs]

@@ -23,6 +23,7 @@ w = Workload(
     "capsule_conv",
     title="convolution between matrix capsules",
     source="Barham and Isard 2019, Machine Learning Systems are Stuck in a Rut, HotOS; Hinton, Sabour and Frosst 2018",
+    leaves_out="scalar units",
     axes={
         "batch": Axis(help="images, N", low=1, high=1e6),
         "height": Axis(help="height and width of the grid of capsules below, H", low=1, high=4096, default=15),

@@ -33,6 +33,7 @@ w = Workload(
     "capsule_routing",
     title="dynamic routing between capsules",
     source="Sabour, Frosst and Hinton 2017, arXiv:1710.09829, procedure 1 and eqs. 1-4",
+    leaves_out="scalar units",
     axes={
         "batch": Axis(help="images", low=1, high=1e6, default=128),
         "in_capsules": Axis(help="capsules below, I", low=1, high=1e6, default=1152),

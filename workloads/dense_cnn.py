@@ -23,6 +23,7 @@ w = Workload(
     "dense_cnn",
     title="dense CNN",
     source="Nøkland and Eidnes 2019 (arXiv:1901.06656), VGG8b and VGG11b without batch norm",
+    leaves_out="nothing, it is the calibration",
     axes={
         "network": Axis(help="which list of layers", kind=str, choices=tuple(networks.VGG)),
         "batch": Axis(help="images", low=1, high=1e5),

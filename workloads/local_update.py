@@ -27,6 +27,7 @@ w = Workload(
     "local_update",
     title="local learning",
     source="Nøkland and Eidnes 2019 (arXiv:1901.06656), the prediction loss",
+    leaves_out="one backward pass through all layers",
     axes={
         "network": Axis(help="which list of hidden layers", kind=str, choices=(*MLPS, *networks.VGG)),
         "batch": Axis(help="images", low=1, high=1e6),

@@ -83,6 +83,7 @@ def _about(w: Definition) -> Row:
         "role": w.role,
         "what": w.title,
         "source": w.source,
+        "leaves_out": w.leaves_out,
         "axes": {name: _axis(axis) for name, axis in w.axes.items()},
         "presets": {
             preset: [
@@ -223,6 +224,8 @@ def _paragraph(row: Row, width: int) -> list[str]:
 
     lines = wrapped("", f"{row['name']}: {row['what']} ({row['role']})")
     lines += wrapped("  ", f"source: {row['source']}")
+    if row["leaves_out"]:
+        lines += wrapped("  ", f"leaves out of the dense path: {row['leaves_out']}")
     lines.append("  axes")
     for name, axis in row["axes"].items():
         lines += wrapped("    ", f"{name}: {'; '.join(_of_axis(axis))}")

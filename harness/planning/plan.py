@@ -184,7 +184,8 @@ def _expand(
 ) -> Iterable[Planned]:
     """The cases of one point and of its twins.
 
-    Secondary twins are for the headline points, and there they take what came close for the principal one.
+    Secondary twins are for the headline points, and there they take what came close for the principal one, of whatever
+    idea whose group has the same name: several may have one dense product as their twin.
     """
     try:
         params = workload.check(point.params)
@@ -234,8 +235,8 @@ def _expand(
         dense = workloads.get(twin.workload)
         if dense is None:
             raise PlanError(f"{workload.name} names the twin {twin.workload!r}, and no file defines that workload")
-        surveyed = point.survey and principal
-        like = Point(twin.params, twin.mode, surveyed, point.headline, f"{workload.name} twins {point.group}")
+        surveyed = point.survey and (principal or twin.dtype is not None)  # no other of its family has its dtype
+        like = Point(twin.params, twin.mode, surveyed, point.headline, f"twins {point.group}")
         asked = ask if twin.dtype is None else replace(ask, dtypes=(twin.dtype,))
         yield from _expand(dense, like, asked, runners, backends, workloads, ())
 

@@ -35,11 +35,22 @@ def _ops(name):
     return backends()[0][name].open(Device("cpu"))
 
 
+# Of the ideas that execute something else in most of their formulations, those that do what their formula says.
+AS_USEFUL = {
+    "structured_pruned": {"sliced", "sliced_transposed", "taken", "sliced_by_hand", "sliced_autodiff"},
+    "quantized_matmul": {"converted", "converted_rows", "unpacked"},
+    "nm_sparse": set(),
+    "mixture_of_experts": {"sorted_loop"},
+    "early_exit": {"compacted", "sorted_prefix"},
+    "sparse_training": set(),
+}
+
+
 def _cases():
     for workload in FOUND.values():
         for place, point in enumerate(workload.presets["smoke"]):
             for name, formulation in workload.formulations[point.mode].items():
-                if formulation.applies(point.params):
+                if formulation.applies(point.params) and name in AS_USEFUL.get(workload.name, {name}):
                     yield pytest.param(workload, place, name, id=f"{workload.name}-{point.mode}-{place}-{name}")
 
 
@@ -226,7 +237,7 @@ def test_both_kinds_of_twin_execute_what_their_formula_says(workload, place, twi
     assert counted == dense.work(params, twin.mode, 4).useful_flop
     point = workload.presets["smoke"][place]
     idea = workload.work(workload.check(point.params), point.mode, 4).useful_flop
-    share = float(point.params.get("density", 1))
+    share = float(point.params.get("density", 1)) * point.params.get("keep", 1) / point.params.get("out_of", 1)
     if twin.kind == "same_shape":
         assert idea / counted == pytest.approx(share, rel=0.05)  # whole non-zeros, whole blocks
     elif twin.kind in ("equal_work", "equal_parameters"):
@@ -258,7 +269,11 @@ DENSE = ("dense_matmul", "dense_conv", "dense_mlp", "dense_cnn", "capsule_conv",
 
 @cache
 def _counted_by_xla(workload_name, place, name):
-    operands, step = _made("jax", FOUND[workload_name], place, name)
+    workload = FOUND[workload_name]
+    formulation = workload.formulations[workload.presets["smoke"][place].mode][name]
+    if "compiled" not in (formulation.executions or ("compiled",)):
+        pytest.skip(f"{name} is not compiled")
+    operands, step = _made("jax", workload, place, name)
     jax = pytest.importorskip("jax")
     try:
         return jax.jit(step).lower(*operands).compile().cost_analysis()

@@ -58,8 +58,8 @@ class Workload:
 
     `axes` are numbers or words, their defaults, or `Axis(default=…, help=…, low=…, high=…, choices=…, break_even=…)`.
     A plain whole number has 1 as its lower bound, 0 where it is 0 itself. `smoke` gives axes of the smoke size, where
-    the one that is derived (workloads/authoring/points.py) does not fit. `tolerances` and `gate_limit` are as in
-    `Definition`.
+    the one that is derived (workloads/authoring/points.py) does not fit. `leaves_out`, `tolerances` and `gate_limit`
+    are as in `Definition`.
     """
 
     def __init__(
@@ -70,12 +70,19 @@ class Workload:
         source: str,
         axes: Mapping[str, Value | Axis],
         role: Role = "idea",
+        leaves_out: str = "",
         smoke: Params | None = None,
         tolerances: Tolerances | Callable[[Parameters], Tolerances] | None = None,
         gate_limit: Callable[[Parameters], float | None] | None = None,
     ) -> None:
         self.name = name
-        self._facts: dict[str, Any] = {"name": name, "title": title, "source": source, "role": role}
+        self._facts: dict[str, Any] = {
+            "name": name,
+            "title": title,
+            "source": source,
+            "role": role,
+            "leaves_out": leaves_out,
+        }
         if tolerances is not None:
             self._facts["tolerances"] = tolerances
         if gate_limit is not None:
