@@ -25,8 +25,9 @@ _library.define("int8_linear(Tensor x, Tensor weights, int rows) -> Tensor")
 
 def _int8_linear(x: Array, weights: Array, rows: int) -> Array:
     ones, zeros = _ones(rows)
-    around = (None, 1.0, 0, torch.float32, "none", [], "")
-    return torch.ops.onednn.qlinear_pointwise(x, 1.0, 0, weights, ones, zeros, *around)
+    return torch.ops.onednn.qlinear_pointwise(
+        x, 1.0, 0, weights, ones, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
 
 
 _library.impl("int8_linear", _int8_linear, "CPU")

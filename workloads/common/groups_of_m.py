@@ -26,7 +26,7 @@ def squares(score: HostArray, keep: int, of: int) -> HostArray:
     m, k = score.shape
     tiles = score.reshape(m // of, of, k // of, of).transpose(0, 2, 1, 3).reshape(-1, of * of)
     choices = _square_patterns(keep, of)
-    best = choices[np.argmax(tiles @ choices.T.astype(score.dtype), axis=1)]
+    best: HostArray = choices[np.argmax(tiles @ choices.T.astype(score.dtype), axis=1)]
     return best.reshape(m // of, k // of, of, of).transpose(0, 2, 1, 3).reshape(m, k)
 
 

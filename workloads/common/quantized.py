@@ -29,7 +29,9 @@ class Weights(NamedTuple):
 
     def values(self) -> HostArray:
         """What they stand for, (M×K) float64."""
-        return self.q.astype(np.float64) * np.repeat(self.scales, self.q.shape[1] // self.scales.shape[1], axis=1)
+        size = self.q.shape[1] // self.scales.shape[1]
+        found: HostArray = self.q.astype(np.float64) * np.repeat(self.scales, size, axis=1)
+        return found
 
 
 def weights(w: HostArray, scheme: str, group: int) -> Weights:
