@@ -7,12 +7,15 @@ of an installed distribution. Files beside a plug-in can be imported by it: thei
 from __future__ import annotations
 
 import ast
+import contextlib
+import fnmatch
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +36,7 @@ class Named(Protocol):
 
 
 P = TypeVar("P", bound=Named)
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -58,6 +62,13 @@ def folders(package: Path, variable: str) -> list[Path]:
     return [package, *(Path(p) for p in os.environ.get(variable, "").split(os.pathsep) if p)]
 
 
+def missing(where: Iterable[Path], variable: str) -> Iterator[Broken]:
+    """Those of the folders and files that are not there."""
+    for place in where:
+        if not place.exists():
+            yield Broken(place, f"{place} is not there; {variable} names it: correct the path or take it out")
+
+
 def plugin_files(where: Iterable[Path], pattern: str, skip: frozenset[str] = frozenset()) -> Iterator[Path]:
     """The files of the folders that match `pattern`. One that begins with `_` is a helper; `skip` are stems of ours.
 
@@ -69,24 +80,59 @@ def plugin_files(where: Iterable[Path], pattern: str, skip: frozenset[str] = fro
             if path.resolve() in seen:
                 continue
             seen.add(path.resolve())
-            helper = path.stem.startswith("_") or (path.stem in skip and _ours(path))
+            helper = path.stem.startswith("_") or (path.stem in skip and is_ours(path))
             if path == place or not helper:
                 yield path
 
 
+def as_it_is(where: Sequence[Path], pattern: str) -> Hashable:
+    """What decides which plug-ins are found: the files that are there now, and where entry points are looked for."""
+    files = [entry.path for place in where if place.is_dir() for entry in os.scandir(place)]
+    return (
+        os.getcwd(),
+        (*where,),
+        (*map(Path.exists, where),),
+        (*fnmatch.filter(files, f"*{os.sep}{pattern}"),),
+        (*sys.path,),
+    )
+
+
+def strangers(where: Iterable[Path], pattern: str, skip: frozenset[str] = frozenset()) -> list[Path]:
+    """The files of plug-ins that are no part of this package, in the order in which they are found."""
+    return [path for path in plugin_files(where, pattern, skip) if not is_ours(path)]
+
+
+def with_helpers(path: Path) -> list[Path]:
+    """A plug-in's file and all files beside it that it imports, they import, and so on; sorted.
+
+    What is imported by a name that is only known when it runs is not among them.
+    """
+    found: set[Path] = set()
+    left = [path.resolve()]
+    while left:
+        file = left.pop()
+        if file in found or not file.is_file():
+            continue
+        found.add(file)
+        for name in _imports(file):
+            package = path.resolve().parent / name.partition(".")[0]
+            left += [package.with_suffix(".py"), *(sorted(package.rglob("*.py")) if package.is_dir() else [])]
+    return sorted(found)
+
+
 def load_module(path: Path) -> ModuleType:
-    """The module of a plug-in's file, imported once; whatever it raises is its author's.
+    """The module of a plug-in's file, imported once; whatever it raises is its author's, and prints goes to stderr.
 
     ImportError where it imports a file beside it and Python gave it another of that name, from another folder.
     """
     # A file of somebody else's must not take the place of ours of the same folder and name.
-    folder_name = path.parent.name if _ours(path) else f"hwlottery_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
+    folder_name = path.parent.name if is_ours(path) else f"hwlottery_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
     name = f"{folder_name}.{path.stem}"
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
     folder = str(path.parent.resolve())
-    if not _ours(path) and folder not in sys.path:
+    if not is_ours(path) and folder not in sys.path:
         sys.path.append(folder)  # last, so that nothing that is installed gives way to it
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -94,8 +140,9 @@ def load_module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-        if not _ours(path):
+        with _stdout_apart():
+            spec.loader.exec_module(module)
+        if not is_ours(path):
             _refuse_another_of_the_name(path)
     except BaseException:
         del sys.modules[name]
@@ -108,10 +155,38 @@ def installed(group: str) -> Iterator[PlugIn[object] | Broken]:
     for point in sorted(importlib.metadata.entry_points(group=group), key=lambda p: (p.name, p.value)):
         distribution = point.dist.name if point.dist is not None else "an unnamed distribution"
         words = f"entry point {point.name} = {point.value} of {distribution}"
-        try:
-            yield PlugIn(point.load(), words, Path(distribution))
-        except Exception as error:  # somebody's package: whatever it raises is its author's to read
-            yield Broken(Path(distribution), f"{words} does not load: {type(error).__name__}: {error}")
+        loaded = attempt(point.load, words, Path(distribution))
+        yield loaded if isinstance(loaded, Broken) else PlugIn(loaded, words, Path(distribution))
+
+
+def attempt(load: Callable[[], T], where: str, path: Path) -> T | Broken:
+    """What `load` gives, or why it cannot be used: somebody's code may raise anything, SystemExit too."""
+    try:
+        with _stdout_apart():
+            return load()
+    except KeyboardInterrupt:  # the user's own
+        raise
+    except BaseException as error:
+        words = " ".join(str(error).split())
+        return Broken(path, f"{where} does not load: {type(error).__name__}{f': {words}' if words else ''}")
+
+
+@contextlib.contextmanager
+def _stdout_apart() -> Iterator[None]:
+    """What somebody's code prints while it is loaded goes to stderr, by Python or below it: stdout has answers only."""
+    sys.stdout.flush()
+    try:
+        kept: int | None = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # one of them is closed: then nothing can be printed there
+        kept = None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def by_name(found: Iterable[PlugIn[P] | Broken], what: str) -> tuple[dict[str, P], list[Broken]]:
@@ -130,19 +205,29 @@ def by_name(found: Iterable[PlugIn[P] | Broken], what: str) -> tuple[dict[str, P
     return {name: plugin.value for name, plugin in kept.items()}, broken
 
 
-def _ours(path: Path) -> bool:
-    return path.resolve().parent.parent == ROOT
+def is_ours(path: Path) -> bool:
+    """Whether a plug-in's file is a part of this package; what lies elsewhere in a checkout is somebody's own."""
+    return path.resolve().parent in (ROOT / "backends", ROOT / "workloads")
 
 
-def _refuse_another_of_the_name(path: Path) -> None:
-    """ImportError for a helper beside `path` in whose place Python gave the first that it loaded of that name."""
+def _imports(file: Path) -> set[str]:
+    """The modules that a file names in its imports; none where it is no Python."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return set()
     names = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module)
-    for name in sorted(names):
+    return names
+
+
+def _refuse_another_of_the_name(path: Path) -> None:
+    """ImportError for a helper beside `path` in whose place Python gave the first that it loaded of that name."""
+    for name in sorted(_imports(path)):
         beside = (path.parent / f"{name}.py").resolve()
         given = getattr(sys.modules.get(name), "__file__", None)
         if beside.is_file() and given is not None and Path(given).resolve() != beside:
@@ -158,22 +243,37 @@ def _of_kind(value: object, where: str, path: Path) -> PlugIn[Backend] | Broken:
     return Broken(path, f"{where} must end with BACKEND = Backend(…), found {found}{helper}")
 
 
+PATTERN, FOLDERS = "*_backend.py", "HWLOTTERY_BACKENDS"
+GROUP = "hwlottery.backends"
+
+
+def own_files() -> list[Path]:
+    """The files of backends that are no part of this package."""
+    return strangers(_places(), PATTERN)
+
+
+def _places() -> list[Path]:
+    return folders(Path(__file__).parent, FOLDERS)
+
+
 def _found() -> Iterator[PlugIn[Backend] | Broken]:
-    for path in plugin_files(folders(Path(__file__).parent, "HWLOTTERY_BACKENDS"), "*_backend.py"):
-        try:
-            yield _of_kind(load_module(path), str(path), path)
-        except Exception as error:  # somebody's file, as above
-            yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
-    for entry in installed("hwlottery.backends"):
+    yield from missing(_places(), FOLDERS)
+    for path in plugin_files(_places(), PATTERN):
+        yield attempt(functools.partial(_read, path), str(path), path)
+    for entry in installed(GROUP):
         yield entry if isinstance(entry, Broken) else _of_kind(entry.value, entry.where, entry.path)
+
+
+def _read(path: Path) -> PlugIn[Backend] | Broken:
+    return _of_kind(load_module(path), str(path), path)
 
 
 def backends() -> tuple[Mapping[str, Backend], tuple[Broken, ...]]:
     """Every backend by name, in the order of the files, and the plug-ins that are broken. Imports no framework."""
-    return _listed(os.environ.get("HWLOTTERY_BACKENDS", ""), *sys.path)  # where entry points are found
+    return _listed(as_it_is(_places(), PATTERN))
 
 
 @cache
-def _listed(*_where: str) -> tuple[Mapping[str, Backend], tuple[Broken, ...]]:
+def _listed(_as_it_is: Hashable) -> tuple[Mapping[str, Backend], tuple[Broken, ...]]:
     found, broken = by_name(_found(), "backend")
     return found, tuple(broken)

@@ -18,9 +18,12 @@ from backends.ops import Array, Compiled, Matrix, Scalar, Unsupported
 
 COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
 YNN = "xla_cpu_experimental_ynn_fusion_type"
+FUSED = "kind=kCustom"  # in the program that XLA made: what a library fused, as YNNPACK does
 TRIAL_ROUNDS = (3, 12)  # of a block of each variant: at least, and at most while TRIAL_BUDGET_S lasts
-TRIAL_BUDGET_S = 0.4
-UNCLEAR = 3  # times the rounds and the budget where fewer than CLEAR of the rounds agree
+TRIAL_BUDGET_S = 0.25
+# A difference from MARGIN that all rounds show, after one, two, … of them and after more: it needs no more rounds.
+PLAIN = (0.5, 0.2, 0.08, 0.08, 0.0)
+UNCLEAR = 2  # times the rounds and the budget where fewer than CLEAR of the rounds agree
 CLEAR = 0.75
 BLOCK_S = 0.02
 SETTLED_S = 0.1  # of calls as long as this the second is a round already
@@ -62,9 +65,9 @@ def compile(
     """`jax.jit(fn).lower(*args).compile()`, for XLA's CPU backend the fastest of a few fusion settings.
 
     Its YNNPACK fusion is on by default. It wins 1.3–1.6× on dense products and their gradients and loses 1.3–2× on
-    convolutions, so each setting that could matter is compiled and called with `args`; the fastest is kept, or
-    `keep` without a trial; `before_trial` is called before one. `trace_s` and `compile_s` are those of the kept one
-    alone, as if its setting had been known.
+    convolutions, so where it fused anything each setting that could matter is compiled, and called with `args` where
+    XLA made another program of it; the fastest is kept, or `keep` without a trial; `before_trial` is called before one.
+    `trace_s` and `compile_s` are those of the kept one alone, as if its setting had been known.
     A refusal of the framework's is Unsupported; any other error is the caller's, running out of memory too.
     """
     start = time.perf_counter()
@@ -76,16 +79,18 @@ def compile(
         variants = _offered(lowered, told)
         if not variants:
             variants = {"default": _timed_compile(lowered, {})}
-            variants |= _offered(lowered, {} if keep == "default" else candidates)
+            if candidates and keep != "default" and FUSED in variants["default"][0].as_text():
+                variants |= _offered(lowered, candidates)
     except NotImplementedError as refusal:
         raise Unsupported(_words(refusal)) from refusal
     except jax.errors.JaxRuntimeError as refusal:
         if "UNIMPLEMENTED" not in str(refusal):
             raise
         raise Unsupported(_words(refusal)) from refusal
-    if len(variants) > 1:
+    executables = _differing({name: executable for name, (executable, _) in variants.items()})
+    if len(executables) > 1:
         before_trial()
-    best, flags = _fastest({name: executable for name, (executable, _) in variants.items()}, args)
+    best, flags = _fastest(executables, args)
     if candidates:
         flags[YNN] = best
     executable, compile_s = variants[best]
@@ -146,6 +151,15 @@ def _timed_compile(lowered: Any, options: dict[str, str]) -> tuple[Any, float]:
     return executable, time.perf_counter() - start
 
 
+def _differing(variants: dict[str, Any]) -> dict[str, Any]:
+    """The first of the variants, and those that XLA made another program of: equal ones need no trial."""
+    if len(variants) == 1:
+        return variants
+    texts = {name: executable.as_text() for name, executable in variants.items()}
+    first = next(iter(texts))
+    return {name: variants[name] for name, text in texts.items() if name == first or text != texts[first]}
+
+
 def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[str, dict[str, Scalar]]:
     """Name of the variant with the shortest call, and what to record.
 
@@ -165,8 +179,10 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
     least, most = TRIAL_ROUNDS if taste < LONG_S else (1, 1)
     began = time.perf_counter()
     for longer in (1, UNCLEAR):
-        while len(rounds) < longer * most and (
-            len(rounds) < least or time.perf_counter() - began < longer * TRIAL_BUDGET_S
+        while (
+            len(rounds) < longer * most
+            and (len(rounds) < least or time.perf_counter() - began < longer * TRIAL_BUDGET_S)
+            and not _is_plain(rounds)
         ):
             names = list(variants)[:: -1 if len(rounds) % 2 else 1]
             rounds.append({name: _block(variants[name], args, calls) for name in names})
@@ -177,9 +193,23 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
     return best, {"tried": f"{words} in {len(rounds)} rounds"}
 
 
+def _is_plain(rounds: Sequence[Mapping[str, float]]) -> bool:
+    """Whether every round says of every variant that it is clearly faster than the default, or clearly not."""
+    if not rounds:
+        return False
+    plain = PLAIN[min(len(rounds), len(PLAIN)) - 1]
+    others = [values for name, values in _ratios(rounds).items() if name != "default"]
+    return all(max(values) < MARGIN - plain or min(values) > MARGIN + plain for values in others)
+
+
+def _ratios(rounds: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """The seconds of each variant over the default's, by round."""
+    return {name: [seconds[name] / seconds["default"] for seconds in rounds] for name in rounds[0]}
+
+
 def _kept(rounds: Sequence[Mapping[str, float]]) -> tuple[str, float]:
     """The name of the variant to keep, and the share of rounds that, each for itself, say the same of it."""
-    ratios = {name: [seconds[name] / seconds["default"] for seconds in rounds] for name in rounds[0]}
+    ratios = _ratios(rounds)
     rival = min(ratios.keys() - {"default"}, key=lambda name: (median(ratios[name]), name))
     faster = sum(ratio < MARGIN for ratio in ratios[rival]) / len(rounds)
     return (rival, faster) if median(ratios[rival]) < MARGIN else ("default", 1 - faster)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.ops import Device, Unsupported
+import numpy as np
 
+from backends.ops import Device, HostArray, Unsupported
+
+ALIGNED = 64  # bytes; XLA takes a host buffer for its own only at a multiple of this
 PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "tpu": "tpu"}  # jax.Device.platform to Device.kind
 
 
@@ -48,6 +51,19 @@ def devices() -> Sequence[Device]:
             found[kind] = found.get(kind, 0) + 1
     found["cpu"] = 1  # the host is one device, however many JAX is told to split it into
     return [Device(kind, index) for kind in sorted(found) for index in range(found[kind])]
+
+
+def apart(x: HostArray) -> HostArray:
+    """A copy of a host array that no JAX array shares, and nobody else holds: it lies at no multiple of ALIGNED.
+
+    On a CPU `jax.device_put` shares an aligned host buffer, whatever its may_alias says, and copies any other to
+    memory of XLA's own.
+    """
+    buffer = np.empty(x.nbytes + 2 * ALIGNED, np.uint8)
+    start = -buffer.ctypes.data % ALIGNED + ALIGNED // 2
+    copy = buffer[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
 
 
 @dataclass(slots=True)

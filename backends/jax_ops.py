@@ -61,11 +61,9 @@ class JaxOps(JaxIdeaOps):
         if self._jax.dtypes.canonicalize_dtype(x.dtype) != x.dtype:
             self._jax.config.update("jax_enable_x64", True)
         if self.device.kind == "cpu":
-            # Not jax.device_put: on a CPU it shares an aligned host buffer, whatever its may_alias says.
-            array = self._jnp.array(x, copy=True, device=self._device)
-        else:
-            array = self._jax.device_put(x, self._device)  # one copy; jnp.array compiles two programs and holds two
-        return array.block_until_ready()
+            x = jax_device.apart(x)
+        # Not jnp.array, which compiles two programs for every shape and holds two copies.
+        return self._jax.device_put(x, self._device).block_until_ready()
 
     def filters(self, w: HostArray) -> Array:
         return self.asarray(w)  # XLA chooses the layout of operands itself

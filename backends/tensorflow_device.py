@@ -67,6 +67,12 @@ def _absent(tf: Any, name: str) -> str:
     return f"TensorFlow lists no device {name} and ran it elsewhere"
 
 
+def _quoted(path: Path) -> str:
+    """A path as one word of TF_XLA_FLAGS, which is cut at blanks; in " a backslash takes the next sign as it is."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
 def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
     """What TensorFlow and XLA read before the import; the compile cache is XLA's, of graphs it has seen."""
     return {
@@ -75,7 +81,7 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "TF_NUM_INTRAOP_THREADS": str(threads),
         "TF_NUM_INTEROP_THREADS": str(threads),
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={cache / 'tensorflow-xla'}",
+        "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={_quoted(cache / 'tensorflow-xla')}",
         "TF_USE_LEGACY_KERAS": "1",
         **({"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" or device.ahead_of_time else {}),
         **(aot.environ() if device.ahead_of_time else {}),

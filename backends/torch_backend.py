@@ -24,6 +24,9 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         # processes beside the measurement.
         "TORCHINDUCTOR_COMPILE_THREADS": str(threads) if device.kind == "cpu" else "1",
         "TORCH_WARM_POOL": "0",
+        # With a cold cache Inductor tries the C++ compiler with each set of vector instructions, 10 s in all.
+        # A compiler that takes PyTorch's headers knows the instructions: which are used is asked of the processor.
+        "TORCHINDUCTOR_VEC_ISA_OK": "1",
         "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # an extension may start its runtime when torch is imported
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # ask the driver whether there is a GPU without starting CUDA
     }

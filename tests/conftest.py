@@ -10,7 +10,7 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
-from harness.cli.run import cache_folder
+from harness.cli.cache import cache_folder
 from harness.measuring.settings import PowerModel
 from harness.records.record import Case
 from harness.worker.client import Server
@@ -24,6 +24,7 @@ ALONE = (
     *("worker/test_outcomes.py", "worker/test_side_by_side_preparation.py"),
 )
 
+os.environ.setdefault("HWLOTTERY_HOST_LOCK", "off")  # runs of several tests at once need not wait for each other
 # What the frameworks read when they are imported, before any test imports one: the compile caches of the user among it,
 # without which every compiled test compiles again.
 for _backend in backends()[0].values():

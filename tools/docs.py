@@ -35,6 +35,7 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "console": examples.console,
         "core": docs_reference.core,
         "eight": docs_blocks.eight,
+        "faults": docs_blocks.faults,
         "fields": docs_reference.fields,
         "headlines": docs_blocks.headlines,
         "machine": docs_blocks.machine,

@@ -148,6 +148,16 @@ def perf(block: Block) -> str:
     return markdown(read(path))
 
 
+def faults(block: Block) -> str:
+    """The faults that were tried."""
+    from tools.faults import FILE, markdown
+    from tools.faults import read as stored
+
+    if not FILE.is_file():
+        raise PageError(f"{block.page}: results/faults.json is not there; python tools/faults.py makes it")
+    return markdown(stored())
+
+
 def trust(_: Block) -> str:
     """What the numbers are worth, in a sentence."""
     found = read(sources.RESULTS / "perf-cpu" / "trust.json")

@@ -95,6 +95,7 @@ def _run(command: str, folder: Path, wanted: int, page: Path) -> str:
         "NO_COLOR": "1",
         "TERM": "dumb",
         "HWLOTTERY_CACHE": str(folder / ".cache"),
+        "HWLOTTERY_HOST_LOCK": "off",
     }
     try:
         done = subprocess.run(

@@ -7,10 +7,11 @@ workloads/authoring/builder.py, makes one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from backends.ops import Array, Execution, HostArray, Matrix, Ops
 from workloads.authoring.parameters import Parameters, Params, Value, typed
@@ -24,6 +25,7 @@ __all__ = [
     "Axis",
     "Definition",
     "Formulation",
+    "Further",
     "Inputs",
     "Mode",
     "Parameters",
@@ -77,9 +79,16 @@ class Twin:
         object.__setattr__(self, "params", dict(self.params))  # plain, whatever an author hands on
 
 
+class Further(NamedTuple):
+    """Values of an axis that no list has: a regular expression that matches each as a whole, and what they are."""
+
+    matches: str
+    what: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A named axis: what it means, its unit and the values that it may take.
+    """A named axis: what it means, its unit and the values that it may take: `choices`, and `further` ones beside them.
 
     `kind` is that of `default` where there is one, else int. `break_even` marks a numeric axis along which the report
     looks for the value where the idea takes as long as its principal twin (sparsity's is `density`).
@@ -90,6 +99,7 @@ class Axis:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] | None = None
+    further: Further | None = None
     default: Value | None = None
     break_even: bool = False
 
@@ -223,6 +233,10 @@ class Definition:
         return {name: _checked(self.name, name, axis, params[name]) for name, axis in self.axes.items()}
 
 
+def _further(axis: Axis, value: Value) -> bool:
+    return axis.further is not None and re.fullmatch(axis.further.matches, str(value), re.DOTALL) is not None
+
+
 def _checked(workload: str, name: str, axis: Axis, value: Any) -> Value:
     try:
         found = axis.kind(value)
@@ -230,8 +244,9 @@ def _checked(workload: str, name: str, axis: Axis, value: Any) -> Value:
         found = None
     if found is None or (axis.kind is int and float(value) != found):
         raise ValueError(f"axis {name} of {workload} must be {axis.kind.__name__}, found {value!r}")
-    if axis.choices is not None and found not in axis.choices:
-        raise ValueError(f"axis {name} of {workload} must be one of {', '.join(axis.choices)}, found {value!r}")
+    if axis.choices is not None and found not in axis.choices and not _further(axis, found):
+        known = (*axis.choices, *([axis.further.what] if axis.further else []))
+        raise ValueError(f"axis {name} of {workload} must be one of {', '.join(known)}, found {value!r}")
     if not isinstance(found, str):
         low, high = axis.low, axis.high
         if not isfinite(found) or (low is not None and found < low) or (high is not None and found > high):

@@ -1,6 +1,6 @@
 """A block-sparse weight matrix times a dense one: A (M×K, a share δ of its b×b blocks) · B (K×N), and its SGD step.
 
-Blocks are kept by their Frobenius norm in a layer trained on the digits, or uniformly.
+Blocks are kept by their Frobenius norm in a layer trained on the digits, or uniformly, or are a user's matrix's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import numpy as np
 
 from backends.ops import HostArray
 from workloads.base import Axis, Definition, Inputs, Mode, Parameters, Params, Point, Twin, Work
-from workloads.common import block_products, block_steps, patterns, sparse
+from workloads.common import block_products, block_steps, patterns, sparse, structure
+from workloads.common.matrix_names import OF_FILE, load
 
 
 def inputs(p: Parameters, seed: int) -> Inputs:
@@ -24,9 +25,20 @@ def inputs(p: Parameters, seed: int) -> Inputs:
         weights = patterns.trained_weights(m, k, seed)
         pattern = patterns.magnitude_blocks(weights, density, block)
         values = patterns.take_blocks(weights, pattern, block)
-    else:
+    elif p.pattern == "uniform":
         pattern = patterns.uniform_blocks(m, k, density, block, rng)
         values = sparse.scaled_normal((len(pattern.indices), block, block), p, rng)
+    else:
+        matrix = load(p.pattern)
+        pattern, own = structure.in_blocks(matrix, block)
+        if matrix.pattern.shape != (m, k) or len(pattern.indices) != patterns.non_zeros(*pattern.shape, density):
+            found = (
+                f"{pattern.shape[0]}×{pattern.shape[1]} blocks of {block}×{block}, {len(pattern.indices)} of them full"
+            )
+            raise ValueError(
+                f"{p.pattern} is {found}, the axes say {m}×{k} with density {density:g}; give the file's own"
+            )
+        values = sparse.scaled_normal((len(pattern.indices), block, block), p, rng) if own is None else own
     return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(p, seed)}
 
 
@@ -79,7 +91,7 @@ WORKLOAD = Definition(
     axes={
         **sparse.AXES,
         "block": Axis(help="side of the blocks; divides m and k", low=1, high=1e4),
-        "pattern": Axis(help="which blocks stay", kind=str, choices=("magnitude", "uniform")),
+        "pattern": Axis(help="which blocks stay", kind=str, choices=("magnitude", "uniform"), further=OF_FILE),
     },
     presets={
         "smoke": (

@@ -14,7 +14,7 @@ import numpy as np
 
 from backends.ops import Array, Compiled, Execution, HostArray, Matrix, Ops, Unsupported
 from workloads.authoring.functions import WorkloadError, raised_at, where
-from workloads.base import Definition, Formulation, Inputs, Params, Point
+from workloads.base import Definition, Formulation, Inputs, Mode, Params, Point
 from workloads.facts import inputs_of, reference_of
 
 SEED, OTHER_SEED = 0, 1
@@ -124,6 +124,11 @@ def _drawn(attempt: Attempt) -> Mapping[str, HostArray] | str:
     """The inputs of the case; or a sentence, where the seed does not decide them."""
     definition, params, mode = attempt.definition, attempt.params, attempt.point.mode
     drawn, again = (inputs_of(definition, params, mode, SEED) for _ in range(2))
+    return not_seeded(definition, mode, drawn, again) or attempt.oracle.rounded(drawn, attempt.dtype)
+
+
+def not_seeded(definition: Definition, mode: Mode, drawn: Inputs, again: Inputs) -> str | None:
+    """A sentence with its place, where inputs that were made twice from one seed are not alike, or are no arrays."""
     place = where(definition.author("inputs", mode))
     for name, array in drawn.items():
         array_or_not: object = array
@@ -134,7 +139,7 @@ def _drawn(attempt: Attempt) -> Mapping[str, HostArray] | str:
                 f"{place}: input {name} of {definition.name} differs between two calls with one seed; draw it from "
                 "`rng`, or from a generator made of `seed`"
             )
-    return attempt.oracle.rounded(drawn, attempt.dtype)
+    return None
 
 
 def _called(ops: Ops, compiled: Compiled, operands: Sequence[Array | Matrix]) -> list[HostArray]:
@@ -187,15 +192,28 @@ def _other(attempt: Attempt, inputs: Inputs) -> Mapping[str, HostArray]:
         inputs_of(attempt.definition, attempt.params, attempt.point.mode, OTHER_SEED), attempt.dtype
     )
 
-    def changed(name: str, array: HostArray) -> HostArray:
-        if array.dtype.kind in "iub":
-            return array
+    def drawn(name: str, array: HostArray) -> bool:
         like = second.get(name)
-        if like is not None and like.shape == array.shape and not _same(like, array):
-            return like
-        return np.ascontiguousarray(array.ravel()[::-1].reshape(array.shape))
+        return array.dtype.kind not in "iub" and like is not None and like.shape == array.shape
 
-    return {name: changed(name, array) for name, array in inputs.items()}
+    turned = reversed_values(inputs)
+    return {
+        name: second[name] if drawn(name, array) and not _same(second[name], array) else turned[name]
+        for name, array in inputs.items()
+    }
+
+
+def reversed_values(inputs: Inputs, shift: int = 0) -> dict[str, HostArray]:
+    """The same integers, such as where non-zeros stand, and each array of other numbers from its end to its beginning.
+
+    So all keep their shapes, and what holds of the values as a whole. `shift` moves them on by as many places more.
+    """
+
+    def turned(array: HostArray) -> HostArray:
+        flat = np.roll(array.ravel()[::-1], shift) if shift else array.ravel()[::-1]
+        return np.ascontiguousarray(flat.reshape(array.shape))
+
+    return {name: x if x.dtype.kind in "iub" else turned(x) for name, x in inputs.items()}
 
 
 def _host(ops: Ops, operands: Sequence[Array | Matrix]) -> list[HostArray | None]:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from backends.discovery import Broken, PlugIn, by_name, folders, installed, load_module, plugin_files
+from backends.discovery import (
+    Broken,
+    PlugIn,
+    as_it_is,
+    attempt,
+    by_name,
+    folders,
+    installed,
+    load_module,
+    missing,
+    plugin_files,
+    strangers,
+)
 from workloads.authoring.builder import Workload
 from workloads.authoring.functions import WorkloadError
 from workloads.base import Definition, Mode, Parameters, Twin
 
 # What workloads share lives in workloads/common/, the short form in workloads/authoring/.
 _OURS = frozenset({"base", "conformance", "discovery", "facts"})
+PATTERN, FOLDERS = "*.py", "HWLOTTERY_WORKLOADS"
+GROUP = "hwlottery.workloads"
 
 
 def definition_of(value: object, where: str) -> Definition:
@@ -47,24 +59,32 @@ def _plugin(value: object, where: str, path: Path) -> PlugIn[Definition] | Broke
         return Broken(path, str(error) if where in str(error) else f"{where}: {error}")
 
 
-def _plugins(where: tuple[Path, ...]) -> Iterator[PlugIn[Definition] | Broken]:
-    for path in plugin_files(where, "*.py", _OURS):
-        try:
-            module = load_module(path)
-        except WorkloadError as error:
-            yield Broken(path, str(error) if path.name in str(error) else f"{path}: {error}")
-        except Exception as error:  # somebody's file: whatever it raises is its author's to read
-            yield Broken(path, f"{path} does not load: {type(error).__name__}: {error}")
+def _read(path: Path) -> PlugIn[Definition] | Broken:
+    try:
+        module = load_module(path)
+    except WorkloadError as error:
+        return Broken(path, str(error) if path.name in str(error) else f"{path}: {error}")
+    return _plugin(module, str(path), path)
+
+
+def _plugins(where: Sequence[Path]) -> Iterator[PlugIn[Definition] | Broken]:
+    yield from missing(where, FOLDERS)
+    for path in plugin_files(where, PATTERN, _OURS):
+        yield attempt(functools.partial(_read, path), str(path), path)
+    for entry in installed(GROUP):
+        if isinstance(entry, Broken):
+            yield entry
         else:
-            yield _plugin(module, str(path), path)
-    for entry in installed("hwlottery.workloads"):
-        yield entry if isinstance(entry, Broken) else _plugin(entry.value, entry.where, entry.path)
+            yield attempt(functools.partial(_plugin, entry.value, entry.where, entry.path), entry.where, entry.path)
 
 
-@cache
-def _found(where: tuple[Path, ...]) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
-    found, broken = by_name(_plugins(where), "workload")
-    return {name: _with_whole_twins(definition, found) for name, definition in found.items()}, tuple(broken)
+def own_files() -> list[Path]:
+    """The files of workloads that are no part of this package."""
+    return strangers(_places(), PATTERN, _OURS)
+
+
+def _places() -> list[Path]:
+    return folders(Path(__file__).parent, FOLDERS)
 
 
 def _with_whole_twins(definition: Definition, known: Mapping[str, Definition]) -> Definition:
@@ -85,9 +105,10 @@ def _whole(twin: Twin, known: Mapping[str, Definition]) -> Twin:
 
 def workloads() -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
     """The workloads here and in the folders of HWLOTTERY_WORKLOADS, and the files that are broken."""
-    return _listed(os.environ.get("HWLOTTERY_WORKLOADS", ""), *sys.path)  # where entry points are found
+    return _listed(as_it_is(_places(), PATTERN))
 
 
 @cache
-def _listed(*_where: str) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
-    return _found(tuple(folders(Path(__file__).parent, "HWLOTTERY_WORKLOADS")))
+def _listed(_as_it_is: Hashable) -> tuple[Mapping[str, Definition], tuple[Broken, ...]]:
+    found, broken = by_name(_plugins(_places()), "workload")
+    return {name: _with_whole_twins(definition, found) for name, definition in found.items()}, tuple(broken)

@@ -1,31 +1,19 @@
 """A sparse weight matrix times a dense one: A (M×K, density δ) · B (K×N), and its SGD step.
 
-The pattern is that of a layer trained on the digits and pruned by magnitude, a uniform one, or any `.smtx` file.
+The pattern is that of a layer trained on the digits and pruned by magnitude, a uniform one, or a matrix of the user's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from backends.ops import HostArray
 from workloads.base import Axis, Definition, Inputs, Mode, Parameters, Params, Point, Twin, Work
 from workloads.common import patterns, scattered, sparse
-from workloads.common.smtx import SmtxError, read_smtx
-
-_SMTX = "smtx:"
-
-
-def from_smtx(path: str | Path, n: int) -> Params:
-    """Axes of the product of a `.smtx` pattern with `n` columns; SmtxError where the file cannot be one."""
-    pattern = read_smtx(path)
-    (m, k), nnz = pattern.shape, len(pattern.indices)
-    if nnz == 0 or max(m, k) > 1e6:
-        raise SmtxError(f"{path}: {nnz} non-zeros in {m}×{k}, expected at least 1 in at most 1000000×1000000")
-    return {"m": m, "k": k, "n": n, "density": nnz / (m * k), "pattern": f"{_SMTX}{path}"}
+from workloads.common.matrix_names import OF_FILE, load
 
 
 def inputs(p: Parameters, seed: int) -> Inputs:
@@ -40,14 +28,12 @@ def inputs(p: Parameters, seed: int) -> Inputs:
     elif kind == "uniform":
         pattern = patterns.uniform(m, k, density, rng)
         values = sparse.scaled_normal(pattern.indices.shape, p, rng)
-    elif kind.startswith(_SMTX):
-        pattern = read_smtx(kind.removeprefix(_SMTX))
+    else:
+        pattern, own = load(kind)
         if pattern.shape != (m, k) or len(pattern.indices) != patterns.non_zeros(m, k, density):
             found = f"{pattern.shape[0]}×{pattern.shape[1]} with {len(pattern.indices)} non-zeros"
             raise ValueError(f"{kind} is {found}, the axes say {m}×{k} with density {density:g}; give the file's own")
-        values = sparse.scaled_normal(pattern.indices.shape, p, rng)
-    else:
-        raise ValueError(f"axis pattern of unstructured_sparse is {kind!r}, expected magnitude, uniform or smtx:FILE")
+        values = sparse.scaled_normal(pattern.indices.shape, p, rng) if own is None else own
     return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(p, seed)}
 
 
@@ -106,7 +92,10 @@ WORKLOAD = Definition(
     title="unstructured sparse product",
     source="Gale, Zaharia and Elsen 2020, Sparse GPU Kernels for Deep Learning (arXiv:2006.10901), §2",
     leaves_out="zeros",
-    axes={**sparse.AXES, "pattern": Axis(help="magnitude, uniform or smtx:FILE", kind=str)},
+    axes={
+        **sparse.AXES,
+        "pattern": Axis(help="which entries stay", kind=str, choices=("magnitude", "uniform"), further=OF_FILE),
+    },
     presets={
         "smoke": (
             Point(_params(64, 48, 8, 0.2)),

@@ -7,7 +7,6 @@ fault of the file with a sentence, and the others are tried all the same.
 from __future__ import annotations
 
 import importlib.util
-import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,11 +17,11 @@ import click
 
 from backends.discovery import backends as find_backends
 from backends.ops import Backend, Device
+from harness.cli.cache import cache_folder
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, program
 from harness.cli.plugins import BACKENDS, with_files
-from harness.cli.run import cache_folder
 from harness.errors import UserError, nearest
-from harness.machine.facts import memory_limit_bytes
+from harness.machine.facts import memory_limit_bytes, usable_cores
 from harness.worker.check import trials
 from harness.worker.client import Server, ServerError
 from harness.worker.messages import ConformityJob, ContractJob, FactsJob, Measured, PlugInFacts
@@ -103,7 +102,7 @@ def present(asked: Sequence[str]) -> list[Backend]:
 
 
 def _server(backend: Backend) -> Server:
-    threads = len(os.sched_getaffinity(0))
+    threads = usable_cores()
     return Server(backend, CPU, threads, cache_folder(), memory_bytes=memory_limit_bytes())
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,15 +18,18 @@ import click
 from backends import aot
 from backends.discovery import backends
 from backends.ops import TPU_CHIPS, Backend, Device
-from harness.cli.run import cache_folder
+from harness.cli.cache import cache_folder
+from harness.machine.facts import usable_cores
 from harness.measuring.energy import rapl
 from harness.measuring.energy.meter import Unavailable
 from harness.measuring.energy.nvml import ask
+from harness.records.text import one_line
 from harness.worker.client import Server, ServerError
 from harness.worker.messages import DevicesJob
 from workloads.discovery import workloads
 
 _LOOK_S = 120.0
+_VERSION_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def _framework(backend: Backend) -> Finding:
     if importlib.util.find_spec(backend.module) is None:
         return Finding(backend.title, False, "not installed", backend.install)
     try:
-        with Server(backend, Device("cpu"), len(os.sched_getaffinity(0)), cache_folder()) as server:
+        with Server(backend, Device("cpu"), usable_cores(), cache_folder()) as server:
             ready = server.start()
             measured = server.run(DevicesJob(), _LOOK_S).measured
     except ServerError as error:
@@ -71,9 +75,22 @@ def _framework(backend: Backend) -> Finding:
 
 
 def _compiler() -> Finding:
-    path = shutil.which("g++") or shutil.which("clang++")
-    fix = "" if path else "install a C++ compiler (g++); torch.compile on the CPU needs one"
-    return Finding("C++ compiler", path is not None, path or "none found", fix)
+    """The one that torch.compile takes on the CPU: $CXX, which a run passes on, or else g++."""
+    own = os.environ.get("CXX")
+    name, whence = (own, " ($CXX)") if own else ("g++", "")
+    path = shutil.which(name)
+    fix = f"install a C++ compiler ({name}); torch.compile on the CPU needs one"
+    if path is None:
+        other = shutil.which("clang++") or shutil.which("c++")
+        fix = "let CXX name a C++ compiler that is there, or unset it" if own else fix
+        fix += f"; export CXX={other} takes the one that is here" if other else ""
+        return Finding("C++ compiler", False, f"{name}{whence} is not found", fix)
+    try:
+        answer = subprocess.run([path, "--version"], capture_output=True, timeout=_VERSION_S, check=True)
+        version = answer.stdout.decode(errors="replace").partition("\n")[0].strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("C++ compiler", False, f"{path}{whence} does not run: {one_line(str(error))}", fix)
+    return Finding("C++ compiler", True, f"{path}{whence}: {version}")
 
 
 def _clear_refs() -> Finding:
@@ -115,7 +132,7 @@ def cards(nvml: Any = None) -> list[str]:
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _gpu(frameworks: Sequence[Finding], nvml: Any = None) -> Finding:

@@ -7,7 +7,9 @@ Markdown and LaTeX, nothing in CSV, null in JSON and Parquet; never 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -44,11 +46,24 @@ def render(
     if format not in FORMATS:
         raise ValueError(f"there is no format {format!r}; the formats are {', '.join(FORMATS)}")
     not_tried = left_out.counts(run.left_out for run in runs)
-    summary = summarise(records, all_points=all_points, noise=noise, left_out=not_tried)
     several = len(runs) > 1
     found = [f"{info.run}: {said}" if several else said for info in runs for said in disturbances(info)]
-    summary = msgspec.structs.replace(summary, disturbed=found)
-    return FORMATS[format].render(Published(summary=summary, records=records, runs=runs))
+    with _collector_off():
+        summary = summarise(records, all_points=all_points, noise=noise, left_out=not_tried)
+        summary = msgspec.structs.replace(summary, disturbed=found)
+        return FORMATS[format].render(Published(summary=summary, records=records, runs=runs))
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """A fifth of the time of a report went to walking its records again and again, of which none is garbage."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _table(published: Published) -> Content:

@@ -54,6 +54,11 @@ def listing(what: str, names: Sequence[str] = ()) -> list[Row]:
     return [_about(found[name]) for name in names]
 
 
+def left_out() -> list[str]:
+    """Why plug-ins cannot be used, a sentence each."""
+    return [broken.reason for broken in (*workloads()[1], *backends()[1])]
+
+
 # -- rows -------------------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +115,7 @@ def _axis(axis: Axis) -> Row:
         "low": axis.low,
         "high": axis.high,
         "choices": None if axis.choices is None else list(axis.choices),
+        "further": axis.further.what if axis.further else None,
         "break_even": axis.break_even,
     }
 
@@ -192,9 +198,6 @@ def show(what: str, rows: Sequence[Row], *, detailed: bool = False) -> None:
         click.echo("\n\n".join("\n".join(_paragraph(row, width)) for row in rows))
         return
     if what == "workloads":
-        for row in rows:
-            if row["role"] == "broken":
-                click.echo(f"warning: left out: {row['what']}", err=True)
         rows = [{k: row[k] for k in ("name", "what", "modes")} for row in rows if row["role"] != "broken"]
     for line in table(rows, width):
         click.echo(line)
@@ -251,9 +254,10 @@ def _paragraph(row: Row, width: int) -> list[str]:
 def _of_axis(axis: Row) -> list[str]:
     low, high = axis["low"], axis["high"]
     bounds = [f"{low:g}…{high:g}"] if low is not None and high is not None else [f"from {low:g}"] if low else []
+    further = [axis["further"]] if axis["further"] else []
     return [
         *filter(None, [axis["what"]]),
-        *([f"one of {', '.join(axis['choices'])}"] if axis["choices"] else bounds),
+        *([f"one of {', '.join([*axis['choices'], *further])}"] if axis["choices"] else bounds),
         *([f"default {axis['default']}"] if axis["default"] is not None else []),
         *(["break-even is looked for"] if axis["break_even"] else []),
     ]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 import click
 
 from harness.cli.authoring_commands import check, new
-from harness.cli.parameters import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
 from harness.cli.results_commands import compare, leaderboard, report, validate
 from harness.cli.run_command import run
 
 DEBUG = "HWLOTTERY_DEBUG"
+PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
 
 
 def _debug(_: click.Context, __: click.Parameter, value: bool) -> None:
@@ -46,6 +51,8 @@ def list_(what: str, names: tuple[str, ...], as_json: bool) -> None:
     from harness.cli import listing
 
     rows = listing.listing(what, names)
+    for reason in listing.left_out():
+        click.echo(f"warning: left out: {reason}", err=True)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
@@ -76,15 +83,47 @@ def _with_debug(command: click.Command) -> None:
 _with_debug(cli)
 
 
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""What a stream cannot hold as \uXXXX, which JSON reads back: the halves of a pair for what has more digits."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), error.end
+
+
+def _escape_what_streams_cannot_hold() -> None:
+    """No name of a file, machine or framework may end a command, whatever the terminal or pipe is encoded in."""
+    codecs.register_error("hwlottery.escaped", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="hwlottery.escaped")
+
+
+def _let_go_of_streams_that_nobody_reads() -> None:
+    """Drop what a closed terminal did not take: Python would try it again at the end and exit with 120 for it."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def run_cli(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; every error is one sentence on stderr, and the exit code is returned."""
+    code = _code_of(arguments)
+    _let_go_of_streams_that_nobody_reads()
+    return code
+
+
+def _code_of(arguments: Sequence[str] | None) -> int:
     from harness.errors import UserError
 
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _escape_what_streams_cannot_hold()
     try:
         cli.main(args=words, prog_name="hwlottery", standalone_mode=False, obj=tuple(words))
-    except click.exceptions.Abort:
-        return EXIT_INTERRUPTED
+    except click.exceptions.Abort as stop:  # what click makes of KeyboardInterrupt
+        return EXIT_SIGNAL + getattr(stop.__cause__, "number", signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return EXIT_USAGE
@@ -101,14 +140,18 @@ def run_cli(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return EXIT_SIGNAL + getattr(stop, "number", signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader went away (| head): not an error of ours
         return EXIT_OK
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
+        if isinstance(error, OSError) and error.errno in PLACES:  # of the machine, not of ours
+            where = f"{error.filename} cannot be used" if error.filename else "a file cannot be used"
+            click.echo(f"error: {where} ({error.strerror}); make room there or name another place", err=True)
+            return EXIT_USAGE
         click.echo(f"error: {type(error).__name__}: {error} (an error of the harness; --debug shows where)", err=True)
         return EXIT_FAILED
     return EXIT_OK

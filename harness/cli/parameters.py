@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any, TypeAlias
 
 import click
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_SIGNAL = 128  # and the number of the signal, as shells have it: 130 after Ctrl-C
 
 Value: TypeAlias = int | float | str
 
@@ -49,16 +51,28 @@ class Setting(click.ParamType):  # type: ignore[type-arg]
         axis, equals, values = str(value).partition("=")
         if not axis or not equals or not values:
             self.fail(f"{value!r} is not AXIS=VALUE[,VALUE], such as density=0.3,0.1", param, ctx)
-        return axis, tuple(_number(text) for text in values.split(","))
+        from harness.planning.retold import number
+
+        return axis, tuple(map(number, values.split(",")))
 
 
-def _number(text: str) -> Value:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+class Finite(click.FloatRange):
+    """A number within limits; `nan` is within none, and `inf` is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return found
+
+
+def merged(settings: Sequence[tuple[str, tuple[Value, ...]]]) -> dict[str, tuple[Value, ...]]:
+    """The values of each axis, of all repetitions of the option."""
+    out: dict[str, tuple[Value, ...]] = {}
+    for axis, values in settings:
+        out[axis] = tuple(dict.fromkeys((*out.get(axis, ()), *values)))
+    return out
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]

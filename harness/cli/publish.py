@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,8 +16,14 @@ from harness.cli.formats import FORMATS, render
 from harness.errors import UserError, nearest
 from harness.records.outcomes import outcome
 from harness.records.record import Record
-from harness.records.store import INFO, Run, RunInfo, load
+from harness.records.store import INFO, RECORDS, Run, RunInfo, load
+from harness.records.text import plain
 from harness.report.published import Content
+
+if TYPE_CHECKING:
+    from harness.figures.compare import Comparison
+
+MOST_SAID = 5  # failures that a gate names
 
 
 def report(folders: Sequence[Path], format_: str, output: Path | None, all_points: bool) -> int:
@@ -25,6 +32,8 @@ def report(folders: Sequence[Path], format_: str, output: Path | None, all_point
         raise nearest("format", format_, FORMATS)
     if output is None and FORMATS[format_].binary and sys.stdout.isatty():
         raise UserError(f"--format {format_} is not for a terminal; name a file with -o FILE{FORMATS[format_].suffix}")
+    if output is not None:
+        _refuse_own(folders, output)
     content = rendered(folders, format_, all_points=all_points)
     if output is not None:
         write(content, output)
@@ -36,11 +45,21 @@ def report(folders: Sequence[Path], format_: str, output: Path | None, all_point
     return 0
 
 
+def _refuse_own(folders: Sequence[Path], output: Path) -> None:
+    """UserError where a report would take the place of the results that it is made of."""
+    for folder in folders:
+        if output.resolve() in ((folder / name).resolve() for name in (INFO, RECORDS)):
+            raise UserError(f"-o {output} is the results file itself, which is kept; name another file")
+
+
 def rendered(folders: Sequence[Path], format_: str = "table", *, all_points: bool = False) -> Content:
     """The report of results folders; what could not be read is a warning on stderr."""
     records: list[Record] = []
     runs: list[RunInfo] = []
-    for folder in folders:
+    by_place = {folder.resolve(): folder for folder in reversed(folders)}
+    if len(by_place) < len(folders):
+        click.echo("warning: a results folder is given twice and counts once", err=True)
+    for folder in dict.fromkeys(by_place[folder.resolve()] for folder in folders):
         found = _loaded(folder)
         records += found.records
         runs.append(found.info)
@@ -86,6 +105,8 @@ def compare(
 
     if format_ not in ("table", "markdown", "json"):
         raise nearest("format", format_, ("table", "markdown", "json"))
+    from harness.gate.lost import lost
+
     share = None if fail_on is None else slower_than(fail_on)
     field, names, (left, right) = _sides(folders, by)
     a_records, b_records = ([r for run in side for r in run.records] for side in (left, right))
@@ -113,16 +134,32 @@ def compare(
         click.echo(text, nl=False)
     if not found.rows:
         click.echo("warning: no case is on both sides, so nothing was compared", err=True)
-    worse = [] if share is None else found.worse(share)
-    for row in worse[:5]:
+    if share is None:
+        return 0
+    free = (field, *(d.field for d in differing if d.field in ("dtype", "seed")))
+    failed = _failures(found, share, lost(left, right, free))
+    for said in failed[:MOST_SAID]:
+        click.echo(f"failed on {fail_on}: {said}", err=True)
+    if len(failed) > MOST_SAID:
+        click.echo(f"failed on {fail_on}: and {len(failed) - MOST_SAID} more", err=True)
+    if found.detectable is None or found.detectable > max(share, 0.01):
+        _say_blind(found.detectable, share)
+    return 1 if failed else 0
+
+
+def _failures(found: Comparison, share: float, gone: Sequence[str]) -> list[str]:
+    """Why a gate is not green, a sentence each: what got slower or broke, and what could not be compared at all."""
+    out = [] if found.rows else ["nothing was compared; measure the same cases on both sides"]
+    for row in found.worse(share):
         against = " against its twin" if row.kind == "speed-up" else ""
         how = f"{row.outcome_b}, was ok" if row.ratio is None else f"{row.ratio:.3g}× slower{against}"
-        click.echo(f"failed on {fail_on}: {row.case}: {how}", err=True)
-    if len(worse) > 5:
-        click.echo(f"failed on {fail_on}: and {len(worse) - 5} more", err=True)
-    if share is not None and (found.detectable is None or found.detectable > max(share, 0.01)):
-        _say_blind(found.detectable, share)
-    return 1 if worse else 0
+        out.append(f"{row.case}: {how}")
+    if gone:
+        count = "1 case was" if len(gone) == 1 else f"{len(gone)} cases were"
+        out.insert(
+            0, f"{count} ok in {found.a} and not measured in {found.b}, so that less was compared than was asked"
+        )
+    return out + [f"{case}: not measured, was ok" for case in gone]
 
 
 def _say_blind(detectable: float | None, share: float) -> None:
@@ -147,7 +184,7 @@ def _sides(folders: Sequence[Path], by: str | None) -> tuple[str | None, tuple[s
         raise UserError(f"{how} takes {wanted} results folder{'s' * (wanted - 1)}, found {len(folders)}")
     if by is None:
         a, b = folders
-        return None, (str(a), str(b)), (_runs(a), _runs(b))
+        return None, (plain(a), plain(b)), (_runs(a), _runs(b))
     run = _loaded(folders[0])
     field, _, values = by.partition("=")
     pair = values.split(",")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.parameters import Duration, Sentence, Setting, flat, names
+from harness.cli.parameters import Duration, Finite, Sentence, Setting, flat, merged, names
 
 if TYPE_CHECKING:
     from harness.planning.request import RunRequest
@@ -40,13 +40,14 @@ if TYPE_CHECKING:
     help="Set an axis of every idea that has it; several values make a point each. Repeatable.",
 )
 @click.option(
+    "--matrix",
     "--smtx",
+    "matrices",
     multiple=True,
-    type=click.Path(path_type=Path),
     metavar="FILE...",
-    help="Run unstructured_sparse on patterns of the Deep Learning Matrix Collection.",
+    help="Measure matrices of your own: .mtx, .mtx.gz, .npz of SciPy, FILE.safetensors:TENSOR or .smtx.",
 )
-@click.argument("more_smtx", nargs=-1, type=click.Path(path_type=Path), metavar="")
+@click.argument("more_matrices", nargs=-1, metavar="")
 @click.option(
     "--rounds",
     type=click.IntRange(0, 100),
@@ -59,23 +60,24 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.FloatRange(0.001, 1),
-    default=0.02,
-    show_default=True,
+    type=Finite(0.001, 1),
+    show_default="0.02",
     help="With --budget: an interval that reaches less than this share from its middle is narrow enough.",
 )
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Kill a case after this time.")
 @click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: all usable]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of inputs and order.")
-@click.option("--memory-limit", type=click.FloatRange(0.25), metavar="GIB", help="Memory a case may allocate.")
-@click.option("--core-watts", type=click.FloatRange(0.1, 1000), help="Watts of a busy core, for modelled energy.")
-@click.option("--core-watts-low", type=click.FloatRange(0.1, 1000), help="Its lower bound.")
-@click.option("--core-watts-high", type=click.FloatRange(0.1, 1000), help="Its upper bound.")
-@click.option(
-    "--memory-watts-per-gb", type=click.FloatRange(0, 100), help="Watts of a GB of memory, for modelled energy."
-)
+@click.option("--memory-limit", type=Finite(0.25), metavar="GIB", help="Memory a case may allocate.")
+@click.option("--core-watts", type=Finite(0.1, 1000), help="Watts of a busy core, for modelled energy.")
+@click.option("--core-watts-low", type=Finite(0.1, 1000), help="Its lower bound.")
+@click.option("--core-watts-high", type=Finite(0.1, 1000), help="Its upper bound.")
+@click.option("--memory-watts-per-gb", type=Finite(0, 100), help="Watts of a GB of memory, for modelled energy.")
 @click.option("--out", type=click.Path(path_type=Path), help="Results folder.  [default: runs/TIME-PRESET]")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out; its failures are tried again.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in --out, whose options, versions, machine and code are kept."
+)
+@names("--retry", "With --resume: measure cases again that ended so, such as error,timeout.")
+@click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
 @click.option("--exhaustive", is_flag=True, help="Try every path, also those that were slow in all earlier runs.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines on stdout, nothing else.")
@@ -84,8 +86,12 @@ def run(context: click.Context, /, **values: Any) -> None:
     """Plan, run, record, and print the table and where the results are."""
     from harness.cli.run import run
 
-    if values["more_smtx"] and not values["smtx"]:
-        raise Sentence(f"unexpected argument {str(values['more_smtx'][0])!r}; options begin with --, see run --help")
+    if values["resume"]:
+        from harness.cli.resume import taken_up
+
+        values = taken_up(context)
+    if values["more_matrices"] and not values["matrices"]:
+        raise Sentence(f"unexpected argument {values['more_matrices'][0]!r}; options begin with --, see run --help")
     sys.exit(run(request(values, arguments=context.obj or ("run",))))
 
 
@@ -103,8 +109,8 @@ def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) ->
         dtypes=flat(values["dtype"]),
         executions=flat(values["execution"]),
         formulations=flat(values["formulation"]),
-        axes=dict(values["axes"]),
-        smtx_files=(*values["smtx"], *values["more_smtx"]),
+        axes=merged(values["axes"]),
+        matrices=(*values["matrices"], *values["more_matrices"]),
         seed=values["seed"],
         rounds=values["rounds"],
         budget_s=values["budget"],
@@ -118,6 +124,8 @@ def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) ->
         memory_w_per_gb=values["memory_watts_per_gb"],
         out=values["out"],
         resume=values["resume"],
+        retry=flat(values["retry"]),
+        wait=not values["no_wait"],
         exhaustive=values["exhaustive"],
         dry_run=values["dry_run"],
         as_json=values["as_json"],

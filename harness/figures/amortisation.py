@@ -39,14 +39,18 @@ class Amortised(msgspec.Struct, frozen=True, kw_only=True):
     calls: int | None
 
 
-def amortisation(frame: Table, best: Table, compared: Table) -> list[Amortised]:
-    """Calls until compilation and until conversion are paid back, for every best path where both sides ran."""
+def amortisation(frame: Table, best: Table, compared: Table, *, all_points: bool = True) -> list[Amortised]:
+    """Calls until compilation and until conversion are paid back, for every best path where both sides ran.
+
+    Of headline points only unless `all_points`.
+    """
     rows = rows_of(frame)
     paths = Paths([row["time_s"] for row in rows], [row["paired"] for row in rows])
     out = []
     sides = [
         [[k for k in indices if (rows[k]["execution"] == "eager") is eager] for eager in (False, True)]
         for indices in grouped(rows).values()
+        if all_points or any(rows[k]["headline"] for k in indices)
     ]
     for made, eager in sorted(sides):
         fastest, other = paths.choose(timed(rows, made)), paths.choose(timed(rows, eager))
@@ -57,10 +61,11 @@ def amortisation(frame: Table, best: Table, compared: Table) -> list[Amortised]:
     found = rows_of(best)
     for row in rows_of(compared):
         idea, twin = found[row["idea"]], found[row["twin"]]
-        if row["principal"] and row["twin"] >= 0 and twin is not idea and idea["path"] and twin["path"]:
+        asked = row["principal"] and (all_points or idea["headline"])
+        if asked and row["twin"] >= 0 and twin is not idea and idea["path"] and twin["path"]:
             extra = idea["convert_s"] - twin["convert_s"]
             out.append(_amortised("convert", idea, twin, extra, first=0))
-    return [item for item in out if item is not None]
+    return [item for item in out if item is not None and (all_points or item.headline)]
 
 
 def _once(row: Mapping[str, Any]) -> float:

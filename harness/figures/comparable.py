@@ -55,6 +55,8 @@ def differences(
 
 def _runs(a: RunInfo, b: RunInfo) -> list[Difference]:
     pairs = [(name, a.machine.get(name), b.machine.get(name)) for name in MACHINE]
+    if "cpu_id" in a.machine and "cpu_id" in b.machine:  # older runs do not tell
+        pairs.append(("cpu_id", a.machine["cpu_id"], b.machine["cpu_id"]))
     pairs.append(("threads", a.settings.get("threads"), b.settings.get("threads")))
     out = [Difference(field=n, a=_said([x]), b=_said([y])) for n, x, y in pairs if x != y]
     for package in dict.fromkeys((*a.sources, *b.sources)):

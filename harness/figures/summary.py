@@ -176,7 +176,6 @@ def summarise(
     compared = compared_rows(best)
     limits = ceilings(table)
     rows, dense = _rows(best, compared, limits, all_points, noise)
-    paid = amortisation(table, best, compared)
     cells = matrix(records)
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
     return Summary(
@@ -185,7 +184,7 @@ def summarise(
         dense=dense,
         ceilings=[*limits.matmul.values(), *(c for sizes in limits.stream.values() for c in sizes)],
         break_even=break_even(table, noise),
-        amortisation=[path for path in paid if path.headline or all_points],
+        amortisation=amortisation(table, best, compared, all_points=all_points),
         portability=portability(tried, cells),
         matrix=cells,
         lottery=lottery_shift(best, compared, noise),

@@ -17,7 +17,7 @@ import pandas as pd
 from harness.figures.best_paths import place_of
 from harness.figures.frame import Rows, rows_of
 from harness.measuring.energy.model import UNEQUAL_POWER
-from harness.stats.intervals import Floats, median_intervals
+from harness.stats.intervals import Floats, median_intervals, pooled_intervals
 from harness.stats.process_times import pair_ratio, paired_ratios, pairs, turn_ratios
 from harness.stats.trend import level
 
@@ -68,8 +68,9 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
 
     The interval of T is over groups and covers the choice of the paths, too: another run may well choose another of
     those that cannot be told from the best. It reaches over the intervals of every such path of the idea against every
-    such path of the twin, each from the groups that these two shared. It is unknown for one group. Without any common
-    group T is the ratio of the two times, of first looks alone where a side has nothing else, and has no interval.
+    such path of the twin, each from the groups that these two shared; where these are two, with the spread of all pairs
+    of the run (`pooled_intervals`). It is unknown for one group. Without any common group T is the ratio of the two
+    times, of first looks alone where a side has nothing else, and has no interval.
     """
     at = {place_of(row): k for k, row in enumerate(best)}
     out: Rows = []
@@ -85,7 +86,10 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
             out.append({**dict(zip(_KEYS, names, strict=True)), **_NOT_MEASURED, **figures, "rounds": len(ratios[0])})
             spans.append(ratios)
             seconds.append(cpu)
-    bounds = *_envelopes(spans), *median_intervals([cpu if len(cpu) >= FEWEST_PAIRS else [] for cpu in seconds])
+    bounds = (
+        *_envelopes([best[row["idea"]]["run"] for row in out], spans),
+        *median_intervals([cpu if len(cpu) >= FEWEST_PAIRS else [] for cpu in seconds]),
+    )
     for row, low, high, cpu_low, cpu_high in zip(out, *(bound.tolist() for bound in bounds), strict=True):
         row["time_ratio_low"], row["time_ratio_high"] = low, high
         if cpu_low == cpu_low:
@@ -100,10 +104,10 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
     return out
 
 
-def _envelopes(spans: Sequence[Sequence[Sequence[float]]]) -> tuple[Floats, Floats]:
+def _envelopes(runs: Sequence[str], spans: Sequence[Sequence[Sequence[float]]]) -> tuple[Floats, Floats]:
     """From the lowest to the highest bound of each row's intervals; NaN where the first, the best paths', has none."""
     owners = np.repeat(np.arange(len(spans)), [len(several) for several in spans])
-    low, high = median_intervals([ratios for several in spans for ratios in several])
+    low, high = pooled_intervals([ratios for several in spans for ratios in several], [runs[k] for k in owners])
     lowest, highest = np.full(len(spans), np.inf), np.full(len(spans), -np.inf)
     np.fmin.at(lowest, owners, low)
     np.fmax.at(highest, owners, high)

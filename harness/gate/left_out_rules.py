@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from harness.figures import left_out
 from harness.gate.refusal import Mark, Refusal, refusal
-from harness.planning.reasons import fault
+from harness.planning.reasons import LATE, fault, ran_out
 from harness.records.record import Record
 from harness.records.store import INFO, RunInfo
 from harness.records.text import plain
@@ -21,6 +21,8 @@ def check(info: RunInfo, records: Iterable[Record]) -> Iterator[Refusal]:
     for reason, cases in info.left_out.items():
         for case in cases:
             why = fault(reason, case)
+            if reason == LATE and not ran_out(info.settings, info.notes):
+                why = "the run had no limit and was not interrupted"
             if why is not None:
                 said = f"{plain(case)} was left out because it was {plain(reason)!r}: {why}"
                 yield refusal("left-out", INFO, said, _REMEDY)

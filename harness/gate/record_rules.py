@@ -128,6 +128,10 @@ def _case(record: Record, where: str, known: Known) -> Iterator[Refusal]:
     elif record.status != "unsupported" and case.execution not in (formulation.executions or EXECUTIONS):
         said = f"{case.formulation} has no execution {case.execution}"
         yield refusal("case", where, said, f"its executions are {', '.join(formulation.executions or EXECUTIONS)}")
+    for axis, value in case.params.items():
+        if isinstance(value, str) and ("/" in value or "\\" in value):
+            said = f"axis {axis} names a path, {plain(value)}, which is another on every machine"
+            yield refusal("case", where, said, "measure again: patterns are named by their content now")
     try:
         Device.parse(case.device)
     except ValueError as error:

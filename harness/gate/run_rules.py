@@ -49,19 +49,38 @@ def check(
     yield from _shares(measured)
 
 
-def marks(info: RunInfo, records: Sequence[Record], known: Known) -> Iterator[Mark]:
+def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
     """What readers should know: from which sources it was measured, and what is not part of this harness."""
-    origin = _origin(info.sources)
+    own, strange = _apart(info.sources)
+    origin = _origin(own)
     if origin is None:
         yield Mark(code="modified", what="modified: measured with sources that are no known release")
-    else:
+    elif not strange:
         yield Mark(code="sources", what=f"sources: {origin}")
-    for name in sorted({r.case.backend for r in records} - set(known.backends)):
+    here = digest.plug_ins() if strange else {}
+    for name, found in strange.items():
+        as_here = "" if here.get(name) == found else ", and not as it lies here" if name in here else ", nor here"
+        said = f"modified: {plain(name)} ({plain(found[:8])}) is no part of this harness{as_here}"
+        yield Mark(code="modified", what=said)
+    for name in sorted({r.case.backend for r in records if not _ours("backends", f"{r.case.backend}_backend")}):
         yield Mark(code="backend", what=f"backend {plain(name)} is not part of this harness")
+    for name in sorted({r.case.workload for r in records if not _ours("workloads", r.case.workload)}):
+        yield Mark(code="workload", what=f"workload {plain(name)} is not part of this harness")
     for said in disturbances(info):
         yield Mark(code="disturbed", what=plain(f"disturbed: {said}"))
     if any(r.status == "estimated" for r in records):
         yield Mark(code="estimated", what="estimated: compiled for a chip and not run")
+
+
+def _apart(sources: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The digests of this package's own sources, and those of plug-ins."""
+    strange = {name: found for name, found in sources.items() if name.startswith(digest.PLUG_IN)}
+    return {name: found for name, found in sources.items() if name not in strange}, strange
+
+
+def _ours(package: str, module: str) -> bool:
+    """Whether a backend or workload has its file in this package."""
+    return module.isidentifier() and (digest.ROOT / package / f"{module}.py").is_file()
 
 
 def _origin(sources: dict[str, str]) -> str | None:
@@ -69,6 +88,11 @@ def _origin(sources: dict[str, str]) -> str | None:
     if sources == _own_sources():
         return "development, the same as those that validate"
     return next((name for name, digests in _releases().items() if digests == sources), None)
+
+
+def known_sources(sources: dict[str, str]) -> tuple[bool, bool]:
+    """Whether they are the very sources that validate, and whether they are those of a release."""
+    return sources == _own_sources(), sources in _releases().values()
 
 
 @cache

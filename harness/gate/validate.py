@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.gate import left_out_rules, record_rules, run_rules
+from harness.gate import left_out_rules, plan_rules, record_rules, run_rules, time_rules
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Alike, Line, place, read_info, read_records
+from harness.records.merging import merge
 from harness.records.record import Record
-from harness.records.store import INFO, RECORDS, Run, merge
+from harness.records.store import INFO, RECORDS, Run
 
 MOST_REFUSALS = 500
 
@@ -78,8 +79,11 @@ def _validated(
     _add(found, run_rules.duplicates(sound))
     merged = merge(line.value for line in sound)
     _add(found, run_rules.check(info, sound, merged, known, controlled=run_rules.has_control(read)))
+    _add(found, time_rules.check(info, sound))
     _add(found, left_out_rules.check(info, read))
-    marks = [*run_rules.marks(info, merged, known), *left_out_rules.marks(info)]
+    same, released = run_rules.known_sources(info.sources)
+    _add(found, plan_rules.check(info, merged, read, known, same_sources=same, released=released))
+    marks = [*run_rules.marks(info, merged), *left_out_rules.marks(info)]
     return marks, Run(folder, info, merged, [])
 
 

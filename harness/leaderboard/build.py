@@ -6,9 +6,12 @@ that the boards need, so that a million records never meet in one process.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import multiprocessing
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -24,9 +27,12 @@ import click
 from harness.errors import UserError
 from harness.gate.validate import Remembered
 from harness.leaderboard import site
+from harness.leaderboard.links import submission_page
 from harness.leaderboard.standings import Leaderboard, counted, leaderboard
 from harness.leaderboard.submission import Refused, Submission
 from harness.leaderboard.submissions import find, read
+from harness.machine import facts
+from harness.records.text import plain
 from workloads.discovery import workloads as find_workloads
 
 FEW = 4  # submissions that are read here: starting workers would take longer
@@ -37,15 +43,16 @@ Reader = Callable[[Path, str, Path], Submission | Refused]
 
 def build(folders: Sequence[Path], out: Path) -> int:
     """Build the site of all submissions in `folders`; what is refused is said on stderr and does not stop it."""
-    _may_replace(out)
+    shown, out = out, Path(os.path.abspath(out))
+    _may_replace(out, shown, folders)
     _learnt.cache_clear()  # the environment may name other workloads than at the build before
     found = find(folders, leave_out=out)
     workloads, _ = find_workloads()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.resolve().parent))
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise UserError(f"-o {out} cannot be written ({error.strerror}); name another folder") from None
+        raise UserError(f"-o {shown} cannot be written ({error.strerror}); name another folder") from None
     try:
         accepted: list[Submission] = []
         refused = [bad for _, bad in found.refused]
@@ -60,14 +67,17 @@ def build(folders: Sequence[Path], out: Path) -> int:
                 click.echo(f"refused: {path}: {folder.reasons[0]}{more}", err=True)
         board = leaderboard(accepted, refused, counted(workloads.values()))
         _write(board, {name: workload.title for name, workload in workloads.items()}, beside)
+        for submission in {s.digest: s for s in accepted}.keys() - {s.digest for s in board.submissions}:
+            (beside / submission_page(submission)).unlink(missing_ok=True)  # it counted as another
         beside.chmod(0o755)
         _take_place(beside, out)
     except OSError as error:
-        raise UserError(f"-o {out} cannot be written ({error.strerror}); name another folder") from None
+        why = "it is a mount point" if error.errno == errno.EBUSY else error.strerror
+        raise UserError(f"-o {shown} cannot be written ({why}); name another folder") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     click.echo(
-        f"site: {out / 'index.html'} ({len(board.submissions)} submissions of {len(board.machines)} machines, "
+        f"site: {shown / 'index.html'} ({len(board.submissions)} submissions of {len(board.machines)} machines, "
         f"{len(board.refused)} refused)",
         err=True,
     )
@@ -107,12 +117,33 @@ def _forks() -> bool:
     return sys.platform == "linux"
 
 
-def _may_replace(out: Path) -> None:
-    """UserError unless `out` is free, empty or a site of ours."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UserError(f"-o {out} is not a folder; name a folder for the site")
-    if out.is_dir() and any(out.iterdir()) and not (out / site.MARKER).is_file():
-        raise UserError(f"-o {out} holds something else than a site of ours and is left alone; name another folder")
+def _may_replace(out: Path, shown: Path, folders: Sequence[Path]) -> None:
+    """UserError unless `out` is free, empty or a site of ours, and may be replaced as a whole."""
+    if out.is_symlink():
+        raise UserError(f"-o {shown} is a link; name the folder itself, or another one")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"-o {shown} is not a folder; name a folder for the site")
+    if not out.is_dir():
+        return
+    where = out.resolve()
+    inside = "name a folder in it, such as -o " + shlex.quote(str(shown / "site"))
+    if Path.cwd().is_relative_to(where):
+        which = "the current folder" if Path.cwd() == where else "a folder around the current one"
+        raise UserError(f"-o {shown} is {which}, which would be replaced as a whole; {inside}")
+    if os.path.ismount(out):
+        raise UserError(f"-o {shown} is a mount point, which cannot be replaced as a whole; {inside}")
+    for folder in folders:
+        if folder.exists() and folder.resolve().is_relative_to(where):
+            raise UserError(f"-o {shown} is replaced as a whole, and {folder} lies in it; name another folder")
+    held = sorted(path.name for path in out.iterdir())
+    if held and site.MARKER not in held:
+        raise UserError(f"-o {shown} holds something else than a site of ours and is left alone; name another folder")
+    strange = [name for name in held if name != site.MARKER and (name[:1] == "." or (out / name).is_dir())]
+    if strange:
+        raise UserError(
+            f"-o {shown} is a site of ours and holds {plain(strange[0], 60)} beside, which would be lost; build the "
+            "site in another folder and copy it"
+        )
 
 
 def _take_place(beside: Path, out: Path) -> None:
@@ -121,8 +152,17 @@ def _take_place(beside: Path, out: Path) -> None:
         beside.rename(out)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=beside.parent))
-    out.rename(old / "site")
-    beside.rename(out)
+    try:
+        out.rename(old / "site")
+        try:
+            beside.rename(out)
+        except OSError:
+            (old / "site").rename(out)
+            raise
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.rmdir()  # never with a site in it
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -155,7 +195,11 @@ def taken_in(
     if len(folders) <= FEW:
         yield from (reader(folder, name, into) for folder, name in folders)
         return
-    pool = _pool(_cores())
+    try:
+        pool = _pool(_cores())
+    except (OSError, ImportError, NotImplementedError):  # no /dev/shm, say: then all are read here
+        yield from (reader(folder, name, into) for folder, name in folders)
+        return
     try:
         for start in range(0, len(folders), BATCH):
             batch = folders[start : start + BATCH]
@@ -201,4 +245,4 @@ def _rare_collections() -> None:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return facts.usable_cores()

@@ -24,6 +24,7 @@ from harness.leaderboard.boards import (
     span,
     why_unranked,
 )
+from harness.leaderboard.once import each_once
 from harness.leaderboard.submission import Estimated, Machine, Refused, Submission
 from harness.records.points import point_name
 from harness.stats.ranks import RankInterval
@@ -93,11 +94,13 @@ def leaderboard(
 ) -> Leaderboard:
     """The boards of all submissions, the same for any order of them.
 
-    `presets` has for every preset the ideas that count and their headline (point, mode)s. The same bytes submitted
-    twice are one submission; two that name the same run are marked, since one of them cannot be true.
+    `presets` has for every preset the ideas that count and their headline (point, mode)s. The same run submitted twice
+    counts once, be it byte by byte, written anew, or a part of it; two that name the same run with other samples are
+    marked, since one of them cannot be true.
     """
-    by_digest = {submission.digest: submission for submission in submissions}
-    ordered = _marked(sorted(by_digest.values(), key=lambda s: (s.started_at or "", s.digest)))
+    once, again = each_once(submissions)
+    ordered = _marked(sorted(once, key=lambda s: (s.started_at or "", s.digest)))
+    refused = [*refused, *again]
     machines: dict[str, list[Submission]] = defaultdict(list)
     for submission in ordered:
         machines[submission.machine.slug].append(submission)

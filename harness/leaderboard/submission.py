@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, floor, log2
 from typing import Any
 
 import msgspec
@@ -30,9 +31,16 @@ ESTIMATE_NAMES = estimates_text.NAMES[3:]
 
 # What decides whether two machines are the same hardware. Software and the load of the day do not. A fact not named
 # here that begins with one of the prefixes counts too: two machines apart are better than two that were made one.
-HARDWARE = ("cpu", "architecture", "cores_physical", "cores_logical", "cores_usable", "memory_bytes", "virtual_machine")
+# `cpu_id` tells apart unlike processors to which a hypervisor gives one name.
+HARDWARE = (
+    *("cpu", "cpu_id", "architecture", "cores_physical", "cores_logical", "cores_usable"),
+    *("memory_bytes", "virtual_machine"),
+)
 HARDWARE_PREFIXES = ("accelerator", "gpu", "cuda", "tpu", "npu", "rocm", "device")
 _GIB = 2**30
+_OVER = 1 / 64  # by which a kernel may count more than was sold, which happens to virtual machines
+MOST_PRINTS = 64  # of the records of a submission, by which another of the same run is known
+_LEAST_ALIKE = 4  # samples from which equality is no coincidence
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +99,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """One accepted submission. `digest` is of its bytes and names its page; `started_at` is UTC, None if unreadable.
 
     `noise` is its A/A noise as a share. `unseen` counts the rows beyond MOST_ENTRIES.
+    `prints` are digests of samples: who has one of another's has its records.
     """
 
     digest: str
@@ -110,6 +119,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     unseen: int
     portability: list[str]
     findings: list[str]
+    prints: list[int] = []
 
     @property
     def short(self) -> str:
@@ -143,16 +153,28 @@ def accelerators(records: Iterable[Record]) -> dict[str, Scalar]:
 def machine_of(facts: Mapping[str, Scalar]) -> Machine:
     """The hardware that the facts of run.json, and those of `accelerators`, tell of."""
     known = {n: facts.get(n) for n in HARDWARE} | {n: v for n, v in facts.items() if n.startswith(HARDWARE_PREFIXES)}
+    known["memory_bytes"] = memory = installed(facts.get("memory_bytes"))
     canonical = msgspec.json.encode(known, order="deterministic")
     shown = {plain(name.replace("_", " "), 40): _fact(name, value) for name, value in sorted(known.items())[:40]}
-    memory = facts.get("memory_bytes")
     parts = [plain(facts.get("cpu") or "unknown processor", 80)]
     parts += [f"{plain(facts['cores_logical'], 8)} cores"] if facts.get("cores_logical") is not None else []
-    parts += [f"{memory / _GIB:.0f} GiB"] if isinstance(memory, int | float) and memory > 0 else []
+    parts += [f"{memory / _GIB:.3g} GiB"] if memory is not None else []
     parts += [plain(v, 60) for n, v in sorted(known.items()) if n.startswith(HARDWARE_PREFIXES) and isinstance(v, str)]
     return Machine(
         slug=f"machine-{hashlib.sha256(canonical).hexdigest()[:24]}", title=plain(" · ".join(parts)), facts=shown
     )
+
+
+def installed(memory: Scalar) -> int | None:
+    """Bytes of memory that a machine was sold with, from what its kernel leaves: the next of eight sizes an octave.
+
+    What a kernel keeps for itself, some percent, differs from boot to boot and makes no other machine.
+    """
+    if not isinstance(memory, int | float) or isinstance(memory, bool) or not 1 <= memory < 2**63:
+        return None
+    least = memory * (1 - _OVER)
+    step = 2.0 ** (floor(log2(least)) - 3)
+    return int(ceil(least / step) * step)
 
 
 def _fact(name: str, value: Scalar) -> str:
@@ -166,7 +188,7 @@ def _fact(name: str, value: Scalar) -> str:
 
 
 def submission(
-    info: RunInfo, records: Iterable[Record], summary: Summary, digest: str, marks: Iterable[str]
+    info: RunInfo, records: Sequence[Record], summary: Summary, digest: str, marks: Iterable[str]
 ) -> Submission:
     """The facts of an accepted submission, from its run.json, its records and their figures."""
     rows = [row for row in summary.rows if row.principal is not None]
@@ -190,7 +212,18 @@ def submission(
         unseen=max(0, len(rows) - MOST_ENTRIES) + max(0, len(compiled) - MOST_ENTRIES),
         portability=[f"{plain(p.backend, 40)} {plain(p.device, 40)}: {p.ok} of {p.total}" for p in summary.portability],
         findings=[plain(line, 400) for line in _own(footer(summary))][:MOST_FINDINGS],
+        prints=_prints(records),
     )
+
+
+def _prints(records: Iterable[Record]) -> list[int]:
+    """Digests of the samples of records, the smallest MOST_PRINTS: a part of a run has many of the whole run's.
+
+    Two processes never take the same times to a tenth of a nanosecond. Hashes of numbers are the same everywhere.
+    """
+    times = (samples for record in records if record.time is not None for samples in record.time.samples_s[:1])
+    found = {hash(tuple(samples)) for samples in times if len(samples) >= _LEAST_ALIKE and len(set(samples)) > 2}
+    return sorted(found)[:MOST_PRINTS]
 
 
 def _own(lines: Sequence[str]) -> list[str]:

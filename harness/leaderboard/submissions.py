@@ -20,7 +20,7 @@ from harness.gate.refusal import Refusal
 from harness.gate.validate import Remembered, validate
 from harness.leaderboard.submission import Refused, Submission, submission
 from harness.records.store import INFO, RECORDS
-from harness.records.text import plain
+from harness.records.text import plain, without_path
 
 MOST_SUBMISSIONS = 10_000
 MOST_DEPTH = 8  # folders below a DIR
@@ -144,4 +144,5 @@ def _reasons(refusals: Iterable[object], folder: Path) -> list[str]:
 
 def _without(texts: Iterable[str], folder: Path) -> list[str]:
     """The texts with the folders of this machine taken out."""
-    return [text.replace(f"{folder}{os.sep}", "").replace(str(folder), "the submission") for text in texts]
+    named = (without_path(text, str(folder), "the submission") for text in texts)
+    return [text.replace(f"the submission{os.sep}", "") for text in named]

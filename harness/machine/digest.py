@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import importlib.metadata
+import importlib.util
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from backends import discovery as of_backends
+from workloads import discovery as of_workloads
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,11 +33,52 @@ def sources(root: Path = ROOT) -> dict[str, str]:
     return {package: _digest(root, where) for package, where in folders.items()}
 
 
+PLUG_IN = "plug-in "  # how the name of a digest begins that is of no package of ours
+
+
+def plug_ins() -> dict[str, str]:
+    """SHA-256 of the code of each plug-in that is found here and is no part of this package; no folder is named.
+
+    A file counts with all that it imports from beside it, an installed distribution with the whole of the package that
+    its entry point names. Each runs in every process of a run, whatever it is asked for, so each counts.
+    """
+    found: dict[str, str] = {}
+
+    def add(name: str, root: Path, files: Iterable[Path]) -> None:
+        key, number = f"{PLUG_IN}{name}", 1
+        while key in found:
+            number += 1
+            key = f"{PLUG_IN}{name} ({number})"
+        found[key] = _of_files(root, files)
+
+    for file in (*of_backends.own_files(), *of_workloads.own_files()):
+        add(file.name, file.resolve().parent, of_backends.with_helpers(file))
+    for package in sorted({p for group in (of_backends.GROUP, of_workloads.GROUP) for p in _installed(group)}):
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue  # it does not load either
+        root = Path(spec.origin).parent
+        add(package, root, root.rglob("*.py") if spec.submodule_search_locations else [Path(spec.origin)])
+    return found
+
+
+def _installed(group: str) -> Iterator[str]:
+    """The packages, or modules of no package, in which entry points lie."""
+    for point in importlib.metadata.entry_points(group=group):
+        yield point.module.partition(".")[0]
+
+
 def _digest(root: Path, folders: Iterable[Path]) -> str:
+    return _of_files(root, (path for folder in folders for path in folder.rglob("*.py")))
+
+
+def _of_files(root: Path, files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
-        code = code_of(path.read_text(encoding="utf-8"))
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + code.encode() + b"\0")
+    for path in sorted(files):
+        content = path.read_bytes()
+        with contextlib.suppress(SyntaxError, ValueError):  # what is not Python counts as it stands
+            content = code_of(content.decode()).encode()
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + content + b"\0")
     return digest.hexdigest()
 
 

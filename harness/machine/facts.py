@@ -5,19 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 
 import psutil
 
 from backends.ops import Backend, Scalar
 from harness.machine import linux as readers
+from harness.machine import processor
 from harness.machine.state import read
 
 
 def facts() -> dict[str, Scalar]:
     """CPU, memory, operating system and Python; None where the system does not tell. No host name: it is nobody's."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": processor.name(),
+        "cpu_id": processor.identity(),
         "architecture": platform.machine(),
         "cores_physical": psutil.cpu_count(logical=False),
         "cores_logical": psutil.cpu_count(),
@@ -43,8 +44,13 @@ def state() -> dict[str, Scalar]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on; all of them where the system does not tell."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may keep busy: those it may run on, and no more than a container's quota feeds.
+
+    All of the machine's where the system does not tell.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = readers.quota_cores(readers.cgroups(""))
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def memory_limit_bytes() -> int:
@@ -66,12 +72,6 @@ def versions(backends: list[Backend]) -> dict[str, str]:
     return found
 
 
-def _cpu_model() -> str | None:
-    text = readers.text("/proc/cpuinfo") or ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found.group(1).strip() if found else platform.processor() or None
-
-
 def _hypervisor() -> bool | None:
-    text = readers.text("/proc/cpuinfo")
-    return None if text is None else re.search(r"^flags\s*:.*\bhypervisor\b", text, re.MULTILINE) is not None
+    flags = processor.flags()
+    return "hypervisor" in flags if flags else None

@@ -19,7 +19,7 @@ Groups = Mapping[str, Sequence[str]]
 def text(path: str) -> str | None:
     """The words of a file, None where it cannot be read."""
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8", errors="replace") as file:  # a name may be in any encoding
             return file.read().strip()
     except (OSError, ValueError):
         return None

@@ -7,9 +7,9 @@ output is ready, nothing is copied to the host inside.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter, process_time, sleep  # bound before code of anybody's own can put others in place
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from harness.measuring.turn import Alone, Turn
 SLICE_SAMPLES = 2  # of a slice at least: where calls are long there are fewer slices
 CALIBRATION_SHARE = 0.1  # share of the window that may go to learning how long a call takes
 CALIBRATION_CALLS = (3, 5)  # calls, at least where they are short, and at most
-CLEAR_S = 0.02  # a first call as long as this is a sample by itself, however much of it was waking up
+CLEAR_S = 0.02  # two calls that both took as long as this tell how long a call takes
 FED = 0.72  # of the cores that the busiest slice kept busy: a slice with fewer shows the machine, not the call
 IDLE = 0.5  # cores: a call that keeps fewer busy waits for something else than a core
 WAITING = 0.6  # of a slice its threads waited for a core while another was idle: two that share one wait all the time
@@ -92,12 +92,12 @@ def sample(timed: Timed, sampling: Sampling, turn: Turn | None = None, hooks: Ho
     `sampling.slices`, or into fewer where calls are long; between two of them `turn` may let others run.
     """
     turn, hooks = turn or Alone(), hooks or Hooks()
-    cpu, began = time.process_time(), time.perf_counter()
+    cpu, began = process_time(), perf_counter()
     timed.wait(timed.call(*timed.operands))
-    first_s = max(time.perf_counter() - began, 1e-9)
+    first_s = max(perf_counter() - began, 1e-9)
     sampler = _Sampler(timed, sampling, hooks, _layout(timed, sampling, hooks, first_s))
     if sampler.layout.long:
-        sampler.keep_first(first_s, time.process_time() - cpu)
+        sampler.keep_first(first_s, process_time() - cpu)
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -134,8 +134,7 @@ def _layout(timed: Timed, sampling: Sampling, hooks: Hooks, first_s: float) -> _
     """Learn how long a call takes, and lay the window out for it; `first_s` is what one took already."""
     flushed = timed.flush is not None
     long = first_s >= sampling.long_s and not flushed
-    known = long or flushed or first_s >= CLEAR_S
-    call_s = first_s if known else _calibrate(timed, first_s, CALIBRATION_SHARE * sampling.window_s)
+    call_s = first_s if long or flushed else _calibrate(timed, first_s, CALIBRATION_SHARE * sampling.window_s)
     fewest = sampling.long_samples if long else sampling.min_samples
     # No more samples than are kept: a sample holds as many calls as spread them over the whole window.
     least_sample_s = max(sampling.sample_s, sampling.window_s / sampling.max_samples)
@@ -149,10 +148,12 @@ def _layout(timed: Timed, sampling: Sampling, hooks: Hooks, first_s: float) -> _
 
 def _calibrate(timed: Timed, first_s: float, budget_s: float) -> float:
     """Seconds of a call: the shortest of a few, since the first after a rest wakes threads and fills caches."""
-    call, operands, wait, clock = timed.call, timed.operands, timed.wait, time.perf_counter
+    call, operands, wait, clock = timed.call, timed.operands, timed.wait, perf_counter
     shortest, spent, calls = first_s, first_s, 1
     while calls < CALIBRATION_CALLS[1] and (
-        spent < budget_s or (calls < CALIBRATION_CALLS[0] and shortest < UNTOUCHED_S)
+        spent < budget_s
+        or (calls < CALIBRATION_CALLS[0] and shortest < CLEAR_S)
+        or (calls == 1 and shortest < UNTOUCHED_S)
     ):
         began = clock()
         wait(call(*operands))
@@ -220,7 +221,7 @@ class _Sampler:
         self._ends.pop()
         del self._samples[samples:]
         self._window_s, self._cpu_s = window_s, cpu_s
-        time.sleep(REPLACED_S)  # threads that wake again are placed anew
+        sleep(REPLACED_S)  # threads that wake again are placed anew
         self._starved += self._is_starved(number)
 
     def _is_starved(self, number: int) -> bool:
@@ -238,13 +239,13 @@ class _Sampler:
         """Take the samples of one slice. What the innermost loop needs is local: no attribute is looked up there."""
         timed, hooks, sampling, layout = self._timed, self._hooks, self._sampling, self.layout
         call, operands, wait, flush, between = timed.call, timed.operands, timed.wait, timed.flush, hooks.between
-        samples, loops, per_sample, clock = self._samples, self._loops, layout.per_sample, time.perf_counter
+        samples, loops, per_sample, clock = self._samples, self._loops, layout.per_sample, perf_counter
         least = max(-(-layout.fewest * (number + 1) // layout.slices), len(samples) + 1)
         most = max(sampling.max_samples * (number + 1) // layout.slices, least)
         outputs: Sequence[Any] = ()
         if not layout.apart:
             hooks.begin()
-        cpu, started = time.process_time(), clock()
+        cpu, started = process_time(), clock()
         until = started + sampling.window_s / layout.slices
         while len(samples) < most:
             outputs = ()  # give the last results back before the next are made, or two sets would live at once
@@ -261,14 +262,14 @@ class _Sampler:
                 between(len(samples))
             if t1 > until and len(samples) >= least:
                 break
-        self._window_s, self._cpu_s = self._window_s + clock() - started, self._cpu_s + time.process_time() - cpu
+        self._window_s, self._cpu_s = self._window_s + clock() - started, self._cpu_s + process_time() - cpu
         self._ends.append(len(samples))
         if not layout.apart:
             hooks.end()
 
     def meter_apart(self) -> int:
         """Calls between `begin` and `end` alone, for as long as the meter needs; how many of all calls were metered."""
-        timed, hooks, clock = self._timed, self._hooks, time.perf_counter
+        timed, hooks, clock = self._timed, self._hooks, perf_counter
         if hooks.begin is _nothing:
             return self.calls_in_slices
         metered = 0

@@ -54,10 +54,11 @@ def judge(
     """Compare named outputs with the reference.
 
     An output agrees when |x − r| ≤ tolerance·|r| + tolerance·max|r| everywhere and everything is finite. One that has
-    the name of an input is an updated parameter: its change must also agree, ‖Δx − Δr‖ ≤ 0.01·‖Δr‖, or within the
-    dtype's rounding of the new value, `rounding`·‖r‖, where that is more (at most half of the change). One that the
-    reference gives as integers must be equal. Where the reference tells of near ties, NEAR_SHARE of the values may
-    differ there. A missing, an additional or a mis-shaped output disagrees. `reason` names the worst output.
+    the name of an input, which need not be upcast, is an updated parameter: its change must also agree,
+    ‖Δx − Δr‖ ≤ 0.01·‖Δr‖, or within the dtype's rounding of the new value, `rounding`·‖r‖, where that is more (at most
+    half of the change). One that the reference gives as integers must be equal. Where the reference tells of near ties,
+    NEAR_SHARE of the values may differ there. A missing, an additional or a mis-shaped output disagrees. `reason` names
+    the worst output.
 
     Beside that stands the gate: ‖x − g‖ / ‖g‖ of the output that is furthest from what the reference's gate says of it.
     """
@@ -92,7 +93,7 @@ def judge(
         elif not (error <= tolerance * np.abs(expected) + tolerance * scale).all():
             reasons.append(f"{name} is off by {relative:.2g} of its largest value, {tolerance:g} allowed")
         if name in inputs:
-            change = expected - inputs[name]
+            change = expected - np.asarray(inputs[name]).astype(np.float64)
             norm = float(np.linalg.norm(change))
             off = float(np.linalg.norm(found - expected)) / norm if norm else float("inf")
             lost = rounding * float(np.linalg.norm(expected)) / norm if norm else 0.0

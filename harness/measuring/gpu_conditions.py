@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -56,9 +57,11 @@ def alone(
         yield  # no driver: opening the device will say so in the framework's words
         return
     path = (folder or Path(tempfile.gettempdir())) / f"hwlottery-gpu-{name}.lock"
-    with contextlib.suppress(OSError):
-        path.touch(mode=0o666)
-    descriptor = os.open(path, os.O_RDONLY)  # enough for a lock, whoever made the file
+    descriptor = _lock_file(path)
+    if descriptor is None:
+        phase(f"going on without the lock of {device}: {path} cannot be opened")
+        yield
+        return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,6 +71,25 @@ def alone(
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_file(path: Path) -> int | None:
+    """The file, open for reading, which is enough for a lock, whoever made it; None where it is none that can be had.
+
+    In a folder in which all users write: a link is not followed, a pipe not waited for, and every user may open it.
+    """
+    with contextlib.suppress(OSError):
+        made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        os.fchmod(made, 0o666)  # whatever the mask of its maker
+        os.close(made)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def card(device: Device, find: Callable[[int], Gpu] = open_gpu) -> Gpu | None:
@@ -100,13 +122,13 @@ def settings(gpu: Gpu) -> dict[str, Scalar]:
     for name, read in reads.items():
         try:
             found[name] = ask(n, read)
-        except Unavailable:
+        except (Unavailable, UnicodeDecodeError):  # NVML's own module decodes names, which need not be UTF-8
             found[name] = None
     return found
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def reasons(gpu: Gpu) -> int:

@@ -52,6 +52,10 @@ class Contenders:
         figures = [s.over_best for s in [s for s in sights if s.own] or sights if s.over_best is not None]
         return geometric_mean(figures) if figures else None
 
+    def closest(self, planned: Planned) -> float | None:
+        """Its time over that of the best path there, where it did best; None where nothing is known."""
+        return _least(self._near(planned))
+
     def refused(self, planned: Planned) -> str | None:
         """The version that refused it before, if that is installed now and no known machine ran it near there."""
         return self._refused(planned, self._near(planned))
@@ -78,10 +82,7 @@ class Contenders:
     def _reasons(self, plan: Sequence[Planned], factor: float) -> dict[str, str]:
         """Why a case need not be tried, of those that need not."""
         near = {planned.case.key: self._near(planned) for planned in plan}
-        least = {
-            key: min((s.over_best for s in sights if s.over_best is not None), default=None)
-            for key, sights in near.items()
-        }
+        least = {key: _least(sights) for key, sights in near.items()}
         swept: dict[tuple[object, ...], list[float]] = defaultdict(list)
         points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
         for planned in plan:
@@ -115,6 +116,10 @@ class Contenders:
 
     def _near(self, planned: Planned) -> list[Sight]:
         return [sight for sight in self.lookup.sights(planned) if sight.distance <= FAR]
+
+
+def _least(sights: Sequence[Sight]) -> float | None:
+    return min((sight.over_best for sight in sights if sight.over_best is not None), default=None)
 
 
 def _path(planned: Planned) -> tuple[object, ...]:

@@ -49,9 +49,10 @@ def forecast(
     return _Play(plan, foresight, options, compiled, records or {}).seconds()
 
 
-def cold_share(plan: Sequence[Planned], compiled: Known) -> float:
-    """Which share of the programs of a plan is yet to be compiled."""
-    programs = [planned.case for planned in plan if planned.case.execution == "compiled"]
+def cold_share(plan: Sequence[Planned], foresight: Foresight, compiled: Known) -> float:
+    """Which share of the programs that a run measures first is yet to be compiled."""
+    here = [planned for planned in plan if not is_ahead_of_time(planned.case.device)]
+    programs = [planned.case for planned in firsts(here, foresight) if planned.case.execution == "compiled"]
     return sum(not compiled(case) for case in programs) / max(1, len(programs))
 
 
@@ -60,7 +61,7 @@ def within_limits(
 ) -> float:
     """Seconds that are left of a run after `elapsed_s`, by its budget and the time of its preset.
 
-    `cold` is the share of its programs that was not compiled when it began; `least_s` are done whatever the time.
+    `cold` is the `cold_share` of when it began; `least_s` are done whatever the time.
     """
     if options.budget_s is not None:
         left = max(0.0, options.budget_s - elapsed_s)
@@ -129,7 +130,7 @@ class _Play:
         for round_ in range(1, first + 1):
             self._round("first rounds", cases, round_)
         self._look("survey", [planned for planned in self._plan if planned.survey])
-        self._look("sweep", selection.sweep(self._plan, self._cases())[0])
+        self._look("sweep", selection.sweep(self._plan, self._cases(), self._foresight)[0])
         left = selection.finalists(here, self._cases()) if self._options.rounds else []
         for round_ in range(first + 1, self._options.most_rounds + 1):
             self._round("rounds", left, round_)

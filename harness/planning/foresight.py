@@ -15,7 +15,7 @@ from harness.records.record import Record
 _COLD_S = {"eager": 0.5, "graph": 0.7, "compiled": 2.0}
 _WARM_S = {"eager": 0.5, "graph": 0.7, "compiled": 0.8}
 
-DOUBT = 4.0  # of the best paths of one machine some one in fifteen take over 1.5 times as long as the best of another
+DOUBT = 4.0  # of what is 1.5 times slower elsewhere few paths are the best here (tests/benchmarks/bench_contenders.py)
 
 
 class Foresight(Protocol):

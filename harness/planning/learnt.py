@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from backends.ops import Scalar
+from harness.records.lines import UNREADABLE
 from harness.records.points import point_name
 from harness.records.record import WorkFacts
 from workloads.base import Mode, Value
@@ -216,7 +217,7 @@ def known(folder: Path, machine: Mapping[str, Scalar]) -> Learnt:
     """
     try:
         found = msgspec.json.decode(_file(folder, machine).read_bytes(), type=Learnt)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return Learnt()
     return found if found.format == FORMAT else Learnt()
 

@@ -8,7 +8,7 @@ all times are pairs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -18,11 +18,11 @@ from harness.planning.groups import MEMBERS, InterleavedGroup, Member, MemberKey
 from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.planning.standing import standing
-from harness.records.record import Case, Record
+from harness.records.record import Record
 
-LOOK_SHARE = 0.2  # of the window: a look only has to find what is worth the rounds
+LOOK_SHARE = 0.25  # of the window: a look only has to find what is worth the rounds
 LOOK_LONG_S = 0.05  # and of calls as long as this two samples show it
-SWEEP_SHARE = 0.5  # what has one process only, and is published
+SWEEP_SHARE = 0.6  # what has one process only, and is published
 
 
 def firsts(plan: Sequence[Planned], foresight: Foresight) -> list[Planned]:
@@ -96,10 +96,10 @@ def looks(
     return out
 
 
-def worth(cases: Iterable[Planned], foresight: Foresight, compiled: Callable[[Case], bool]) -> float:
-    """How likely the best path is among cases, a second: `compiled` says whether the compile caches hold a program."""
+def worth(cases: Iterable[Planned], foresight: Foresight) -> float:
+    """How likely the best path is among cases, a second: with cold caches, so that a resumed run has the same order."""
     looked_at = list(cases)
-    seconds = sum(foresight.seconds(p, cold=not compiled(p.case), again=False) for p in looked_at)
+    seconds = sum(foresight.seconds(planned, cold=True, again=False) for planned in looked_at)
     return sum(map(foresight.promise, looked_at)) / max(seconds, 1e-9)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+
+from backends.ops import Scalar
 
 FACTOR = 3.0  # a path that took this many times longer than the best, on every known machine, is left out
 REFUSED = "refused by"  # how such a reason begins
 LATE = "for which the time of the run did not last"  # less likely to be the best than what was tried
+INTERRUPTED = "interrupted in "  # how the note of a run begins that was asked to end
 _SLOW = re.compile(r"over ([0-9]+(?:\.[0-9]+)?) times slower than the best on every known machine")
 _REFUSED = re.compile(rf"{REFUSED} (\S+) [^\s()]+ \(hwlottery [^\s()]+\), as before")
 
@@ -19,6 +23,12 @@ def slow(factor: float) -> str:
 def refused(backend: str, version: str) -> str:
     """What a framework refused; `version` is its own and its adapter's, as `version_of` has it."""
     return f"{REFUSED} {backend} {version}, as before"
+
+
+def ran_out(settings: Mapping[str, Scalar], notes: Iterable[str]) -> bool:
+    """Whether the time of a run can have ended: it had a limit, or was interrupted."""
+    limited = any(settings.get(name) is not None for name in ("budget_s", "enough_s"))
+    return limited or any(note.startswith(INTERRUPTED) for note in notes)
 
 
 def fault(reason: str, case: str) -> str | None:

@@ -24,6 +24,7 @@ from harness.planning.options import (
     Options,
 )
 from harness.planning.plan import PRESETS, Ask
+from harness.records.record import FAILED, Status
 from workloads.base import Definition, Point, Value
 
 Axes: TypeAlias = Mapping[str, tuple[Value, ...]]
@@ -45,11 +46,11 @@ class RunRequest:
     executions: tuple[str, ...] = ()
     formulations: tuple[str, ...] = ()
     axes: Axes = field(default_factory=dict)  # values for every idea that has the axis
-    smtx_files: tuple[Path, ...] = ()
+    matrices: tuple[str, ...] = ()  # files, or FILE:TENSOR
     seed: int = 0
     rounds: int | None = None  # interleaved groups of each best path
     budget_s: float | None = None
-    precision: float = PRECISION  # share of an interval's middle; only with a budget
+    precision: float | None = None  # share of an interval's middle, else PRECISION; only with a budget
     timeout_s: float = TIMEOUT_S  # of a case
     threads: int | None = None
     memory_limit_bytes: int | None = None  # of a case
@@ -59,6 +60,8 @@ class RunRequest:
     memory_w_per_gb: float | None = None
     out: Path | None = None
     resume: bool = False
+    retry: tuple[str, ...] = ()  # outcomes that are measured again by a run that goes on
+    wait: bool = True  # for another run on this machine
     exhaustive: bool = False  # try what earlier runs say can be left out, too
     dry_run: bool = False
     as_json: bool = False
@@ -67,7 +70,7 @@ class RunRequest:
     @property
     def tries_all(self) -> bool:
         """Whether nothing is left out: as asked, in `smoke`, and where the user says what to run by name."""
-        named = self.workloads or self.workload_files or self.formulations or self.executions or self.smtx_files
+        named = self.workloads or self.workload_files or self.formulations or self.executions or self.matrices
         return self.exhaustive or self.preset == "smoke" or bool(named or self.axes)
 
     @property
@@ -143,7 +146,7 @@ def options(request: RunRequest, *, cores: int, cache: Path, memory_bytes: int |
         cache=cache,
         seed=request.seed,
         budget_s=request.budget_s,
-        precision=request.precision if request.narrows else None,
+        precision=(request.precision or PRECISION) if request.narrows else None,
         memory_bytes=request.memory_limit_bytes or memory_bytes,
     )
 
@@ -164,11 +167,16 @@ def _power(request: RunRequest) -> PowerModel:
     return power
 
 
-def resuming(request: RunRequest, folder: Path) -> list[str]:
-    """The arguments of the command line that goes on with an interrupted run, whose results are in `folder`."""
-    words = list(request.arguments)
-    if not request.resume:
-        words.append("--resume")
-    if request.out is None:
-        words += ["--out", str(folder)]
-    return words
+def retried(request: RunRequest) -> frozenset[Status]:
+    """The outcomes that are measured again; UserError for one that is no failure, and without a run that goes on."""
+    for name in request.retry:
+        if name not in FAILED:
+            raise nearest("failure", name, sorted(FAILED))
+    if request.retry and not request.resume:
+        raise UserError("--retry is for a run that goes on: add --resume --out DIR")
+    return frozenset(status for status in FAILED if status in request.retry)
+
+
+def resuming(folder: Path) -> list[str]:
+    """The arguments of the command line that goes on with the run in `folder`: the rest is taken from the run."""
+    return ["run", "--resume", "--out", str(folder)]

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from harness.planning.foresight import Foresight
 from harness.planning.plan import Planned
 from harness.planning.standing import rounds_of, standing
 from harness.records.record import Record
@@ -18,6 +19,7 @@ from harness.stats.process_times import centre
 
 SWEEP_FACTOR = 1.6  # a formulation this many times slower than the best of the survey is not taken on a sweep
 SWEEP_MOST = 2
+SWEEP_EXPECTED = 1.25  # nor is one to a point at which earlier runs say that it is this many times slower than another
 LONG_S = 0.1  # where the best call of a survey takes as long as this,
 LONG_SWEEP_FACTOR = 1.15  # this factor holds: a case of the sweep is a minute there
 LOOK_FACTOR = 1.15  # cases this close to the best of their point by a look have rounds
@@ -30,8 +32,12 @@ FINAL_MOST = 2
 T = TypeVar("T")
 
 
-def sweep(plan: Sequence[Planned], records: Mapping[str, Record]) -> tuple[list[Planned], list[Planned]]:
+def sweep(
+    plan: Sequence[Planned], records: Mapping[str, Record], foresight: Foresight | None = None
+) -> tuple[list[Planned], list[Planned]]:
     """The cases of the points that were not surveyed, split into (those to run, those that the survey rules out).
+
+    Of these, what `foresight` expects to be SWEEP_EXPECTED times slower than another that is run there is ruled out.
 
     Of each formulation its faster execution goes on, if within SWEEP_FACTOR of the best of its family, or within
     LONG_SWEEP_FACTOR where that takes LONG_S; at most SWEEP_MOST of them. Those that skip the zeros of a matrix are
@@ -59,7 +65,20 @@ def sweep(plan: Sequence[Planned], records: Mapping[str, Record]) -> tuple[list[
             (run if time <= limit and execution == planned.case.execution else out).append(planned)
         else:
             run.append(planned)
-    return run, out
+    slower = set() if foresight is None else _expected_slower(run, foresight)
+    return [p for p in run if p.case.key not in slower], [*out, *(p for p in run if p.case.key in slower)]
+
+
+def _expected_slower(run: Sequence[Planned], foresight: Foresight) -> set[str]:
+    """The keys of the cases that another of their point is expected to beat."""
+    points: dict[tuple[object, ...], dict[str, float]] = defaultdict(dict)
+    for planned in run:
+        expected = foresight.expected(planned)
+        if expected is not None:
+            points[planned.point][planned.case.key] = expected
+    return {
+        key for known in points.values() for key, value in known.items() if value > SWEEP_EXPECTED * min(known.values())
+    }
 
 
 def _fastest_executions(

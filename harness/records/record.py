@@ -20,6 +20,7 @@ from harness.records.points import point_name
 from workloads.base import Mode, Value
 
 SCHEMA = 2
+OTHER_INPUTS = "other_inputs"  # in `settings`: what came of inputs that the process had not seen, after the clock
 KEPT = "kept"  # in `settings`: what of a compiler's won a trial, which later processes of the case are told to keep
 
 Status = Literal["ok", "wrong", "unsupported", "oom", "timeout", "crash", "error", "estimated"]

@@ -1,13 +1,18 @@
 """A results folder: `records.jsonl`, a line a record, appended whole and flushed; `run.json`, what they have in common.
 
 A case measured in several processes leaves a line for each while the run goes on; readers merge them, and `close`
-rewrites the file with one line a case. A line torn by a power cut is left out with a warning, never guessed.
+rewrites the file with one line a case. A line torn by a power cut is left out with a warning, never guessed; a run that
+goes on cuts it off and says so.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+import shlex
+import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +22,16 @@ import msgspec
 
 from backends.ops import Scalar
 from harness.errors import UserError
-from harness.records.record import FAILED, SCHEMA, Energy, Record, Timing
+from harness.records import conditions
+from harness.records.disk import replace, same, why, write
+from harness.records.lines import NEWER, UNREADABLE, Lines, lines_of
+from harness.records.locks import FileLock, NoLocksError
+from harness.records.merging import merge
+from harness.records.record import SCHEMA, Record, Status
 
 RECORDS = "records.jsonl"
 INFO = "run.json"
+LOCK = ".lock"  # there while a run writes; who finds it held is told by whom
 
 
 class StoreError(UserError):
@@ -66,34 +77,93 @@ class Run:
 
 
 class Store:
-    """The one writer of a results folder."""
+    """The one writer of a results folder, while it lives: a lock keeps others out and dies with its process.
 
-    def __init__(self, folder: Path, info: RunInfo, *, resume: bool = False) -> None:
+    With `resume` it goes on with the run that is there, under the same conditions and the same plan; StoreError names
+    what differs. `before` are the stored processes, in their order. `planned` has the keys of the plan's cases. Lines
+    of cases whose outcome is in `retry` are taken out, so that these are measured again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        info: RunInfo,
+        *,
+        resume: bool = False,
+        retry: Collection[Status] = (),
+        planned: Collection[str] | None = None,
+    ) -> None:
         self.folder = folder
         self.info = info
         self.before: list[Record] = []
+        self._file = -1
+        self._gone: StoreError | None = None  # once the folder is gone for good
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()) and not resume:
-                raise StoreError(f"--out {folder} is not empty; name another folder, or add --resume to go on with it")
-            if resume and (folder / RECORDS).exists():
-                found = load(folder)
-                self.before = [r for r in found.records if r.status not in FAILED]  # failures are tried again
-                self._rewrite(self.before)
-                was = found.info  # what it took and noted so far is part of what the whole run took
-                self.info = msgspec.structs.replace(
-                    info,
-                    run=was.run,
-                    started_at=was.started_at,
-                    notes=[*was.notes, f"went on at {info.started_at}", *info.notes],
-                    phases_s=was.phases_s,
-                    wall_s=was.wall_s,
-                    left_out=was.left_out,
-                )
-            self.write_info(self.info)
-            self._file = os.open(folder / RECORDS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._lock = FileLock(folder / LOCK, f"process {os.getpid()}, since {info.started_at}")
+            self._locked()
+            try:
+                self._open(resume, retry, planned)
+            except BaseException:
+                self._lock.release(remove=True)
+                raise
         except OSError as error:
-            raise StoreError(f"--out {folder} cannot be written ({error.strerror}); name another folder") from None
+            raise StoreError(f"--out {folder} cannot be written ({why(error)}); name another folder") from None
+
+    def _locked(self) -> None:
+        """Take the folder; StoreError with its holder where another run has it."""
+        try:
+            ours = self._lock.take()
+        except NoLocksError as error:
+            note = f"{self.folder} is on a file system without locks ({error.strerror}): let no second run write there"
+            self.info = msgspec.structs.replace(self.info, notes=[*self.info.notes, note])
+            return
+        if not ours:
+            who = self._lock.holder() or "another process"
+            raise StoreError(f"a run is writing to {self.folder} ({who}); wait for it, or name another folder by --out")
+
+    def _open(self, resume: bool, retry: Collection[Status], planned: Collection[str] | None) -> None:
+        for partial in (RECORDS, INFO):  # of a process that was killed while it replaced one
+            (self.folder / partial).with_suffix(".partial").unlink(missing_ok=True)
+        if resume and (self.folder / INFO).exists():
+            self._go_on(retry, planned)
+        elif any(path.name != LOCK for path in self.folder.iterdir()):
+            more = ", or add --resume to go on with its run" if (self.folder / INFO).exists() else ": it holds no run"
+            raise StoreError(f"--out {self.folder} is not empty; name another folder{more}")
+        self.write_info(self.info)
+        self._file = os.open(self.folder / RECORDS, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def _go_on(self, retry: Collection[Status], planned: Collection[str] | None) -> None:
+        """Take up the run that is there: nothing of it is changed but a torn last line, and what is tried again."""
+        was, now = info_of(self.folder), self.info
+        found = conditions.differing(was, now)
+        if found:
+            raise StoreError(
+                f"{self.folder} cannot be gone on with: {conditions.sentence(found)}; a run has the same conditions "
+                "from beginning to end: restore them, or start another run by another --out"
+            )
+        path = self.folder / RECORDS
+        lines = lines_of(path) if path.exists() else Lines([], [], [])
+        newer = [warning for warning in lines.warnings if NEWER in warning]
+        if newer:
+            raise StoreError(f"{self.folder} cannot be gone on with: {newer[0]}")
+        strange = [r for r in lines.records if planned is not None and r.case.key not in planned]
+        if strange:
+            raise StoreError(
+                f"{self.folder} is of another plan: it holds {strange[0].case}, which this run would not measure; "
+                "leave the options out, which are then the run's own, or name another --out"
+            )
+        notes = [f"went on at {now.started_at}", *now.notes]
+        both = zip(lines.records, lines.contents, strict=True)
+        kept = [(record, content) for record, content in both if record.status not in retry]
+        if len(kept) < len(lines.records) or not lines.ended:
+            # What cannot be read stays: it is somebody's measurement. What was torn off ends nowhere.
+            content = b"".join(content + b"\n" for content in (*(c for _, c in kept), *lines.unread))
+            replace(path, content)
+        if lines.torn:
+            notes.append(f"the last line of {RECORDS} was torn ({len(lines.torn)} bytes) and was cut off")
+        self.before = [record for record, _ in kept]
+        self.info = msgspec.structs.replace(was, ended_at=None, notes=[*was.notes, *notes])
 
     def __enter__(self) -> Self:
         return self
@@ -102,36 +172,118 @@ class Store:
         self.close()
 
     def append(self, *records: Record) -> None:
-        """Write a line each and flush them to the disk before returning."""
-        os.write(self._file, b"".join(msgspec.json.encode(record) + b"\n" for record in records))
-        os.fsync(self._file)
+        """Write a line each and flush them to the disk before returning; StoreError where they cannot be kept.
+
+        Lines that found room stay, whole.
+        """
+        content = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        self._restored()
+        end, written = os.fstat(self._file).st_size, 0
+        try:
+            while written < len(content):  # a full disk takes a part first
+                written += os.write(self._file, content[written:])
+            os.fsync(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, end + content.rfind(b"\n", 0, written) + 1)
+            raise self.refusal(error) from None
 
     def write_info(self, info: RunInfo) -> None:
-        """Replace run.json whole."""
+        """Replace run.json whole; StoreError where it cannot be, and it is then as it was."""
         self.info = info
-        _replace(self.folder / INFO, msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
+        try:
+            self._restored()  # may add a note
+            replace(self.folder / INFO, msgspec.json.format(msgspec.json.encode(self.info), indent=2) + b"\n")
+        except OSError as error:
+            raise self.refusal(error) from None
+
+    def note(self, words: str) -> None:
+        """Add a note to run.json."""
+        self.write_info(msgspec.structs.replace(self.info, notes=[*self.info.notes, words]))
+
+    def refusal(self, error: OSError) -> StoreError:
+        """The sentence for a folder that cannot be written any more."""
+        return StoreError(
+            f"{self.folder} cannot be written any more ({why(error)}): what was measured before is kept there; "
+            f"make it writable, and go on by: run --resume --out {shlex.quote(str(self.folder))}"
+        )
+
+    def _restored(self) -> None:
+        """Where the folder was taken away, make it again with all that is still held open.
+
+        StoreError where that cannot be, and says where it was saved instead.
+        """
+        if self._gone is not None:
+            raise self._gone
+        if self._file < 0 or same(self.folder / RECORDS, self._file):
+            return
+        content = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = os.open(
+                self.folder / RECORDS, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644
+            )
+            write(file, content)
+        except OSError as error:
+            saved = Path(tempfile.mkdtemp(prefix="hwlottery-saved-"))
+            (saved / RECORDS).write_bytes(content)
+            replace(saved / INFO, msgspec.json.encode(self.info))
+            self._gone = StoreError(
+                f"{self.folder} was taken away while the run went on, and cannot be made again ({why(error)}): "
+                f"everything measured is in {saved}; move it to where it is to stay"
+            )
+            raise self._gone from None
+        os.close(self._file)
+        self._file = file
+        self._lock.release()
+        self._lock = FileLock(self.folder / LOCK, f"process {os.getpid()}, since {self.info.started_at}")
+        with contextlib.suppress(OSError):
+            self._lock.take()
+        self.note(f"{self.folder} was taken away while the run went on, and was made again with all that was measured")
 
     def close(self) -> None:
-        """Merge the lines of each case into one record."""
+        """Merge the lines of each case into one record, and let others in."""
         if self._file < 0:
             return
         os.close(self._file)
         self._file = -1
-        found = load(self.folder)
-        if not found.warnings:  # a line that we cannot read is somebody's measurement: the file then stays as it is
-            self._rewrite(found.records)
+        try:
+            # What cannot be read is somebody's measurement, and what cannot be written is as good unmerged.
+            with contextlib.suppress(OSError, StoreError):
+                found = load(self.folder)
+                if not found.warnings:
+                    content = b"".join(msgspec.json.encode(record) + b"\n" for record in found.records)
+                    replace(self.folder / RECORDS, content)
+        finally:
+            self._lock.release(remove=True)
 
-    def _rewrite(self, records: Sequence[Record]) -> None:
-        _replace(self.folder / RECORDS, b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+
+def new_folder(wanted: Path) -> Path:
+    """A new folder of that name, or with -2, -3, … after it; StoreError where none can be made."""
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            if folder.parent.is_dir():
+                continue
+            raise StoreError(f"{folder.parent} is no folder; name a results folder by --out") from None
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be made ({why(error)}); name a results folder by --out") from None
+        return folder
+    raise AssertionError
 
 
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+def info_of(folder: Path) -> RunInfo:
+    """What the records of a results folder have in common; StoreError where it cannot be read."""
+    try:
+        info = msgspec.json.decode((folder / INFO).read_bytes(), type=RunInfo)
+    except (OSError, *UNREADABLE) as error:
+        raise StoreError(f"{folder / INFO} cannot be read: {error}") from None
+    if info.schema > SCHEMA:
+        raise StoreError(f"{folder / INFO} is of schema {info.schema}, which {NEWER} {SCHEMA}; update hwlottery")
+    return info
 
 
 def load(folder: Path) -> Run:
@@ -140,71 +292,5 @@ def load(folder: Path) -> Run:
         raise StoreError(f"{folder} has {INFO} but no {RECORDS}: nothing was measured there")
     if not (folder / RECORDS).is_file():
         raise StoreError(f"{folder} is not a results folder: it has no {RECORDS}; give the --out of a run")
-    try:
-        info = msgspec.json.decode((folder / INFO).read_bytes(), type=RunInfo)
-    except (OSError, msgspec.DecodeError) as error:
-        raise StoreError(f"{folder / INFO} cannot be read: {error}") from None
-    records, warnings = [], []
-    decoder = msgspec.json.Decoder(Record)
-    for number, line in enumerate((folder / RECORDS).read_bytes().splitlines(), 1):
-        try:
-            record = decoder.decode(line)
-        except msgspec.DecodeError as error:
-            warnings.append(f"{folder / RECORDS} line {number} was left out: {error}")
-            continue
-        if record.schema > SCHEMA:
-            warnings.append(
-                f"{folder / RECORDS} line {number} was left out: schema {record.schema} is newer than {SCHEMA}; update"
-            )
-            continue
-        records.append(record)
-    return Run(folder, info, merge(records), warnings)
-
-
-def merge(records: Iterable[Record]) -> list[Record]:
-    """One record a case: the trials of its processes side by side, in the order of their rounds.
-
-    A case that failed in any process is a failure, with how many of its processes did: it cannot be relied on.
-    """
-    groups: dict[tuple[str, str, bool], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.run, record.case.key, record.control), []).append(record)
-    return [group[0] if len(group) == 1 else _merged(group) for group in groups.values()]
-
-
-def _merged(group: Sequence[Record]) -> Record:
-    first = group[0]
-    failed = [r for r in group if r.status not in ("ok", "estimated")]
-    headline = any(r.headline for r in group)
-    if failed:
-        worst = failed[0]
-        reason = (
-            f"in {len(failed)} of {len(group)} processes: {worst.reason}" if len(failed) < len(group) else worst.reason
-        )
-        return msgspec.structs.replace(worst, reason=reason, headline=headline)
-    times = [r.time for r in group if r.time is not None]
-    if not times:
-        return first
-    pairs = [pair for t in times for pair in zip(t.trials, t.samples_s, strict=True)]
-    pairs = list({(trial.round, trial.heat, trial.started_at): (trial, samples) for trial, samples in pairs}.values())
-    pairs.sort(key=lambda pair: (pair[0].round, pair[0].started_at))
-    trials, samples = [p[0] for p in pairs], [p[1] for p in pairs]
-    time = Timing(
-        first_call_s=trials[0].first_call_s,
-        compile_s=trials[0].compile_s,
-        convert_s=trials[0].convert_s,
-        samples_s=samples,
-        steady=all(t.steady for t in trials),
-        drift=max((t.drift for t in trials), key=abs),
-        trials=trials,
-    )
-    peaks = [r.memory for r in group if r.memory is not None]
-    memory = max(peaks, key=lambda m: (m.device_peak_bytes or 0, m.host_peak_bytes or 0)) if peaks else None
-    return msgspec.structs.replace(first, time=time, memory=memory, headline=headline, energy=_energy(group))
-
-
-def _energy(group: Sequence[Record]) -> Energy | None:
-    """The reading of the process in the middle, so that it is one that was really taken."""
-    readings = [r.energy for r in group if r.energy is not None]
-    readings.sort(key=lambda e: (e.gross_j is None, e.gross_j or 0.0))
-    return readings[(len(readings) - 1) // 2] if readings else None
+    info, lines = info_of(folder), lines_of(folder / RECORDS)
+    return Run(folder, info, merge(lines.records), lines.warnings)

@@ -6,7 +6,9 @@ a cursor, sets a colour, turns the direction of text or hides in it is taken out
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ONE_LINE = 300  # characters that a table bears
@@ -57,3 +59,22 @@ def first_line(text: str | None) -> str | None:
 def one_line(text: str | None, most: int = ONE_LINE) -> str:
     """The first line that says anything, cut to a length that a table bears; nothing where none does."""
     return shorten(first_line(text) or "", most)
+
+
+def without_path(text: str, folder: str, instead: str) -> str:
+    """`text` in which the absolute path `folder` is called `instead`, where it stands whole or begins a longer path.
+
+    Never a part of another word or name: /a/b is not in /a/bc, nor in x/a/b. What is no absolute path, or the root,
+    hides nothing.
+    """
+    folder = folder.rstrip(os.sep)
+    if not os.path.isabs(folder):
+        return text
+    return re.sub(rf"(?<![\w.~-]){re.escape(folder)}(?![\w~-]|\.\w)", lambda _: instead, text)
+
+
+def private(text: str, folders: Mapping[str, str] | None = None) -> str:
+    """`text` as it may be published: the `folders` by what they are to be called, then the user's home as ~."""
+    for folder, instead in (folders or {}).items():
+        text = without_path(text, folder, instead)
+    return without_path(text, os.path.expanduser("~"), "~")

@@ -11,6 +11,7 @@ import pandas as pd
 from harness.figures.summary import Against, Row, Summary
 
 _FIGURES = tuple(name for name in Against.__struct_fields__ if name != "kind")
+_FORMULA = tuple("=+-@|%＝＋－＠")  # by which Excel, LibreOffice and their kin know one
 _OWN = tuple(name for name in Row.__struct_fields__ if name not in ("params", "against"))
 
 
@@ -41,9 +42,14 @@ def _plain(hint: Any) -> type:
 
 def csv(summary: Summary) -> str:
     """One line a row, with the columns of `flat`; unknown is empty."""
-    rows = [flat(row) for row in summary.rows]
+    rows = [{name: as_text(value) for name, value in flat(row).items()} for row in summary.rows]
     table = pd.DataFrame({n: pd.Series([row.get(n) for row in rows], dtype=object) for n in _columns(summary)})
     return table.to_csv(index=False, lineterminator="\n")
+
+
+def as_text(value: object) -> object:
+    """A value that no spreadsheet runs as a formula: words of others that begin like one get a ' before (OWASP)."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in _FORMULA and value.strip() else value
 
 
 def parquet(summary: Summary) -> bytes:

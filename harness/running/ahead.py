@@ -42,4 +42,7 @@ def compile_all(session: Session, name: str, plan: Sequence[Planned]) -> None:
             left -= 1
             if left and session.spent():
                 session.notes.append(f"the budget ended in the {name}: {left} cases were not compiled")
+                session.late += [
+                    p for queue in queues.values() for p in queue if (p.case.key, False) not in session.records
+                ]
                 break

@@ -6,11 +6,12 @@ its axes, the dtype and the seed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,21 +19,28 @@ import numpy as np
 
 from harness.machine import digest
 from harness.planning.plan import Planned
+from harness.records.store import StoreError
 from harness.running.recording import refused
 from harness.worker.client import Answer, Server
 from harness.worker.messages import DataJob
 
 WORKLOADS = digest.ROOT / "workloads"
-TIMEOUT_S = 1800.0
 KEPT_BYTES = 64 << 20  # of one point, at most
+FULL = os.strerror(errno.ENOSPC)
 CACHE_BYTES = 1 << 30  # of all that is kept; what was used longest ago goes first
 
 
 class Inputs:
-    """Folders with `inputs/` and `reference/` of each point; `scratch` is for what is too large to be kept."""
+    """Folders with `inputs/` and `reference/` of each point; `scratch` is for what is too large to be kept.
 
-    def __init__(self, server: Server, scratch: Path, cache: Path, threads: int) -> None:
-        self._server, self._scratch, self._cache, self._threads = server, scratch, cache / "inputs", threads
+    `server` gives NumPy's, whichever that is now. A process may take `timeout_s`, as one of a case may.
+    """
+
+    def __init__(
+        self, server: Callable[[], Server], scratch: Path, cache: Path, threads: int, timeout_s: float
+    ) -> None:
+        self._server, self._scratch, self._cache = server, scratch, cache / "inputs"
+        self._threads, self._timeout_s = threads, timeout_s
         self._found: dict[str, Path | Answer] = {}
         self._sources = msgspec.json.encode([digest.sources(), np.__version__], order="deterministic")
 
@@ -41,11 +49,15 @@ class Inputs:
         return self._found.get(self._key(planned)) or refused("no inputs were made")
 
     def make(self, cases: Iterable[Planned], abreast: int) -> None:
-        """Make what is missing: a process a workload, so that what its points share is made once; `abreast` at once."""
+        """Make what is missing: a process a workload, so that what its points share is made once; `abreast` at once.
+
+        ServerError where the server dies of it; what was made before stays.
+        """
         todo: dict[tuple[str, str, int], dict[str, Planned]] = defaultdict(dict)
         for planned in cases:
             key, case = self._key(planned), planned.case
-            if key in self._found:
+            known = self._found.get(key)
+            if known is not None and (isinstance(known, Answer) or known.is_dir()):  # it may have been taken away
                 continue
             if _ours(planned) and (self._cache / key / "reference").is_dir():
                 (self._cache / key).touch()
@@ -55,14 +67,22 @@ class Inputs:
         if todo:
             self._made(list(todo.values()), abreast)
 
+    def refuse(self, cases: Iterable[Planned], reason: str) -> None:
+        """Answer for those of the cases that have none yet: none will be made."""
+        for planned in cases:
+            self._found.setdefault(self._key(planned), refused(f"no inputs or reference: {reason}"))
+
     def _made(self, wanted: list[dict[str, Planned]], abreast: int) -> None:
-        self._server.begin([([self._job(points)], 0) for points in wanted], TIMEOUT_S, abreast)
-        self._server.prepared()
-        self._server.finish()
+        server = self._server()
+        server.begin([([self._job(points)], 0) for points in wanted], self._timeout_s, abreast)
+        server.prepared()
+        server.finish()
         single = []
-        for points, (answer,) in zip(wanted, self._server.answers(), strict=True):
+        for points, (answer,) in zip(wanted, server.answers(), strict=True):
             if answer.measured.status == "ok":
                 self._found.update({key: self._kept(key, planned) for key, planned in points.items()})
+            elif FULL in (answer.measured.reason or ""):
+                raise StoreError(f"no room for inputs in {self._scratch} ({FULL}); make room, and go on by --resume")
             elif len(points) == 1:
                 why = refused(f"no inputs or reference: {answer.measured.reason}", answer.log)
                 self._found.update(dict.fromkeys(points, why))
@@ -116,6 +136,8 @@ class Inputs:
 
 
 def _ours(planned: Planned) -> bool:
-    """Whether the digest of our sources says all that decides it: of no workload of the user's, no pattern's file."""
-    own = (WORKLOADS / f"{planned.case.workload}.py").is_file()
-    return own and not any(isinstance(value, str) and os.sep in value for value in planned.case.params.values())
+    """Whether the digest of our sources and the axes say all that decides it: of no workload of the user's.
+
+    The pattern of a file is named by its content.
+    """
+    return (WORKLOADS / f"{planned.case.workload}.py").is_file()

@@ -29,7 +29,7 @@ def _look(session: Session, name: str, plan: Sequence[Planned]) -> None:
     options = session.options
 
     def promise(cases: Sequence[Planned]) -> float:
-        return worth(cases, session.foresight, session.compiled_before)
+        return worth(cases, session.foresight)
 
     def new(group: InterleavedGroup) -> list[Planned]:
         return [member.planned for member in group.members if member.key not in session.records]

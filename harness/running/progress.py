@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,11 +17,32 @@ from rich.text import Text
 _PLAIN_EVERY_S = 20.0
 
 
+class _Hearing:
+    """A stream whose end may go away: what nobody reads is no reason to end a run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Watch:
     """Context manager around a run. `begin` a step with its number of cases, `now` before and `done` after each."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = Console(file=cast(TextIO, _Hearing(sys.stderr)), quiet=quiet, highlight=False)
         self.live = self.console.is_terminal and not quiet
         self._progress = Progress(
             TextColumn("{task.fields[step]}"),
@@ -53,7 +75,7 @@ class Watch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self.live:
             self._view.stop()
-        sys.stderr.flush()
+        self.console.file.flush()
 
     def say(self, words: str) -> None:
         """Print one line that stays."""

@@ -9,6 +9,7 @@ import msgspec
 from backends.ops import Scalar
 from harness.planning.plan import Planned
 from harness.records.record import SCHEMA, Record, Timing, Trial
+from harness.records.text import private
 from harness.worker.client import Answer
 from harness.worker.messages import Measured
 
@@ -39,9 +40,9 @@ def record(
         run=run,
         case=planned.case,
         status=measured.status,
-        reason=measured.reason,
+        reason=_private(measured.reason),
         failure_class=measured.failure_class,
-        fallback=measured.fallback,
+        fallback=_private(measured.fallback),
         verdict=measured.verdict,
         time=None if trial is None else _timing(trial, measured.samples_s),
         memory=measured.memory,
@@ -55,6 +56,10 @@ def record(
         control=control,
         estimate=measured.estimate,
     )
+
+
+def _private(words: str | None) -> str | None:
+    return None if words is None else private(words)
 
 
 def _timing(trial: Trial, samples_s: list[float]) -> Timing:

@@ -57,7 +57,7 @@ class Rounds:
     def _round(self, groups: Sequence[InterleavedGroup], round_: int) -> bool:
         """Every group once, several prepared at a time, long ones in the first rounds only; False when time ended.
 
-        The first round has the short ones first, so that there is something to see soon. Those after the looks begin
+        The first round begins with the shortest, so that there is something to see soon. Those after the looks begin
         where a round is worth most, since time may end within them.
         """
         session, options = self._session, self._session.options
@@ -68,6 +68,8 @@ class Rounds:
         enough = session.enough_s
         if round_ == 1:
             enough, order = options.ends_s, sorted(order, key=self.expected_s)
+            if enough is None:  # none is left out: what compiles longest does so beside the others
+                order = [*order[:1], *reversed(order[1:])]
         elif round_ > options.first_rounds:
             order.sort(key=self._need)
         missing = len(groups)
@@ -113,7 +115,8 @@ class Rounds:
     def run_batch(self, batch: Sequence[InterleavedGroup], round_: int) -> None:
         """Measure the groups of a batch, and share the time that it took out among them."""
         session, began = self._session, time.monotonic()
-        session.measure(batch, lambda _: session.options.sampling, round_)
+        if not session.measure(batch, lambda _: session.options.sampling, round_):
+            return  # all of it was stored: nothing was seen of what it takes
         took, members = time.monotonic() - began, sum(len(group.members) for group in batch)
         for group in batch:
             self.group_s[group.key] = took * len(group.members) / members

@@ -18,6 +18,7 @@ from harness.planning.groups import MemberKey
 from harness.planning.looks import firsts
 from harness.planning.options import Options
 from harness.planning.plan import Planned
+from harness.planning.reasons import INTERRUPTED
 from harness.records.record import Record
 from harness.records.store import DISTURBED, Store
 from harness.running.ahead import compile_all
@@ -73,7 +74,9 @@ class Runner:
                 session.time_left.anew()
                 rounds.race(first)
         except KeyboardInterrupt:
-            self.notes.append(f"interrupted in {session.watch.where}")
+            self.notes.append(f"{INTERRUPTED}{session.watch.where}")
+            session.plan = session.late = self._foresight.tried(self._whole)
+            session.left_out = self._foresight.left_out(self._whole)
             raise
         finally:
             session.finish()
@@ -96,7 +99,7 @@ class Runner:
     def _swept(self) -> list[Planned]:
         """The cases of the sweep that the survey does not rule out."""
         session = self._session
-        swept, left_out = selection.sweep(session.plan, session.cases())
+        swept, left_out = selection.sweep(session.plan, session.cases(), self._foresight)
         late = {path(planned) for planned in session.late}
         session.late += [planned for planned in left_out if path(planned) in late]
         left_out = [planned for planned in left_out if path(planned) not in late]
@@ -104,7 +107,8 @@ class Runner:
             self.notes.append(
                 f"{len(left_out)} cases of the sweeps were not run: at the survey point their formulation was "
                 f"over {selection.SWEEP_FACTOR:g} times slower than the best (calls of {selection.LONG_S:g} s "
-                f"or more: {selection.LONG_SWEEP_FACTOR:g}), or its other execution faster"
+                f"or more: {selection.LONG_SWEEP_FACTOR:g}), its other execution faster, or another "
+                f"expected to be over {selection.SWEEP_EXPECTED:g} times faster at the point itself"
             )
         return swept
 

@@ -23,13 +23,15 @@ from harness.planning.plan import Planned
 from harness.running.inputs import Inputs
 from harness.running.progress import Watch
 from harness.running.recording import refused
-from harness.worker.client import Answer, Server, ServerError
+from harness.worker.client import START_S, Answer, Server, ServerError
 from harness.worker.messages import CaseJob
 
 ServerKey: TypeAlias = tuple[str, str]  # a backend and a device
 # What is sent, from a group, a member of it and the folder of its inputs.
 MakeJob: TypeAlias = Callable[[InterleavedGroup, Member, str], CaseJob]
 Step: TypeAlias = Callable[[ServerKey, Server], object]
+NUMPY: ServerKey = ("numpy", "cpu")  # whose server makes the inputs
+MOST_DEATHS = 3  # of one server, after which nothing more is asked of it
 PHASES = ("preparing_s", "measuring_s", "finishing_s")
 
 
@@ -54,6 +56,7 @@ class Pool:
         self._scratch, self._watch, self._phases = scratch, watch, phases
         self._servers: dict[ServerKey, Server] = {}
         self._dead: dict[ServerKey, str] = {}
+        self._deaths: dict[ServerKey, int] = defaultdict(int)
         self._stack = ExitStack()
         self.baselines: dict[str, Baseline] = {}
 
@@ -77,15 +80,23 @@ class Pool:
         """Start every server; what they import is waited for where a server is first wanted."""
         for name, device in dict.fromkeys((p.case.backend, p.case.device) for p in self._plan):
             self._servers[name, device] = self._server(self._backends[name], device)
-        numpy = self._servers.get(("numpy", "cpu")) or self._server(self._backends["numpy"], "cpu")
+        if NUMPY not in self._servers:
+            self._servers[NUMPY] = self._server(self._backends[NUMPY[0]], NUMPY[1])
         options = self._options
-        self._inputs = Inputs(numpy, self._scratch, options.cache, options.threads)
+        self._inputs = Inputs(
+            lambda: self._servers[NUMPY], self._scratch, options.cache, options.threads, options.timeout_s
+        )
         self._stack.callback(self._inputs.trim)
 
     def _server(self, backend: Backend, device: str) -> Server:
         options = self._options
         server = Server(
-            backend, Device.parse(device), options.threads, options.cache, memory_bytes=options.memory_bytes
+            backend,
+            Device.parse(device),
+            options.threads,
+            options.cache,
+            memory_bytes=options.memory_bytes,
+            start_s=max(START_S, options.timeout_s),
         )
         return self._stack.enter_context(server)
 
@@ -99,9 +110,16 @@ class Pool:
         return answer
 
     def make_inputs(self, cases: Sequence[Planned]) -> None:
-        """Make the inputs and references of cases now."""
+        """Make the inputs and references of cases now; a server that dies of it is started again, at first."""
         began = time.monotonic()
-        self._inputs.make(cases, abreast=self._options.threads)
+        while NUMPY not in self._dead:
+            try:
+                self._inputs.make(cases, abreast=self._options.threads)
+                break
+            except ServerError as error:
+                self.bury(NUMPY, error)
+        else:
+            self._inputs.refuse(cases, self._dead[NUMPY])
         self._phases["inputs_and_references_s"] += time.monotonic() - began
 
     def measure(self, groups: Sequence[InterleavedGroup], job: MakeJob, seed: int = 0) -> list[list[Answer]]:
@@ -145,8 +163,13 @@ class Pool:
         return server
 
     def bury(self, key: ServerKey, error: ServerError) -> Answer:
-        """Ask nothing more of a server; the answer for what was asked."""
-        self._dead[key] = str(error)
+        """The answer for what was asked of a server. One that was killed while it worked is started again, at first."""
+        self._deaths[key] += 1
+        if self._servers[key].ready is not None and self._deaths[key] <= MOST_DEATHS:
+            self._servers[key].close()
+            self._servers[key] = self._server(self._backends[key[0]], key[1])
+        else:
+            self._dead[key] = str(error)
         self._watch.say(str(error))
         return refused(str(error))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from backends.device import is_ahead_of_time
 from backends.ops import Backend, Device, Scalar
 from harness.machine import facts
 from harness.measuring.settings import Sampling
@@ -20,16 +21,19 @@ from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.planning.reasons import LATE
 from harness.records import timestamps
-from harness.records.record import KEPT, Case, Record
-from harness.records.store import Store, merge
+from harness.records.merging import merge
+from harness.records.record import KEPT, OTHER_INPUTS, Case, Record
+from harness.records.store import Store
 from harness.running.compiled_before import CompiledBefore
 from harness.running.logs import Logs
 from harness.running.progress import Watch
+from harness.running.recall import Recall
 from harness.running.recording import record
 from harness.running.servers import Pool
 from harness.running.time_left import TimeLeft
 from harness.worker.client import Answer
 from harness.worker.messages import CaseJob
+from harness.worker.strays import LEFT
 
 
 @dataclass(slots=True)
@@ -75,7 +79,10 @@ class Session:
         self.store = store
         self.watch = watch
         self.clock = RunClock()
-        self.records: dict[MemberKey, Record] = {(r.case.key, r.control): r for r in store.before}
+        # What was compiled for a device that is not there decides nothing; all else comes back as the run goes its way.
+        ahead = [r for r in store.before if is_ahead_of_time(r.case.device)]
+        self.records: dict[MemberKey, Record] = {(r.case.key, r.control): r for r in ahead}
+        self._recall = Recall(r for r in store.before if not is_ahead_of_time(r.case.device))
         self.pool = Pool(self.plan, backends, options, store.folder / ".scratch", watch, self.clock.phases)
         self.chosen: dict[tuple[object, ...], str] = {}
         self.notes: list[str] = []
@@ -84,9 +91,8 @@ class Session:
         self._logs = Logs(store.folder)
         self._compiled = CompiledBefore(options.cache, store.info)
         # Group numbers go on from the largest that is stored: a resumed run must not take two groups for one.
-        times = [record.time for record in self.records.values() if record.time is not None]
-        self._heat = max((trial.heat or 0 for time in times for trial in time.trials), default=0)
-        self._cold = cold_share(self.plan, self.compiled_before)  # when it began
+        self._heat = self._recall.last_group
+        self._cold = cold_share(self.plan, self.foresight, self.compiled_before)  # when it began
 
     def cases(self) -> dict[str, Record]:
         """The records so far, without controls, by the key of their case."""
@@ -131,16 +137,24 @@ class Session:
         groups: Sequence[InterleavedGroup],
         sampling: Callable[[InterleavedGroup], Sampling],
         round_: int = 0,
-    ) -> None:
-        """Measure groups and store what came of them; `sampling` says how long of the members of each."""
+    ) -> bool:
+        """Measure groups and store what came of them; `sampling` says how long of the members of each.
+
+        What is stored of them by an earlier part of the run is not measured again; False where that is all.
+        """
+        samplings = {group.number: sampling(group) for group in groups}  # of whole groups
+        groups = self._missing(groups, samplings, round_)
+        if not groups:
+            return False
         self.watch.now(str(groups[0].members[0].planned.case))
-        expected_s = sum(self.expected_s(group, sampling(group)) for group in groups)
+        groups = sorted(groups, key=self._slowest_s, reverse=True)  # what compiles long begins first, or a core is idle
+        expected_s = sum(self.expected_s(group, samplings[group.number]) for group in groups)
         began, apart_s = time.monotonic(), self._apart_s()
 
         def job(group: InterleavedGroup, member: Member, data: str) -> CaseJob:
             # The energy of an accelerator takes long to read: it is left to the rounds where there will be some.
             last = round_ > 0 or not (member.planned.repeated and self.options.rounds)
-            return self.job(member, data, sampling(group), last=last)
+            return self.job(member, data, samplings[group.number], last=last)
 
         answers = self.pool.measure(groups, job, round_)
         state = facts.state()
@@ -155,6 +169,33 @@ class Session:
         left_s = within_limits(self.time_left.seconds, self.options, self.clock.elapsed, cold=self._cold)
         self.watch.left(left_s)
         self.told(self)
+        return True
+
+    def _missing(
+        self, groups: Sequence[InterleavedGroup], samplings: Mapping[int, Sampling], round_: int
+    ) -> list[InterleavedGroup]:
+        """Of groups what is not stored yet; what is stored becomes part of the records."""
+        left = []
+        for group in groups:
+            stored = self._recall.of(group, round_)
+            if stored:  # the forecast counted it
+                self.time_left.done(0.0, 0.0, apart_s=self.expected_s(group, samplings[group.number]))
+            for member in group.members:
+                if member.key in stored:
+                    self._know(member.key, stored[member.key])
+            members = tuple(member for member in group.members if member.key not in stored)
+            if members:
+                left.append(InterleavedGroup(group.number, members))
+        return left
+
+    def _know(self, key: MemberKey, made: Record) -> None:
+        known = self.records.get(key)
+        self.records[key] = merge([known, made])[0] if known else made
+
+    def _slowest_s(self, group: InterleavedGroup) -> float:
+        """Seconds that the member takes to prepare which takes longest."""
+        cases = [member.planned for member in group.members]
+        return max(self.foresight.seconds(p, cold=not self.compiled_before(p.case), again=False) for p in cases)
 
     def _apart_s(self) -> float:
         """What went into imports and inputs so far."""
@@ -176,6 +217,7 @@ class Session:
             sampling=sampling,
             power=options.power,
             watch=member.key not in self.records,
+            recheck=last and not member.control and (known is None or OTHER_INPUTS not in known.settings),
             metered=last or on_host,
             keep=keep if isinstance(keep, str) else None,
             memory=known.memory if known and on_host else None,
@@ -205,11 +247,12 @@ class Session:
             self._logs.keep(member.planned.case, answer)
             if made.time is not None and made.case.execution == "compiled":
                 self._compiled.add(made.case)
-            known = self.records.get(member.key)
-            self.records[member.key] = merge([known, made])[0] if known else made
+            self._know(member.key, made)
             mismatch = made.settings.get("threads_mismatch")
             if mismatch and (note := f"{member.planned.case.backend}: {mismatch}") not in self.notes:
                 self.notes.append(note)
+            if left := made.settings.get(LEFT):
+                self.notes.append(f"{member.planned.case} left processes running, which were ended: {left}")
 
     def keep_alone(self, member: Member, answer: Answer) -> None:
         """Store what came of a member that was in no group."""
@@ -221,7 +264,7 @@ class Session:
         before, now = self.store.info, self.clock  # a resumed run took what it took before, too
         phases = {k: before.phases_s.get(k, 0.0) + now.phases.get(k, 0.0) for k in {**before.phases_s, **now.phases}}
         said = [self._logs.note] if self._logs.note else []
-        tried = {str(record.case) for record in self.records.values()}  # by an earlier part of the run, it may be
+        tried = {str(record.case) for record in (*self.store.before, *self.records.values())}
         late = {LATE: [str(planned.case) for planned in self.late]} if self.late else {}
         whys = {**self.left_out, **late}
         left_out = {why: [case for case in cases if case not in tried] for why, cases in whys.items()}
@@ -230,7 +273,7 @@ class Session:
             ended_at=timestamps.now(),
             phases_s={k: round(v, 3) for k, v in phases.items()},
             wall_s=round((before.wall_s or 0.0) + now.elapsed, 3),
-            notes=[*before.notes, *self.notes, *said],
+            notes=list(dict.fromkeys((*before.notes, *self.notes, *said))),  # a run that goes on finds much again
             left_out={why: cases for why, cases in left_out.items() if cases},
         )
         self.store.write_info(info)

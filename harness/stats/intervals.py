@@ -112,6 +112,29 @@ def median_intervals(values: Sequence[Sequence[float]]) -> tuple[Floats, Floats]
     return low, high
 
 
+def pooled_intervals(ratios: Sequence[Sequence[float]], runs: Sequence[str]) -> tuple[Floats, Floats]:
+    """`median_intervals` of ratios by group, where lists of two take the spread of all short lists of their run.
+
+    Two values alone say next to nothing of their spread: Student's factor is 12.7 for them. Between the groups of a run
+    the logarithms of all pairs differ for the same reasons, so their variance is pooled, weighted by its freedoms.
+    """
+    low, high = median_intervals(ratios)
+    within: dict[str, list[Floats]] = defaultdict(list)
+    for run, values in zip(runs, ratios, strict=True):
+        if 2 <= len(values) < FEWEST and 0 < min(values) < max(values):
+            within[run].append(np.log(values) - np.log(values).mean())
+    half = {}
+    for run, deviations in within.items():
+        freedom = sum(len(each) - 1 for each in deviations)
+        variance = sum(float(each @ each) for each in deviations) / freedom
+        half[run] = float(stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(variance / 2))
+    for k, (run, values) in enumerate(zip(runs, ratios, strict=True)):
+        if len(values) == 2 and min(values) > 0 and run in half:
+            centre = np.sqrt(values[0] * values[1])
+            low[k], high[k] = centre * np.exp(-half[run]), centre * np.exp(half[run])
+    return low, high
+
+
 def verdict(ratio: float, low: float, high: float, noise: float | None) -> str | None:
     """`faster`, `slower` or `tie` for a time ratio with its interval (NaN where unknown); None when it cannot be said.
 

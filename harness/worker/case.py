@@ -26,9 +26,9 @@ from harness.measuring.host_memory import IN_ALLOCATOR, HostPeak
 from harness.measuring.steady_state import Settled, settle
 from harness.measuring.turn import Alone, Turn, Waits
 from harness.records import timestamps
-from harness.records.record import Memory, Trial, Verdict
+from harness.records.record import OTHER_INPUTS, Memory, Trial, Verdict
 from harness.records.text import one_line
-from harness.worker import check, compile_only, outcome
+from harness.worker import check, compile_only, outcome, recheck
 from harness.worker.case_data import load_inputs, make_data
 from harness.worker.messages import CaseJob, ConformityJob, ContractJob, DataJob, FactsJob, Job, Measured
 from harness.worker.preparation import Phase, Prepared, prepare
@@ -126,7 +126,15 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
     turn.done()
     began = time.perf_counter()
     if timed.traced:
-        return _retraced(timed.traced, ready.verdict)
+        return _no_measurement(_RETRACED.format(timed.traced), ready.verdict)
+    if (clock := recheck.replaced_clock()) is not None:
+        return _no_measurement(clock, ready.verdict)
+    tried: dict[str, Scalar] = {}
+    if job.recheck:
+        phase("checking with other inputs")
+        fault, tried[OTHER_INPUTS] = recheck.fault(job, workload, formulation, ready, timed.kept)
+        if fault is not None:
+            return Measured(**fault._asdict())
     fallback, watched = _watched(ready.ops, ready.compiled, ready.operands) if job.watch else (None, {})
     phase("measuring memory")
     memory = job.memory or _memory(
@@ -145,7 +153,7 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
             cpu_s=timed.window.cpu_s * timed.window.metered / timed.window.calls,
             memory_bytes=memory.host_peak_bytes,
         ),
-        settings=ready.settings | timed.conditions.settings() | watched,
+        settings=ready.settings | timed.conditions.settings() | watched | tried,
         fallback=fallback,
     )
 
@@ -243,6 +251,8 @@ def _watched(ops: Ops, compiled: Compiled, operands: Sequence[Matrix]) -> tuple[
     return "; ".join(map(str, found)) or None, device_clock
 
 
-def _retraced(times: int, verdict: Verdict) -> Measured:
-    reason = f"the framework traced or compiled {times} more times inside the timed region"
+_RETRACED = "the framework traced or compiled {} more times inside the timed region"
+
+
+def _no_measurement(reason: str, verdict: Verdict) -> Measured:
     return Measured(status="error", reason=reason, failure_class="other", verdict=verdict)

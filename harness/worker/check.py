@@ -78,7 +78,7 @@ def facts_of(file: Path) -> PlugInFacts:
     found, broken = backends() if kind == "backend" else workloads()
     try:
         module = load_module(file)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return PlugInFacts(kind=kind, name=None, faults=[_unloadable(file, error)])
     reasons = [b.reason for b in broken if b.path.resolve() == file.resolve()]
     if reasons:
@@ -94,7 +94,7 @@ def facts_of(file: Path) -> PlugInFacts:
     )
 
 
-def _unloadable(file: Path, error: Exception) -> str:
+def _unloadable(file: Path, error: BaseException) -> str:
     """Where in the file it stops, and why."""
     line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(file) else None
     for step in traceback.extract_tb(error.__traceback__):

@@ -8,19 +8,21 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
-from backends.ops import Backend, Device
+from backends.ops import Backend, Device, Scalar
 from harness.records.record import FAILED
 from harness.records.text import one_line
-from harness.worker import outcome, printed
+from harness.worker import folder, outcome, printed, strays
+from harness.worker.environment import environment, memory_limit
 from harness.worker.messages import (
     FINISH,
     MEASURE,
@@ -34,23 +36,8 @@ from harness.worker.messages import (
     Request,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-
-# The same for every framework. Threads are read by the libraries when they load; OpenBLAS starts its pool at load, so
-# the server has it at one and NumPy's own cases raise it in the fork. glibc's defaults make large temporaries bimodal:
-# each is mapped and unmapped, or not, by a threshold that moves while the program runs.
-_MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
-_KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "USER", "VIRTUAL_ENV", "XDG_CACHE_HOME")
-_KEEP_PREFIXES = ("HWLOTTERY_", "CUDA_", "NVIDIA_", "TPU_", "PYTHON")
-# Where XLA and Triton find the CUDA toolkit and a C compiler, which an image may keep at places of its own.
-_KEEP_CUDA = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CC", "CXX", "CPATH", "LIBRARY_PATH")
-_KEEP_CUDA_PREFIXES = ("TRITON_",)
-
-
+START_S = 120.0  # that an import may take at least: the first from a network's file system is slow
+GONE_S = 5.0  # from the end of its answers to its own
 RAISED = FAILED - {"wrong"}  # what leaves a traceback; wrong outputs leave what frameworks say anyway
 
 
@@ -70,44 +57,28 @@ class Answer:
     log: str | None = None
 
 
-def environment(backend: Backend, device: Device, threads: int, cache: Path) -> dict[str, str]:
-    """The whole environment of a server: an allow-list of ours, the same settings for all, then the adapter's own."""
-    cuda = device.kind == "cuda"
-    names, prefixes = (_KEEP + _KEEP_CUDA, _KEEP_PREFIXES + _KEEP_CUDA_PREFIXES) if cuda else (_KEEP, _KEEP_PREFIXES)
-    kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(prefixes)}
-    n = str(threads)
-    threading = {"OMP_NUM_THREADS": n, "MKL_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": "1"}
-    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
-    ours = {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONHASHSEED": "0",
-        "HWLOTTERY_BACKEND": backend.name,
-        "HWLOTTERY_DEVICE": str(device),
-        "HWLOTTERY_THREADS": n,
-    }
-    return {**kept, **_MALLOC, **threading, **ours, **backend.environ(device, threads, cache)}
-
-
-def memory_limit(device: Device, asked: int | None) -> int | None:
-    """Bytes that a process may allocate, None without a limit.
-
-    Drivers of accelerators reserve what it would count, and it bounds nothing of the device's own memory.
-    """
-    return None if device.kind in ("cuda", "tpu") else asked
-
-
 class Server:
     """One fork server. Use as a context manager; `run` and `group` may be called any number of times, one at a time."""
 
     def __init__(
-        self, backend: Backend, device: Device, threads: int, cache: Path, *, memory_bytes: int | None = None
+        self,
+        backend: Backend,
+        device: Device,
+        threads: int,
+        cache: Path,
+        *,
+        memory_bytes: int | None = None,
+        start_s: float = START_S,
     ) -> None:
+        self._start_s = start_s
         self.backend, self.device, self.cache = backend, device, cache
         self.environ = environment(backend, device, threads, cache)
         self._memory_bytes = memory_limit(device, memory_bytes)
-        self._folder = tempfile.TemporaryDirectory(prefix="hwlottery-")
+        self._folder, self._alive = folder.locked()
         self._log = Path(self._folder.name) / "server.log"
-        with self._log.open("wb") as log:
+        self._mark = strays.mark(Path(self._folder.name).name)
+        self.environ[strays.OWNER] = self._mark
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "harness.worker.server", backend.name],
                 stdin=subprocess.PIPE,
@@ -118,7 +89,7 @@ class Server:
             )
         self.ready: Ready | None = None
         self._asked: list[GroupJobs] = []
-        self._kills, self._timeout_s = 0, 0.0
+        self._kills, self._timeout_s = _oom_kills(), 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -127,15 +98,48 @@ class Server:
         self.close()
 
     def start(self) -> Ready:
-        """Wait until the framework is imported; ServerError if it cannot be."""
+        """Wait until the framework is imported, no longer than `start_s`; ServerError if it cannot be."""
         if self.ready is None:
+            limit_s = self._start_s
+            if not self._speaks(limit_s):
+                self._kill()
+                said = f"; its last words: {words}" if (words := self._words()) else ""
+                raise ServerError(
+                    f"{self.backend.title} was not imported after {limit_s:g} s, and was ended{said}; "
+                    f"see where it hangs: {sys.executable} -X faulthandler -c 'import {self.backend.module}'"
+                )
             line = self._line()
-            self.ready = msgspec.json.decode(line, type=Ready) if line else None
-            if self.ready is None or self.ready.error is not None:
-                why = self.ready.error if self.ready else one_line(self._log.read_text()[-2000:])
-                self.ready = None
+            ready = msgspec.json.decode(line, type=Ready) if line else None
+            if ready is None or ready.error is not None:
+                why = f"its process {self._end()}" if ready is None else one_line(ready.error or "")
                 raise ServerError(f"{self.backend.title} does not import: {why}; try: {self.backend.install}")
+            self.ready = ready
         return self.ready
+
+    def _speaks(self, limit_s: float) -> bool:
+        """Whether it has said something within the limit, or ended; cuts its log meanwhile."""
+        until = time.monotonic() + limit_s
+        answers: Any = self._process.stdout  # a file, which `wait` takes like any object with a descriptor
+        there: list[Any] = []
+        while not there and (left := until - time.monotonic()) > 0:
+            there = wait([answers], min(left, printed.LOOK_S))
+            printed.bound(self._log)
+        return bool(there)
+
+    def _end(self) -> str:
+        """How the server ended, by signal or code, and its last words."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GONE_S)
+        self._kill()  # where it closed its pipes and stayed
+        code = self._process.returncode
+        memory = " (the kernel ran out of memory)" if code == -signal.SIGKILL and _oom_kills() > self._kills else ""
+        words = self._words()
+        said = f"; its last words: {words}" if words else ", and left no words"
+        return f"{'was ' if code < 0 else ''}{outcome.ended(code)}{memory}{said}"
+
+    def _words(self) -> str:
+        lines = printed.last_lines(self._log)
+        return one_line(lines[-1]) if lines else ""
 
     def run(self, job: Job, timeout_s: float) -> Answer:
         """Do `job` in a fresh process and wait for it. Every way to end is an outcome; ServerError only for our own."""
@@ -154,10 +158,10 @@ class Server:
     def begin(self, groups: Sequence[tuple[Sequence[Job], int]], timeout_s: float, abreast: int = 1) -> None:
         """Let the processes of groups prepare, `abreast` at once: of each its jobs and the seed of its turns' order."""
         self.start()
-        folder = Path(self._folder.name)
-        for stale in folder.glob("case*"):
+        place = Path(self._folder.name)
+        for stale in place.glob("case*"):
             stale.unlink()
-        names = (str(folder / f"case{number}") for number in itertools.count())
+        names = (str(place / f"case{number}") for number in itertools.count())
         asked = [
             GroupJobs(
                 members=[
@@ -202,31 +206,33 @@ class Server:
             self._process.stdin.write(line)
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise ServerError(f"the server of {self.backend.title} died: {self._last_words()}") from None
+            raise ServerError(f"the server of {self.backend.title} {self._end()}") from None
 
     def _heard(self) -> bytes:
         line = self._line()
         if not line:
-            raise ServerError(f"the server of {self.backend.title} died: {self._last_words()}")
+            raise ServerError(f"the server of {self.backend.title} {self._end()}")
         return line
-
-    def _last_words(self) -> str:
-        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        return one_line(lines[-1]) if lines else "it left no words"
 
     def _line(self) -> bytes:
         return self._process.stdout.readline() if self._process.stdout else b""
 
     def close(self) -> None:
-        """Kill the server and whatever it runs; safe to call twice."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # its case has a group of its own and dies with its parent
-        self._process.wait()
+        """Kill the server and whatever it runs or has left; safe to call twice."""
+        self._kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+        self._alive.release()
         self._folder.cleanup()
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # its cases have groups of their own and die with it,
+            self._process.wait()
+        strays.end_marked(self._mark)  # and what they started does not
 
 
 def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) -> Answer:
@@ -235,15 +241,17 @@ def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) ->
         measured = msgspec.json.decode(result.read_bytes(), type=Measured)
         kept = printed.words(log) if measured.printed or measured.status in RAISED else None
         return Answer(measured, end.wall_s, kept)
+    folder.refuse_full(log.parent)
     phase = log.with_suffix(".phase")
-    where = phase.read_text() if phase.exists() else "starting"
+    where = (phase.read_text() if phase.exists() else "") or "starting"
     if end.timed_out:
         status, kind, reason = outcome.of_timeout(timeout_s, where)
     else:
-        words = log.read_text(errors="replace")[-8192:] if log.exists() else ""
         killed = end.code == -signal.SIGKILL and oom_killed
-        status, kind, reason = outcome.of_exit(end.code, where, words, killed)
-    return Answer(Measured(status=status, reason=reason, failure_class=kind), end.wall_s, printed.words(log))
+        status, kind, reason = outcome.of_exit(end.code, where, printed.last_lines(log), killed)
+    settings: dict[str, Scalar] = {strays.LEFT: "; ".join(end.strays)} if end.strays else {}
+    measured = Measured(status=status, reason=reason, failure_class=kind, settings=settings)
+    return Answer(measured, end.wall_s, printed.words(log))
 
 
 def _oom_kills() -> int:

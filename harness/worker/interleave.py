@@ -14,18 +14,21 @@ to prepare (a compiler's settings tried against each other) waits for the turn, 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkProcess
 from pathlib import Path
 from typing import TypeAlias
 
+from harness.measuring import waiting
+from harness.worker import printed, strays
 from harness.worker.messages import Exit, MemberJob, Request
 
 IDLE_WAIT_S, POLL_S = 0.02, 5e-4  # how long a member may go on after its slice, and between two looks
@@ -68,15 +71,23 @@ class MemberProcess:
     process: ForkProcess
     connection: Connection
     timeout_s: float
+    log: Path
     word: bytes | None = None  # what it said last; None once it has ended
     timed_out: bool = False
     wall_s: float = 0.0
     code: int | None = field(default=None)
+    strays: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
-        """Wait for its next word, or its end; blocks on the connection, no polling."""
-        began = time.perf_counter()
-        self.hear(late=not self.connection.poll(self.timeout_s))
+        """Wait for its next word, or its end; blocks on the connection, and looks at the log now and then."""
+        began = now = time.perf_counter()
+        there = False
+        while not there and now - began < self.timeout_s:
+            there = self.connection.poll(min(printed.LOOK_S, began + self.timeout_s - now))
+            now = time.perf_counter()
+            if now - began >= printed.LOOK_S:
+                printed.bound(self.log)
+        self.hear(late=not there)
         self.wall_s += time.perf_counter() - began
 
     def hear(self, *, late: bool) -> None:
@@ -110,9 +121,12 @@ class MemberProcess:
             self.timed_out = self.process.is_alive()
         if self.process.pid is not None:
             _kill_group(self.process.pid)
+        self.process.kill()  # it may not have come to have a group of its own
         self.process.join()
         self.code = self.process.exitcode
         self.process.close()
+        if self.code:  # one that ends as it should has looked itself; what this one left is ours now
+            self.strays = strays.end_children(but=[p.pid for p in multiprocessing.active_children() if p.pid])
         self.connection.close()
 
 
@@ -143,7 +157,7 @@ class Groups:
         process = self._fork.Process(target=self._child, args=(job, self._request, theirs))
         process.start()
         theirs.close()  # so that its end is ours to read as the end of the file
-        return MemberProcess(process, ours, self._request.timeout_s)
+        return MemberProcess(process, ours, self._request.timeout_s, Path(job.log))
 
     def measure(self, number: int) -> None:
         """Take the slices of one group; what its members have to time before comes first, one after the other."""
@@ -167,7 +181,7 @@ class Groups:
 
         _abreast(tell, self._request.abreast, self._request.timeout_s, last=True)
         return [
-            [Exit(code=member.code, timed_out=member.timed_out, wall_s=member.wall_s) for member in group]
+            [Exit(code=m.code, timed_out=m.timed_out, wall_s=m.wall_s, strays=m.strays) for m in group]
             for group in self._members
         ]
 
@@ -185,7 +199,10 @@ def _abreast(begin: Callable[[], MemberProcess | None], abreast: int, timeout_s:
         if not under_way:
             return
         oldest = min(began for _, began in under_way.values())
-        there = wait(list(under_way), max(0.0, oldest + timeout_s - time.perf_counter()))
+        left = max(0.0, oldest + timeout_s - time.perf_counter())
+        there = wait(list(under_way), min(left, printed.LOOK_S))
+        for member, _ in under_way.values():
+            printed.bound(member.log)
         for connection, (member, began) in list(under_way.items()):
             now = time.perf_counter()
             late = connection not in there and now - began >= timeout_s
@@ -215,26 +232,12 @@ def wait_until_idle(pid: int) -> None:
     libgomp's do so for some milliseconds, as long as the next member's slice, which would have a core less.
     """
     deadline = time.perf_counter() + IDLE_WAIT_S
-    busy = _running(Path(f"/proc/{pid}/task").glob("*/stat"))
+    busy = waiting.running(Path(f"/proc/{pid}/task").glob("*/stat"))
     while busy and time.perf_counter() < deadline:
         time.sleep(POLL_S)
-        busy = _running(busy)
-
-
-def _running(stats: Iterable[Path]) -> list[Path]:
-    """Those of the threads, each by its `/proc/PID/task/TID/stat` (proc(5)), that are on a core or wait for one."""
-    busy = []
-    for stat in stats:
-        with contextlib.suppress(OSError, IndexError):  # a thread that has ended is at rest
-            if stat.read_bytes().rpartition(b")")[2].split(maxsplit=1)[0] == b"R":
-                busy.append(stat)
-    return busy
+        busy = waiting.running(busy)
 
 
 def _kill_group(leader: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it has none of its own
         os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # nothing of it is left
-    except PermissionError:
-        os.kill(leader, signal.SIGKILL)  # it died before it had a group of its own

@@ -23,6 +23,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     `beside`: how many others are prepared at the same time.
     `compiled_before`: an earlier process of the case filled the compile caches.
     `watch`: after the clock, look for what the framework ran in place of what was asked; once a case is enough.
+    `recheck`: then hold what was timed to other inputs, too; once a case, in a process that may be published.
     """
 
     case: Case
@@ -32,6 +33,7 @@ class CaseJob(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     sampling: Sampling
     power: PowerModel
     watch: bool = True
+    recheck: bool = True
     metered: bool = True
     keep: str | None = None
     memory: Memory | None = None
@@ -147,11 +149,15 @@ MEASURE, FINISH = b"measure %d\n", b"finish\n"  # and what it is told meanwhile
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """Server to main process: how the process of one member ended, and the wall time that was its own."""
+    """Server to main process: how the process of one member ended, and the wall time that was its own.
+
+    `strays` are the processes that it left, which were killed.
+    """
 
     code: int | None
     timed_out: bool
     wall_s: float
+    strays: list[str] = []
 
 
 class Exits(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Sequence
 
 from harness.records.record import FailureClass, Status
 from harness.records.text import ONE_LINE, one_line
@@ -48,19 +49,26 @@ def _placed(words: str, place: str | None) -> str:
     return one_line(words, ONE_LINE - len(behind)) + behind
 
 
-def of_exit(code: int | None, phase: str, log: str, memory_killed: bool) -> tuple[Status, FailureClass, str]:
-    """A process ended without an answer."""
-    lines = [line for line in log.splitlines() if line.strip()]
+def of_exit(
+    code: int | None, phase: str, lines: Sequence[str], memory_killed: bool
+) -> tuple[Status, FailureClass, str]:
+    """A process ended without an answer; `lines` are its last, `memory_killed` whether the kernel killed for memory."""
     words = f"; its last words: {one_line(lines[-1])}" if lines else ""
     if memory_killed or _MEMORY.search("\n".join(lines[-20:])):
         return "oom", "memory", f"ran out of memory while {phase}{words}"
-    if code is not None and code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return "crash", "other", f"killed by {name} while {phase}{words}"
-    return "crash", "other", f"exited with code {code} while {phase}{words}"
+    if code == -signal.SIGKILL:
+        words = f", from outside: neither for its time nor, as far as the kernel says, for memory{words}"
+    return "crash", "other", f"{ended(code)} while {phase}{words}"
+
+
+def ended(code: int | None) -> str:
+    """How a process ended, by its exit code as Python has it: a negative one is a signal."""
+    if code is None or code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
 
 
 def of_timeout(seconds: float, phase: str) -> tuple[Status, FailureClass, str]:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from backends.discovery import backends
 from backends.ops import Array, Backend, Compiled, Device, HostArray, Matrix, Ops, Scalar, Unsupported
 from harness.measuring import threads
-from harness.measuring.correctness import disagrees, epsilon, judge, upcast
+from harness.measuring.correctness import disagrees, epsilon, judge
 from harness.measuring.host_memory import HostPeak
 from harness.measuring.turn import Turn
 from harness.records.record import KEPT, FailureClass, Verdict
+from harness.records.text import private
 from harness.worker import outcome
 from harness.worker.case_data import load_arrays, load_inputs
 from harness.worker.messages import CaseJob
@@ -52,6 +55,7 @@ class Prepared:
     failure_class: FailureClass | None
     settings: dict[str, Scalar]
     costs: Costs
+    marks: list[int | None]  # checksums of the operands before any call, where they are looked at again
 
 
 def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase: Phase, turn: Turn) -> Prepared:
@@ -73,6 +77,7 @@ def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase:
     convert_s = time.perf_counter() - t0
     if peak is not None:
         peak.prepared()
+    marks = fingerprints(ops, operands) if job.recheck else []
 
     try:
         compiled, outputs, first_call_s = _first_call(job, ops, formulation, operands, phase)
@@ -95,6 +100,7 @@ def prepare(job: CaseJob, workload: Definition, formulation: Formulation, phase:
         failure_class=failure_class,
         settings=settings,
         costs=Costs(open_s, convert_s, first_call_s),
+        marks=marks,
     )
 
 
@@ -161,8 +167,24 @@ def _checked(
         return disagrees(tolerance, widened), "type"
     reference = load_arrays(Path(job.data) / "reference")
     limit = workload.gate_limit(case.params)
-    verdict = judge(restored, reference, upcast(inputs), tolerance, epsilon(case.dtype), limit)
+    verdict = judge(restored, reference, inputs, tolerance, epsilon(case.dtype), limit)
     return verdict, None if verdict.passes else "precision"
+
+
+def fingerprints(ops: Ops, operands: Sequence[Matrix]) -> list[int | None]:
+    """A checksum of each dense operand; None of one that the framework does not show."""
+    return [_checksum(ops, operand) for operand in operands]
+
+
+def _checksum(ops: Ops, operand: Any) -> int | None:
+    if not hasattr(operand, "__array__"):
+        return None  # a framework's own matrix
+    try:
+        host = ops.to_numpy(operand)
+        plain = np.ascontiguousarray(host)
+        return None if host.dtype.kind == "O" else zlib.crc32(plain.reshape(-1).view(np.uint8).data)
+    except Exception:  # it does not show it
+        return None
 
 
 # -- what is recorded of the process -----------------------------------------------------------------------------------
@@ -191,7 +213,7 @@ def _malloc() -> dict[str, Scalar]:
 def _plain(value: Scalar, cache: str) -> Scalar:
     """A plain JSON scalar, whatever subclass a framework hands out; nobody's folder stands in a record."""
     if isinstance(value, str):
-        return str(value).replace(cache, "<cache>")
+        return private(str(value), {cache: "<cache>"})
     for kind in (bool, int, float):
         if isinstance(value, kind):
             return kind(value)

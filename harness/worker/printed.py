@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 HEAD_BYTES = TAIL_BYTES = 8 << 10  # of a log that are kept: how it began, and how it ended
+MOST_BYTES = 64 << 20  # of a log on the disk, and what comes in LOOK_S
+LOOK_S = 1.0  # between two looks at how long it has become
+_CUT = "\n… it printed more than is kept …\n"
 
 
 class Printed(io.TextIOWrapper):
@@ -27,6 +30,23 @@ def standard_output() -> Printed:
     stream = Printed(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
     sys.stdout = stream
     return stream
+
+
+def bound(log: Path) -> None:
+    """Cut a log that has become too long down to its beginning; its writers append, and so go on behind that."""
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > MOST_BYTES:
+            os.truncate(log, HEAD_BYTES)
+            with log.open("ab") as file:
+                file.write(_CUT.encode())
+
+
+def last_lines(log: Path) -> list[str]:
+    """The lines at the log's end that are not blank; of limited size, none where there is no log."""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+        return [line for line in file.read(TAIL_BYTES).decode(errors="replace").splitlines() if line.strip()]
+    return []
 
 
 def words(log: Path) -> str | None:

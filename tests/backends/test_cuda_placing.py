@@ -79,7 +79,7 @@ def jax_puts(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["cuda", "tpu"])
 def test_jax_copies_once_to_a_device_that_is_not_the_host(jax_puts, kind):
-    """`jnp.array` would compile two programs and hold two copies there."""
+    """`jnp.array` would compile two programs and hold two copies."""
     ops, ways = jax_puts
     ops.device = Device(kind)
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -94,4 +94,4 @@ def test_jax_never_shares_the_hosts_array_on_the_cpu(jax_puts):
     array = ops.asarray(aligned)
     aligned[:] = 1
     assert ops.to_numpy(array).max() == 0
-    assert ways == [("array", ops._device)]
+    assert ways == [("device_put", ops._device)]

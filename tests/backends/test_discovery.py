@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
 import sys
 
 import pytest
 
-from backends.discovery import backends, folders, plugin_files
+from backends.discovery import backends, folders, is_ours, plugin_files, with_helpers
+from harness.machine import digest
 from workloads.discovery import workloads
 
 PLUGIN = """
@@ -70,6 +72,35 @@ def test_a_plug_in_imports_what_stands_beside_it_and_a_file_with_an_underscore_i
     assert sys.path[-1] == str(folder)
 
 
+def test_what_is_found_is_what_is_there_now(folder, monkeypatch):
+    """Of this process: a file that comes or goes, and a folder named by where one stands."""
+    assert "mine" not in backends()[0]
+    plugin(folder / "mine_backend.py")
+    assert "mine" in backends()[0]
+    (folder / "mine_backend.py").unlink()
+    assert "mine" not in backends()[0]
+    monkeypatch.setenv("HWLOTTERY_BACKENDS", ".")
+    for name in ("here", "there"):
+        (folder.parent / name).mkdir()
+        plugin(folder.parent / name / f"{name}_backend.py", name)
+        monkeypatch.chdir(folder.parent / name)
+        assert {"here", "there"} & set(backends()[0]) == {name}
+    monkeypatch.setenv("HWLOTTERY_BACKENDS", str(folder / "later"))
+    assert len(reasons()) == 1
+    (folder / "later").mkdir()
+    assert reasons() == []
+
+
+def test_workloads_are_those_that_are_there_now(tmp_path, monkeypatch):
+    monkeypatch.setenv("HWLOTTERY_WORKLOADS", str(tmp_path))
+    before = set(workloads()[0])
+    (tmp_path / "broken.py").write_text("WORKLOAD = None\n")
+    assert len(workloads()[1]) == 1
+    (tmp_path / "broken.py").unlink()
+    assert workloads()[1] == ()
+    assert set(workloads()[0]) == before
+
+
 def test_what_is_installed_does_not_give_way_to_a_file_beside_a_plug_in(folder):
     (folder / "msgspec.py").write_text("raise RuntimeError('never')\n")
     plugin(folder / "mine_backend.py", more="import json")
@@ -105,7 +136,6 @@ def test_the_same_of_workloads(tmp_path, monkeypatch):
     assert [b.reason for b in workloads()[1]] == []  # one object under several names is one
     copied = "import copy\nfrom workloads.dense_matmul import WORKLOAD as ours\nWORKLOAD = copy.copy(ours)\n"
     (tmp_path / "three.py").write_text(copied)
-    workloads.__globals__["_found"].cache_clear()
     (reason,) = [b.reason for b in workloads()[1]]
     assert "dense_matmul.py" in reason
     assert str(tmp_path / "three.py") in reason
@@ -207,8 +237,123 @@ def test_an_installed_distribution_adds_a_workload(distribution):
     text = "import dataclasses\nfrom workloads.dense_matmul import WORKLOAD as ours\n"
     text += "WORKLOAD = dataclasses.replace(ours, name='installed')\n"
     distribution("[hwlottery.workloads]\nmine = installed_workload\n", installed_workload=text)
-    workloads.__globals__["_found"].cache_clear()
     found, broken = workloads()
-    workloads.__globals__["_found"].cache_clear()
     assert "installed" in found
     assert not broken
+
+
+# -- what somebody's code may do while it is loaded --------------------------------------------------------------------
+
+
+def fault(tried):
+    return pytest.mark.fault(tried, "plug-ins")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        pytest.param("raise SystemExit(3)", "SystemExit: 3", marks=fault("a plug-in that raises SystemExit")),
+        pytest.param("raise BaseException('x')", "BaseException: x", marks=fault("a plug-in raising BaseException")),
+        pytest.param("def f(:", "SyntaxError: ", marks=fault("a plug-in that is no Python")),
+        pytest.param("import no_such_thing", "ModuleNotFoundError: ", marks=fault("a plug-in whose import fails")),
+    ],
+)
+def test_whatever_a_plug_in_raises_it_is_left_out_and_the_rest_is_found(folder, monkeypatch, body, said):
+    path = folder / "bad_backend.py"
+    path.write_text(body + "\n")
+    plugin(folder / "mine_backend.py")
+    workload = folder / "bad.py"
+    workload.write_text(body + "\n")
+    monkeypatch.setenv("HWLOTTERY_WORKLOADS", str(workload))
+    assert reasons()[0].startswith(f"{path} does not load: {said}")
+    assert "mine" in backends()[0]
+    found, broken = workloads()
+    assert broken[0].reason.startswith(f"{workload} does not load: {said}")
+    assert "dense_matmul" in found
+
+
+@fault("a plug-in that prints while it is loaded, in Python and below it")
+def test_what_a_plug_in_prints_while_it_is_loaded_goes_to_stderr(folder):
+    plugin(folder / "mine_backend.py", more="import os\nprint('chatty')\nos.write(1, b'below\\n')")
+    code = "from backends.discovery import backends; print(*backends()[0])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=digest.ROOT)
+    assert out.stdout.split()[-1] == "mine"
+    assert "chatty" not in out.stdout
+    assert "below" not in out.stdout
+    assert out.stderr.split() == ["chatty", "below"] or set(out.stderr.split()) == {"chatty", "below"}
+
+
+@fault("a folder of plug-ins that is not there")
+def test_a_folder_of_plug_ins_that_is_not_there_is_named(tmp_path, monkeypatch):
+    for variable, found in (("HWLOTTERY_BACKENDS", backends), ("HWLOTTERY_WORKLOADS", workloads)):
+        place = tmp_path / "no_such_folder"
+        monkeypatch.setenv(variable, str(place))
+        assert [b.reason for b in found()[1]] == [
+            f"{place} is not there; {variable} names it: correct the path or take it out"
+        ]
+
+
+@fault("a plug-in backend that calls itself numpy")
+def test_a_file_does_not_take_a_name_that_is_ours(folder):
+    path = plugin(folder / "numpy_backend.py", "numpy")
+    assert backends()[0]["numpy"].title == "NumPy"
+    (reason,) = reasons()
+    assert "backends/numpy_backend.py and by " in reason
+    assert str(path) in reason
+
+
+# -- plug-ins as sources -----------------------------------------------------------------------------------------------
+
+
+@fault("a plug-in whose code was changed")
+def test_a_plug_in_has_a_digest_by_its_file_s_name_that_changes_with_its_code(folder):
+    path = plugin(folder / "mine_backend.py")
+    (name,) = before = digest.plug_ins()
+    assert name == "plug-in mine_backend.py"
+    path.write_text(path.read_text() + "\n# a comment\n")
+    assert digest.plug_ins() == before
+    path.write_text(path.read_text() + "\nNUMBER = 7\n")
+    assert digest.plug_ins() != before
+
+
+@fault("a plug-in whose helper beside it was changed")
+def test_what_a_plug_in_imports_from_beside_it_counts_and_what_else_lies_there_does_not(folder):
+    path = plugin(folder / "mine_backend.py", more="def later():\n    import first_helper_of_mine")
+    (folder / "first_helper_of_mine.py").write_text("from package_of_mine.part import NUMBER\n")
+    (folder / "package_of_mine").mkdir()
+    for name in ("__init__", "part"):
+        (folder / "package_of_mine" / f"{name}.py").write_text("NUMBER = 1\n")
+    (folder / "stranger.py").write_text("NUMBER = 1\n")
+    names = [file.relative_to(folder.resolve()).as_posix() for file in with_helpers(path)]
+    expected = ["first_helper_of_mine.py", "mine_backend.py", "package_of_mine/__init__.py", "package_of_mine/part.py"]
+    assert names == expected
+    before = digest.plug_ins()
+    (folder / "stranger.py").write_text("NUMBER = 2\n")
+    assert digest.plug_ins() == before
+    (folder / "package_of_mine" / "part.py").write_text("NUMBER = 2\n")
+    assert digest.plug_ins() != before
+
+
+def test_two_plug_ins_of_one_file_name_have_a_digest_each_and_no_plug_in_has_none(tmp_path, monkeypatch):
+    monkeypatch.delenv("HWLOTTERY_WORKLOADS", raising=False)
+    monkeypatch.delenv("HWLOTTERY_BACKENDS", raising=False)
+    assert digest.plug_ins() == {}
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        plugin(tmp_path / name / "mine_backend.py", name)
+    monkeypatch.setenv("HWLOTTERY_BACKENDS", f"{tmp_path / 'a'}:{tmp_path / 'b'}")
+    assert list(digest.plug_ins()) == ["plug-in mine_backend.py", "plug-in mine_backend.py (2)"]
+
+
+def test_an_installed_plug_in_has_a_digest_of_its_whole_package(distribution, tmp_path):
+    text = PLUGIN.format(name="mine", more="")
+    distribution("[hwlottery.backends]\nmine = installed_alone\n", installed_alone=text)
+    before = digest.plug_ins()
+    assert list(before) == ["plug-in installed_alone"]
+    (tmp_path / "installed_alone.py").write_text(text + "NUMBER = 7\n")
+    assert digest.plug_ins() != before
+
+
+def test_a_file_elsewhere_in_a_checkout_is_somebody_s_own():
+    assert is_ours(digest.ROOT / "workloads" / "dense_matmul.py")
+    assert not is_ours(digest.ROOT / "ideas" / "mine.py")

@@ -40,9 +40,12 @@ def torch_ops():
 
 @pytest.fixture
 def quick_inductor():
+    from torch._functorch import config as autograd
     from torch._inductor import config
 
-    with config.patch({"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False, "compile_threads": 1}):
+    # without caches, which may hold code for the vectors that are switched off here
+    settings = {"cpp.vec_isa_ok": False, "cpp_cache_precompile_headers": False, "compile_threads": 1}
+    with config.patch({**settings, "fx_graph_cache": False}), autograd.patch(enable_autograd_cache=False):
         yield
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -190,6 +191,20 @@ def test_asarray_copies(ops):
     array = ops.asarray(x)
     x[:] = 7
     assert not ops.to_numpy(array).any()
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (7, 11, 13)])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "bfloat16", "bool"])
+def test_asarray_compiles_nothing(ops, shape, dtype):
+    """Every shape would have a program of its own to copy it, 60 ms of compilation each."""
+    from backends.jax_compile import compilations_since
+
+    compiled = compilations_since()
+    x = np.ones(shape).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    array = ops.asarray(x)
+    assert (array.shape, array.dtype, compiled()) == (shape, x.dtype, 0)
+    assert array.devices() == {ops._device}
+    np.testing.assert_array_equal(ops.to_numpy(array), x)
 
 
 # -- sparse ------------------------------------------------------------------------------------------------------------

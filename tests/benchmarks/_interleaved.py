@@ -27,10 +27,10 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device, HostArray, Ops
-from harness.cli.run import cache_folder
+from harness.cli.cache import cache_folder
 from harness.measuring.correctness import judge
 from harness.stats.intervals import median_interval
-from harness.worker.client import environment
+from harness.worker.environment import environment
 from workloads.base import Inputs
 from workloads.discovery import workloads
 

@@ -21,8 +21,8 @@ from _records import dense, idea, twin_ref
 
 from backends.discovery import backends
 from backends.ops import Device
+from harness.cli.cache import cache_folder
 from harness.cli.formats import render
-from harness.cli.run import cache_folder
 from harness.measuring.clock import Timed, sample
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case

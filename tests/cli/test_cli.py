@@ -163,32 +163,35 @@ def bad(tmp_path, monkeypatch):
     return folder
 
 
+OUTCOMES = {
+    "good": "ok",
+    "busy": "ok",
+    "hoarder": "ok",
+    "talker": "ok",
+    "segfault": "crash",
+    "leaver": "crash",
+    "greedy": "oom",
+    "sleeper": "timeout",
+    "liar": "wrong",
+    "raiser": "error",
+    "widener": "wrong",
+    "late_leaver": "crash",
+    "late_sleeper": "timeout",
+    "refuser": "unsupported",
+    "slow_starter": "ok",
+    "trier": "ok",
+}
+
+
 def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
     out = call(
         "run", "--preset", "smoke", "--backend", "numpy", "--workload", "misbehaving", "--timeout", "1s",
-        "--memory-limit", "1", "--out", tmp_path / "out",
+        "--memory-limit", "1", "--out", tmp_path / "out", "--formulation", ",".join(OUTCOMES),
     )  # fmt: skip
     assert out.returncode == 1, out.stderr
     records = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
     status = {r["case"]["formulation"]: r["status"] for r in records if r["case"]["workload"] == "misbehaving"}
-    assert status == {
-        "good": "ok",
-        "busy": "ok",
-        "hoarder": "ok",
-        "talker": "ok",
-        "segfault": "crash",
-        "leaver": "crash",
-        "greedy": "oom",
-        "sleeper": "timeout",
-        "liar": "wrong",
-        "raiser": "error",
-        "widener": "wrong",
-        "late_leaver": "crash",
-        "late_sleeper": "timeout",
-        "refuser": "unsupported",
-        "slow_starter": "ok",
-        "trier": "ok",
-    }
+    assert status == OUTCOMES
     assert "misbehaving" in out.stdout
 
 
@@ -238,12 +241,7 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
     assert not (tmp_path / "out" / ".scratch").exists()
     (again,) = [line for line in stderr.splitlines() if line.startswith("to go on: ")]
     words = shlex.split(again.removeprefix("to go on: python -m harness "))
-    assert words[0] == "run"
-    assert words[-1] == "--resume"
-    assert str(tmp_path / "out") in words
-    resumed = call(*(word.replace("sleeper,", "") for word in words))
-    assert resumed.returncode == 0, resumed.stderr
-    assert len(records.read_text().splitlines()) > len(stored)
+    assert words == ["run", "--resume", "--out", str(tmp_path / "out")]
 
 
 @pytest.mark.slow

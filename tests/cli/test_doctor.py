@@ -82,3 +82,36 @@ def test_doctor_says_what_is_there():
             assert out.returncode == 0
     assert "none found" in findings["GPU"]["found"] or "seen by" in findings["GPU"]["found"]
     assert "never run" in findings["TPU"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("script", "well", "said"),
+    [
+        ("#!/bin/sh\necho mine 1.0\n", True, "mine 1.0"),
+        ("#!/bin/sh\nexit 1\n", False, "does not run"),
+        (None, False, "is not found"),
+    ],
+)
+@pytest.mark.fault("$CXX that names another compiler, or none", "options")
+def test_the_compiler_that_is_looked_at_is_the_one_that_will_be_used(tmp_path, monkeypatch, script, well, said):
+    path = tmp_path / "my-c++"
+    if script is not None:
+        path.write_text(script)
+        path.chmod(0o755)
+    monkeypatch.setenv("CXX", str(path))
+    finding = doctor._compiler()
+    assert finding.well == well
+    assert f"{path} ($CXX)" in finding.found
+    assert said in finding.found
+    assert well or finding.fix
+
+
+def test_without_it_the_compiler_is_g_plus_plus_and_no_other_will_do(tmp_path, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    other = tmp_path / "clang++"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    finding = doctor._compiler()
+    assert not finding.well
+    assert f"export CXX={other}" in finding.fix

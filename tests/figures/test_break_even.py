@@ -13,7 +13,6 @@ from _records import SHAPE, dense, idea, trial
 from harness.figures.break_even import break_even, multiplies_zeros
 from harness.figures.frame import frame
 from harness.figures.summary import summarise
-from harness.figures.sweep_ratios import ONE_GROUP
 from harness.stats.intervals import SINGLE
 from workloads.base import Axis
 
@@ -225,7 +224,7 @@ def test_a_swept_idea_is_held_against_its_twin_in_the_group_that_they_shared():
     ideas = [_in_group(_at(d, [], rounds=[]), (heat, 2 * t)) for d, t, heat in ((0.01, 0.25, 7), (0.16, 4.0, 8))]
     found = _found([twin, *ideas])
     assert found.value == pytest.approx(0.04)
-    reach = 16 ** (math.log(1 + ONE_GROUP) / math.log(16))
+    reach = 16 ** (math.log(1 + SINGLE) / math.log(16))
     assert (found.low, found.high) == pytest.approx((0.04 / reach, 0.04 * reach))
     assert _found([twin, *ideas], noise=0.5).low < found.low, "of a run that is noisier than that, its noise"
 
@@ -248,7 +247,7 @@ def test_a_group_with_another_path_of_the_twin_counts_by_how_the_two_paths_stand
     ideas = [_in_group(_at(d, [], rounds=[]), (heat, t)) for d, t, heat in ((0.01, 0.25, 7), (0.16, 4.0, 8))]
     found = _found([best, other, *ideas])
     assert found.value == pytest.approx(0.04)
-    assert found.curve[0].high == pytest.approx(0.25 * (1 + ONE_GROUP))
+    assert found.curve[0].high == pytest.approx(0.25 * (1 + SINGLE))
 
 
 # -- simulated ---------------------------------------------------------------------------------------------------------

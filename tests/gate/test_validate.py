@@ -50,6 +50,15 @@ def test_records_that_were_read_can_be_sent_to_another_process():
     assert pickle.loads(pickle.dumps(run.records[0])) == run.records[0]
 
 
+@pytest.mark.fault("a run measured with plug-ins", "plug-ins")
+def test_a_run_with_plug_ins_is_marked_as_modified_and_its_sources_are_not_called_known(tmp_path):
+    own = {**run_rules._own_sources(), "plug-in skipper_backend.py": "ab" * 32}
+    written(tmp_path / "r", info={**INFO, "sources": own})
+    assert [str(m) for m in validate(tmp_path / "r").marks] == [
+        "modified: plug-in skipper_backend.py (abababab) is no part of this harness, nor here"
+    ]
+
+
 def test_other_sources_are_a_mark_and_a_release_is_named(tmp_path, monkeypatch):
     info = {**INFO, "sources": {**INFO["sources"], "backends": "0" * 64}}
     assert [m.code for m in validate(written(tmp_path / "other", info=info)).marks] == ["modified"]
@@ -335,6 +344,7 @@ def test_every_code_that_the_source_has_is_seen_refusing():
                 used |= {first.value} if isinstance(first, ast.Constant) and isinstance(first.value, str) else set()
     seen = {code for code, _ in RULES.values()}
     seen |= {"missing", "unreadable", "too-large", "too-many-samples", "too-many-lines", "too-deep", "json"}
+    seen |= {"plan", "missing-case", "slow-twin"}  # test_missing.py
     assert used == seen | {"more", "unchecked"}
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def call(*arguments, timeout=300, **environ):
+def call(*arguments, timeout=300, bytes_=False, **environ):
     """What came of `python -m harness ARGUMENTS…` in the folder of the checkout."""
     return subprocess.run(
         [sys.executable, "-m", "harness", *map(str, arguments)],
         capture_output=True,
-        text=True,
+        text=not bytes_,
         cwd=ROOT,
         timeout=timeout,
         env={**os.environ, "NO_COLOR": "1", **environ},

@@ -125,6 +125,62 @@ def _late_sleeper(ops, params):
     return run
 
 
+def _gil_holder(ops, params):
+    def run(x):
+        ctypes.PyDLL(None).sleep(600)  # no other thread of this process gets to run
+
+    return run
+
+
+def _aborter(ops, params):
+    return lambda x: os.abort()
+
+
+def _quiet_leaver(ops, params):
+    return lambda x: os._exit(0)
+
+
+def _flood(ops, params):
+    def run(x):
+        line = b"x" * (1 << 20)
+        for _ in range(1100):
+            os.write(1, line)
+        return (x + 1,)
+
+    return run
+
+
+def _daemons(ops, params):
+    """Leaves a process behind that has left the group and the session, and whose parent has ended."""
+
+    def run(x):
+        if not (Path(__file__).parent / "daemon").exists():
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    (Path(__file__).parent / "daemon").write_text(str(os.getpid()))
+                    os.execvp("sleep", ["sleep", "601"])
+                os._exit(0)
+            os.wait()
+        return (x + 1,)
+
+    return run
+
+
+def _daemons_and_dies(ops, params):
+    leave = _daemons(ops, params)
+
+    def run(x):
+        leave(x)
+        os.abort()
+
+    return run
+
+
+def _killed(ops, params):
+    return lambda x: os.kill(os.getpid(), 9)
+
+
 def _noted(what, seconds):
     """Note from when to when this process did something, beside this file: `WHAT-PID` with two times."""
     began = time.monotonic()
@@ -161,7 +217,8 @@ WORKLOAD = Definition(
             for name, step in list(globals().items())
             if name in ("_good", "_segfault", "_greedy", "_sleeper", "_liar", "_raiser", "_leaver", "_talker")
             or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper", "_widener")
-            or name in ("_slow_starter", "_trier")
+            or name in ("_slow_starter", "_trier", "_gil_holder", "_aborter", "_quiet_leaver", "_flood", "_killed")
+            or name in ("_daemons", "_daemons_and_dies")
         }
     },
     work=lambda params, mode, itemsize: Work(1, 1, 1),

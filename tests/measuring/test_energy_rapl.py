@@ -43,6 +43,33 @@ def test_only_packages_and_their_dram_are_added_up(tmp_path):
     assert list(energy_rapl.domains(lay(tmp_path / "server", SERVER))) == names
 
 
+@pytest.mark.fault("RAPL zones that mirror one counter (recorded files stand for the machine)", "machines")
+def test_zones_that_show_one_counter_are_counted_once(tmp_path):
+    """Of two dies of a package with one register; a socket of its own that moves by itself is kept."""
+    root = lay(tmp_path, SERVER)
+    for name in ("name", "energy_uj", "max_energy_range_uj"):
+        (root / "intel-rapl:1" / name).write_text((root / "intel-rapl:0" / name).read_text())
+    (root / "intel-rapl:1/name").write_text("package-0-die-1\n")
+
+    def together():
+        for zone in ("intel-rapl:0", "intel-rapl:1"):
+            file = root / zone / "energy_uj"
+            file.write_text(f"{int(file.read_text()) + 700}\n")
+
+    found = energy_rapl.domains(root)
+    assert {"package-0", "package-0-die-1"} <= found.keys()
+    assert "package-0-die-1" not in energy_rapl.without_mirrors(found, together)
+    assert "package-0" in energy_rapl.without_mirrors(found, together)
+
+    def apart():
+        together()
+        (root / "intel-rapl:1/energy_uj").write_text(f"{int((root / 'intel-rapl:1/energy_uj').read_text()) + 3}\n")
+
+    assert "package-0-die-1" in energy_rapl.without_mirrors(found, apart)
+    (root / "intel-rapl:1/energy_uj").write_text((root / "intel-rapl:0/energy_uj").read_text())
+    assert "package-0-die-1" in energy_rapl.without_mirrors(found, lambda: None), "what stands still tells nothing"
+
+
 def test_a_window_on_a_desktop_is_its_package_alone(tmp_path):
     root = lay(tmp_path, DESKTOP)
     everything = {"rapl_0": 40, "rapl_0_0": 30, "rapl_0_1": 5, "rapl_1": 60, "rapl-mmio_0": 40}

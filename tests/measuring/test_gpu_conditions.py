@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -196,3 +198,41 @@ def test_energy_is_metered_over_calls_that_no_flush_comes_between():
     metered = events[events.index("begin") + 1 : events.index("end")]
     assert metered == ["call"] * window.metered
     assert window.metered >= 1
+
+
+@pytest.mark.fault("a GPU whose name is no UTF-8 (a stand-in for NVML)", "machines")
+def test_a_name_that_is_no_utf8_costs_no_case():
+    """Given as bytes it is shown as far as it goes; where NVML's own module cannot decode it, it is unknown."""
+    nvml = _Nvml(0)
+    nvml.nvmlDeviceGetName = lambda handle: b"NVIDIA \xff A100"
+    assert gpu_conditions.settings(Gpu(nvml, "handle"))["gpu"] == "NVIDIA \ufffd A100"
+    nvml.nvmlDeviceGetName = lambda handle: b"\xff".decode()
+    assert gpu_conditions.settings(Gpu(nvml, "handle"))["gpu"] is None
+
+
+@pytest.mark.fault("a lock in the temporary folder that another user made a link, a pipe or unreadable", "machines")
+@pytest.mark.parametrize("kind", ["link", "pipe", "unreadable"])
+def test_a_lock_that_another_user_spoilt_is_neither_followed_nor_waited_for(tmp_path, kind, monkeypatch):
+    said = []
+    name = hashlib.sha256(b"uuid").hexdigest()[:16]
+    path = tmp_path / f"hwlottery-gpu-{name}.lock"
+    if kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        monkeypatch.setattr(gpu_conditions.os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
+    with gpu_conditions.alone(Device("cuda"), said.append, uuid_of=lambda index: "uuid", folder=tmp_path):
+        pass
+    assert said == [f"going on without the lock of cuda: {path} cannot be opened"]
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_every_user_may_open_the_lock_whatever_the_mask_of_who_made_it(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with gpu_conditions.alone(Device("cuda"), print, uuid_of=lambda index: "uuid", folder=tmp_path):
+            (file,) = tmp_path.iterdir()
+            assert file.stat().st_mode & 0o777 == 0o666
+    finally:
+        os.umask(before)

@@ -70,6 +70,17 @@ def test_inputs_are_rounded_before_the_reference_sees_them():
     assert np.array_equal(upcast(x)["x"], W.astype(np.float16).astype(np.float64))
 
 
+def test_the_inputs_of_an_update_need_not_be_upcast():
+    """A change is reckoned in float64 whatever dtype the inputs have: in float32 it would be lost in their rounding."""
+    w = np.full(64, 1.0, np.float32)
+    expected = {"w": w.astype(np.float64) - 1e-9}
+    right, none = {"w": expected["w"]}, {"w": w}
+    assert judge(right, expected, {"w": w}, 1e-6).agrees
+    refused = judge(none, expected, {"w": w}, 1e-6)
+    assert not refused.agrees
+    assert "the change of w" in refused.reason
+
+
 # -- decisions and gates -----------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,8 @@ import pytest
 from _learnt import OTHER, VERSIONS, knowing, planned, run_of, seen
 from _records import SHAPE
 
-from harness.planning.contenders import Choice, Contenders, kind, to_retry
+from harness.planning.contenders import SAMPLE_MOST, Choice, Contenders, kind, to_retry
+from harness.planning.foresight import Experience
 from harness.planning.learning import learn
 from harness.planning.learnt import machine_name, merged
 from harness.planning.lookup import OTHER_WORD, distance_of
@@ -186,3 +187,23 @@ def test_where_nothing_ran_what_was_left_out_comes_back():
     )
     assert to_retry(PLAN, refused, records_of(csr=None, coo=None)) == []
     assert to_retry(PLAN, CHOICE, records_of(csr=None)) == []  # the sample may still run
+
+
+# -- how much a path promises ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("formulation", "promise"), [("csr", 1.0), ("coo", 1 / 16), ("gather", 1.0), ("ell", 1.0)])
+def test_what_took_twice_as_long_promises_a_sixteenth_and_what_is_unknown_or_drawn_as_much_as_the_best(
+    formulation, promise
+):
+    known_ = knowing(seen("csr", 2.0), seen("coo", 4.0), seen("ell", 8.0))
+    drawn = Choice(left_out={}, sampled={planned("ell").case.key: "slow"})
+    assert Experience(known_, drawn).promise(planned(formulation)) == pytest.approx(promise)
+
+
+def test_no_more_than_a_dozen_are_drawn_of_what_is_left_out():
+    forms = [f"f{number}" for number in range(400)]
+    known_ = knowing(seen("csr", 1.0), *(seen(name, 9.0) for name in forms))
+    choice = known_.choose([planned("csr"), *map(planned, forms)], 0)
+    assert len(choice.sampled) == SAMPLE_MOST
+    assert len(choice.left_out) == 400 - SAMPLE_MOST

@@ -13,7 +13,7 @@ from backends.discovery import backends
 from harness.measuring.settings import PowerModel, Sampling
 from harness.planning import plan
 from harness.planning.durations import RunCosts
-from harness.planning.forecast import forecast, group_s, within_limits
+from harness.planning.forecast import cold_share, forecast, group_s, within_limits
 from harness.planning.foresight import Ignorance
 from harness.planning.groups import InterleavedGroup, Member
 from harness.planning.looks import firsts, looks
@@ -204,3 +204,20 @@ def test_what_was_refused_is_not_asked_again(planned):
     fewer = played(planned, records=refused, rounds=0)
     whole = played(planned, rounds=0)
     assert fewer["survey"] == pytest.approx(whole["survey"] - 0.5 * sum(p.survey for p in coo))
+
+
+def test_a_preset_has_more_time_where_what_it_measures_first_is_yet_to_be_compiled(planned):
+    ask = Ask(preset="quick", workloads=("unstructured_sparse",), backends=("torch",), executions=("compiled",))
+    cases = plan.cases(ask, workloads()[0], backends()[0])
+    programs = [p.case.key for p in firsts(cases, Known()) if p.case.execution == "compiled"]
+    assert len(programs) > 2
+    assert cold_share(cases, Known(), lambda case: False) == 1.0
+    assert cold_share(cases, Known(), lambda case: case.key in programs) == 0.0
+    assert cold_share(cases, Known(), lambda case: case.key in programs[1:]) == pytest.approx(1 / len(programs))
+    assert cold_share(planned, Known(), lambda case: False) == 0.0, "nothing is compiled at all"
+    limited = options(enough_s=100.0, compiling_s=40.0)
+    assert within_limits(500.0, limited) == 100.0
+    assert within_limits(500.0, limited, 30.0, cold=0.5) == 90.0
+    assert within_limits(500.0, limited, cold=1.0, least_s=200.0) == 200.0, "what is measured in any case"
+    assert within_limits(50.0, limited, least_s=40.0) == 50.0
+    assert options().enough_with(1.0) is None

@@ -13,12 +13,13 @@ import psutil
 import pytest
 from _records import record, timing, twin_ref
 
+from harness.measuring import waiting
 from harness.measuring.settings import Sampling
 from harness.planning import groups as planning_groups
 from harness.planning.groups import InterleavedGroup, Member, interleaved_groups, raced, width
 from harness.planning.plan import Planned
 from harness.records.record import WorkFacts
-from harness.worker.interleave import IDLE_WAIT_S, _running, wait_until_idle
+from harness.worker.interleave import IDLE_WAIT_S, wait_until_idle
 
 # -- who is measured together -----------------------------------------------------------------------------------------
 
@@ -157,15 +158,15 @@ def test_a_member_has_the_turn_only_when_the_threads_of_the_one_before_sleep():
             try:
                 process.stdout.readline()  # before, it may well sleep: until its files are read
                 stats = list(Path(f"/proc/{process.pid}/task").glob("*/stat"))
-                while program is rest and _running(stats):
+                while program is rest and waiting.running(stats):
                     time.sleep(0.01)
                 began = time.perf_counter()
                 wait_until_idle(process.pid)
                 assert least <= time.perf_counter() - began < least + 1.0, "it waits for a while, and not for ever"
-                assert bool(_running(stats)) == (program is spin)
+                assert bool(waiting.running(stats)) == (program is spin)
             finally:
                 process.kill()
-    assert _running(stats) == [], "a process that has ended is at rest"
+    assert waiting.running(stats) == [], "a process that has ended is at rest"
     wait_until_idle(process.pid)
 
 

@@ -13,7 +13,7 @@ from harness.planning import batches as planning_batches
 from harness.planning import plan
 from harness.planning.batches import MOST_ALIVE, batches
 from harness.planning.groups import MEMBERS, PROCESS_BYTES, InterleavedGroup, Member, twin_points
-from harness.planning.looks import firsts, looks
+from harness.planning.looks import firsts, looks, worth
 from harness.planning.plan import Ask
 from workloads.discovery import workloads
 
@@ -126,3 +126,13 @@ def test_a_group_that_is_larger_than_the_room_is_measured_all_the_same(planned):
 def test_on_an_accelerator_a_group_is_by_itself(planned):
     groups = [group(0, planned[0], 1, "a", "cuda"), group(1, planned[0], 1, "a"), group(2, planned[0], 1, "b", "cuda")]
     assert [[g.number for g in batch] for batch in batches(groups, {})] == [[0], [1], [2]]
+
+
+def test_worth_is_what_is_promised_over_the_seconds_that_it_takes_with_cold_caches(planned):
+    class Told(Known):
+        def promise(self, planned):
+            return 0.5
+
+    one, two = planned[:2]
+    assert worth([one], Told()) == pytest.approx(0.25)
+    assert worth([one, two], Told()) == pytest.approx(0.25)

@@ -12,6 +12,7 @@ from _records import timing
 from backends.discovery import backends
 from harness.errors import PlanError
 from harness.planning import plan, selection
+from harness.planning.foresight import Ignorance
 from harness.planning.groups import twin_points
 from harness.planning.plan import Ask
 from harness.records.record import SCHEMA, Record
@@ -142,6 +143,24 @@ def test_what_skips_zeros_is_swept_though_the_product_with_them_won_the_survey(s
     times = {"a": 1e-3 * sparse, "b": 1e-3 * zeros}
     survey = [p for p in planned if p.survey and p.case.workload == "idea"]
     run, out = selection.sweep(planned, {p.case.key: _record(p, times[p.case.formulation]) for p in survey})
+    assert "".join(p.case.formulation for p in run) == swept
+    assert len(run) + len(out) == 2
+
+
+@pytest.mark.parametrize(("of_b", "swept"), [(1.2, "ab"), (1.3, "a"), (None, "ab")])
+def test_a_point_is_not_swept_by_what_another_is_expected_to_beat_there(of_b, swept):
+    forms = {"a": FORM, "b": FORM}
+    planned = plan.cases(
+        Ask(backends=("numpy",)), {**ALL, "idea": replace(IDEA, formulations={"forward": forms})}, NUMPY
+    )
+    survey = [p for p in planned if p.survey and p.case.workload == "idea"]
+    records = {p.case.key: _record(p, 1e-3 * (1.0 if p.case.formulation == "a" else 1.1)) for p in survey}
+
+    class Told(Ignorance):
+        def expected(self, planned):
+            return {"a": 1.0, "b": of_b}[planned.case.formulation]
+
+    run, out = selection.sweep(planned, records, Told())
     assert "".join(p.case.formulation for p in run) == swept
     assert len(run) + len(out) == 2
 

@@ -11,7 +11,7 @@ from harness.cli.main import cli
 from harness.cli.run_command import request as from_values
 from harness.errors import UserError
 from harness.planning import request as requests
-from harness.planning.options import ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS
+from harness.planning.options import COMPILING_S, ENOUGH_S, FEWEST_ROUNDS, ROUNDS, WINDOWS
 from harness.planning.request import RunRequest
 from workloads.base import Point
 from workloads.discovery import workloads
@@ -32,7 +32,7 @@ def test_every_option_reaches_the_request_in_its_type():
     made = parsed(
         *("--preset", "smoke", "--workload", "stream,capsule_conv", "--workload", "dense_cnn", "--backend", "numpy"),
         *("--workload-file", "mine.py", "--device", "cpu", "--dtype", "float64", "--execution", "eager"),
-        *("--formulation", "im2col", "--set", "density=0.3,0.1", "--set", "pattern=uniform", "--smtx", "a.smtx"),
+        *("--formulation", "im2col", "--set", "density=0.3,0.1", "--set", "pattern=uniform", "--matrix", "a.smtx"),
         *("b.smtx", "--rounds", "4", "--budget", "5m", "--precision", "0.1", "--timeout", "90s", "--threads", "2"),
         *("--seed", "7", "--memory-limit", "1.5", "--core-watts", "10", "--core-watts-low", "5"),
         *(
@@ -42,6 +42,9 @@ def test_every_option_reaches_the_request_in_its_type():
             "0.4",
             "--out",
             "there",
+            "--retry",
+            "error,timeout",
+            "--no-wait",
             "--resume",
             "--exhaustive",
             "--dry-run",
@@ -58,7 +61,7 @@ def test_every_option_reaches_the_request_in_its_type():
         executions=("eager",),
         formulations=("im2col",),
         axes={"density": (0.3, 0.1), "pattern": ("uniform",)},
-        smtx_files=(Path("a.smtx"), Path("b.smtx")),
+        matrices=("a.smtx", "b.smtx"),
         seed=7,
         rounds=4,
         budget_s=300.0,
@@ -72,6 +75,8 @@ def test_every_option_reaches_the_request_in_its_type():
         memory_w_per_gb=0.4,
         out=Path("there"),
         resume=True,
+        retry=("error", "timeout"),
+        wait=False,
         exhaustive=True,
         dry_run=True,
         as_json=True,
@@ -123,10 +128,27 @@ def test_threads_memory_and_watts_are_held_against_the_machine():
         requests.rounds(RunRequest(preset="quik"))
 
 
-def test_the_command_that_goes_on_says_what_was_said_and_where_the_results_are():
-    begun = parsed("--preset", "smoke", "--backend", "numpy")
-    words = requests.resuming(begun, Path("runs/x y"))
-    assert words == ["run", "--preset", "smoke", "--backend", "numpy", "--resume", "--out", "runs/x y"]
+def test_the_command_that_goes_on_says_where_the_results_are_and_nothing_else():
+    words = requests.resuming(Path("runs/x y"))
+    assert words == ["run", "--resume", "--out", "runs/x y"]
     assert parsed(*words[1:]).resume
-    again = parsed("--out", "there", "--resume")
-    assert requests.resuming(again, Path("there")) == ["run", "--out", "there", "--resume"]
+
+
+def test_what_is_tried_again_is_a_failure_of_a_run_that_goes_on():
+    assert requests.retried(RunRequest()) == set()
+    assert requests.retried(RunRequest(retry=("oom", "error"), resume=True)) == {"oom", "error"}
+    with pytest.raises(UserError, match=r"no failure 'timeot'; did you mean timeout\?"):
+        requests.retried(RunRequest(retry=("timeot",), resume=True))
+    with pytest.raises(UserError, match="no failure 'ok'"):
+        requests.retried(RunRequest(retry=("ok",), resume=True))
+    with pytest.raises(UserError, match="add --resume"):
+        requests.retried(RunRequest(retry=("error",)))
+
+
+def test_looks_end_by_the_preset_s_time_unless_all_is_asked_for():
+    quick = options(RunRequest())
+    assert (quick.enough_s, quick.compiling_s, quick.looks_share) == (ENOUGH_S["quick"], COMPILING_S["quick"], 0.7)
+    everything = options(RunRequest(exhaustive=True))
+    assert (everything.enough_s, everything.compiling_s, everything.looks_share) == (None, 0.0, None)
+    assert options(RunRequest(workloads=("stream",))).looks_share is None
+    assert options(RunRequest(budget_s=60.0)).looks_share == 0.7

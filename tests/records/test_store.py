@@ -7,91 +7,11 @@ import os
 
 import msgspec
 import pytest
+from _stored import RUN, record
 
-from harness.records.record import SCHEMA, Case, Energy, Record, Timing, Trial, WorkFacts
-from harness.records.store import INFO, RECORDS, RunInfo, Store, StoreError, load, merge
-
-RUN = RunInfo(
-    schema=SCHEMA,
-    run="r1",
-    started_at="2026-01-01T00:00:00Z",
-    ended_at=None,
-    command=[],
-    machine={},
-    versions={},
-    settings={},
-)
-
-
-def trial(round_, first=1.0):
-    return Trial(
-        round=round_,
-        order=0,
-        started_at=f"t{round_}",
-        wall_s=1,
-        open_s=0,
-        convert_s=0,
-        trace_s=None,
-        compile_s=None,
-        first_call_s=first,
-        compile_cache=None,
-        warmup_s=[],
-        calls_per_sample=1,
-        steady=round_ != 1,
-        drift=-0.1 * round_,
-        cpu_s=1,
-        window_s=1,
-    )
-
-
-def record(name="a", round_=0, status="ok", samples=(0.5, 0.6), joules=1.0, reason=None):
-    return Record(
-        schema=SCHEMA,
-        run="r1",
-        case=Case(
-            workload="w",
-            formulation=name,
-            params={"n": 1},
-            dtype="float32",
-            mode="forward",
-            backend="numpy",
-            execution="eager",
-            device="cpu",
-        ),
-        status=status,
-        reason=reason,
-        failure_class=None,
-        fallback=None,
-        verdict=None,
-        time=None
-        if status != "ok"
-        else Timing(
-            first_call_s=1.0 + round_,
-            compile_s=None,
-            convert_s=0,
-            samples_s=[list(samples)],
-            steady=True,
-            drift=0,
-            trials=[trial(round_, 1.0 + round_)],
-        ),
-        memory=None,
-        energy=Energy(
-            gross_j=joules,
-            net_j=None,
-            low_j=None,
-            high_j=None,
-            idle_w=None,
-            source="modelled",
-            window_s=1,
-            update_s=None,
-        ),
-        work=WorkFacts(useful_flop=1, least_bytes=1, live_bytes=1),
-        twins=[],
-        headline=True,
-        settings={},
-        environment={},
-        started_at="",
-    )
+from harness.records.merging import merge
+from harness.records.record import SCHEMA
+from harness.records.store import INFO, RECORDS, Store, StoreError, load
 
 
 def test_what_is_appended_is_read_back(tmp_path):
@@ -162,25 +82,79 @@ def test_a_newer_schema_is_left_out_with_a_warning(tmp_path):
 
 def test_a_folder_with_something_in_it_is_refused_without_resume(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(StoreError, match="is not empty; name another folder, or add --resume"):
+    with pytest.raises(StoreError, match="is not empty; name another folder: it holds no run"):
         Store(tmp_path, RUN)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-def test_resume_keeps_what_is_there_and_tries_failures_again(tmp_path):
-    with Store(tmp_path / "out", RUN) as store:
+def test_a_folder_with_a_run_in_it_says_how_to_go_on(tmp_path):
+    Store(tmp_path / "out", RUN).close()
+    with pytest.raises(StoreError, match="is not empty; name another folder, or add --resume to go on with its run"):
+        Store(tmp_path / "out", RUN)
+
+
+def test_resume_keeps_what_is_there_and_all_that_is_said_of_the_run(tmp_path):
+    was = msgspec.structs.replace(RUN, command=["hwlottery", "run", "--seed", "3"], notes=["hot"], wall_s=70.0)
+    with Store(tmp_path / "out", was) as store:
         store.append(record("a"))
         store.append(record("b", status="timeout"))
-        store.write_info(msgspec.structs.replace(RUN, notes=["hot"], phases_s={"survey_s": 60.0}, wall_s=70.0))
     again = msgspec.structs.replace(RUN, run="r2", started_at="2027-01-01T00:00:00Z")
     with Store(tmp_path / "out", again, resume=True) as store:
-        assert [r.case.formulation for r in store.before] == ["a"]
-        assert store.info.run == "r1"
-        assert (store.info.started_at, store.info.wall_s) == (RUN.started_at, 70.0)
-        assert store.info.phases_s == {"survey_s": 60.0}
-        assert store.info.notes == ["hot", "went on at 2027-01-01T00:00:00Z"]
-        store.append(record("b"))
-    assert [(r.case.formulation, r.status) for r in load(tmp_path / "out").records] == [("a", "ok"), ("b", "ok")]
+        assert [r.case.formulation for r in store.before] == ["a", "b"], "a failure is done, unless it is to be retried"
+        assert store.info == msgspec.structs.replace(was, notes=["hot", "went on at 2027-01-01T00:00:00Z"])
+        store.append(record("c"))
+    assert [r.case.formulation for r in load(tmp_path / "out").records] == ["a", "b", "c"]
+
+
+@pytest.mark.fault("--resume --retry timeout of a run with failures of three kinds", "resume")
+def test_only_the_failures_that_are_named_are_taken_out(tmp_path):
+    with Store(tmp_path / "out", RUN) as store:
+        store.append(record("a", 1), record("b", status="timeout"), record("c", status="crash"))
+        store.append(record("a", 2, status="timeout", reason="late"))
+    raw = [record("a", 1), record("b", status="timeout"), record("c", status="crash"), record("a", 2, status="timeout")]
+    (tmp_path / "out" / RECORDS).write_bytes(b"".join(msgspec.json.encode(r) + b"\n" for r in raw))
+    with Store(tmp_path / "out", RUN, resume=True, retry={"timeout"}) as store:
+        assert store.before == [raw[0], raw[2]], "what worked of a case that failed once is kept"
+    assert load(tmp_path / "out").records == [raw[0], raw[2]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"settings": {"threads": 2}}, r"threads \(1 in the run, 2 now\)"),
+        ({"versions": {"jax": "2"}}, r"jax \(1 in the run, 2 now\)"),
+        ({"versions": {}}, r"jax \(1 in the run, unknown now\)"),
+        ({"machine": {"cpu": "B"}}, r"cpu \(A in the run, B now\)"),
+        ({"sources": {"backends": "ffff"}}, r"sources of backends \(eeee in the run, ffff now\)"),
+    ],
+)
+@pytest.mark.fault("--resume on another machine, other threads, versions or code", "resume")
+def test_other_conditions_are_refused_by_name_and_nothing_is_touched(tmp_path, changed, said):
+    same = {"settings": {"threads": 1}, "versions": {"jax": "1"}, "machine": {"cpu": "A", "memory_available_bytes": 5}}
+    was = msgspec.structs.replace(RUN, **same, sources={"backends": "eeee"})
+    with Store(tmp_path / "out", was) as store:
+        store.append(record("a"))
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(StoreError, match=said) as error:
+        Store(tmp_path / "out", msgspec.structs.replace(was, **changed), resume=True)
+    assert "\n" not in str(error.value)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+
+
+def test_memory_that_is_free_and_another_budget_are_no_other_conditions(tmp_path):
+    was = msgspec.structs.replace(RUN, settings={"budget_s": 5}, machine={"memory_available_bytes": 5})
+    Store(tmp_path / "out", was).close()
+    now = msgspec.structs.replace(RUN, settings={"budget_s": 9}, machine={"memory_available_bytes": 6})
+    Store(tmp_path / "out", now, resume=True).close()
+
+
+@pytest.mark.fault("--resume with a plan that lacks what was measured", "resume")
+def test_another_plan_is_refused(tmp_path):
+    with Store(tmp_path / "out", RUN) as store:
+        store.append(record("a"), record("b"))
+    with pytest.raises(StoreError, match=r"of another plan: it holds w/b forward"):
+        Store(tmp_path / "out", RUN, resume=True, planned={record("a").case.key})
+    Store(tmp_path / "out", RUN, resume=True, planned={record(name).case.key for name in "abc"}).close()
 
 
 def test_an_unwritable_folder_is_one_sentence(tmp_path):

@@ -282,3 +282,14 @@ def test_several_files_go_into_a_folder(tmp_path):
 
 def test_every_format_has_a_suffix():
     assert all(re.fullmatch(r"\.[a-z]+", item.suffix) or item.suffix == "" for item in FORMATS.values())
+
+
+@pytest.mark.fault("cells that a spreadsheet would run as a formula", "text")
+def test_no_cell_of_a_csv_is_a_formula():
+    evil = ["=1+1", "+1", "-1+1", "@SUM(A1)", " =1", "\t=1", "＝1", "|calc"]
+    records = [idea([1.0], formulation=word, backend=word, rounds=[1]) for word in evil]
+    text = render([*records, dense([1.0])], "csv")
+    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+    assert any(cell.startswith("'=1+1") for cell in cells)
+    numbers = re.compile(r"-?[\d.]+(e[-+]?\d+)?")
+    assert not [c for c in cells if c.strip()[:1] in tuple("=+-@|＝") and c and not numbers.fullmatch(c)]

@@ -33,8 +33,8 @@ def numpy_server(tmp_path_factory):
 def made(numpy_server, tmp_path):
     """A maker of inputs, with a scratch folder of its own and one cache for the test."""
 
-    def make(name):
-        return Inputs(numpy_server, tmp_path / name, tmp_path / "cache", 1)
+    def make(name, timeout_s=60.0):
+        return Inputs(lambda: numpy_server, tmp_path / name, tmp_path / "cache", 1, timeout_s)
 
     return make
 
@@ -75,12 +75,8 @@ def test_another_seed_or_other_sources_are_other_inputs(made, planned, monkeypat
 
 
 def test_what_is_large_or_not_ours_is_made_for_this_run_only(made, planned, monkeypatch, tmp_path):
-    file = dataclasses.replace(
-        planned[0], case=msgspec.structs.replace(planned[0].case, params={"pattern": f"smtx:{os.sep}a.smtx"})
-    )
     stranger = dataclasses.replace(planned[0], case=msgspec.structs.replace(planned[0].case, workload="misbehaving"))
     assert inputs._ours(planned[0])
-    assert not inputs._ours(file)
     assert not inputs._ours(stranger)
     monkeypatch.setattr(inputs, "KEPT_BYTES", 10)
     here = made("one")
@@ -111,6 +107,12 @@ def test_a_point_without_inputs_is_answered_and_the_others_are_made(made, planne
     assert answer.measured.status == "error"
     assert "no inputs or reference" in answer.measured.reason
     assert all(isinstance(here.of(p), Path) for p in sparse)
+
+
+def test_inputs_have_no_more_time_than_a_case(made, planned):
+    here = made("one", timeout_s=0.0)
+    here.make(planned[:1], abreast=1)
+    assert "no inputs or reference: not done after 0 s" in here.of(planned[0]).measured.reason
 
 
 def test_a_cache_that_cannot_be_written_is_no_failure(made, planned, tmp_path):

@@ -9,33 +9,19 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from _records import record
+from _sessions import a_session, ok
 
 from backends.discovery import backends
-from harness.measuring.settings import PowerModel, Sampling
+from harness.measuring.settings import Sampling
 from harness.planning import plan
 from harness.planning.foresight import Ignorance
 from harness.planning.groups import InterleavedGroup, Member
-from harness.planning.options import Options
 from harness.records.record import KEPT
 from harness.running import rounds
 from harness.running.rounds import LONG_GROUP_S, Rounds
-from harness.running.session import Session
 from harness.worker.client import Answer
 from harness.worker.messages import Measured
 from workloads.discovery import workloads
-
-
-def a_session(tmp_path, planned=(), before=(), foresight=None, **options):
-    quiet = SimpleNamespace(**dict.fromkeys(("begin", "now", "done", "say", "left"), lambda *_: None))
-    given = {"rounds": 5, "long_rounds": 3, **options}
-    options = Options(timeout_s=1, threads=1, sampling=Sampling(), power=PowerModel(), cache=tmp_path, seed=0, **given)
-    info = SimpleNamespace(sources={}, versions={}, run="r", left_out={})
-    store = SimpleNamespace(before=list(before), folder=tmp_path, info=info)
-    return Session(planned, {}, options, store, quiet, foresight=foresight)
-
-
-def ok(case, **settings):
-    return msgspec.structs.replace(record(processes=[1.0]), case=case, settings=settings)
 
 
 class Numbered:
@@ -105,6 +91,30 @@ def test_a_first_group_that_would_end_after_the_hour_is_left_out_and_the_short_o
     assert notes == ["the time of this preset (45 s) ended in round 1 of 5: 1 of 4 groups missing"]
     ran, _ = raced(tmp_path, took, enough_s=5, ends_s=75)
     assert len(ran) == 4
+
+
+def test_the_first_round_of_a_preset_that_leaves_none_out_compiles_the_longest_beside_the_others(tmp_path, monkeypatch):
+    took = [30.0, 10.0, 20.0, 12.0]
+    monkeypatch.setattr(Rounds, "expected_s", lambda racing, group: took[group.number])
+    ran, _ = raced(tmp_path, took, rounds=1, long_rounds=1)
+    assert [number for _, number in ran] == [1, 0, 2, 3]
+
+
+def test_after_the_looks_a_round_goes_first_to_what_has_the_fewest_and_then_to_the_widest(tmp_path, monkeypatch):
+    session = a_session(tmp_path, rounds=4, long_rounds=4)
+    groups = [InterleavedGroup(number, (Numbered(number),)) for number in range(3)]
+    had = {0: [1, 2, 3], 1: [1, 2, 3], 2: []}
+    session.records = {g.members[0].key: ok(planned_on("cpu")[0].case) for g in groups}
+    for number, rounds_ in had.items():
+        stored = record(processes=[1.0] * len(rounds_), rounds=rounds_)
+        session.records[str(number), False] = stored
+    monkeypatch.setattr(rounds, "width", lambda group, _: {0: 0.1, 1: 0.5, 2: 0.0}[group.number])
+    racing = Rounds(session)
+    assert [g.number for g in sorted(groups, key=racing._need)] == [2, 1, 0]
+    ran = []
+    racing.run_batch = lambda batch, round_: ran.extend(g.number for g in batch)
+    racing._round(groups, session.options.first_rounds + 1)
+    assert ran == [2, 1, 0]
 
 
 class Known(Ignorance):
@@ -211,12 +221,13 @@ def test_the_numbers_of_groups_go_on_from_the_largest_that_is_stored(tmp_path):
     (planned,) = planned_on("cpu")
     stored = ok(planned.case)
     trials = [msgspec.structs.replace(stored.time.trials[0], heat=heat) for heat in (41, 7)]
-    stored = msgspec.structs.replace(stored, time=msgspec.structs.replace(stored.time, trials=trials))
-    session, numbers = a_session(tmp_path, [planned], [stored]), []
+    time_ = msgspec.structs.replace(stored.time, trials=trials, samples_s=[[1.0], [1.0]])
+    stored = msgspec.structs.replace(stored, time=time_)
+    session, numbers = a_session(tmp_path, [planned], before=[stored]), []
     session.pool.measure = lambda groups, job, seed: [[None] * len(group.members) for group in groups]
     session._record = lambda member, answer, order, round_, group, state: numbers.append(group)
     session.keep = lambda found: None
-    session.measure([InterleavedGroup(n, (Member(planned),)) for n in range(2)], lambda _: Sampling(), 1)
+    session.measure([InterleavedGroup(n, (Member(planned),)) for n in range(2)], lambda _: Sampling(), 9)
     assert numbers == [42, 43]
 
 

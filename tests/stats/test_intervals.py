@@ -9,7 +9,7 @@ import pytest
 from _records import idea, timing
 
 from harness.figures.frame import frame
-from harness.stats.intervals import median_interval, median_intervals, verdict
+from harness.stats.intervals import median_interval, median_intervals, pooled_intervals, verdict
 from harness.stats.process_times import counted
 
 
@@ -63,3 +63,29 @@ def test_the_surveys_own_time_does_not_count_where_a_case_went_on():
     assert counted(survey) == [(0, [1.0, 1.2])]
     assert counted(went_on) == [(1, [2.0]), (2, [3.0])]
     assert frame([idea([1.0, 2.0, 3.0], rounds=[0, 1, 2])]).iloc[0]["time_s"] == 2.5
+
+
+def test_two_ratios_take_the_spread_of_all_pairs_of_their_run():
+    """Other runs, equal values and many values change nothing of a run's pool."""
+    wide, two = [1.0, 1.2, 0.9, 1.1], [2.0, 2.1]
+    many = [1.0, 9.0] * 12
+    (low, high) = pooled_intervals([wide, two, [5.0, 5.0, 5.0], many, [1.0], [0.1, 10.0]], [*"aaaaa", "b"])
+    plain = median_intervals([wide, two, [5.0, 5.0, 5.0], many, [1.0], [0.1, 10.0]])
+    logs = [np.log(wide) - np.log(wide).mean(), np.log(two) - np.log(two).mean()]
+    variance = sum(float(each @ each) for each in logs) / 4
+    half = 2.776445 * math.sqrt(variance / 2)  # Student's t of 3 + 1 freedoms
+    assert (low[1], high[1]) == pytest.approx((math.sqrt(4.2) * math.exp(-half), math.sqrt(4.2) * math.exp(half)))
+    for k in (0, 2, 3, 4, 5):
+        assert (low[k], high[k]) == pytest.approx((plain[0][k], plain[1][k]), nan_ok=True)
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.2])
+def test_the_pooled_interval_of_two_holds_what_it_should(spread):
+    """Simulated with a seed: 200 tables of 20 rows; 95 % asked of it."""
+    rng = np.random.default_rng(7)
+    held = []
+    for _ in range(200):
+        rows = [list(np.exp(rng.normal(0, spread, n))) for n in [2] * 4 + [4] * 16]
+        low, high = pooled_intervals(rows, ["a"] * 20)
+        held += [low[k] <= 1 <= high[k] for k in range(4)]
+    assert 0.93 <= np.mean(held) <= 0.97

@@ -17,7 +17,8 @@ from backends.ops import Device
 from harness.cli.run import cache_folder
 from harness.measuring.settings import Sampling
 from harness.worker import outcome
-from harness.worker.client import Server, ServerError, environment, memory_limit
+from harness.worker.client import Server, ServerError
+from harness.worker.environment import environment, memory_limit
 from harness.worker.messages import DevicesJob
 from workloads.authoring.functions import WorkloadError
 
@@ -170,9 +171,9 @@ def test_the_environment_is_an_allow_list_with_the_same_settings_for_all(tmp_pat
         assert "MALLOC_MMAP_THRESHOLD_" in environ
 
 
-def test_where_cuda_and_compilers_are_is_told_to_servers_of_a_gpu_only(tmp_path, monkeypatch):
+def test_where_cuda_is_is_told_to_servers_of_a_gpu_only(tmp_path, monkeypatch):
     """An image may keep its toolkit at a place of its own: XLA without libdevice has no exp."""
-    told = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CC", "CXX", "TRITON_PTXAS_PATH")
+    told = ("XLA_FLAGS", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "CPATH", "TRITON_PTXAS_PATH")
     for name in told:
         monkeypatch.setenv(name, "here")
     numpy = backends()[0]["numpy"]

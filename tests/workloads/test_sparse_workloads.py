@@ -1,7 +1,5 @@
 """The sparse products and the bandwidth kernel: formulas by hand, references by finite differences, refusals."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from _interleaved import BACKENDS, adapter, agree
@@ -11,14 +9,11 @@ from backends.ops import Device, Unsupported
 from harness.measuring.correctness import judge, rounded, upcast
 from workloads.base import LEARNING_RATE
 from workloads.common import patterns, sparse
-from workloads.common.smtx import SmtxError
 from workloads.discovery import workloads
-from workloads.unstructured_sparse import from_smtx
 
 FOUND, _ = workloads()
 UNSTRUCTURED, BLOCK, STREAM = (FOUND[name] for name in ("unstructured_sparse", "block_sparse", "stream"))
 OPS = backends()[0]["numpy"].open(Device("cpu"))
-SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "dlmc"
 
 SMALL = {"m": 12, "k": 8, "n": 3, "density": 0.25, "pattern": "magnitude"}
 SMALL_BLOCKS = {**SMALL, "block": 2}
@@ -281,11 +276,11 @@ def test_axes_out_of_range_are_refused(change, message):
 
 
 def test_an_unknown_pattern_is_refused():
-    """Block patterns are a closed list; the other one is open for files and refuses what is none."""
-    with pytest.raises(ValueError, match="must be one of magnitude, uniform, found 'random'"):
-        BLOCK.check({**SMALL_BLOCKS, "pattern": "random"})
-    with pytest.raises(ValueError, match="is 'random', expected magnitude, uniform or smtx:FILE"):
-        UNSTRUCTURED.inputs({**SMALL, "pattern": "random"}, 0)
+    """What is neither in the list nor the name of a file's matrix."""
+    for workload, params in ((BLOCK, SMALL_BLOCKS), (UNSTRUCTURED, SMALL)):
+        for wrong in ("random", "matrix:", "matrix:0123456789abcdeg:a.mtx", "pattern:0123456789abcdef:"):
+            with pytest.raises(ValueError, match="must be one of magnitude, uniform, what --matrix FILE makes"):
+                workload.check({**params, "pattern": wrong})
 
 
 def test_a_block_that_does_not_divide_is_refused():
@@ -294,45 +289,6 @@ def test_a_block_that_does_not_divide_is_refused():
     for call in (lambda: BLOCK.inputs(params, 0), lambda: BLOCK.work(params, "forward", 4)):
         with pytest.raises(ValueError, match="block 5 must divide both sides of the matrix, found 12×8"):
             call()
-
-
-def test_a_file_gives_the_axes(tmp_path):
-    """`from_smtx` reads shape and density; the number of non-zeros comes back exactly, and the product is right."""
-    file = tmp_path / "x.smtx"
-    file.write_text("3, 4, 5\n0 2 2 5\n1 3 0 2 3\n")
-    params = UNSTRUCTURED.check(from_smtx(file, 2))
-    assert (params["m"], params["k"], params["n"]) == (3, 4, 2)
-    x = UNSTRUCTURED.inputs(params, 0)
-    assert x["a_indices"].tolist() == [1, 3, 0, 2, 3]
-    assert UNSTRUCTURED.work(params, "forward", 4).useful_flop == 2 * 5 * 2
-    found = _outputs(UNSTRUCTURED, params, "forward", "csr")[0]
-    assert judge(found, UNSTRUCTURED.reference(x, params, "forward"), x, 1e-10).agrees
-
-
-def test_a_file_that_does_not_fit_is_refused(tmp_path):
-    """Axes that are not the file's, a file without non-zeros and a missing file are one sentence each."""
-    file = tmp_path / "x.smtx"
-    file.write_text("3, 4, 5\n0 2 2 5\n1 3 0 2 3\n")
-    params = from_smtx(file, 2)
-    for change in ({"m": 4}, {"density": 0.5}):
-        with pytest.raises(ValueError, match=r"is 3×4 with 5 non-zeros, the axes say"):
-            UNSTRUCTURED.inputs({**params, **change}, 0)
-    file.write_text("3, 4, 0\n0 0 0 0\n\n")
-    with pytest.raises(SmtxError, match="0 non-zeros in 3×4, expected at least 1"):
-        from_smtx(file, 2)
-    with pytest.raises(SmtxError, match="cannot be read"):
-        from_smtx(tmp_path / "none.smtx", 2)
-
-
-def test_a_real_file_agrees():
-    """A pruned layer of a Transformer, through the framework-free backend."""
-    files = sorted(SAMPLES.glob("transformer/magnitude_pruning/0.95/*.smtx"))
-    if not files:
-        pytest.skip(f"no samples of the Deep Learning Matrix Collection at {SAMPLES}")
-    params = UNSTRUCTURED.check(from_smtx(files[0], 4))
-    x = UNSTRUCTURED.inputs(params, 0)
-    found = _outputs(UNSTRUCTURED, params, "forward", "csr")[0]
-    assert judge(found, UNSTRUCTURED.reference(x, params, "forward"), x, 1e-10).agrees
 
 
 # -- bandwidth ---------------------------------------------------------------------------------------------------------

@@ -14,21 +14,19 @@ from typing import NoReturn
 import numpy as np
 
 from backends.ops import HostArray
+from workloads.common.matrix import MatrixError, check_sizes, read_most
 from workloads.common.patterns import Pattern
 
 _LARGEST = 2**31 - 1  # indices are int32
 _HEADER_BYTES = 256
+_MOST_BYTES = 1 << 30  # of a file: 67 million non-zeros in 16 characters each
 _SEPARATORS = bytes.maketrans(b"\t\r,", b"   ")
 _STRANGER = re.compile(rb"[^0-9 ]")
 _NAMES = ("rows", "columns", "nnz")
 
 
-class SmtxError(ValueError):
-    """A file that is not a readable `.smtx` pattern; the message names the file, the place and what is there."""
-
-
 def read_smtx(path: str | Path) -> Pattern:
-    """The pattern in a file, columns sorted in each row; SmtxError says in one sentence what is wrong and where.
+    """The pattern in a file, columns sorted in each row; MatrixError says in one sentence what is wrong and where.
 
     The sizes that the first line claims are held against the size of the file before anything is allocated for them.
     """
@@ -40,6 +38,7 @@ def read_smtx(path: str | Path) -> Pattern:
     if len(body) < needed:
         announced = f"announces {rows} rows and {nnz} non-zeros, at least {needed} more bytes"
         _fail(path, 1, f"{announced}, but {len(body)} follow: the file is cut off or the line is wrong")
+    check_sizes(path, rows, columns, nnz)
     lines = body.split(b"\n")
     extra = next((i for i, line in enumerate(lines[2:]) if line.strip()), None)
     if extra is not None:
@@ -57,24 +56,24 @@ def read_smtx(path: str | Path) -> Pattern:
 
 
 def _fail(path: Path, line: int, problem: str) -> NoReturn:
-    raise SmtxError(f"{path}: line {line} {problem}")
+    raise MatrixError(f"{path}: line {line} {problem}")
 
 
 def _read(path: Path) -> tuple[bytes, bytes]:
     """The first line, and the rest of a regular file."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise SmtxError(f"{path}: not a regular file; give a .smtx file of the Deep Learning Matrix Collection")
+            raise MatrixError(f"{path}: not a regular file; give a .smtx file of the Deep Learning Matrix Collection")
         with path.open("rb") as file:
             header = file.readline(_HEADER_BYTES)
             if not header.endswith(b"\n"):
                 found = "is longer than 256 bytes" if len(header) == _HEADER_BYTES else "is the last"
                 _fail(path, 1, f"{found}; it must hold `rows, columns, nnz` and two lines must follow")
-            return header, file.read()
+            return header, read_most(path, file, _MOST_BYTES)
     except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
-        if isinstance(problem, SmtxError):
+        if isinstance(problem, MatrixError):
             raise
-        raise SmtxError(f"{path}: cannot be read ({problem})") from problem
+        raise MatrixError(f"{path}: cannot be read ({problem})") from problem
 
 
 def _sizes(path: Path, header: bytes) -> tuple[int, int, int]:
@@ -98,11 +97,16 @@ def _integers(path: Path, line: int, text: bytes, count: int, what: str, largest
     if (stranger := _STRANGER.search(text)) is not None:
         before = text[: stranger.start()]
         i = len(before.split()) + (not before or before.endswith(b" "))
-        word = text.split()[i - 1][:30].decode("ascii", "replace")
+        # Not by split(), which takes \v and \f for blanks.
+        word = text[text.rfind(b" ", 0, stranger.start()) + 1 :].split(b" ", 1)[0][:30].decode("ascii", "replace")
         _fail(path, line, f"value {i} is {word!r}, expected a whole number in digits")
-    words = text.split()
+    words = text.split(None, count)  # no more are made than are wanted
     if len(words) != count:
-        _fail(path, line, f"holds {len(words)} {what}, expected {count}")
+        _fail(
+            path,
+            line,
+            f"holds {'over ' if len(words) > count else ''}{min(len(words), count)} {what}, expected {count}",
+        )
     width = len(str(_LARGEST))
     if any(len(word) > width for word in words):
         i = next(i for i, word in enumerate(words) if len(word) > width)

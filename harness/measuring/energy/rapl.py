@@ -10,7 +10,8 @@ Härtig 2012, "Measuring energy consumption for short code paths using RAPL", SI
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from harness.measuring.energy.meter import Baseline, CounterMeter, Unavailable
 POWERCAP = Path("/sys/class/powercap")
 UPDATE_S = 1e-3
 MICRO = 1e-6
+MIRROR_LOOKS, MIRROR_WAIT_S = 3, 5e-3
 _ZONE = re.compile(r"intel-rapl(-mmio)?:(\d+)(?::(\d+))?")  # AMD's counters come under the same name
 
 
@@ -53,10 +55,43 @@ class Rapl:
 
 def meter(root: Path = POWERCAP, baseline: Baseline | None = None) -> CounterMeter:
     """A meter on RAPL; Unavailable says why there is none."""
-    rapl = Rapl(domains(root))
+    rapl = Rapl(without_mirrors(domains(root)))
     rapl.read()  # permission is refused here, not when the window starts
     dram = [name for name in rapl.domains if name.endswith("dram")]
     return CounterMeter(rapl, update_s=UPDATE_S, baseline=baseline, optional=dram)
+
+
+def without_mirrors(
+    found: Mapping[str, Domain], wait: Callable[[], object] = lambda: time.sleep(MIRROR_WAIT_S)
+) -> dict[str, Domain]:
+    """The domains without those that show the counter of an earlier one, which would be added up twice.
+
+    Some systems tell one register under several names (a zone for each die of a package that has a single counter). A
+    mirror lies between two readings of the other, taken right before and after it: of a microjoule counter that is no
+    coincidence when it happens MIRROR_LOOKS times and the counters move in between.
+    """
+    kept: dict[str, Domain] = {}
+    suspects: dict[str, str] = {}
+    for name, domain in found.items():
+        twin = next((other for other in kept if _mirrors(kept[other], domain)), None)
+        kept[name] = domain
+        if twin is not None:
+            suspects[name] = twin
+    for _ in range(MIRROR_LOOKS - 1 if suspects else 0):
+        before = {name: _number(kept[name].energy_uj) for name in suspects}
+        wait()
+        suspects = {
+            name: twin
+            for name, twin in suspects.items()
+            if _number(kept[name].energy_uj) != before[name] and _mirrors(kept[twin], kept[name])
+        }
+    return {name: domain for name, domain in kept.items() if name not in suspects}
+
+
+def _mirrors(one: Domain, other: Domain) -> bool:
+    first = _number(one.energy_uj)
+    between = _number(other.energy_uj)
+    return one.range_uj == other.range_uj and first <= between <= _number(one.energy_uj)
 
 
 def domains(root: Path = POWERCAP) -> dict[str, Domain]:

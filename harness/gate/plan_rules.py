@@ -1,0 +1,189 @@
+"""What a run must hold by its own plan, which is made anew from its run.json: what is missing is as false as what is
+wrong. A twin from which the fast formulations were taken out makes every speed-up too good."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+
+from harness.errors import UserError
+from harness.gate.record_rules import Known
+from harness.gate.refusal import Refusal, refusal
+from harness.planning import plan, retold
+from harness.planning.contenders import Contenders
+from harness.planning.learnt import packaged
+from harness.planning.plan import Planned
+from harness.planning.standing import standing
+from harness.records.record import Record
+from harness.records.store import INFO, RECORDS, RunInfo
+from harness.records.text import plain
+from workloads.base import Definition
+
+MOST_POINTS = 1_000  # combinations of axes, dtypes and devices in a plan that is made anew
+MOST_PLANS = 20  # that are kept for the next submission of the same request
+_PLANS: dict[tuple[str, ...], tuple[Mapping[str, Definition], list[Planned]]] = {}
+# Formulations of dense twins that came after the first runs were published, with the day from which on every run has
+# them: an earlier run of sources that are no release cannot have tried them.
+SINCE = {
+    ("dense_matmul", "transposed"): "2026-11-26",
+    ("dense_matmul", "row"): "2026-11-26",
+    ("dense_matmul", "vector"): "2026-11-26",
+    ("dense_conv", "nhwc_packed"): "2026-11-26",
+    ("dense_mlp", "by_hand_transposed"): "2026-11-27",
+}
+_MORE = "give the run more time by --resume --budget, or measure all by --exhaustive"
+_REMEDY = "publish every record of the run, or finish it with --resume"
+NEAR = 1.5  # times faster at most is what a run may leave out of a dense twin: honest ones left out 1.22
+_SURE = 2  # of the fastest formulations of a survey one is taken on every sweep
+
+
+def check(
+    info: RunInfo,
+    records: Sequence[Record],
+    read: Iterable[Record],
+    known: Known,
+    *,
+    same_sources: bool,
+    released: bool,
+) -> Iterator[Refusal]:
+    """Every case that the run's plan has and its records have not, though nothing says why.
+
+    `records` has one sound record a case, `read` whatever was read: what is refused by itself is not missing.
+    `same_sources`: measured by the very code that validates, so that its plan is this one. Of other sources the plan is
+    this one as far as the run knows it: its points, and the formulations that it tried anywhere. A dense twin must have
+    all that this harness has, unless the sources are those of a release (`released`).
+    """
+    try:
+        cases = expected(info, known)
+    except (UserError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        yield refusal("plan", INFO, f"its command line plans nothing: {error}", "publish run.json as it was written")
+        return
+    if cases is None:
+        return
+    ours = [r for r in records if not r.control]
+    if not same_sources:
+        cases = _as_far_as_known(cases, ours, None if released else info.started_at)
+    there = {record.case.key: record for record in (*read, *ours) if not record.control}
+    left_out = {case for cases_ in info.left_out.values() for case in cases_}
+    missing = [p for p in cases if p.case.key not in there and str(p.case) not in left_out]
+    surveyed = [p for p in missing if p.survey]
+    yield from _missing(surveyed, "was to be tried by every run of this plan")
+    swept = _swept_away([p for p in missing if not p.survey], cases, there)
+    yield from _missing(swept, "was to be swept, for its formulation came first where it was surveyed")
+    twins = _twins(ours)
+    yield from _slow_twins([p for p in cases if (p.case.workload, p.case.mode) in twins], there, left_out)
+
+
+def expected(info: RunInfo, known: Known) -> list[Planned] | None:
+    """The plan of the run, made anew; None where its points were of files. UserError where its words plan nothing."""
+    ask = retold.ask_of(info.command, info.settings.get("preset"), info.settings.get("seed"))
+    if ask is None:
+        return None
+    count = len(ask.dtypes) * len(ask.devices)
+    for values in ask.axes.values():
+        count *= max(1, len(values))
+    if count > MOST_POINTS:
+        raise UserError(f"over {MOST_POINTS} combinations of axes, dtypes and devices")
+    if not ask.backends:
+        there = [b for b in known.backends.values() if b.default and set(b.distributions[:1]) & set(info.versions)]
+        ask = replace(ask, backends=tuple(b.name for b in there))
+    if not ask.backends:
+        return None
+    key = (repr(ask), *known.backends)
+    kept = _PLANS.get(key)
+    if kept is None or kept[0] is not known.workloads:
+        kept = (known.workloads, plan.cases(ask, known.workloads, known.backends))
+        if len(_PLANS) >= MOST_PLANS:
+            _PLANS.clear()
+        _PLANS[key] = kept
+    return kept[1]
+
+
+def _as_far_as_known(cases: Sequence[Planned], records: Sequence[Record], began: str | None) -> list[Planned]:
+    """The cases at points that the run has, of formulations that it tried anywhere; of twins of any formulation.
+
+    Of twins, too, those tried anywhere, where `began` is None; else all that there were when the run began.
+    """
+    points: set[tuple[object, ...]] = set()
+    tried: set[tuple[str, ...]] = set()
+    twins = _twins(records)
+    for record in records:
+        c = record.case
+        points.add((c.workload, c.point, c.mode, c.dtype, c.backend, c.device))
+        tried.add((c.workload, c.mode, c.formulation, c.execution, c.backend))
+    out = []
+    for planned in cases:
+        c = planned.case
+        dense = (
+            began is not None and (c.workload, c.mode) in twins and began >= SINCE.get((c.workload, c.formulation), "")
+        )
+        known = (c.workload, c.mode, c.formulation, c.execution, c.backend) in tried
+        if (c.workload, c.point, c.mode, c.dtype, c.backend, c.device) in points and (dense or known):
+            out.append(planned)
+    return out
+
+
+def _twins(records: Iterable[Record]) -> set[tuple[str, str]]:
+    """The workloads and modes that are twins of what was measured."""
+    return {(twin.workload, twin.mode) for record in records for twin in record.twins}
+
+
+def _slow_twins(cases: Sequence[Planned], there: Container[str], left_out: Container[str]) -> Iterator[Refusal]:
+    """Of each point of a twin from which something was left out that is known to be faster than all that was tried.
+
+    A run has no time for all, and takes the reason from nobody but itself; but what is likely the best it tries first.
+    """
+    points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    for planned in cases:
+        points[planned.point].append(planned)
+    for at_point in points.values():
+        gone = [(near, p) for p in at_point if str(p.case) in left_out and (near := _known().closest(p)) is not None]
+        tried = [_known().closest(p) or 1.0 for p in at_point if p.case.key in there]
+        if gone and tried:
+            near, best = min(gone, key=lambda entry: entry[0])
+            if min(tried) > NEAR * near:
+                said = f"{plain(best.case, 160)} was left out of a dense twin, and on a known machine is "
+                said += f"{min(tried) / near:.1f} times faster than whatever was tried"
+                yield refusal("slow-twin", RECORDS, said, _MORE)
+
+
+@cache
+def _known() -> Contenders:
+    return Contenders(packaged(), {})
+
+
+def _swept_away(missing: Sequence[Planned], cases: Sequence[Planned], there: Mapping[str, Record]) -> list[Planned]:
+    """Of each point of a sweep from which the best of its survey are gone, those."""
+    surveys: dict[tuple[object, ...], dict[tuple[object, ...], list[Planned]]] = defaultdict(lambda: defaultdict(list))
+    for planned in cases:
+        if planned.survey:
+            surveys[planned.family][planned.point].append(planned)
+    sure: dict[tuple[object, ...], list[str]] = {}
+    for family, points in surveys.items():
+        for at_point in points.values():
+            order = dict.fromkeys(p.case.formulation for _, p in standing(at_point, there))
+            sure.setdefault(family, list(order)[:_SURE])
+    by_point: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    for planned in missing:
+        if planned.case.formulation in sure.get(planned.family, ()):
+            by_point[planned.point].append(planned)
+    have: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    for planned in cases:
+        if planned.case.key in there:
+            have[planned.point].add(planned.case.formulation)
+    return [
+        planned for point, gone in by_point.items() if not have[point] & set(sure[gone[0].family]) for planned in gone
+    ]
+
+
+def _missing(cases: Sequence[Planned], why: str) -> Iterator[Refusal]:
+    """One refusal for the cases of a workload on a backend, with the first of them."""
+    groups: dict[tuple[str, str, str], list[Planned]] = defaultdict(list)
+    for planned in cases:
+        c = planned.case
+        groups[c.workload, c.backend, c.device].append(planned)
+    for found in groups.values():
+        more = f" and {len(found) - 1} more of it" if len(found) > 1 else ""
+        yield refusal("missing-case", RECORDS, f"{plain(found[0].case, 160)}{more} {why}, and has no record", _REMEDY)

@@ -1,0 +1,45 @@
+"""The folder of a server among the temporary files: known by its lock while its run lives, and never without room."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.records.locks import FileLock
+
+LOCK = ".lock"
+ROOM_BYTES = 64 << 10  # of temporary files, below which a process that left no answer had no room for it
+
+
+def locked() -> tuple[tempfile.TemporaryDirectory[str], FileLock]:
+    """A folder of a server. While it is locked its run lives; what SIGKILL leaves is removed by the next run.
+
+    One that a run that begins just now found before it was locked, and removes, is given up for another.
+    """
+    while True:
+        folder = tempfile.TemporaryDirectory(prefix="hwlottery-", ignore_cleanup_errors=True)
+        lock = FileLock(Path(folder.name) / LOCK)
+        try:
+            ours = lock.take()
+        except FileNotFoundError:
+            ours = False
+        except OSError:  # no locks there
+            ours = True
+        if ours:
+            return folder, lock
+        folder.cleanup()
+
+
+def refuse_full(folder: Path) -> None:
+    """UserError where there is no room for what processes answer: that they left nothing is no fault of theirs."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(folder).free < ROOM_BYTES:
+            raise UserError(
+                f"no room for temporary files in {folder.parent} ({os.strerror(errno.ENOSPC)}); "
+                "make room there or set TMPDIR, and go on by --resume"
+            )

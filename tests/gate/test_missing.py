@@ -1,0 +1,178 @@
+"""What is missing is as false as what is wrong: the plan made anew from run.json is held against the records."""
+
+from __future__ import annotations
+
+import copy
+
+import msgspec
+import pytest
+from _sound import EVERY, INFO, SOUND, STORED, codes, written
+
+from harness.gate import plan_rules
+from harness.gate.lost import lost
+from harness.gate.record_rules import Known
+from harness.gate.validate import validate
+from harness.planning.reasons import LATE, slow
+from harness.planning.retold import ask_of
+from harness.records.record import Case
+from harness.records.store import load
+from workloads.discovery import workloads
+
+FOUND = workloads()[0]
+
+
+def _fastest(records):
+    return min((r for r in records if r["time"]), key=lambda r: min(map(min, r["time"]["samples_s"])))
+
+
+def _dense(record):
+    return record["case"]["workload"] == "dense_matmul"
+
+
+def test_a_twin_without_all_its_formulations_but_a_slow_one_is_refused(tmp_path):
+    """Of one framework, and of all of them, so that the run tried them nowhere."""
+    for backends in ({"torch"}, {"torch", "jax", "tensorflow"}):
+        kept = [
+            r
+            for r in EVERY
+            if not (_dense(r) and r["case"]["backend"] in backends and r["case"]["formulation"] != "tn")
+        ]
+        found = validate(written(tmp_path / str(len(backends)), kept)).refusals
+        missing = [refusal for refusal in found if refusal.code == "missing-case"]
+        assert {name for name in ("torch", "jax", "tensorflow") if any(f" {name} " in r.what for r in missing)} == (
+            backends
+        )
+        assert all("was to be tried by every run of this plan, and has no record" in r.what for r in missing)
+
+
+def test_a_single_case_of_the_survey_is_missed_and_one_that_was_left_out_is_not(tmp_path):
+    gone = next(r for r in SOUND if _dense(r) and not r["control"] and r["case"]["formulation"] == "nt")
+    kept = [r for r in SOUND if r["case"] != gone["case"]]
+    assert codes(written(tmp_path / "r", kept)) >= {"missing-case"}
+    case = str(next(r.case for r in load(written(tmp_path / "all")).records if r.case.params == gone["case"]["params"]
+                    and r.case.formulation == "nt" and r.case.execution == gone["case"]["execution"]
+                    and r.case.backend == gone["case"]["backend"]))  # fmt: skip
+    info = {**INFO, "left_out": {"over 3 times slower than the best on every known machine": [case]}}
+    assert "missing-case" not in codes(written(tmp_path / "left", kept, info))
+
+
+def test_the_best_of_a_survey_cannot_be_taken_from_its_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.gate.run_rules._own_sources", lambda: INFO["sources"])
+    known = Known()
+    cases = plan_rules.expected(load(STORED).info, known)
+    swept = {p.case.key for p in cases if not p.survey and p.case.workload == "unstructured_sparse"}
+    by_point = {}
+    for record in load(STORED).records:
+        if record.case.key in swept and record.status == "ok" and record.case.backend == "jax":
+            by_point.setdefault(record.case.point, set()).add(record.case.formulation)
+    point, fast = next((p, f) for p, f in by_point.items() if "n=128" in p)
+    assert fast
+    kept = [
+        r
+        for r in EVERY
+        if not (
+            r["case"]["workload"] == "unstructured_sparse"
+            and r["case"]["backend"] == "jax"
+            and f"density={r['case']['params']['density']:g}," in point
+            and r["case"]["params"]["n"] == 128
+            and r["case"]["formulation"] in fast
+        )
+    ]
+    assert len(kept) < len(EVERY)
+    whats = [r.what for r in validate(written(tmp_path / "r", kept)).refusals if r.code == "missing-case"]
+    assert any("was to be swept, for its formulation came first where it was surveyed" in what for what in whats)
+
+
+def test_of_the_same_sources_whole_points_and_frameworks_are_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.gate.run_rules._own_sources", lambda: INFO["sources"])
+    kept = [r for r in EVERY if r["case"]["backend"] != "jax"]
+    whats = [r.what for r in validate(written(tmp_path / "r", kept)).refusals if r.code == "missing-case"]
+    assert whats
+    assert all(" jax " in what for what in whats)
+
+
+@pytest.mark.parametrize(
+    ("settings", "notes", "believed"),
+    [
+        ({}, [], False),
+        ({"budget_s": 60.0}, [], True),
+        ({"enough_s": 170.0}, [], True),
+        ({}, ["interrupted in survey, after 4 of 9"], True),
+    ],
+)
+def test_time_that_did_not_last_is_believed_only_of_a_run_that_had_an_end(tmp_path, settings, notes, believed):
+    kept, case = _without("nt")
+    info = {**INFO, "left_out": {LATE: [case]}, "notes": notes, "settings": {**INFO["settings"], **settings}}
+    report = validate(written(tmp_path / "r", kept, info))
+    assert {r.code for r in report.refusals} & {"left-out", "missing-case"} == (set() if believed else {"left-out"})
+    assert any(mark.code == "left-out" and "did not last" in mark.what for mark in report.marks)
+
+
+@pytest.mark.fault("the fast formulations of a dense twin left out for want of time", "gate")
+@pytest.mark.parametrize("reason", [LATE, slow(3)])
+def test_what_is_known_to_be_faster_than_all_that_was_tried_of_a_twin_cannot_be_left_out(tmp_path, reason):
+    dense = [r for r in load(STORED).records if r.case.workload == "dense_matmul" and not r.control]
+    kept = [r for r in EVERY if not (_dense(r) and r["case"]["backend"] == "jax" and r["case"]["formulation"] != "tn")]
+    gone = [str(r.case) for r in dense if r.case.backend == "jax" and r.case.formulation != "tn"]
+    info = {**INFO, "left_out": {reason: gone}, "settings": {**INFO["settings"], "budget_s": 60.0}}
+    whats = [r.what for r in validate(written(tmp_path / "r", kept, info)).refusals if r.code == "slow-twin"]
+    assert whats
+    assert all(" jax " in what and "times faster than whatever was tried" in what for what in whats)
+
+
+def test_what_is_known_to_be_slower_than_what_was_tried_of_a_twin_may_be_left_out(tmp_path):
+    kept, case = _without("tn")
+    info = {**INFO, "left_out": {LATE: [case]}, "settings": {**INFO["settings"], "budget_s": 60.0}}
+    assert not codes(written(tmp_path / "r", kept, info)) & {"left-out", "missing-case", "slow-twin"}
+
+
+def _without(formulation):
+    """The sound records but those of a case of the twin, and its words."""
+    gone = next(r for r in SOUND if _dense(r) and not r["control"] and r["case"]["formulation"] == formulation)
+    return [r for r in SOUND if r["case"] != gone["case"]], str(msgspec.convert(gone["case"], Case))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--preset", "quik"),
+        ("--workload", "nothing"),
+        ("--set", "density=x"),
+        ("--set", "batch=" + ",".join(map(str, range(1, 2000)))),
+        ("--dtype",),
+        ("--device", "gpu:x"),
+        ("--set", "m=1e308", "--set", "k=1e308"),
+        ("--set", "m=" + "9" * 5000),
+    ],
+)
+def test_a_command_line_that_plans_nothing_is_refused_at_once(tmp_path, words):
+    info = copy.deepcopy(INFO)
+    info["command"] = ["hwlottery", "run", *words]
+    if words[0] == "--preset":
+        info["settings"]["preset"] = words[1]
+    assert "plan" in codes(written(tmp_path / "r", SOUND, info))
+
+
+def test_what_was_asked_is_read_back_from_the_words():
+    words = ["hwlottery", "run", "--workload", "a,b", "--workload=c", "--set", "n=1,2", "--set", "n=2,3.5", "--json"]
+    ask = ask_of([*words, "--execution", "eager", "--out", "--preset"], "quick", 7)
+    assert (ask.preset, ask.seed, ask.workloads, ask.executions) == ("quick", 7, ("a", "b", "c"), ("eager",))
+    assert ask.axes == {"n": (1, 2, 3.5)}
+    for option in ("--smtx", "--matrix"):
+        assert ask_of(["hwlottery", "run", option, "a.smtx"], "quick", 0) is None
+
+
+def test_what_a_comparison_lost_is_what_was_ok_and_was_neither_left_out_nor_swept():
+    run = load(STORED)
+    assert lost([run], [run]) == []
+    cut = type(run)(run.path, run.info, [r for r in run.records if r.case.backend != "jax"], [])
+    gone = lost([run], [cut])
+    assert len(gone) == sum(r.status == "ok" and r.case.backend == "jax" and not r.control for r in run.records)
+    assert lost([run], [cut], ["backend"]) == []
+    cases = plan_rules.expected(run.info, Known())
+    swept = {p.case.key for p in cases if not p.survey}
+    other = next(r for r in run.records if r.case.key in swept and r.status == "ok")
+    fewer = type(run)(run.path, run.info, [r for r in run.records if r is not other], [])
+    alone = sum(r.case.point == other.case.point and r.case.backend == other.case.backend
+                and r.case.workload == other.case.workload for r in run.records) == 1  # fmt: skip
+    assert bool(lost([run], [fewer])) == alone

@@ -1,0 +1,5 @@
+"""The idea of the two that wait."""
+
+from _waiting import idea
+
+WORKLOAD = idea()

@@ -1,0 +1,5 @@
+"""Its twin."""
+
+from _waiting import twin
+
+WORKLOAD = twin()

@@ -1,0 +1,188 @@
+"""The looks: what promises most first, an end that leaves time for sweeps and rounds, and what is said of the rest."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from _sessions import a_session, ok
+
+from backends.discovery import backends
+from harness.planning import plan
+from harness.planning.foresight import Ignorance
+from harness.planning.groups import MEMBERS, InterleavedGroup, Member
+from harness.planning.reasons import LATE
+from harness.records.merging import merge
+from harness.records.record import OTHER_INPUTS
+from harness.running import looking
+from harness.running.looking import SURVEY, SWEEP, look
+from harness.running.runner import Runner
+from harness.running.session import path
+from workloads.discovery import workloads
+
+BATCH_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def planned():
+    ask = plan.Ask(preset="quick", workloads=("unstructured_sparse",), backends=("torch",))
+    return plan.cases(ask, workloads()[0], backends()[0])
+
+
+class Promising(Ignorance):
+    """`coo` promises most, `csr` least; all take as long."""
+
+    def seconds(self, planned, *, cold, again):
+        return 1.0
+
+    def promise(self, planned):
+        return {"coo": 1.0, "csr": 0.01}.get(planned.case.formulation, 0.1)
+
+
+@pytest.fixture
+def looked(tmp_path, monkeypatch):
+    """A session in which every group is a batch of BATCH_S, and the keys of what was looked at, in order."""
+    monkeypatch.setattr(looking, "batches", lambda groups, *_: [[group] for group in groups])
+
+    def begin(planned, **options):
+        session, seen = a_session(tmp_path, planned, foresight=Promising(), **options), []
+
+        def measure(batch, _):
+            seen.extend(m.planned for group in batch for m in group.members if m.key not in session.records)
+            session.records.update({m.key: ok(m.planned.case) for group in batch for m in group.members})
+            session.clock.began -= BATCH_S
+
+        session.measure, session.expected_s = measure, lambda *_: BATCH_S
+        return session, seen
+
+    return begin
+
+
+def test_what_promises_most_in_a_second_is_looked_at_first(looked, planned):
+    session, seen = looked(planned)
+    look(session, SURVEY, [p for p in planned if p.survey and p.case.workload == "unstructured_sparse"])
+    order = [p.case.formulation for p in seen]
+    assert order.index("coo") < order.index("csr")
+    of_a_point = [p.case.formulation for p in seen if p.point == seen[0].point]
+    assert of_a_point == sorted(of_a_point, key=lambda name: {"coo": 0, "csr": 2}.get(name, 1))
+
+
+def test_the_rest_of_a_point_waits_until_what_promises_more_elsewhere_was_looked_at(looked, planned, monkeypatch):
+    def promise(_, planned):
+        return 0.5 if planned.case.params["n"] > 1 else 1.0 if planned.case.formulation == "coo" else 1e-3
+
+    monkeypatch.setattr(Promising, "promise", promise)
+    session, seen = looked(planned)
+    cases = [p for p in planned if p.survey and p.case.workload == "unstructured_sparse"]
+    assert sum(p.case.params["n"] == 1 for p in cases) > MEMBERS
+    look(session, SURVEY, cases)
+    assert seen[-1].case.params["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "groups"),
+    [
+        ({"enough_s": 50.0, "looks_share": 0.7}, 3),
+        ({"budget_s": 50.0, "looks_share": 0.7}, 3),
+        ({"enough_s": 40.0, "looks_share": 0.55, "compiling_s": 20.0}, 3),  # nothing is compiled
+        ({"enough_s": 50.0}, None),  # all is asked for
+        ({"looks_share": 0.7}, None),
+    ],
+)
+def test_a_survey_ends_early_enough_and_names_what_it_did_not_come_to(looked, planned, limits, groups):
+    session, seen = looked(planned, **limits)
+    cases = [p for p in planned if p.survey]
+    look(session, SURVEY, cases)
+    late = {p.case.key for p in session.late}
+    assert late == {p.case.key for p in cases} - {p.case.key for p in seen}
+    assert bool(late) == (groups is not None)
+    if groups is not None:
+        assert session.clock.elapsed == pytest.approx(groups * BATCH_S, abs=1.0)
+    session.store.info = msgspec.convert({"left_out": {}}, type=Account)
+    session.store.write_info = lambda info: setattr(session.store, "info", info)
+    session.finish()
+    told = session.store.info.left_out
+    assert told == ({LATE: [str(p.case) for p in session.late]} if late else {})
+
+
+class Account(msgspec.Struct, kw_only=True):
+    """What of run.json `finish` reads and writes."""
+
+    left_out: dict[str, list[str]]
+    ended_at: str | None = None
+    phases_s: dict[str, float] = {}
+    wall_s: float | None = None
+    notes: list[str] = []
+
+
+def test_a_sweep_goes_on_past_that_share_until_a_budget_is_spent(looked, planned):
+    swept = [p for p in planned if not p.survey]
+    session, seen = looked(planned, enough_s=10.0, looks_share=0.7)
+    look(session, SWEEP, swept)
+    assert {p.case.key for p in seen} == {p.case.key for p in swept}
+    assert not session.late
+    session, seen = looked(planned, budget_s=5.0, looks_share=0.7)
+    look(session, SWEEP, swept)
+    assert seen
+    assert {p.case.key for p in session.late} == {p.case.key for p in swept} - {p.case.key for p in seen}
+
+
+def test_points_of_a_sweep_whose_path_was_never_looked_at_are_late_and_not_ruled_out(planned, tmp_path):
+    survey = [p for p in planned if p.survey and p.case.workload == "unstructured_sparse"]
+    ran = [p for p in survey if p.case.formulation == "csr"]
+    session = a_session(tmp_path, planned, [ok(p.case) for p in ran])
+    session.late = [p for p in survey if p.case.formulation == "coo"]
+    runner = SimpleNamespace(_session=session, _foresight=Ignorance(), notes=session.notes)
+    Runner._swept(runner)
+    points = [p for p in session.late if not p.survey]
+    assert points
+    assert {path(p) for p in points} <= {path(p) for p in session.late if p.survey}
+    (note,) = session.notes
+    others = [p for p in planned if not p.survey and p not in points and p.case.formulation != "csr"]
+    assert int(note.split()[0]) >= len([p for p in others if p.case.workload == "unstructured_sparse"])
+
+
+def test_what_compiles_longest_begins_first(tmp_path, planned):
+    class Slow(Ignorance):
+        def seconds(self, planned, *, cold, again):
+            return {"coo": 9.0, "csr": 5.0}.get(planned.case.formulation, 1.0)
+
+    cases = {p.case.formulation: p for p in planned if p.survey and p.case.workload == "unstructured_sparse"}
+    session, asked = a_session(tmp_path, planned, foresight=Slow()), []
+
+    def measure(groups, job, seed):
+        asked.extend(group.members[0].planned.case.formulation for group in groups)
+        return [[None] for _ in groups]
+
+    session.pool.measure = measure
+    session._record, session.keep = lambda *_: None, lambda found: None
+    groups = [InterleavedGroup(n, (Member(cases[name]),)) for n, name in enumerate(("bag", "csr", "coo"))]
+    session.measure(groups, lambda _: session.options.sampling)
+    assert asked == ["coo", "csr", "bag"]
+
+
+# -- other inputs, once, of what may be published ----------------------------------------------------------------------
+
+
+def test_other_inputs_are_tried_once_and_only_where_a_case_may_be_published(tmp_path, planned):
+    (case, *_) = [p for p in planned if p.repeated]
+    session = a_session(tmp_path, planned)
+
+    def asked(member, **given):
+        return session.job(member, "data", session.options.sampling, **given).recheck
+
+    assert not asked(Member(case), last=False), "a look is measured again"
+    assert asked(Member(case))
+    assert not asked(Member(case, control=True))
+    look_ = ok(case.case)
+    session.records[case.case.key, False] = look_
+    assert asked(Member(case)), "nothing was tried in the look"
+    session.records[case.case.key, False] = merge([look_, ok(case.case, **{OTHER_INPUTS: "agree"})])[0]
+    assert not asked(Member(case)), "one record of both says what came of it"
+
+
+def test_of_several_processes_the_first_s_settings_count_and_later_ones_add_to_them(planned):
+    first, later = ok(planned[0].case, a=1), ok(planned[0].case, a=2, b=3)
+    (merged,) = merge([first, later])
+    assert merged.settings == {"a": 1, "b": 3}

@@ -1,0 +1,57 @@
+"""The table of faults counts what passed, and writes nothing where a fault did harm."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tools import faults
+from tools.faults import Row, counted, markdown, summed
+from tools.kills import Toll
+
+TESTS = """
+import pytest
+
+@pytest.mark.fault("a | bar", "text", times=5)
+@pytest.mark.parametrize("n", [1, 2])
+def test_twice(n):
+    pass
+
+@pytest.mark.fault("skipped", "text")
+@pytest.mark.skip
+def test_skipped():
+    pass
+
+def test_of_no_fault():
+    raise AssertionError
+"""
+
+
+@pytest.fixture
+def planted(tmp_path):
+    path = tmp_path / f"test_{tmp_path.name}.py"  # pytest imports each by its name
+    path.write_text(TESTS)
+    return path
+
+
+def test_a_fault_counts_for_each_parameter_and_only_where_it_was_tried(planted):
+    assert counted([str(planted)]) == [Row(kind="text", tried="a | bar", times=10)]
+
+
+def test_a_fault_that_does_harm_stops_the_table(planted, tmp_path, monkeypatch):
+    planted.write_text(TESTS.replace("    pass", "    assert n == 1", 1))
+    monkeypatch.setattr(faults, "FILE", tmp_path / "faults.json")
+    with pytest.raises(SystemExit) as stop:
+        faults.main(["--kills", "0", str(planted)])
+    assert stop.value.code == 1
+    assert not (tmp_path / "faults.json").exists()
+
+
+def test_the_page_says_what_was_killed_and_shows_each_fault():
+    tolls = {3: Toll(kills=Counter(parent=4), runs=1, torn=1), 4: Toll(kills=Counter({"parent": 1, "fork server": 2}))}
+    text = markdown(summed([Row(kind="text", tried="a | bar", times=10)], tolls))
+    assert text.startswith(
+        "7 SIGKILLs at random moments of 1 runs (seeds 3 to 4; fork server 2, parent 5): 1 lines torn, "
+    )
+    assert text.endswith("| text | a \\| bar | 10 | 0 |")

@@ -1,0 +1,146 @@
+"""The table of faults: what was tried, how often, what was lost: `python tools/faults.py` makes results/faults.json.
+
+A test that plants a fault says so by `@pytest.mark.fault("what was tried", "the kind", times=1)`; every passing test
+of that mark is counted, `times` of it for each of its parameters. Beside them stand the runs that were killed at random
+moments (`tools/kills.py`), with their seeds. A test that failed is a fault that did harm: nothing is written then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from tools.kills import LostError, Toll, killed  # noqa: E402
+
+FILE = ROOT / "results" / "faults.json"
+KILLS, EACH = 200, 20  # in all, and of one seed
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault: its kind, what was tried, and how often without harm."""
+
+    kind: str
+    tried: str
+    times: int
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
+    """All faults that were tried. `kills` counts SIGKILLs by what was killed, over the runs of `seeds`."""
+
+    rows: list[Row]
+    seeds: list[int]
+    kills: dict[str, int]
+    runs: int
+    torn: int
+    lost: int
+    twice: int
+    left: int
+
+
+class Counting:
+    """A plug-in of pytest that counts the faults of the tests that passed."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._marks: dict[str, list[tuple[str, str, int]]] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item], config: pytest.Config) -> None:
+        """Keep only what plants a fault."""
+        marked = [item for item in items if item.get_closest_marker("fault")]
+        for item in marked:
+            self._marks[item.nodeid] = [_read(mark) for mark in item.iter_markers("fault")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in marked])
+        items[:] = marked
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a test that passed."""
+        if report.when == "call" and report.passed:
+            for kind, tried, times in self._marks[report.nodeid]:
+                self.counts[kind, tried] += times
+
+
+def _read(mark: pytest.Mark) -> tuple[str, str, int]:
+    tried, kind = mark.args
+    return str(kind), str(tried), int(mark.kwargs.get("times", 1))
+
+
+def counted(paths: Sequence[str]) -> list[Row]:
+    """Run the tests of `paths` that plant faults; SystemExit with pytest's code where one fails."""
+    counting = Counting()
+    code = pytest.main(["-q", "-p", "no:cacheprovider", *paths], plugins=[counting])
+    if code != 0:
+        raise SystemExit(int(code))
+    rows = [Row(kind=kind, tried=tried, times=times) for (kind, tried), times in counting.counts.items()]
+    return sorted(rows, key=lambda row: (row.kind, row.tried))
+
+
+def summed(rows: list[Row], tolls: dict[int, Toll]) -> Faults:
+    """The rows with what was killed, by seed."""
+    kills: Counter[str] = Counter()
+    for toll in tolls.values():
+        kills += toll.kills
+    total = {
+        name: sum(getattr(toll, name) for toll in tolls.values()) for name in ("runs", "torn", "lost", "twice", "left")
+    }
+    return Faults(rows=rows, seeds=list(tolls), kills=dict(sorted(kills.items())), **total)
+
+
+def markdown(faults: Faults) -> str:
+    """The table of the documentation."""
+    killed_ = ", ".join(f"{what} {count}" for what, count in faults.kills.items())
+    seeds = f"{min(faults.seeds)} to {max(faults.seeds)}" if faults.seeds else "none"
+    lines = ["| kind | what was tried | times | lost |", "| --- | --- | ---: | ---: |"]
+    lines += [f"| {row.kind} | {row.tried.replace('|', chr(92) + '|')} | {row.times} | 0 |" for row in faults.rows]
+    said = (
+        f"{sum(faults.kills.values())} SIGKILLs at random moments of {faults.runs} runs (seeds {seeds}; {killed_}): "
+        f"{faults.torn} lines torn, {faults.lost} records lost, {faults.twice} measured twice, {faults.left} processes "
+        "or folders left."
+    )
+    return said + "\n\n" + "\n".join(lines)
+
+
+def read(path: Path = FILE) -> Faults:
+    """The stored table."""
+    return msgspec.json.decode(path.read_bytes(), type=Faults)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try all faults and write the table; 1 where a killed run lost something."""
+    import tempfile
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=KILLS, help="SIGKILLs of runs; 0 keeps the stored ones")
+    parser.add_argument("--seed", type=int, default=0, help="of the first runs that are killed")
+    parser.add_argument("tests", nargs="*", default=["tests"], help="files or folders of tests")
+    asked: Any = parser.parse_args(arguments)
+    rows = counted(asked.tests)
+    if asked.kills:
+        tolls: dict[int, Toll] = {}
+        for seed in range(asked.seed, asked.seed + -(-asked.kills // EACH)):
+            with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+                try:
+                    tolls[seed] = killed(Path(folder).resolve(), EACH, seed)
+                except LostError as error:
+                    print(f"seed {seed}: {error}", file=sys.stderr)
+                    return 1
+        faults = summed(rows, tolls)
+    else:
+        faults = msgspec.structs.replace(read(), rows=rows)
+    FILE.write_bytes(msgspec.json.format(msgspec.json.encode(faults), indent=1) + b"\n")
+    print(markdown(faults))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
