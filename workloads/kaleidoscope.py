@@ -173,7 +173,7 @@ WORKLOAD = Definition(
     presets={
         "smoke": (Point(_params(16, 8, 4)), Point(_params(16, 8, 2), headline=False)),
         "standard": tuple(
-            Point(_params(4096, 256, b), headline=b in (64, 2), group=f"4096 n=256 b={b}") for b in (64, 16, 8, 2)
+            Point(_params(4096, 256, b), headline=b in (64, 2), group="4096 n=256") for b in (64, 16, 8, 2)
         ),
         "full": (Point(_params(65536, 4096, 256)),),
     },
