@@ -19,7 +19,7 @@ from workloads.common.sparse import forward_step, marked_multiplies_zeros
 LEVELS = 4
 CODES = 2**LEVELS
 _LEARNT_ROWS = 1024  # of digits from which trees and mean rows are learnt; others than those that are told
-_GATHERED = 2**29  # values of the largest temporary that take_sum may make
+_GATHERED = 2**28  # values of the largest temporary that take_sum may make
 
 
 def _group(p: Parameters) -> int:
@@ -192,7 +192,7 @@ WORKLOAD = Definition(
     },
     presets={
         "smoke": (Point(_params(16, 32, 16, 4)), Point(_params(5, 24, 3, 6), headline=False)),
-        "standard": (Point(_params(8192, 1024, 1024, 64)),),
+        "standard": (Point(_params(4096, 1024, 1024, 64)),),
         "full": (Point(_params(65536, 4096, 4096, 256)),),
     },
     inputs=inputs,

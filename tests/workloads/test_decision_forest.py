@@ -109,3 +109,9 @@ def test_axes_out_of_range_are_one_sentence_before_anything_runs(axis, value):
 
 def test_it_is_in_no_quick_run():
     assert "quick" not in WORKLOAD.presets
+
+
+def test_dense_products_are_left_out_where_they_would_take_minutes():
+    gemm = WORKLOAD.formulations["forward"]["gemm"]
+    at = {preset: gemm.applies(WORKLOAD.presets[preset][0].params) for preset in WORKLOAD.presets}
+    assert at == {"smoke": True, "standard": True, "full": False}
