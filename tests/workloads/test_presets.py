@@ -89,7 +89,7 @@ def test_no_formulation_and_execution_goes_without_a_survey(preset):
     for name, workload in FOUND.items():
         if workload.role != "idea" or preset not in workload.presets:
             continue
-        for mode in {p.mode for p in workload.presets[preset]}:
+        for mode in {p.mode for p in workload.presets.get(preset, ())}:
             points = [p.params for p in workload.presets[preset] if p.mode == mode]
             for formulation, way in workload.formulations[mode].items():
                 if any(way.applies(params) for params in points):
