@@ -107,7 +107,9 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
 def _envelopes(runs: Sequence[str], spans: Sequence[Sequence[Sequence[float]]]) -> tuple[Floats, Floats]:
     """From the lowest to the highest bound of each row's intervals; NaN where the first, the best paths', has none."""
     owners = np.repeat(np.arange(len(spans)), [len(several) for several in spans])
-    low, high = pooled_intervals([ratios for several in spans for ratios in several], [runs[k] for k in owners])
+    low, high = pooled_intervals(
+        [ratios for several in spans for ratios in several], [runs[k] for k in owners.tolist()]
+    )
     lowest, highest = np.full(len(spans), np.inf), np.full(len(spans), -np.inf)
     np.fmin.at(lowest, owners, low)
     np.fmax.at(highest, owners, high)

@@ -27,6 +27,9 @@ TRACED = {
     "mixture_of_experts": {"blocked"},
     "early_exit": {"masked"},
     "sparse_training": set(),
+    "kaleidoscope": {"sums"},
+    "table_product": {"take_sum"},
+    "decision_forest": {"traverse"},
 }
 
 
