@@ -203,10 +203,16 @@ def _some(
 def _prepare_sorted(
     ops: Ops, p: Parameters, x: HostArray, thresholds: HostArray, **weights: HostArray
 ) -> Sequence[Array]:
-    """As `_operands`, the examples in the order in which they leave, the last first."""
+    """As `_operands`, the examples in the order in which they leave, the last first.
+
+    ValueError where other numbers of them leave than was planned: its slices are static.
+    """
     layers, heads = _names(p)
     exact, own = ([weights[n].astype(np.float64) for n in names] for names in (layers, heads))
-    order = np.argsort(-exits.run(x.astype(np.float64), exact, own, thresholds)[1], kind="stable")
+    left = exits.run(x.astype(np.float64), exact, own, thresholds)[1]
+    if [int((left >= layer).sum()) for layer in range(p.layers)] != _plan(p):
+        raise ValueError("sorted_prefix of early_exit is for a batch that keeps to the plan, and this one does not")
+    order = np.argsort(-left, kind="stable")
     _, _, classes, *rest = _operands(ops, p, x, thresholds, **weights)
     return [ops.asarray(x[order]), ops.asarray(order.astype(np.int32)), classes, *rest]
 

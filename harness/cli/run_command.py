@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rounds",
     type=click.IntRange(0, 100),
-    help="Interleaved groups for each best path and its twins, after the survey.  [default: 5; quick 3, smoke 0]",
+    help="Interleaved groups for each best path and its twins, after the survey.  [default: 5; ideas 3, smoke 0]",
 )
 @click.option(
     "--budget",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from backends.discovery import backends
+from backends.ops import Device
 from harness.errors import PlanError
 from harness.planning import plan
 from workloads.common import exits, topology
@@ -81,6 +82,27 @@ def test_examples_leave_by_plan():
     drawn = inputs_of(FOUND["early_exit"], point, "forward", 0)
     left = FOUND["early_exit"].reference(drawn, point, "forward")["left_at"]
     assert [int((left >= layer).sum()) for layer in range(8)] == [128, 90, 63, 44, 31, 22, 15, 11]
+
+
+def test_an_example_that_rounding_may_send_either_way_is_no_input():
+    """A threshold that is the greatest margin of the first layer, but for its last digits."""
+    workload, point = FOUND["early_exit"], FOUND["early_exit"].check(SMALL_EXIT)
+    drawn = dict(inputs_of(workload, point, "forward", 0))
+    margins = exits.margins(np.maximum(drawn["x"] @ drawn["w0"], 0) @ drawn["q0"])
+    drawn["thresholds"] = np.array([margins.max() * (1 + 1e-7), *drawn["thresholds"][1:]])
+    with pytest.raises(ValueError, match="too near the threshold of layer 0 of early_exit"):
+        workload.reference(drawn, point, "forward")
+
+
+def test_static_slices_are_refused_to_a_batch_that_does_not_keep_to_the_plan():
+    workload, point = FOUND["early_exit"], FOUND["early_exit"].check(SMALL_EXIT)
+    drawn = dict(inputs_of(workload, point, "forward", 0))
+    formulation = workload.formulations["forward"]["sorted_prefix"]
+    ops = backends()[0]["numpy"].open(Device("cpu"))
+    assert formulation.prepare(ops, drawn, point)
+    drawn["thresholds"] = drawn["thresholds"] * 0  # all are sure at once
+    with pytest.raises(ValueError, match="sorted_prefix of early_exit is for a batch that keeps to the plan"):
+        formulation.prepare(ops, drawn, point)
 
 
 def test_every_group_keeps_as_many_and_in_both_directions_where_it_is_transposable():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from backends.ops import HostArray
-from workloads.common.decisions import widest_gap
+from workloads.common.decisions import NEAR, widest_gap
 
 CLEAR = 1e-4  # of the largest margin: an example closer to a threshold than that is not drawn
 SPARE = 1.5  # candidates for each example wanted, and MORE of them: some are too near, some leave with too many others
@@ -35,7 +35,8 @@ def run(
 ) -> tuple[HostArray, HostArray]:
     """Logits (n, C) of the layer where each example leaves, and which layer that is, (n,) int64.
 
-    An example leaves layer l where its margin is at least thresholds[l]; the last layer keeps nobody.
+    An example leaves layer l where its margin is at least thresholds[l]; the last layer keeps nobody. ValueError where
+    a margin is so near its threshold that rounding may decide: of a planned batch none is.
     """
     logits, left = np.zeros((len(x), heads[0].shape[1])), np.full(len(x), len(layers) - 1)
     here, h = np.arange(len(x)), x
@@ -44,7 +45,10 @@ def run(
         found = h @ head
         leaving = np.ones(len(h), bool)
         if layer < len(layers) - 1:
-            leaving = margins(found) >= thresholds[layer]
+            sure = margins(found)
+            leaving = sure >= thresholds[layer]
+            if (np.abs(sure - thresholds[layer]) <= NEAR * np.max(sure, initial=0.0)).any():
+                raise ValueError(f"an example is too near the threshold of layer {layer} of early_exit to be told")
         logits[here[leaving]], left[here[leaving]] = found[leaving], layer
         here, h = here[~leaving], h[~leaving]
     return logits, left
