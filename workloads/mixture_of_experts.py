@@ -151,36 +151,6 @@ def _experts(ops: Ops, x: Array, w1: Array, w2: Array) -> Array:
 
 
 @w.formulation(
-    note="pairs sorted by expert, one product an expert: the host reads how many each has",
-    prepare=_prepare,
-    outputs=Y,
-    executions=("eager",),
-)
-def sorted_loop(
-    ops: Ops, p: Parameters, x: Array, w1: Array, w2: Array, experts_of: Array, gates: Array, every: Array
-) -> tuple[Array, ...]:
-    """Nothing is padded; shapes are those of the call."""
-    order, _, rows = _sorted(ops, p, x, experts_of)
-    ends = np.cumsum(ops.to_numpy(_counts(ops, p, experts_of, every))).tolist()
-    parts = []
-    for expert, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-        if end > start:
-            parts.append(ops.matmul(ops.relu(ops.matmul(rows[start:end, :], w1[expert, ...])), w2[expert, ...]))
-    return (_mixed(ops, p, ops.concat(parts, 0), order, gates),)
-
-
-@w.formulation(note="pairs sorted by expert, the framework's grouped product", prepare=_prepare, outputs=Y)
-def grouped(
-    ops: Ops, p: Parameters, x: Array, w1: Array, w2: Array, experts_of: Array, gates: Array, every: Array
-) -> tuple[Array, ...]:
-    """Where it has one that is not something else."""
-    order, _, rows = _sorted(ops, p, x, experts_of)
-    counts = _counts(ops, p, experts_of, every)
-    hidden = ops.relu(ops.grouped_matmul(rows, w1, counts))
-    return (_mixed(ops, p, ops.grouped_matmul(hidden, w2, counts), order, gates),)
-
-
-@w.formulation(
     note="every expert padded to the fullest, one batched product; none is dropped",
     prepare=_prepare_capacity,
     outputs=Y,
@@ -246,6 +216,36 @@ def blocked(
     place = ops.take((ends - used) * p.block, of) + _rank(ops, p, starts, of)
     flat = ops.reshape(results, (blocks.shape[0] * p.block, p.d))
     return (_mixed(ops, p, ops.take(flat, place), order, gates),)
+
+
+@w.formulation(
+    note="pairs sorted by expert, one product an expert: the host reads how many each has",
+    prepare=_prepare,
+    outputs=Y,
+    executions=("eager",),
+)
+def sorted_loop(
+    ops: Ops, p: Parameters, x: Array, w1: Array, w2: Array, experts_of: Array, gates: Array, every: Array
+) -> tuple[Array, ...]:
+    """Nothing is padded; shapes are those of the call."""
+    order, _, rows = _sorted(ops, p, x, experts_of)
+    ends = np.cumsum(ops.to_numpy(_counts(ops, p, experts_of, every))).tolist()
+    parts = []
+    for expert, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        if end > start:
+            parts.append(ops.matmul(ops.relu(ops.matmul(rows[start:end, :], w1[expert, ...])), w2[expert, ...]))
+    return (_mixed(ops, p, ops.concat(parts, 0), order, gates),)
+
+
+@w.formulation(note="pairs sorted by expert, the framework's grouped product", prepare=_prepare, outputs=Y)
+def grouped(
+    ops: Ops, p: Parameters, x: Array, w1: Array, w2: Array, experts_of: Array, gates: Array, every: Array
+) -> tuple[Array, ...]:
+    """Where it has one that is not something else."""
+    order, _, rows = _sorted(ops, p, x, experts_of)
+    counts = _counts(ops, p, experts_of, every)
+    hidden = ops.relu(ops.grouped_matmul(rows, w1, counts))
+    return (_mixed(ops, p, ops.grouped_matmul(hidden, w2, counts), order, gates),)
 
 
 @w.formulation(

@@ -171,13 +171,6 @@ WORKLOAD = Definition(
     reference=reference,
     formulations={
         "forward": {
-            "cusparselt": replace(
-                sparse.native_step("the units for 2:4, by cuSPARSELt", scattered.native("cusparselt")),
-                applies=_of_hardware,
-            ),
-            "cutlass": replace(
-                sparse.native_step("the units for 2:4, by CUTLASS", scattered.native("cutlass")), applies=_of_hardware
-            ),
             "csr": sparse.native_step(
                 "the framework's own CSR product, as of any sparse matrix", scattered.native("csr")
             ),
@@ -206,6 +199,13 @@ WORKLOAD = Definition(
                     lambda ops, x, p: [ops.asarray(scattered.with_zeros(x, p)), ops.asarray(x["b"])],
                     lambda ops, p, a, b: ops.matmul(a, b),
                 )
+            ),
+            "cusparselt": replace(
+                sparse.native_step("the units for 2:4, by cuSPARSELt", scattered.native("cusparselt")),
+                applies=_of_hardware,
+            ),
+            "cutlass": replace(
+                sparse.native_step("the units for 2:4, by CUTLASS", scattered.native("cutlass")), applies=_of_hardware
             ),
         },
         "train_step": {

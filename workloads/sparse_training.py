@@ -129,9 +129,9 @@ def _step_by(name: str, note: str, format: str, sampling: str) -> None:
     kept(step)
 
 
+_step_by("csr_dense_sample", "CSR products; the gradient dense, then taken", "csr", "dense")
 _step_by("csr_native", "CSR products, the framework's own sampled product", "csr", "native")
 _step_by("csr_gather", "CSR products; rows gathered for the gradient of each stored weight", "csr", "gather")
-_step_by("csr_dense_sample", "CSR products; the gradient dense, then taken", "csr", "dense")
 _step_by("bag_native", "embedding bags, the framework's own sampled product", "bag", "native")
 _step_by("bag_dense_sample", "embedding bags; the gradient dense, then taken", "bag", "dense")
 
