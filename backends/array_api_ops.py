@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,36 @@ class ArrayApiOps(Ops):
     def topk(self, x: Array, k: int) -> tuple[Array, Array]:
         order = self.xp.argsort(x, axis=-1, descending=True)[..., :k]
         return self.xp.take_along_axis(x, order, axis=-1), order
+
+    def round(self, x: Array) -> Array:
+        return self.xp.round(x)
+
+    def argsort(self, x: Array) -> Array:
+        return self.xp.argsort(x, axis=-1, stable=True)
+
+    def take_along_axis(self, x: Array, indices: Array, axis: int) -> Array:
+        return self.xp.take_along_axis(x, indices, axis=axis)
+
+    def cumsum(self, x: Array, axis: int) -> Array:
+        return self.xp.cumulative_sum(x, axis=axis, dtype=x.dtype)
+
+    def nonzero(self, x: Array) -> Array:
+        return self.xp.nonzero(x)[0]
+
+    def bitwise_right_shift(self, x: Array, bits: int) -> Array:
+        return self.xp.bitwise_right_shift(x, self.xp.asarray(bits, dtype=x.dtype, device=self.place))
+
+    def scan(
+        self, fn: Callable[[Any, Any], tuple[Any, Any]], carry: tuple[Array, ...], xs: tuple[Array, ...]
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        ys = []
+        for step in range(xs[0].shape[0]):
+            carry, y = fn(carry, tuple(x[step, ...] for x in xs))
+            ys.append(y)
+        return carry, tuple(self.xp.stack(several) for several in zip(*ys, strict=True))
+
+    def cond(self, predicate: Array, true: Callable[..., Any], false: Callable[..., Any], *operands: Array) -> Any:
+        return true(*operands) if bool(predicate) else false(*operands)
 
     def einsum(self, equation: str, *xs: Array) -> Array:
         return einsum(self, equation, xs)

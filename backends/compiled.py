@@ -25,8 +25,9 @@ class Unsupported(Exception):  # noqa: N818 - it is an outcome, and named as in 
 class Fallback(NamedTuple):
     """Something else that the framework ran without a word, as it was seen to run.
 
-    `densified`: a sparse operand became dense. `host`: on an accelerator, work or values went to the host.
-    `uncompiled`: code asked to be compiled ran as in eager. `substituted`: another product than the format's own.
+    `densified`: a sparse operand, or one of groups, became dense. `host`: on an accelerator, work or values went to
+    the host. `uncompiled`: code asked to be compiled ran as in eager. `substituted`: another product than the format's
+    own, or than that of so few bits.
     """
 
     kind: FallbackKind

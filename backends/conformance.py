@@ -30,6 +30,12 @@ _W = np.sin(np.arange(30, dtype=np.float32)).reshape(6, 5)
 _INDICES = np.array([[2, 0], [3, 3], [1, 2]])
 _IMAGES = np.sin(np.arange(2 * 4 * 4 * 3, dtype=np.float32)).reshape(2, 4, 4, 3)
 _FILTERS = np.cos(np.arange(3 * 2, dtype=np.float32)).reshape(1, 1, 3, 2)
+_ROWS, _GROUPS = _IMAGES[0, 0].repeat(4, 1), np.cos(np.arange(2 * 12 * 4, dtype=np.float32)).reshape(2, 12, 4)
+
+
+def _running(carry: tuple[Array], x: tuple[Array]) -> tuple[tuple[Array], tuple[Array]]:
+    total = carry[0] + x[0]
+    return (total,), (total,)
 
 
 def _softmax(x: HostArray) -> HostArray:
@@ -64,6 +70,16 @@ _CORE: tuple[Check, ...] = (
 _OPTIONAL: tuple[Check, ...] = (
     ("sort", lambda ops, x: ops.sort(x, 1, True), (_Y,), -np.sort(-_Y, 1)),
     ("topk", lambda ops, x: ops.topk(x, 3)[0], (_Y,), -np.sort(-_Y, 1)[:, :3]),
+    ("round", lambda ops, x: ops.round(x), (_X,), np.round(_X)),
+    ("cumsum", lambda ops, x: ops.cumsum(x, 1), (_Y,), np.cumsum(_Y, 1)),
+    ("argsort", lambda ops, x: ops.take_along_axis(x, ops.argsort(x), 1), (_Y,), np.sort(_Y, 1)),
+    (
+        "grouped_matmul",
+        lambda ops, x, w: ops.grouped_matmul(x, w, ops.asarray(np.array([1, 3], np.int32))),
+        (_ROWS, _GROUPS),
+        np.concatenate([_ROWS[:1] @ _GROUPS[0], _ROWS[1:] @ _GROUPS[1]]),
+    ),
+    ("scan", lambda ops, x: ops.scan(_running, (x[0, ...] * 0.0,), (x,))[1][0], (_Y,), np.cumsum(_Y, 0)),
     ("relu", lambda ops, x: ops.relu(x), (_X,), np.maximum(_X, np.float32(0))),
     ("softplus", lambda ops, x: ops.softplus(x), (_X,), np.logaddexp(_X, np.float32(0))),
     ("softmax", lambda ops, x: ops.softmax(x, 1), (_X,), _softmax(_X)),

@@ -103,7 +103,10 @@ def compile(
         flags=flags,
         kept=best if candidates else None,
         traces=compilations_since(),
-        fallbacks=lambda _: jax_fallback.of_program(traced.jaxpr, lowered.as_text(), said, kind),
+        fallbacks=lambda _: [
+            *jax_fallback.of_program(traced.jaxpr, lowered.as_text(), said, kind),
+            *jax_fallback.of_compiled(traced.jaxpr, executable.as_text(), kind),
+        ],
     )
 
 

@@ -19,6 +19,9 @@ _DENSE = frozenset({"bcoo_todense", "bcsr_todense", "coo_todense", "csr_todense"
 _HOST = frozenset({"pure_callback", "io_callback", "debug_callback", "outside_call"})
 _KERNEL = re.compile(r"custom_call @(\w*(?:csr|coo)\w*)")  # of the CPU, cuSPARSE and hipSPARSE alike
 _CALLS = re.compile(r'custom_call_target="([^"]+)"|\sfusion\(')
+_DOT = re.compile(r"\bdot\((%[\w.\-]+), (%[\w.\-]+)\)")  # as XLA prints a product
+_LOW = re.compile(r"xi8>|f8E4M3FN>|ragged_dot")
+_MADE = re.compile(r"(%[\w.\-]+) = (\w+)\[")
 # Products that have a kernel of their own, where one exists for the device, the dtype and the shape.
 _PRODUCTS = {"cpu": ("bcsr_dot_general",), "cuda": ("bcsr_dot_general", "bcoo_dot_general")}
 
@@ -62,6 +65,34 @@ def kernels(program: str) -> list[str]:
     return [target or "fusion" for target in _CALLS.findall(program)]
 
 
+def of_compiled(jaxpr: Any, compiled: str, kind: str) -> list[Fallback]:
+    """Products of few bits and grouped ones that XLA turned into others, by the program that it `compiled`."""
+    found = []
+    asked = [equation for equation in equations(jaxpr) if equation.primitive.name == "dot_general"]
+    operands = {str(variable.aval.dtype) for equation in asked for variable in equation.invars}
+    if "int8" in operands and not _dot_of("s8", compiled):
+        found.append(Fallback("substituted", "XLA widens int8 operands and multiplies whole numbers of 32 bits"))
+    elif "int8" in operands and kind == "cpu" and "ynn_fusion" not in compiled:
+        found.append(Fallback("substituted", "XLA multiplies int8 by loops of its own, without YNNPACK's kernel"))
+    if any(dtype.startswith("float8") for dtype in operands) and not _dot_of("f8e4m3fn", compiled):
+        found.append(Fallback("substituted", "XLA converts float8 operands to float32"))
+    grouped = any("ragged_dot" in equation.primitive.name for equation in equations(jaxpr))
+    if grouped and kind == "cpu" and "ragged-dot" not in compiled:
+        found.append(Fallback("densified", "ragged_dot becomes masks and one dense product over all groups"))
+    return found
+
+
+def _dot_of(dtype: str, compiled: str) -> bool:
+    """Whether a product in the compiled text takes operands of this dtype; a name is what was last made under it."""
+    made: dict[str, str] = {}
+    for line in compiled.splitlines():
+        found = _DOT.search(line)
+        if found and dtype in (made.get(found[1]), made.get(found[2])):
+            return True
+        made.update(_MADE.findall(line))
+    return False
+
+
 def equations(jaxpr: Any) -> Iterator[Any]:
     """Every equation of a program, those of the programs inside it too."""
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
@@ -84,4 +115,8 @@ def of_outputs(outputs: Iterable[Array], platform: str) -> list[Fallback]:
 
 def of_eager(fn: Callable[..., Any], operands: Sequence[Array | Matrix], kind: str) -> list[Fallback]:
     """What becomes of `fn` called eagerly, where each operation is lowered by itself as it is in the whole program."""
-    return of_program(*traced(fn, operands), kind)
+    jaxpr, lowered, said = traced(fn, operands)
+    found = of_program(jaxpr, lowered, said, kind)
+    if _LOW.search(lowered):  # only these are compiled once more to be read
+        found += of_compiled(jaxpr, jax.jit(lambda *args: fn(*args)).lower(*operands).compile().as_text(), kind)  # noqa: PLW0108
+    return found

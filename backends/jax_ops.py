@@ -21,6 +21,7 @@ from jax import lax
 
 from backends import jax_compile, jax_device, jax_fallback, jax_kernels, jax_sparse
 from backends.dtypes import tf32
+from backends.jax_idea_ops import JaxIdeaOps
 from backends.ops import (
     CSR,
     FLUSH_BYTES,
@@ -32,7 +33,6 @@ from backends.ops import (
     HostArray,
     Layout,
     Matrix,
-    Ops,
     Scalar,
     Unsupported,
 )
@@ -40,10 +40,8 @@ from backends.ops import (
 CONVOLUTION = {"nhwc": ("NHWC", "HWIO", "NHWC"), "nchw": ("NCHW", "HWIO", "NCHW")}
 
 
-class JaxOps(Ops):
+class JaxOps(JaxIdeaOps):
     """JAX on one device. Operations are jax.numpy's where its cached dispatch is the faster one, else jax.lax's."""
-
-    framework = "JAX"
 
     def __init__(self, device: Device) -> None:
         self.device = device

@@ -54,6 +54,23 @@ class NumpyOps(ArrayApiOps):
         places = order if chosen is None else np.take_along_axis(chosen, order, -1)
         return np.take_along_axis(values, order, -1), places
 
+    def popcount(self, x: Array) -> Array:
+        return np.bitwise_count(x if x.dtype == np.uint8 else x.view(np.uint32)).astype(np.int32)
+
+    def bitcast(self, x: Array, dtype: str) -> Array:
+        return x.view(dtype)
+
+    def matmul_int8(self, a: Array, b: Array) -> Array:
+        """NumPy has no product of two widths: by a loop of int32, without BLAS."""
+        return a.astype(np.int32) @ b.astype(np.int32)
+
+    def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
+        out = np.empty((len(x), w.shape[2]), x.dtype)
+        ends = np.cumsum(sizes)
+        for matrix, start, end in zip(w, ends - sizes, ends, strict=True):
+            np.matmul(x[start:end], matrix, out=out[start:end])
+        return out
+
     def einsum(self, equation: str, *xs: Array) -> Array:
         return np.einsum(equation, *xs, optimize=True)
 

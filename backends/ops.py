@@ -24,14 +24,15 @@ from backends.compiled import (
     Scalar,
     Unsupported,
 )
-from backends.core import CoreOps
 from backends.csr import CSR, HostArray
 from backends.device import TPU_CHIPS, Device
+from backends.idea_ops import QUANTIZED_KINDS, IdeaOps
 
 __all__ = [
     "CSR",
     "EXECUTIONS",
     "FLUSH_BYTES",
+    "QUANTIZED_KINDS",
     "SPARSE_FORMATS",
     "TPU_CHIPS",
     "Array",
@@ -52,17 +53,17 @@ __all__ = [
 Layout = Literal["nhwc", "nchw"]
 
 FLUSH_BYTES = 256 << 20  # twice the largest level-2 cache of a GPU on sale (B200: 126 MB)
-SPARSE_FORMATS = ("csr", "csc", "coo", "bsr", "bag")
+SPARSE_FORMATS = ("csr", "csc", "coo", "bsr", "bag", "cusparselt", "cutlass")  # the last two hold 2 of each 4
 
 
-class Ops(CoreOps):
+class Ops(IdeaOps):
     """One framework on one device. Axis arguments are ints; shapes are static; dtypes are NumPy names ("float32").
 
     A new backend sets `device` and `framework` and writes the 19 methods of `CoreOps`: `asarray`, `to_numpy`, `wait`,
     `astype`, `reshape`, `permute_dims`, `expand_dims`, `concat`, `stack`, `zeros`, `sum`, `max`, `exp`, `log`, `sqrt`,
     `where`, `maximum`, `take` and `matmul`. Every method below has a default. It is the operation written with the core
     (`relu`, `softmax`), or what holds where a framework offers nothing (`compile` runs eagerly), or Unsupported, which
-    a run records as this framework's answer.
+    a run records as this framework's answer. What only some ideas need stands in `IdeaOps`.
 
     Write more of them where the framework has the operation itself: a default that stands in for a faster operation
     makes the framework look slow. For an operation that is not in this list, a workload gives the framework a

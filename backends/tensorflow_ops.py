@@ -35,19 +35,17 @@ from backends.ops import (
     HostArray,
     Layout,
     Matrix,
-    Ops,
     Scalar,
     Unsupported,
 )
 from backends.tensorflow_calls import refusal
+from backends.tensorflow_idea_ops import TensorflowIdeaOps
 from backends.tensorflow_padding import explicit, padding_name, spatial
 from backends.tensorflow_sparse import Sparse
 
 
-class TensorflowOps(Ops):
+class TensorflowOps(TensorflowIdeaOps):
     """Arrays are tf.Tensor; sparse operands are the named tuples of `tensorflow_sparse`."""
-
-    framework = "TensorFlow"
 
     def __init__(self, device: Device) -> None:
         import tensorflow as tf  # here, so that listing the backends imports no framework
@@ -83,6 +81,8 @@ class TensorflowOps(Ops):
     def asarray(self, x: HostArray) -> Array:
         host = np.ascontiguousarray(x).reshape(x.shape)
         tensor = self._tf.constant(host)
+        if host.dtype.kind == "V" and host.dtype.itemsize == 1:  # float8: DeepCopy says "Unsupported data type"
+            return tensor
         if self.device.kind == "cpu" and host.nbytes and self._tf.executing_eagerly():
             # Some host arrays become tensors outside TensorFlow's allocator, by where they happen to lie: half of those
             # of 4 MiB in a row were seen to. What an operation returns is always the allocator's own.

@@ -5,7 +5,11 @@ Imports PyTorch: only an opened backend imports this file, when it is asked what
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,6 +26,9 @@ _TO_DENSE = frozenset({"aten::_to_dense", "aten::_coalesced_to_dense", "aten::_s
 # A product of CSC (and so of CSR transposed) makes a CSR of its operand in every call, on the CPU as on CUDA.
 _TO_CSR = frozenset({"aten::_to_sparse_csr", "aten::to_sparse_csr"})
 _TO_HOST = "aten::_local_scalar_dense"  # what .item(), bool(tensor) and float(tensor) end in
+# Products of few bits, and by what their operands are known in oneDNN's log: where it ran none, PyTorch's loops did.
+_LOW_BIT = {"aten::_int_mm": "_s8", "aten::_scaled_mm": "_f8"}
+_GROUPED, _PRODUCT = "aten::_grouped_mm", "aten::mm"
 # An operator that Inductor has no lowering for is called by its name; what it calls on purpose is an extern_kernel.
 _LIBRARY = re.compile(r"\btorch\.ops\.(aten\.\w+)(?:\.\w+)?\(")
 _HOST_KERNEL = re.compile(r"^(cpp_fused\w*)\s*=", re.MULTILINE)
@@ -43,9 +50,45 @@ def of_call(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: 
     converted = sorted(_TO_CSR & sizes.keys())
     if converted:
         found.append(Fallback("substituted", f"{converted[0]} makes a CSR of an operand in every call"))
+    if kind == "cpu":
+        found += of_products(call, operands, sizes)
     if kind != "cpu" and _TO_HOST in sizes:
         found.append(Fallback("host", f"{_TO_HOST} reads a value back in every call"))
     return found
+
+
+def of_products(call: Callable[..., Any], operands: Sequence[Array | Matrix], seen: Iterable[str]) -> list[Fallback]:
+    """Low-bit products that oneDNN did not run, and a grouped one that is a loop, among the operators `seen`."""
+    names = set(seen)
+    found = []
+    asked = sorted(_LOW_BIT.keys() & names)
+    if asked:
+        said = onednn_log(call, operands)
+        plain = [name for name in asked if _LOW_BIT[name] not in said]
+        found += [Fallback("substituted", f"{name} ran without oneDNN, by PyTorch's own loops") for name in plain]
+    if {_GROUPED, _PRODUCT} <= names:
+        found.append(Fallback("substituted", f"{_GROUPED} is a loop of {_PRODUCT} here, one a group"))
+    return found
+
+
+def onednn_log(call: Callable[..., Any], operands: Sequence[Array | Matrix]) -> str:
+    """What oneDNN says of one more call: it writes to the process's own standard output, which is turned aside."""
+    flush = ctypes.CDLL(None).fflush
+    sys.stdout.flush()
+    flush(None)
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        try:
+            with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                call(*operands)
+        finally:
+            flush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
+        file.seek(0)
+        lines = file.read().decode(errors="replace").splitlines()
+    return "\n".join(line for line in lines if ",exec," in line)
 
 
 class Placement(TorchDispatchMode):  # type: ignore[misc]

@@ -28,16 +28,15 @@ from backends.ops import (
     HostArray,
     Layout,
     Matrix,
-    Ops,
     Scalar,
     Unsupported,
 )
+from backends.torch_idea_ops import TorchIdeaOps
 
 
-class TorchOps(Ops):
+class TorchOps(TorchIdeaOps):
     """Arrays are torch.Tensor; sparse operands are those of `torch_sparse`."""
 
-    framework = "PyTorch"
     own_products: ClassVar[bool] = True  # whether `torch_products` may stand in PyTorch's own place
 
     def __init__(self, device: Device) -> None:
@@ -65,6 +64,8 @@ class TorchOps(Ops):
         host = np.asarray(x, order="C")
         if host.dtype.name == "bfloat16":  # NumPy's own interface has no such type: the bits travel as integers
             return torch.tensor(host.view(np.int16), device=self._torch_device).view(torch.bfloat16)
+        if host.dtype.name == "float8_e4m3fn":
+            return torch.tensor(host.view(np.uint8), device=self._torch_device).view(torch.float8_e4m3fn)
         return torch.tensor(host, device=self._torch_device)
 
     def positions(self, x: HostArray) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,7 +92,31 @@ def _bag(put: Callable[[HostArray], Array], csr: CSR) -> Matrix:
     return EmbeddingBag(put(csr.indptr), put(csr.indices), put(csr.values), csr.shape[1])
 
 
-_MAKERS = {"csr": _csr, "csc": _csc, "coo": _coo, "bag": _bag}
+def _semi_structured(put: Callable[[HostArray], Array], csr: CSR, cutlass: bool) -> Matrix:
+    """Two of each four values and where they stand, by cuSPARSELt or by CUTLASS: on CUDA, in PyTorch's words."""
+    dense = np.zeros(csr.shape, csr.values.dtype)
+    dense[csr.rows, csr.indices] = csr.values
+    kind = torch.sparse.SparseSemiStructuredTensor
+    before, kind._FORCE_CUTLASS = kind._FORCE_CUTLASS, cutlass
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The PyTorch API of SparseSemiStructuredTensor", UserWarning)
+            made: Matrix = torch.sparse.to_sparse_semi_structured(put(dense))
+            return made
+    except RuntimeError as error:
+        raise Unsupported(str(error).splitlines()[0]) from error
+    finally:
+        kind._FORCE_CUTLASS = before
+
+
+_MAKERS: Mapping[str, Callable[[Callable[[HostArray], Array], CSR], Matrix]] = {
+    "csr": _csr,
+    "csc": _csc,
+    "coo": _coo,
+    "bag": _bag,
+    "cusparselt": lambda put, csr: _semi_structured(put, csr, False),
+    "cutlass": lambda put, csr: _semi_structured(put, csr, True),
+}
 
 
 def _compressed(make: Any, pointers: Array, indices: Array, values: Array, shape: tuple[int, ...]) -> Array:

@@ -17,8 +17,10 @@ from backends.ops import Array, Execution, HostArray, Matrix, Ops
 from workloads.authoring.parameters import Parameters, Params, Value, typed
 
 __all__ = [
+    "GATE",
     "LEARNING_RATE",
     "MODES",
+    "NEAR_TIES",
     "ROLES",
     "Axis",
     "Definition",
@@ -30,6 +32,7 @@ __all__ = [
     "Params",
     "Point",
     "Role",
+    "Tolerances",
     "Twin",
     "Value",
     "Work",
@@ -39,8 +42,13 @@ Mode = Literal["forward", "train_step"]
 Role = Literal["idea", "twin", "ceiling"]
 Inputs: TypeAlias = Mapping[str, HostArray]
 
+Tolerances: TypeAlias = Mapping[tuple[str, Mode], float]
+
 MODES: tuple[Mode, ...] = get_args(Mode)
 ROLES: tuple[Role, ...] = get_args(Role)
+# What a reference says beside its outputs, by the beginning of the name: `gate.y` is what y would be without what the
+# idea gives up, such as its low bits, and `near_ties.y` is true where rounding may decide y the other way.
+GATE, NEAR_TIES = "gate.", "near_ties."
 LEARNING_RATE = 0.1  # of every train step: plain SGD, so that the change of a parameter is lr times its gradient
 
 
@@ -65,6 +73,7 @@ class Twin:
     workload: str
     params: Params
     mode: Mode
+    dtype: str | None = None  # of its own, where that is the fair one: bfloat16 beside int8; None is the case's
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", dict(self.params))  # plain, whatever an author hands on
@@ -142,7 +151,7 @@ class Formulation:
             object.__setattr__(self, name, typed(getattr(self, name), position))
 
 
-def _tolerances() -> Mapping[tuple[str, Mode], float]:
+def _tolerances() -> Tolerances:
     return {
         ("float64", "forward"): 1e-10,
         ("float64", "train_step"): 1e-8,
@@ -168,7 +177,10 @@ class Definition:
     inputs(params, seed) returns host arrays: float64 for what the case's dtype rounds, int32 for indices.
     reference(inputs, params, mode) is NumPy float64 of the rounded inputs, never through `Ops`, and returns named
     outputs; an output that has the name of an input is a parameter after its update, and the check then looks at the
-    change too. tolerances(dtype) maps a dtype to the largest error allowed, relative to the output's largest value.
+    change too. An output of integers must be equal. What it says of `GATE` and `NEAR_TIES` is no output.
+    tolerances maps dtype and mode to the largest error allowed, relative to the output's largest value; or it is a
+    function of the axes that returns such a mapping. gate_limit(params) is how far an output may be, by the Frobenius
+    norm, from what its gate says; None where there is no gate. Past it a case is `wrong`, though its arithmetic agrees.
     work(params, mode, itemsize) gives the formulas; twins(params, mode) the dense path, the principal one first.
     `convolves`: some formulation is a convolution of the framework's, of which CUDA has faster and less exact ones.
 
@@ -179,6 +191,7 @@ class Definition:
     title: str
     source: str
     role: Role = "idea"
+    leaves_out: str = ""  # what of the dense path an idea leaves out, in a word or two; ideas alike have the same
     axes: Mapping[str, Axis]
     presets: Mapping[str, Sequence[Point]]
     inputs: Callable[[Any, int], Inputs]
@@ -186,24 +199,32 @@ class Definition:
     formulations: Mapping[Mode, Mapping[str, Formulation]]
     work: Callable[[Any, Mode, int], Work]
     twins: Callable[[Any, Mode], Sequence[Twin]]
-    tolerances: Mapping[tuple[str, Mode], float] = field(default_factory=_tolerances)
+    tolerances: Tolerances | Callable[[Any], Tolerances] = field(default_factory=_tolerances)
+    gate_limit: Callable[[Any], float | None] = lambda params: None
     convolves: bool = False
     written: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)  # see `author`
 
     def __post_init__(self) -> None:
-        for name, position in (("inputs", 0), ("reference", 1), ("work", 0), ("twins", 0)):
+        for name, position in (("inputs", 0), ("reference", 1), ("work", 0), ("twins", 0), ("gate_limit", 0)):
             object.__setattr__(self, name, typed(getattr(self, name), position))
+        if callable(self.tolerances):
+            object.__setattr__(self, "tolerances", typed(self.tolerances, 0))
 
-    def tolerance(self, dtype: str, mode: Mode, kind: str = "cpu", *, tf32: bool = False) -> float:
-        """The largest error allowed on a `kind` of device, as a share of the output's largest value.
+    def tolerances_at(self, params: Params) -> Tolerances:
+        """The tolerance of each dtype and mode that there is at these axes."""
+        return self.tolerances(params) if callable(self.tolerances) else self.tolerances
+
+    def tolerance(self, params: Params, dtype: str, mode: Mode, kind: str = "cpu", *, tf32: bool = False) -> float:
+        """The largest error allowed at these axes on a `kind` of device, as a share of the output's largest value.
 
         `tf32`: float32 products were asked in TF32, whose mantissa is float16's. KeyError for a dtype that it has not.
         """
-        own = self.tolerances[dtype, mode]
+        tolerances = self.tolerances_at(params)
+        own = tolerances[dtype, mode]
         if dtype != "float32":
             return own
         if tf32:
-            return max(own, self.tolerances.get(("float16", mode), own))
+            return max(own, tolerances.get(("float16", mode), own))
         return max(own, CONVOLVED_ON_CUDA) if self.convolves and kind == "cuda" else own
 
     def author(self, fact: str, mode: Mode) -> Callable[..., Any]:

@@ -87,6 +87,7 @@ WORKLOAD = Definition(
     name="block_sparse",
     title="block-sparse product",
     source="Gray, Radford and Kingma 2017, GPU Kernels for Block-Sparse Weights",
+    leaves_out="zeros",
     axes={
         **sparse.AXES,
         "block": Axis(help="side of the blocks; divides m and k", low=1, high=1e4),
@@ -98,6 +99,7 @@ WORKLOAD = Definition(
             Point(_params(64, 48, 8, 0.3, 8, "uniform")),
             Point(_params(64, 48, 8, 0.3, 8), "train_step"),
         ),
+        "ideas": (Point(_params(1024, 1024, 128, 0.1, 16), group="1024x1024 n=128"),),
         "quick": (
             *(
                 Point(_params(1024, 1024, 128, 0.1, b), survey=b == 16, group="1024x1024 n=128 b=16")

@@ -23,6 +23,7 @@ w = Workload(
     "capsule_conv",
     title="convolution between matrix capsules",
     source="Barham and Isard 2019, Machine Learning Systems are Stuck in a Rut, HotOS; Hinton, Sabour and Frosst 2018",
+    leaves_out="scalar units",
     axes={
         "batch": Axis(help="images, N", low=1, high=1e6),
         "height": Axis(help="height and width of the grid of capsules below, H", low=1, high=4096, default=15),
@@ -37,6 +38,7 @@ w = Workload(
 w.preset("smoke", batch=2, height=7, in_capsules=3, out_capsules=2)
 w.preset("smoke", batch=1, height=5, in_capsules=2, out_capsules=3, stride=1, padding=1, headline=False)
 w.preset("quick", batch=4)
+w.preset("ideas", batch=4)
 w.preset("standard", batch=64, group="32x32")
 w.preset("full", batch=1024)
 # The "CAP" operator of TVM's tuning benchmarks, (H, Ci, Co, s, padding) of one image, named there "all conv2d capsule

@@ -33,6 +33,7 @@ w = Workload(
     "capsule_routing",
     title="dynamic routing between capsules",
     source="Sabour, Frosst and Hinton 2017, arXiv:1710.09829, procedure 1 and eqs. 1-4",
+    leaves_out="scalar units",
     axes={
         "batch": Axis(help="images", low=1, high=1e6, default=128),
         "in_capsules": Axis(help="capsules below, I", low=1, high=1e6, default=1152),
@@ -44,6 +45,7 @@ w = Workload(
 )
 w.preset("smoke", batch=2, in_capsules=12, out_capsules=3, in_dim=4, out_dim=5)
 w.preset("quick", mode="forward", batch=32)
+w.preset("ideas", mode="forward", batch=32)
 w.preset("standard")
 w.preset("full", batch=1024)
 

@@ -21,11 +21,11 @@ SEED, OTHER_SEED = 0, 1
 
 
 class Agreement(Protocol):
-    """What a comparison says: whether it agrees, and if not, why."""
+    """What a comparison says: whether it passes, and if not, why."""
 
     @property
-    def agrees(self) -> bool:
-        """Whether every output is within its tolerance."""
+    def passes(self) -> bool:
+        """Whether every output is within its tolerance, and inside its gate."""
 
     @property
     def reason(self) -> str | None:
@@ -38,7 +38,7 @@ class Oracle:
 
     rounded: Callable[[Inputs, str], Mapping[str, HostArray]]
     upcast: Callable[[Inputs], Mapping[str, HostArray]]
-    judge: Callable[[Mapping[str, HostArray], Mapping[str, HostArray], Inputs, float, float], Agreement]
+    judge: Callable[[Mapping[str, HostArray], Mapping[str, HostArray], Inputs, float, float, float | None], Agreement]
     epsilon: Callable[[str], float]  # of a dtype: the last argument of `judge`
 
 
@@ -159,9 +159,13 @@ def _of_outputs(attempt: Attempt, inputs: Inputs, outputs: list[HostArray], when
         reference = reference_of(definition, exact, attempt.params, mode)
     except WorkloadError as error:
         return [str(error)]  # a sentence with its place
-    tolerance, rounding = definition.tolerances[attempt.dtype, mode], attempt.oracle.epsilon(attempt.dtype)
-    verdict = attempt.oracle.judge(restored, reference, exact, tolerance, rounding)
-    return [] if verdict.agrees else [f"{attempt.what} disagrees {when}with the reference: {verdict.reason}"]
+    tolerance, rounding = (
+        definition.tolerances_at(attempt.params)[attempt.dtype, mode],
+        attempt.oracle.epsilon(attempt.dtype),
+    )
+    limit = definition.gate_limit(attempt.params)
+    verdict = attempt.oracle.judge(restored, reference, exact, tolerance, rounding, limit)
+    return [] if verdict.passes else [f"{attempt.what} disagrees {when}with the reference: {verdict.reason}"]
 
 
 def _with_other_inputs(attempt: Attempt, inputs: Inputs, compiled: Compiled, first: Sequence[HostArray]) -> list[str]:

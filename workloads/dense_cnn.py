@@ -23,6 +23,7 @@ w = Workload(
     "dense_cnn",
     title="dense CNN",
     source="Nøkland and Eidnes 2019 (arXiv:1901.06656), VGG8b and VGG11b without batch norm",
+    leaves_out="nothing, it is the calibration",
     axes={
         "network": Axis(help="which list of layers", kind=str, choices=tuple(networks.VGG)),
         "batch": Axis(help="images", low=1, high=1e5),
@@ -123,6 +124,7 @@ def _surveyed(mode: Mode, network: str, batch: int, width: float) -> tuple[Point
 
 w.preset("smoke", *(_point(mode, "conv2", 2, 8, 1 / 16) for mode in MODES))
 w.preset("quick", *(_point(mode, "vgg8b", 32, 32, 1 / 4) for mode in MODES))
+w.preset("ideas", _point("train_step", "vgg8b", 32, 32, 1 / 4))
 w.preset("standard", *(point for mode in MODES for point in _surveyed(mode, "vgg8b", 128, 1)))
 w.preset("full", *(point for mode in MODES for point in _surveyed(mode, "vgg8b", 512, 2)))
 

@@ -30,6 +30,7 @@ w.preset("smoke", m=48, k=32, n=8, mode="forward")
 w.preset("smoke", m=48, k=32, n=1, mode="forward", headline=False)
 w.preset("smoke", m=48, k=32, n=8, mode="train_step")
 w.preset("quick", m=2048, k=2048, n=2048, mode="forward", headline=False)
+w.preset("ideas", m=2048, k=2048, n=2048, mode="forward", headline=False)
 w.preset("standard", m=4096, k=4096, n=4096, mode="forward", headline=False)
 w.preset("full", m=8192, k=8192, n=8192, mode="forward", headline=False)
 

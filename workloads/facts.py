@@ -16,7 +16,20 @@ from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, HostArray
 from workloads.authoring.axes import TAKEN
 from workloads.authoring.functions import WorkloadError, raised_at, where
-from workloads.base import MODES, ROLES, Axis, Definition, Formulation, Inputs, Mode, Params, Point, Twin, Work
+from workloads.base import (
+    MODES,
+    ROLES,
+    Axis,
+    Definition,
+    Formulation,
+    Inputs,
+    Mode,
+    Params,
+    Point,
+    Tolerances,
+    Twin,
+    Work,
+)
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")  # that a case can have
 FORMULAS = ("useful_flop", "least_bytes", "live_bytes")
@@ -141,8 +154,14 @@ def _of_the_whole(definition: Definition) -> Iterator[str]:
     for preset, points in definition.presets.items():
         if not points:
             yield f"{place}: preset {preset} of {name} has no point; give it one or leave it out"
+    if not callable(definition.tolerances):
+        yield from _of_tolerances(definition, definition.tolerances)
+
+
+def _of_tolerances(definition: Definition, tolerances: Tolerances) -> Iterator[str]:
+    name, place = definition.name, where(definition.author("inputs", MODES[0]))
     modes = [mode for mode in MODES if definition.formulations.get(mode)]
-    for (dtype, mode), tolerance in definition.tolerances.items():
+    for (dtype, mode), tolerance in tolerances.items():
         if dtype not in DTYPES or mode not in MODES:
             yield (
                 f"{place}: {name} has a tolerance for {dtype!r} in mode {mode!r}; dtypes are {', '.join(DTYPES)}, "
@@ -150,11 +169,11 @@ def _of_the_whole(definition: Definition) -> Iterator[str]:
             )
         elif not isinstance(tolerance, int | float) or not 0 < tolerance < math.inf:
             yield f"{place}: the tolerance of {name} for {dtype}, {mode} is {tolerance!r}; it must be above 0"
-    for dtype in dict.fromkeys(dtype for dtype, _ in definition.tolerances):
+    for dtype in dict.fromkeys(dtype for dtype, _ in tolerances):
         for mode in modes:
-            if (dtype, mode) not in definition.tolerances:
+            if (dtype, mode) not in tolerances:
                 yield f"{place}: {name} has tolerances for {dtype} and none for its mode {mode}; add it"
-    if not definition.tolerances:
+    if not tolerances:
         yield f"{place}: {name} has no tolerances, so that nothing can be checked; leave them out for the usual ones"
 
 
@@ -208,9 +227,15 @@ def _of_point(
         params = definition.check(point.params)
         work_of(definition, params, mode, itemsize("float32"))
         twins = twins_of(definition, params, mode)
+        if callable(definition.tolerances):
+            yield from _of_tolerances(definition, definition.tolerances_at(params))
+        limit = definition.gate_limit(params)
     except ValueError as error:
         yield str(error)
         return
+    if limit is not None and not 0 < limit < math.inf:
+        place = where(definition.author("inputs", MODES[0]))
+        yield f"{place}: the gate of {name} is {limit!r} at {_at(params)}; it must be above 0, or None for no gate"
     if definition.role == "idea" and not twins and not twinless:
         place = where(definition.author("twins", mode))
         yield f"{place}: {name} is an idea without a twin at {_at(params)}; name the dense path that it stands against"
@@ -246,6 +271,10 @@ def _of_twin(twin: Twin, known: Mapping[str, Definition] | None) -> Iterator[str
             yield "is defined by no file; write it, or name another"
         elif not dense.formulations.get(twin.mode):
             yield f"has no formulation of mode {twin.mode}; it has {', '.join(dense.formulations)}"
+        elif twin.dtype is not None and (twin.dtype, twin.mode) not in dense.tolerances_at(
+            dense.completed(twin.params)
+        ):
+            yield f"has no dtype {twin.dtype} of its own in mode {twin.mode}"
         else:
             try:
                 work_of(dense, dense.check(dense.completed(twin.params)), twin.mode, itemsize("float32"))

@@ -30,6 +30,7 @@ w = Workload(
     "forward_forward",
     title="forward-forward",
     source="Hinton 2022 (arXiv:2212.13345), sections 2 and 3.3",
+    leaves_out="one backward pass through all layers",
     axes={
         "batch": Axis(help="real images; a step sees as many negative ones", low=1, high=1e6, default=128),
         "features": Axis(help="pixels of an image, the first ten hold the label", low=11, high=1e6, default=784),
@@ -39,6 +40,7 @@ w = Workload(
 )
 w.preset("smoke", batch=8, features=64, hidden=32)
 w.preset("quick", mode="train_step")
+w.preset("ideas", mode="train_step")
 w.preset("standard", mode="train_step")
 w.preset("standard", mode="forward", headline=False)
 w.preset("full", mode="train_step", batch=512, hidden=2000, layers=4)

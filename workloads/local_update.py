@@ -27,6 +27,7 @@ w = Workload(
     "local_update",
     title="local learning",
     source="Nøkland and Eidnes 2019 (arXiv:1901.06656), the prediction loss",
+    leaves_out="one backward pass through all layers",
     axes={
         "network": Axis(help="which list of hidden layers", kind=str, choices=(*MLPS, *networks.VGG)),
         "batch": Axis(help="images", low=1, high=1e6),
@@ -152,6 +153,7 @@ w.preset(
     _point("train_step", "conv2", 2, 1 / 16, 32),
 )
 w.preset("quick", _point("train_step", "mlp", 128, side=28))
+w.preset("ideas", _point("train_step", "mlp", 128, side=28))
 w.preset(
     "standard",
     _point("train_step", "mlp", 128, side=28),

@@ -125,7 +125,8 @@ _SIZES = (2**18, 2**22, 2**24, 2**26, 2**29)
 
 for _kernel in ("triad", "dot"):
     w.preset("smoke", elements=8192, kernel=_kernel, headline=False, group=_kernel)
-w.preset("quick", *_points(_SIZES[:-1], 2**26))  # nothing in it has a working set as large as the last
+for _preset in ("ideas", "quick"):
+    w.preset(_preset, *_points(_SIZES[:-1], 2**26))  # nothing in it has a working set as large as the last
 for _preset in ("standard", "full"):
     w.preset(_preset, *_points(_SIZES, 2**26))
 

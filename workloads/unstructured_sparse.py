@@ -91,6 +91,7 @@ WORKLOAD = Definition(
     name="unstructured_sparse",
     title="unstructured sparse product",
     source="Gale, Zaharia and Elsen 2020, Sparse GPU Kernels for Deep Learning (arXiv:2006.10901), §2",
+    leaves_out="zeros",
     axes={
         **sparse.AXES,
         "pattern": Axis(help="which entries stay", kind=str, choices=("magnitude", "uniform"), further=OF_FILE),
@@ -102,6 +103,7 @@ WORKLOAD = Definition(
             Point(_params(64, 48, 8, 0.2, "uniform")),
             Point(_params(64, 48, 8, 0.2), "train_step"),
         ),
+        "ideas": (Point(_params(1024, 1024, 128, 0.1), group="1024x1024 n=128"),),
         "quick": _QUICK,
         "standard": (
             *_sweep(7680, 2560, (1, 128), (0.2, 0.1, 0.05, 0.02, 0.01)),

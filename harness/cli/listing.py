@@ -24,6 +24,7 @@ Row: TypeAlias = dict[str, Any]
 WIDTH = 80  # of a line of text, where the terminal is not narrower
 _PRESET_USE = {  # those of planning, which takes longer to import than the list to make
     "smoke": "tests and CI: every workload, backend and formulation once",
+    "ideas": "the wide picture: every idea at one point",
     "quick": "the default: a true picture of this machine in minutes",
     "standard": "publishable shapes",
     "full": "accelerators",
@@ -86,6 +87,7 @@ def _about(w: Definition) -> Row:
         "role": w.role,
         "what": w.title,
         "source": w.source,
+        "leaves_out": w.leaves_out,
         "axes": {name: _axis(axis) for name, axis in w.axes.items()},
         "presets": {
             preset: [
@@ -120,7 +122,7 @@ def _axis(axis: Axis) -> Row:
 def _twins(w: Definition) -> list[Row]:
     """The twins at the first point of the largest preset, each mode once: what a user compares by."""
     out: dict[str, Row] = {}
-    for points in (w.presets[name] for name in ("quick", "smoke") if name in w.presets):
+    for points in (w.presets[name] for name in ("quick", "ideas", "smoke") if name in w.presets):
         for point in points:
             params = w.check(point.params)
             for twin in w.twins(params, point.mode):
@@ -225,6 +227,8 @@ def _paragraph(row: Row, width: int) -> list[str]:
 
     lines = wrapped("", f"{row['name']}: {row['what']} ({row['role']})")
     lines += wrapped("  ", f"source: {row['source']}")
+    if row["leaves_out"]:
+        lines += wrapped("  ", f"leaves out of the dense path: {row['leaves_out']}")
     lines.append("  axes")
     for name, axis in row["axes"].items():
         lines += wrapped("    ", f"{name}: {'; '.join(_of_axis(axis))}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--preset", default="quick", show_default=True, help="Shapes: smoke, quick, standard or full.")
+@click.option("--preset", default="quick", show_default=True, help="Shapes: smoke, ideas, quick, standard or full.")
 @names("--workload", "Only these workloads; their dense twins come along.")
 @click.option(
     "--workload-file",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rounds",
     type=click.IntRange(0, 100),
-    help="Interleaved groups for each best path and its twins, after the survey.  [default: 5; quick 3, smoke 0]",
+    help="Interleaved groups for each best path and its twins, after the survey.  [default: 5; ideas 3, smoke 0]",
 )
 @click.option(
     "--budget",

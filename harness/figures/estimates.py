@@ -107,14 +107,14 @@ def estimate_rows(records: Iterable[Record], *, all_points: bool = False) -> lis
     for place, group in groups.items():
         ref = next((r.twins[0] for r in group if r.twins), None)
         if all_points or any(r.headline for r in group):
-            twin = best.get(_place(group[0], ref.workload, ref.point, ref.mode)) if ref else None
+            twin = best.get(_place(group[0], ref.workload, ref.point, ref.mode, ref.dtype)) if ref else None
             out.append(_row(group, best[place], ref, twin))
     return sorted(out, key=lambda r: (r.workload, r.mode, _axes(r.params), r.dtype, r.device, r.backend, r.run))
 
 
-def _place(record: Record, workload: str, point: str, mode: str) -> _Place:
+def _place(record: Record, workload: str, point: str, mode: str, dtype: str | None = None) -> _Place:
     c = record.case
-    return (record.run, workload, point, mode, c.dtype, c.backend, c.device, c.seed)
+    return (record.run, workload, point, mode, dtype or c.dtype, c.backend, c.device, c.seed)
 
 
 def _axes(params: dict[str, Value]) -> list[tuple[str, bool, Value]]:

@@ -80,7 +80,7 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
         run, _, _, _, *where = place_of(idea)
         for order, ref in enumerate(idea["twins"][:most]):
             place = (ref.workload, ref.point, ref.mode)
-            t = at.get((run, *place, *where), -1)
+            t = at.get((run, *place, ref.dtype or where[0], *where[1:]), -1)
             figures, ratios, cpu = _against(idea, best[t]) if t >= 0 else ({}, [[]], [])
             names = (i, t, ref.kind, order == 0, *place)
             out.append({**dict(zip(_KEYS, names, strict=True)), **_NOT_MEASURED, **figures, "rounds": len(ratios[0])})

@@ -116,9 +116,11 @@ def _facts(workload: Definition | None, case: Case) -> Facts | str:
         params = workload.check(case.params)
         if dict(params) != case.params or case.mode not in workload.formulations:
             return f"{workload.name} has no mode {case.mode} at these axes"
-        if (case.dtype, case.mode) not in workload.tolerances:
+        if (case.dtype, case.mode) not in workload.tolerances_at(params):
             return f"{workload.name} has no tolerance for {plain(case.dtype)} {case.mode}"
-        twins = frozenset((t.kind, t.workload, t.mode, _axes(t.params)) for t in workload.twins(params, case.mode))
+        twins = frozenset(
+            (t.kind, t.workload, t.mode, t.dtype, _axes(t.params)) for t in workload.twins(params, case.mode)
+        )
         return workload.work(params, case.mode, itemsize(case.dtype)), twins
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         return plain(str(error)) or f"{workload.name} does not take these axes"
@@ -152,7 +154,7 @@ def _case(record: Record, where: str, known: Known) -> Iterator[Refusal]:
 
 
 def _twins(found: Sequence[TwinRef], expected: frozenset[tuple[Any, ...]], where: str) -> Iterator[Refusal]:
-    if {(t.kind, t.workload, t.mode, _axes(t.params)) for t in found} - expected:
+    if {(t.kind, t.workload, t.mode, t.dtype, _axes(t.params)) for t in found} - expected:
         yield refusal("twins", where, "it names a twin that the workload has not", "measure against the workload's own")
 
 
@@ -169,7 +171,7 @@ def _outcome(record: Record, where: str, known: Known) -> Iterator[Refusal]:
     if record.status != "ok":
         if record.time is not None or record.energy is not None:
             yield refusal("time-without-ok", where, f"it is {record.status} and has a time or energy", _MEASURE_AGAIN)
-        if record.status == "wrong" and (record.verdict is None or record.verdict.agrees):
+        if record.status == "wrong" and (record.verdict is None or record.verdict.passes):
             yield refusal("verdict", where, "it is wrong, but no verdict says so", _MEASURE_AGAIN)
         if not record.reason:
             yield refusal("reason", where, f"it is {record.status} without a reason", "keep the framework's words")
@@ -191,10 +193,18 @@ def _verdict(record: Record, where: str, known: Known) -> Iterator[Refusal]:
         said = "its float32 products were computed in TF32"
         yield refusal("settings", where, said, "measure without --tf32: what is published as float32 is float32")
         return
-    allowed = known.workloads[case.workload].tolerance(case.dtype, case.mode, kind_of(case.device))
+    workload = known.workloads[case.workload]
+    allowed = workload.tolerance(case.params, case.dtype, case.mode, kind_of(case.device))
+    limit = workload.gate_limit(case.params)
     if verdict.rtol != allowed:
         said = f"its output was allowed {verdict.rtol:.3g}, the workload allows {allowed:.3g}"
         yield refusal("tolerance", where, said, "check it by the workload's own tolerance")
+    if verdict.gate_limit != limit:
+        said = f"its gate is {verdict.gate_limit}, the workload's is {limit}"
+        yield refusal("gate", where, said, "check it by the workload's own gate")
+    elif limit is not None and not (verdict.gate_error is not None and 0 <= verdict.gate_error <= limit):
+        said = f"it is ok with a gate error of {verdict.gate_error}, {limit:g} allowed"
+        yield refusal("gate", where, said, "check its output again; an ok case is inside its gate")
     error = verdict.max_rel_error
     # |x − r| ≤ rtol·|r| + rtol·max|r| is at most twice the tolerance of the largest value.
     if error is None or verdict.max_abs_error is None or error < 0 or verdict.max_abs_error < 0 or error > 2 * allowed:

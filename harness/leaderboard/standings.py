@@ -171,12 +171,12 @@ def counted(workloads: Iterable[Definition]) -> dict[str, dict[str, frozenset[tu
     """For every preset the ideas that count over all, and their headline (point, mode)s, of this release.
 
     Taken from the workloads and not from the submissions, so that nobody's submission decides what counts. `smoke` is
-    left out: its shapes are too small to say more than what a call costs.
+    left out: its shapes are too small to say more than what a call costs; and so is `ideas`, a look around and no race.
     """
     out: dict[str, dict[str, frozenset[tuple[str, str]]]] = defaultdict(dict)
     for workload in workloads:
         for preset, points in workload.presets.items():
-            if workload.role != "idea" or preset == "smoke":
+            if workload.role != "idea" or preset in ("smoke", "ideas"):
                 continue
             found = set()
             for point in points:

@@ -171,7 +171,10 @@ def _needs(planned: Planned, records: Mapping[MemberKey, Record]) -> int:
 def twin_points(planned: Planned) -> list[tuple[object, ...]]:
     """The points (`Planned.point`) of its twins on the same backend and device, the principal one first."""
     c = planned.case
-    return [(t.workload, tuple(sorted(t.params.items())), t.mode, c.dtype, c.backend, c.device) for t in planned.twins]
+    return [
+        (t.workload, tuple(sorted(t.params.items())), t.mode, t.dtype or c.dtype, c.backend, c.device)
+        for t in planned.twins
+    ]
 
 
 # -- where another round is worth most ------------------------------------------------------------------------------

@@ -9,17 +9,19 @@ from harness.measuring.settings import PowerModel, Sampling
 
 WINDOWS = {
     "smoke": Sampling(window_s=0.02, min_samples=4, slices=2),
+    "ideas": Sampling(window_s=0.1, slices=8),
     # By the first 10 of 15 slices, in stored runs, the ratios of two rounds are as far apart: processes differ.
     "quick": Sampling(window_s=0.12, slices=10),
     "standard": Sampling(window_s=0.4, slices=40),
     "full": Sampling(window_s=1.0, slices=100),
 }
-ROUNDS = {"smoke": 0, "quick": 5, "standard": 5, "full": 5}
+ROUNDS = {"smoke": 0, "ideas": 3, "quick": 5, "standard": 5, "full": 5}
 FIRST_ROUNDS = 3  # of what is expected to be best, before anything else: the fewest that have an interval
 FEWEST_ROUNDS = 3  # of every group before a budget goes where intervals are widest
 LONG_GROUP_S = 40.0  # as long a group has FEWEST_ROUNDS: what varies between processes is small beside its calls
-ENOUGH_S = {"quick": 170.0, "standard": 2250.0}  # no late group begins after this, so that a preset keeps its time,
-COMPILING_S = {"quick": 115.0}  # with this in addition where all that is measured first is yet to be compiled;
+ENOUGH_S = {"ideas": 200.0, "quick": 170.0, "standard": 2250.0}  # no late group begins after this, so that a preset
+# keeps its time, with this in addition where all that is measured first is yet to be compiled;
+COMPILING_S = {"ideas": 130.0, "quick": 115.0}
 ENDS_S = {"standard": 2380.0}  # and on a machine that is slower still no first one that would end later than this
 LOOKS_SHARE = 0.7  # of the time of a preset, or of a budget, may be gone when the last look begins
 

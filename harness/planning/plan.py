@@ -8,7 +8,7 @@ and in shuffled order, ideas in one group with their twins (`groups`). Which go 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from backends.dtypes import ITEM_BYTES, itemsize
@@ -18,7 +18,7 @@ from harness.records.record import Case, TwinRef, WorkFacts
 from workloads.base import Definition, Mode, Params, Point, Value
 from workloads.facts import faults, twins_of, work_of
 
-PRESETS = ("smoke", "quick", "standard", "full")
+PRESETS = ("smoke", "ideas", "quick", "standard", "full")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,19 +184,23 @@ def _expand(
 ) -> Iterable[Planned]:
     """The cases of one point and of its twins.
 
-    Secondary twins are for the headline points, and there they take what came close for the principal one.
+    Secondary twins are for the headline points, and there they take what came close for the principal one, of whatever
+    idea whose group has the same name: several may have one dense product as their twin.
     """
     try:
         params = workload.check(point.params)
         twins = twins_of(workload, params, point.mode) if workload.role == "idea" else ()
     except ValueError as error:
         raise PlanError(str(error)) from None
-    refs = tuple(TwinRef(kind=t.kind, workload=t.workload, params=dict(t.params), mode=t.mode) for t in twins)
+    refs = tuple(
+        TwinRef(kind=t.kind, workload=t.workload, params=dict(t.params), mode=t.mode, dtype=t.dtype) for t in twins
+    )
+    tolerances = workload.tolerances_at(params)
     for name, dtype, device in product(workload.formulations[point.mode], ask.dtypes, ask.devices):
         if (only and name not in only) or not workload.formulations[point.mode][name].applies(params):
             continue
-        if (dtype, point.mode) not in workload.tolerances:
-            have = sorted({d for d, mode in workload.tolerances if mode == point.mode})
+        if (dtype, point.mode) not in tolerances:
+            have = sorted({d for d, mode in tolerances if mode == point.mode})
             if dtype not in ITEM_BYTES:
                 raise nearest("dtype", dtype, have)
             raise PlanError(f"{workload.name} has no dtype {dtype} in mode {point.mode}; it has {', '.join(have)}")
@@ -231,9 +235,10 @@ def _expand(
         dense = workloads.get(twin.workload)
         if dense is None:
             raise PlanError(f"{workload.name} names the twin {twin.workload!r}, and no file defines that workload")
-        surveyed = point.survey and principal
-        like = Point(twin.params, twin.mode, surveyed, point.headline, f"{workload.name} twins {point.group}")
-        yield from _expand(dense, like, ask, runners, backends, workloads, ())
+        surveyed = point.survey and (principal or twin.dtype is not None)  # no other of its family has its dtype
+        like = Point(twin.params, twin.mode, surveyed, point.headline, f"twins {point.group}")
+        asked = ask if twin.dtype is None else replace(ask, dtypes=(twin.dtype,))
+        yield from _expand(dense, like, asked, runners, backends, workloads, ())
 
 
 def _executions(backend: Backend, device: str) -> Sequence[Execution]:

@@ -4,7 +4,8 @@ Records are JSON lines read and checked by msgspec. Field names carry units. Raw
 derived elsewhere. The format's history:
 
 schema 1 (2026-11): first.
-schema 2 (2026-11): a record has `executed`, what one call really does; older ones have none.
+schema 2 (2026-11): a record has `executed`, what one call really does; older ones have none. A verdict has `gate_error`
+and `gate_limit`, a twin may have a dtype of its own.
 """
 
 from __future__ import annotations
@@ -59,7 +60,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The oracle's answer. `max_rel_error` is relative to the largest value of the worst output."""
+    """The oracle's answer. `max_rel_error` is relative to the largest value of the worst output.
+
+    `gate_error` is how far the output is from what it stands for, such as the product of what was not quantised, by the
+    Frobenius norm: a fact of its own, since arithmetic may be right and the quality bad.
+    """
 
     agrees: bool
     max_abs_error: float | None
@@ -67,6 +72,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     rtol: float
     atol: float | None
     reason: str | None = None
+    gate_error: float | None = None
+    gate_limit: float | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether a case of it may be timed: it agrees, and is inside its gate where it has one."""
+        if self.gate_limit is None:
+            return self.agrees
+        return self.agrees and self.gate_error is not None and self.gate_error <= self.gate_limit
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,12 +244,13 @@ class Executed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TwinRef(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """The dense-path computation that this case is held against."""
+    """The dense-path computation that this case is held against; `dtype` where it is not the case's."""
 
     kind: str
     workload: str
     params: dict[str, Value]
     mode: Mode
+    dtype: str | None = None
 
     @cached_property
     def point(self) -> str:

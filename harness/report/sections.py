@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+from harness.figures.amortised_step import STEPS, amortised_steps
 from harness.figures.lottery import Shift
 from harness.figures.summary import Row, Summary
 from harness.records.text import visible
@@ -18,7 +19,9 @@ from harness.report.wording import (
     memory_cell,
     outcome_cell,
     point_cell,
+    quantity,
     share_cell,
+    significant,
     speed_up_cell,
     tax_cell,
     time_cell,
@@ -67,7 +70,7 @@ _DENSE = ("workload", "point", "backend", "best path", "time", "memory", "share"
 
 
 def sections(summary: Summary) -> list[Section]:
-    """The tables of ideas, then dense twins, amortisation, ranks, what ran where; without those that have nothing."""
+    """Ideas, then dense twins, updates, amortisation, ranks, what ran where; without those that have nothing."""
     where = Where([*summary.rows, *summary.dense])
     others = [(r, against_twin) for r in summary.rows for against_twin in r.against[1:]]
     out = [
@@ -87,6 +90,7 @@ def sections(summary: Summary) -> list[Section]:
             [estimates_text.cells(estimate, where) for estimate in summary.estimates],
         ),
         *_chips(summary),
+        _updates(summary, where),
         _amortisation(summary),
         _ranks(summary),
         *(_portability(summary, where) if summary.all_points else []),
@@ -128,6 +132,23 @@ def _chips(summary: Summary) -> list[Section]:
         ]
         out.append(Section(f"{chips_text.TITLE}: {title}", names, found))
     return out
+
+
+def _updates(summary: Summary, where: Where) -> Section:
+    cells = [
+        [
+            found.step.workload,
+            found.step.label,
+            where.of(found.step),
+            quantity(found.step.time_s, "s"),
+            quantity(found.update.time_s, "s"),
+            quantity(found.time_s, "s"),
+            UNKNOWN if found.speed_up is None else f"{significant(found.speed_up)}×",
+        ]
+        for found in amortised_steps(summary.rows)
+    ]
+    names = ("workload", "point", "backend", "step", "update", f"a step of {STEPS} and an update", "speed-up")
+    return Section("A step with its share of the updates", names, cells)
 
 
 def _amortisation(summary: Summary) -> Section:

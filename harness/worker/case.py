@@ -127,7 +127,7 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
 
     waits = Waits(turn)
     ready = prepare(job, workload, formulation, phase, waits)
-    if not ready.verdict.agrees:
+    if not ready.verdict.passes:
         return Measured(
             status="wrong",
             reason=ready.verdict.reason,

@@ -17,12 +17,12 @@ from backends.discovery import backends, load_module
 from backends.ops import EXECUTIONS, Backend, Device
 from harness.measuring.correctness import epsilon, judge, rounded, upcast
 from harness.worker.messages import ConformityJob, ContractJob, FactsJob, Measured, PlugInFacts
-from workloads.base import MODES, Definition, Mode, Point
+from workloads.base import MODES, Definition, Mode, Params, Point
 from workloads.conformance import Attempt, Oracle, conformity
 from workloads.discovery import definition_of, workloads
 from workloads.facts import faults
 
-PRESETS = ("smoke", "quick", "standard", "full")  # the first that a workload has is tried
+PRESETS = ("smoke", "ideas", "quick", "standard", "full")  # the first that a workload has is tried
 DTYPE = "float32"
 ORACLE = Oracle(rounded=rounded, upcast=upcast, judge=judge, epsilon=epsilon)
 
@@ -127,10 +127,10 @@ def trials(definition: Definition, file: Path | None = None) -> Iterator[Conform
                     mode=point.mode,
                     formulation=name,
                     execution=execution,
-                    dtype=_dtype(definition, point.mode),
+                    dtype=_dtype(definition, params, point.mode),
                 )
 
 
-def _dtype(definition: Definition, mode: Mode) -> str:
-    dtypes = [dtype for dtype, of in definition.tolerances if of == mode and mode in MODES]
+def _dtype(definition: Definition, params: Params, mode: Mode) -> str:
+    dtypes = [dtype for dtype, of in definition.tolerances_at(params) if of == mode and mode in MODES]
     return DTYPE if DTYPE in dtypes else dtypes[0]

@@ -46,7 +46,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A case as it may be timed, if `verdict` agrees; else `failure_class` says what is wrong with its outputs."""
+    """A case as it may be timed, if `verdict` passes; else `failure_class` says what is wrong with its outputs."""
 
     ops: Ops
     compiled: Compiled
@@ -162,13 +162,15 @@ def _checked(
 ) -> tuple[Verdict, FailureClass | None]:
     """The oracle's answer of the outputs, as the step gave them and by name, and the class of what is wrong."""
     case = job.case
-    tolerance = workload.tolerance(case.dtype, case.mode, Device.parse(case.device).kind, tf32=tf32())
+    kind = Device.parse(case.device).kind
+    tolerance = workload.tolerance(case.params, case.dtype, case.mode, kind, tf32=tf32())
     widened = wrong_dtypes(host, list(restored), case.dtype)
     if widened is not None:
         return disagrees(tolerance, widened), "type"
     reference = load_arrays(Path(job.data) / "reference")
-    verdict = judge(restored, reference, inputs, tolerance, epsilon(case.dtype))
-    return verdict, None if verdict.agrees else "precision"
+    limit = workload.gate_limit(case.params)
+    verdict = judge(restored, reference, inputs, tolerance, epsilon(case.dtype), limit)
+    return verdict, None if verdict.passes else "precision"
 
 
 def fingerprints(ops: Ops, operands: Sequence[Matrix]) -> list[int | None]:

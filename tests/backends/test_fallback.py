@@ -116,6 +116,36 @@ def test_generated_code_for_the_host_counts_on_an_accelerator_only():
     assert torch_fallback.of_code([source], "cpu", 1) == []
 
 
+def test_a_low_bit_product_of_pytorch_is_looked_for_in_the_log_of_onednn(torch_ops):
+    """What oneDNN's log names is what was asked; a product of float8 that it does not name ran in plain loops."""
+    import torch
+
+    a, b = (torch_ops.asarray(np.ones((32, 64), np.int8)) for _ in range(2))
+    seen = importlib.import_module("backends.torch_fallback")
+    log = seen.onednn_log(lambda a, b: torch._int_mm(a, b.t()), [a, b])
+    found = torch_ops.compile(lambda a, b: (torch_ops.matmul_int8(a, b.t()),), "eager", [a, b]).fallbacks([a, b])
+    assert ("_s8" in log) == (found == [])
+    float8 = [x.float().to(torch.float8_e4m3fn) for x in (a, b)]
+    ones = [torch.ones(32, 1), torch.ones(1, 32)]
+
+    def scaled(a, b, rows, columns):
+        return (torch_ops.scaled_matmul(a, b.t(), rows, columns),)
+
+    log = seen.onednn_log(scaled, [*float8, *ones])
+    found = torch_ops.compile(scaled, "eager", [*float8, *ones]).fallbacks([*float8, *ones])
+    assert ("_f8" in log) == (found == [])
+    if found:
+        assert found == [("substituted", "aten::_scaled_mm ran without oneDNN, by PyTorch's own loops")]
+
+
+def test_a_grouped_product_of_pytorch_is_a_loop_on_the_cpu(torch_ops):
+    x, w = torch_ops.asarray(np.ones((8, 8), np.float32)), torch_ops.asarray(np.ones((2, 8, 4), np.float32))
+    operands = [x, w, torch_ops.asarray(np.array([3, 5], np.int32))]
+    run = torch_ops.compile(lambda x, w, s: (torch_ops.grouped_matmul(x, w, s),), "eager", operands)
+    (found,) = run.fallbacks(operands)
+    assert found == ("substituted", "aten::_grouped_mm is a loop of aten::mm here, one a group")
+
+
 # -- JAX --------------------------------------------------------------------------------------------------------------
 
 
@@ -150,6 +180,22 @@ def test_a_product_that_jax_quietly_lowers_without_its_kernel_is_substituted(jax
     half = [sparse.BCSR((jax_ops.astype(a.data, "bfloat16"), a.indices, a.indptr), shape=a.shape), mixed[1]]
     (found,) = jax_ops.compile(product, "eager", half).fallbacks(half)
     assert "Falling back to default implementation" in found.what
+
+
+def test_what_xla_makes_of_low_bit_and_grouped_products_is_read_in_its_program(jax_ops):
+    """Int8 keeps its kernel for several rows; float8 is converted, and a grouped product is dense."""
+    a, b = jax_ops.asarray(np.ones((16, 64), np.int8)), jax_ops.asarray(np.ones((64, 32), np.int8))
+    kept = jax_ops.compile(lambda a, b: (jax_ops.matmul_int8(a, b),), "eager", [a, b])
+    assert kept.fallbacks([a, b]) == []
+    float8 = [jax_ops.astype(x, "float8_e4m3fn") for x in (a, b)]
+    rows, columns = jax_ops.asarray(np.ones((16, 1), np.float32)), jax_ops.asarray(np.ones((1, 32), np.float32))
+    operands = [*float8, rows, columns]
+    (found,) = jax_ops.compile(lambda *x: (jax_ops.scaled_matmul(*x),), "compiled", operands).fallbacks(operands)
+    assert found == ("substituted", "XLA converts float8 operands to float32")
+    operands = [jax_ops.asarray(np.ones(shape, np.float32)) for shape in ((8, 8), (2, 8, 4))]
+    operands.append(jax_ops.asarray(np.array([3, 5], np.int32)))
+    (found,) = jax_ops.compile(lambda *x: (jax_ops.grouped_matmul(*x),), "compiled", operands).fallbacks(operands)
+    assert found.kind == "densified"
 
 
 def test_a_callback_of_jax_is_work_of_the_host(jax_ops):

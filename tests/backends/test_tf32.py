@@ -32,16 +32,21 @@ def test_it_is_set_in_every_framework_and_read_back(in_tf32, name):
     assert in_tf32(name).settings()["tf32"] is True
 
 
+def axes(workload):
+    return workload.completed(workload.presets["smoke"][0].params)
+
+
 def test_products_in_tf32_are_allowed_what_float16_is_whose_mantissa_they_have():
     for workload in workloads()[0].values():
-        for dtype, mode in workload.tolerances:
-            plain = workload.tolerance(dtype, mode, "cuda")
-            if dtype == "float32":
-                assert (
-                    workload.tolerance(dtype, mode, "cuda", tf32=True) == workload.tolerances["float16", mode] > plain
-                )
+        params = axes(workload)
+        allowed = workload.tolerances_at(params)
+        for dtype, mode in allowed:
+            plain = workload.tolerance(params, dtype, mode, "cuda")
+            tf32 = workload.tolerance(params, dtype, mode, "cuda", tf32=True)
+            if dtype == "float32" and ("float16", mode) in allowed:
+                assert tf32 == max(plain, allowed["float16", mode]) > plain
             else:
-                assert workload.tolerance(dtype, mode, "cuda", tf32=True) == plain
+                assert tf32 == plain
 
 
 def test_a_convolution_on_cuda_may_be_winograds_and_nothing_else_is_allowed_more():
@@ -49,9 +54,11 @@ def test_a_convolution_on_cuda_may_be_winograds_and_nothing_else_is_allowed_more
     found = workloads()[0]
     assert {"dense_cnn", "dense_conv", "capsule_conv", "local_update"} <= {n for n, w in found.items() if w.convolves}
     for name, workload in found.items():
-        for key, own in workload.tolerances.items():
-            assert workload.tolerance(*key) == own
+        params = axes(workload)
+        for key, own in workload.tolerances_at(params).items():
+            assert workload.tolerance(params, *key) == own
             more = workload.convolves and key[0] == "float32"
-            assert workload.tolerance(*key, "cuda") == (max(own, CONVOLVED_ON_CUDA) if more else own), name
+            assert workload.tolerance(params, *key, "cuda") == (max(own, CONVOLVED_ON_CUDA) if more else own), name
     conv = found["dense_conv"]
-    assert conv.tolerance("float32", "forward", "cuda") == CONVOLVED_ON_CUDA > conv.tolerance("float32", "forward")
+    of_conv = (axes(conv), "float32", "forward")
+    assert conv.tolerance(*of_conv, "cuda") == CONVOLVED_ON_CUDA > conv.tolerance(*of_conv)

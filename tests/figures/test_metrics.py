@@ -258,3 +258,13 @@ def test_a_difference_inside_the_noise_is_a_tie():
     records = [idea([1.1] * 3), dense([1.0] * 3)]
     assert _only(records).principal.verdict == "slower"
     assert _only(records, noise=0.2).principal.verdict == "tie"
+
+
+def test_a_twin_of_its_own_dtype_is_found_there():
+    """Both figures stand: against the case's dtype, and against what the machine is fast at."""
+    own = msgspec.structs.replace(twin_ref(), dtype="bfloat16", kind="bfloat16")
+    low = msgspec.structs.replace(dense([1.0]), case=msgspec.structs.replace(dense([1.0]).case, dtype="bfloat16"))
+    table = _compared(idea([4.0], twins=[twin_ref(), own]), dense([2.0]), low)
+    ratios = dict(zip(table["kind"], table["time_ratio"], strict=True))
+    assert ratios["bfloat16"] == 4
+    assert {ratio for kind, ratio in ratios.items() if kind != "bfloat16"} >= {2.0}

@@ -253,6 +253,7 @@ RULES = {
     "ok with a verdict that disagrees": ("verdict", _edit(verdict__agrees=False)),
     "ok with a large error": ("verdict", _edit(verdict__max_rel_error=0.5)),
     "ok with an unknown error": ("verdict", _edit(verdict__max_rel_error=None)),
+    "a gate of one's own": ("gate", _edit(verdict__gate_error=0.1, verdict__gate_limit=0.2)),
     "a tolerance of one's own": ("tolerance", _edit(verdict__rtol=0.5)),
     "a failure without a reason": ("reason", _unsupported(reason=None)),
     "ok without a time": ("no-time", _edit(time=None)),

@@ -79,3 +79,46 @@ def test_the_inputs_of_an_update_need_not_be_upcast():
     refused = judge(none, expected, {"w": w}, 1e-6)
     assert not refused.agrees
     assert "the change of w" in refused.reason
+
+
+# -- decisions and gates -----------------------------------------------------------------------------------------------
+
+
+def test_whole_numbers_must_be_equal_whatever_the_tolerance():
+    """Of int8 products one sum of thousands that a kernel saturated is far inside any tolerance of floats."""
+    exact = {"y": np.arange(10_000, dtype=np.int64)}
+    assert judge({"y": exact["y"].astype(np.int32)}, exact, {}, 0.1).agrees
+    saturated = judge({"y": np.minimum(exact["y"], 9_998)}, exact, {}, 0.1)
+    assert not saturated.agrees
+    assert "y differs in 1 of 10000 whole numbers" in saturated.reason
+
+
+def _tied(swapped, ties):
+    """Of 2 000 kept values `swapped` are dropped, and as many others kept; the first `ties` of each side are ties."""
+    kept = np.where(np.arange(4_000) < 2_000, 1.0, 0.0)
+    found, near = kept.copy(), np.zeros(4_000, bool)
+    found[:swapped], found[2_000 : 2_000 + swapped] = 0.0, 1.0
+    near[:ties] = near[2_000 : 2_000 + ties] = True
+    return judge({"m": found}, {"m": kept, "near_ties.m": near}, {}, 1e-5)
+
+
+def test_near_ties_may_be_decided_either_way_if_they_are_few():
+    assert _tied(0, 5).agrees
+    assert _tied(1, 5).agrees
+    assert "decided the other way at 10 near ties, 2 allowed" in _tied(5, 5).reason
+    assert "m is off by 1 of its largest value" in _tied(2, 1).reason
+
+
+def test_a_gate_stands_beside_the_arithmetic():
+    """Right arithmetic of bad quality agrees and does not pass; what has no gate has no error of it."""
+    reference = {"y": np.array([3.0, 4.0]), "gate.y": np.array([3.0, 4.5])}
+    inside, past = (judge({"y": reference["y"]}, reference, {}, 1e-5, gate_limit=limit) for limit in (0.1, 0.05))
+    assert inside.agrees
+    assert inside.passes
+    assert inside.gate_error == past.gate_error == pytest.approx(0.5 / np.hypot(3, 4.5))
+    assert past.agrees
+    assert not past.passes
+    assert "it is 0.092 away from what it stands for, 0.05 allowed" in past.reason
+    plain = judge({"y": reference["y"]}, {"y": reference["y"]}, {}, 1e-5)
+    assert plain.passes
+    assert plain.gate_error is plain.gate_limit is None

@@ -13,6 +13,7 @@ from backends.discovery import backends
 from harness.errors import PlanError
 from harness.planning import plan, selection
 from harness.planning.foresight import Ignorance
+from harness.planning.groups import twin_points
 from harness.planning.plan import Ask
 from harness.records.record import SCHEMA, Record
 from workloads.base import Axis, Definition, Formulation, Point, Twin, Work
@@ -245,3 +246,23 @@ def test_planning_imports_no_framework():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_twin_may_have_a_dtype_of_its_own_and_a_tolerance_may_depend_on_the_axes():
+    """The twin runs in its dtype and no other; the idea in what its axes allow."""
+    own = Twin("bfloat16", "dense", {"n": 7}, "forward", "bfloat16")
+    both = _workload("idea", twins=(Twin("same_shape", "dense", {"n": 7}, "forward"), own), points=(Point({"n": 1}),))
+    both = replace(both, tolerances=lambda p: {("float32", "forward"): 1e-3 / p.n})
+    planned = plan.cases(Ask(workloads=("idea",), backends=("numpy",)), {"idea": both, "dense": DENSE}, NUMPY)
+    assert {(p.case.workload, p.case.dtype) for p in planned} == {
+        ("idea", "float32"),
+        ("dense", "float32"),
+        ("dense", "bfloat16"),
+    }
+    (idea, *_) = [p for p in planned if p.case.workload == "idea"]
+    assert [t.dtype for t in idea.twins] == [None, "bfloat16"]
+    assert [point[3] for point in twin_points(idea)] == ["float32", "bfloat16"]
+    with pytest.raises(PlanError, match="idea has no dtype float16 in mode forward; it has float32"):
+        plan.cases(
+            Ask(workloads=("idea",), backends=("numpy",), dtypes=("float16",)), {"idea": both, "dense": DENSE}, NUMPY
+        )

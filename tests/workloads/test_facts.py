@@ -132,6 +132,11 @@ def _twin(**changes):
         ({"tolerances": {("float31", "forward"): 1e-5}}, "tolerance for 'float31' in mode 'forward'"),
         ({"tolerances": {("float32", "forward"): 0.0}}, "for float32, forward is 0.0; it must be above 0"),
         ({"tolerances": {("float32", "train_step"): 1e-5}}, "for float32 and none for its mode forward"),
+        (
+            {"tolerances": lambda p: {("float32", "forward"): p.n - 8.0}},
+            "for float32, forward is 0.0; it must be above",
+        ),
+        ({"gate_limit": lambda p: 0.0}, "the gate of mine is 0.0 at n=8; it must be above 0, or None"),
         ({"axes": {"n": Axis(), "mode": Axis(default=1)}}, "axis mode of mine needs another name"),
         ({"axes": {"n": Axis(), "w": Axis(default="x", break_even=True)}}, "axis w of mine is words"),
         ({"axes": {"n": Axis(low=3, high=2)}}, "axis n of mine has bounds 3…2"),
@@ -149,6 +154,7 @@ def _twin(**changes):
         ),
         ({"twins": lambda p, mode: []}, "mine is an idea without a twin at n=8"),
         (_twin(workload="dens_mlp"), "twin dens_mlp of mine is defined by no file"),
+        (_twin(dtype="int8"), "twin dense_mlp of mine has no dtype int8 of its own in mode forward"),
         (_twin(mode="backward"), "twin dense_mlp of mine has the mode 'backward'"),
         (
             _twin(workload="dense_conv", params={"batch": 2}),

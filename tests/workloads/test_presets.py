@@ -70,7 +70,7 @@ def test_full_is_the_table():
     assert _networks("dense_cnn", "full") == {("vgg8b", 512, 2)}
 
 
-@pytest.mark.parametrize("preset", ["quick", "standard", "full"])
+@pytest.mark.parametrize("preset", ["ideas", "quick", "standard", "full"])
 def test_what_is_swept_has_been_surveyed(preset):
     """Every point that is not surveyed shares its group with one that is, twins too: no sweep starts from nothing."""
     planned = plan.cases(plan.Ask(preset=preset), *(found for found, _ in (workloads(), backends())))
@@ -80,16 +80,16 @@ def test_what_is_swept_has_been_surveyed(preset):
     assert not lonely
 
 
-@pytest.mark.parametrize("preset", ["quick", "standard", "full"])
+@pytest.mark.parametrize("preset", ["ideas", "quick", "standard", "full"])
 def test_no_formulation_and_execution_goes_without_a_survey(preset):
     """Saving time drops no row: each formulation runs in each execution somewhere."""
     known = backends()[0]
     planned = plan.cases(plan.Ask(preset=preset), FOUND, known)
     found = {(p.case.workload, p.case.mode, p.case.formulation, p.case.execution) for p in planned if p.survey}
     for name, workload in FOUND.items():
-        if workload.role != "idea":
+        if workload.role != "idea" or preset not in workload.presets:
             continue
-        for mode in {p.mode for p in workload.presets[preset]}:
+        for mode in {p.mode for p in workload.presets.get(preset, ())}:
             points = [p.params for p in workload.presets[preset] if p.mode == mode]
             for formulation, way in workload.formulations[mode].items():
                 if any(way.applies(params) for params in points):
@@ -110,3 +110,15 @@ def test_axes_that_do_not_go_together_are_refused_before_anything_runs(workload,
     ask = plan.Ask(workloads=(workload,), axes={axis: (value,)})
     with pytest.raises(PlanError, match=words):
         plan.cases(ask, FOUND, backends()[0])
+
+
+def test_ideas_is_every_idea_at_one_point():
+    """Old and new, and each says what of the dense path it leaves out; sparse training has its update as well."""
+    for name, workload in FOUND.items():
+        if workload.role == "idea":
+            points = workload.presets["ideas"]
+            assert len({p.mode for p in points}) == 1, name
+            assert len(points) == (2 if name == "sparse_training" else 1), name
+            assert all(p.headline and p.survey for p in points)
+            assert workload.leaves_out, name
+    assert "quick" not in FOUND["quantized_matmul"].presets

@@ -42,6 +42,7 @@ from workloads.base import (
     Params,
     Point,
     Role,
+    Tolerances,
     Twin,
     Value,
     Work,
@@ -57,8 +58,8 @@ class Workload:
 
     `axes` are numbers or words, their defaults, or `Axis(default=…, help=…, low=…, high=…, choices=…, break_even=…)`.
     A plain whole number has 1 as its lower bound, 0 where it is 0 itself. `smoke` gives axes of the smoke size, where
-    the one that is derived (workloads/authoring/points.py) does not fit. `tolerances` and `convolves` are as in
-    `Definition`.
+    the one that is derived (workloads/authoring/points.py) does not fit. `leaves_out`, `tolerances`, `gate_limit` and
+    `convolves` are as in `Definition`.
     """
 
     def __init__(
@@ -69,15 +70,25 @@ class Workload:
         source: str,
         axes: Mapping[str, Value | Axis],
         role: Role = "idea",
+        leaves_out: str = "",
         smoke: Params | None = None,
-        tolerances: Mapping[tuple[str, Mode], float] | None = None,
+        tolerances: Tolerances | Callable[[Parameters], Tolerances] | None = None,
+        gate_limit: Callable[[Parameters], float | None] | None = None,
         convolves: bool = False,
     ) -> None:
         self.name = name
-        self._facts: dict[str, Any] = {"name": name, "title": title, "source": source, "role": role}
-        self._facts["convolves"] = convolves
+        self._facts: dict[str, Any] = {
+            "name": name,
+            "title": title,
+            "source": source,
+            "role": role,
+            "leaves_out": leaves_out,
+            "convolves": convolves,
+        }
         if tolerances is not None:
             self._facts["tolerances"] = tolerances
+        if gate_limit is not None:
+            self._facts["gate_limit"] = gate_limit
         self._axes = {axis: axis_of(name, axis, given) for axis, given in axes.items()}
         self._smoke = dict(smoke or {})
         self._places: dict[str, list[Place]] = {}
@@ -198,12 +209,13 @@ class Workload:
         *,
         kind: str = "dense",
         mode: Mode | None = None,
+        dtype: str | None = None,
         **axes: Value | Callable[[Parameters], Value],
     ) -> None:
         """The dense path that it is held against, the first one the principal: the workload's name and its axes.
 
         An axis of the twin is the name of an axis here, a value, or a function of `p`. `kind` says why it is the right
-        twin; `mode` is the case's own unless given.
+        twin; `mode` and `dtype` are the case's own unless given.
         """
         own = self._axes
 
@@ -213,7 +225,7 @@ class Workload:
             return p[given] if isinstance(given, str) and given in own else given
 
         def twin(p: Parameters, case: Mode) -> Sequence[Twin]:
-            return [Twin(kind, workload, {name: value(v, p) for name, v in axes.items()}, mode or case)]
+            return [Twin(kind, workload, {name: value(v, p) for name, v in axes.items()}, mode or case, dtype)]
 
         self._twins.append(placed(twin, sys._getframe(1)))
 

@@ -1,0 +1,74 @@
+"""Sparse training's patterns: how they are drawn, and how an update drops the smallest weights and grows others.
+
+Sizes are those of a layer as `dims` has them, (in, out); a weight matrix is stored as A (out × in), so that A·h is what
+a layer computes. The last layer is dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from backends.ops import HostArray
+from workloads.common.decisions import largest, near_ties
+from workloads.common.patterns import Pattern
+
+DROPPED = 0.3  # ζ of the first update, α/2·(1 + cos 0) with α = 0.3: the most that a schedule exchanges
+
+
+def stored(dims: Sequence[int], density: float) -> list[int]:
+    """Weights of each layer: round(density·in·out), and all of the last."""
+    sizes = [i * o for i, o in pairwise(dims)]
+    return [max(1, round(density * size)) for size in sizes[:-1]] + sizes[-1:]
+
+
+def exchanged(count: int) -> int:
+    """How many of `count` stored weights an update drops, and grows elsewhere."""
+    return max(1, round(DROPPED * count))
+
+
+def useful_flop(batch: int, dims: Sequence[int], density: float, dense_gradient: bool) -> int:
+    """2B for each stored weight forward, for its gradient, and but for the first layer backward.
+
+    With `dense_gradient` the gradient of every weight is formed, stored or not.
+    """
+    counts = stored(dims, density)
+    if not dense_gradient:
+        return sum(2 * batch * z * (3 if layer else 2) for layer, z in enumerate(counts))
+    through = sum(2 * batch * z * (2 if layer else 1) for layer, z in enumerate(counts))
+    return through + sum(2 * batch * i * o for i, o in pairwise(dims))
+
+
+def even_pattern(rows: int, columns: int, count: int, rng: np.random.Generator) -> Pattern:
+    """`count` entries, as many in every row as in any other, or one more; each set of these equally likely."""
+    lengths = np.full(rows, count // rows)
+    lengths[rng.permutation(rows)[: count % rows]] += 1
+    order = np.argsort(rng.random((rows, columns)), axis=1)
+    chosen = [np.sort(order[row, :length]) for row, length in enumerate(lengths)]
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return Pattern(np.concatenate(chosen).astype(np.int32), indptr, (rows, columns))
+
+
+def unused(pattern: Pattern, count: int, rng: np.random.Generator) -> HostArray:
+    """Flat positions of `count` entries that are not in the pattern, (count,) int32, ascending."""
+    free = np.setdiff1d(np.arange(pattern.shape[0] * pattern.shape[1]), pattern.flat, assume_unique=True)
+    return np.sort(rng.choice(free, count, replace=False)).astype(np.int32)
+
+
+def updated(
+    weights: HostArray, active: HostArray, growth: HostArray, count: int
+) -> tuple[HostArray, HostArray, HostArray]:
+    """New weights, the new mask as int64, and where rounding may decide otherwise, all of the layer's shape.
+
+    The `count` smallest of the `active` weights are dropped; of the rest of the layer the `count` largest by `growth`,
+    the gradient's magnitude or a score that was drawn, become active with weight 0.
+    """
+    stays = int(active.sum()) - count
+    magnitude = np.where(active, np.abs(weights), 0.0)
+    kept = largest(magnitude, stays) & active
+    score = np.where(kept, 0.0, np.abs(growth))
+    grown = largest(score, count) & ~kept
+    near = (near_ties(magnitude, stays) & active) | (near_ties(score, count) & ~kept)
+    return np.where(kept, weights, 0.0), (kept | grown).astype(np.int64), near
