@@ -30,6 +30,7 @@ from harness.running.progress import Watch
 from harness.running.recall import Recall
 from harness.running.recording import record
 from harness.running.servers import Pool
+from harness.running.stopping import unbroken
 from harness.running.time_left import TimeLeft
 from harness.worker.client import Answer
 from harness.worker.messages import CaseJob
@@ -242,13 +243,15 @@ class Session:
         )
 
     def keep(self, found: Sequence[tuple[Member, Answer, Record]]) -> None:
-        """Store what came of members before anything else runs."""
-        self.store.append(*(made for _, _, made in found))
+        """Store what came of members before anything else runs; what is stored is known, also where the run is stopped."""
+        with unbroken():
+            self.store.append(*(made for _, _, made in found))
+            for member, _, made in found:
+                self._know(member.key, made)
         for member, answer, made in found:
             self._logs.keep(member.planned.case, answer)
             if made.time is not None and made.case.execution == "compiled":
                 self._compiled.add(made.case)
-            self._know(member.key, made)
             mismatch = made.settings.get("threads_mismatch")
             if mismatch and (note := f"{member.planned.case.backend}: {mismatch}") not in self.notes:
                 self.notes.append(note)
