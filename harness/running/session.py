@@ -243,7 +243,7 @@ class Session:
         )
 
     def keep(self, found: Sequence[tuple[Member, Answer, Record]]) -> None:
-        """Store what came of members before anything else runs; what is stored is known, also where the run is stopped."""
+        """Store what came of members before anything else runs; what is stored is known, also if the run is stopped."""
         with unbroken():
             self.store.append(*(made for _, _, made in found))
             for member, _, made in found:
