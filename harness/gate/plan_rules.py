@@ -15,6 +15,7 @@ from harness.planning import plan, retold
 from harness.planning.contenders import Contenders
 from harness.planning.learnt import packaged
 from harness.planning.plan import Planned
+from harness.planning.reasons import BEATEN, LATE
 from harness.planning.standing import standing
 from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, RunInfo
@@ -72,6 +73,7 @@ def check(
     yield from _missing(surveyed, "was to be tried by every run of this plan")
     swept = _swept_away([p for p in missing if not p.survey], cases, there)
     yield from _missing(swept, "was to be swept, for its formulation came first where it was surveyed")
+    yield from _beaten_by_nothing(cases, there, info)
     twins = _twins(ours)
     yield from _slow_twins([p for p in cases if (p.case.workload, p.case.mode) in twins], there, left_out)
 
@@ -176,6 +178,17 @@ def _swept_away(missing: Sequence[Planned], cases: Sequence[Planned], there: Map
     return [
         planned for point, gone in by_point.items() if not have[point] & set(sure[gone[0].family]) for planned in gone
     ]
+
+
+def _beaten_by_nothing(cases: Sequence[Planned], there: Container[str], info: RunInfo) -> Iterator[Refusal]:
+    """Of what was left out of sweeps for another at its point: where there is no other, and what was surveyed."""
+    late, beaten = (set(info.left_out.get(reason, ())) for reason in (LATE, BEATEN))
+    others = {p.point for p in cases if p.case.key in there or str(p.case) in late}
+    for planned in cases:
+        if str(planned.case) in beaten and (planned.survey or planned.point not in others):
+            said = f"{plain(planned.case, 160)} was left out for another at its point, "
+            said += "and was to be surveyed" if planned.survey else "where no other was measured"
+            yield refusal("left-out", INFO, said, "publish run.json as it was written")
 
 
 def _missing(cases: Sequence[Planned], why: str) -> Iterator[Refusal]:
