@@ -71,7 +71,7 @@ def check(
     missing = [p for p in cases if p.case.key not in there and str(p.case) not in left_out]
     surveyed = [p for p in missing if p.survey]
     yield from _missing(surveyed, "was to be tried by every run of this plan")
-    swept = _swept_away([p for p in missing if not p.survey], cases, there)
+    swept = _swept_away([p for p in missing if not p.survey], cases, there, left_out)
     yield from _missing(swept, "was to be swept, for its formulation came first where it was surveyed")
     yield from _beaten_by_nothing(cases, there, info)
     twins = _twins(ours)
@@ -156,8 +156,10 @@ def _known() -> Contenders:
     return Contenders(packaged(), {})
 
 
-def _swept_away(missing: Sequence[Planned], cases: Sequence[Planned], there: Mapping[str, Record]) -> list[Planned]:
-    """Of each point of a sweep from which the best of its survey are gone, those."""
+def _swept_away(
+    missing: Sequence[Planned], cases: Sequence[Planned], there: Mapping[str, Record], left_out: Container[str]
+) -> list[Planned]:
+    """Of each point of a sweep from which the best of its survey are gone without a word of any of them, those."""
     surveys: dict[tuple[object, ...], dict[tuple[object, ...], list[Planned]]] = defaultdict(lambda: defaultdict(list))
     for planned in cases:
         if planned.survey:
@@ -173,7 +175,7 @@ def _swept_away(missing: Sequence[Planned], cases: Sequence[Planned], there: Map
             by_point[planned.point].append(planned)
     have: dict[tuple[object, ...], set[str]] = defaultdict(set)
     for planned in cases:
-        if planned.case.key in there:
+        if planned.case.key in there or str(planned.case) in left_out:
             have[planned.point].add(planned.case.formulation)
     return [
         planned for point, gone in by_point.items() if not have[point] & set(sure[gone[0].family]) for planned in gone
