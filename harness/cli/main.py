@@ -148,8 +148,7 @@ def _code_of(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt as stop:
         return EXIT_SIGNAL + getattr(stop, "number", signal.SIGINT)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader went away (| head): not an error of ours
-        return EXIT_OK
+        return EXIT_OK  # the reader went away (| head): not an error of ours
     except Exception as error:
         if os.environ.get(DEBUG):
             raise

@@ -15,6 +15,7 @@ from harness.planning import plan, retold
 from harness.planning.contenders import Contenders
 from harness.planning.learnt import packaged
 from harness.planning.plan import Planned
+from harness.planning.reasons import BEATEN, LATE
 from harness.planning.standing import standing
 from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, REPRODUCES, RunInfo
@@ -70,8 +71,9 @@ def check(
     missing = [p for p in cases if p.case.key not in there and str(p.case) not in left_out]
     surveyed = [p for p in missing if p.survey]
     yield from _missing(surveyed, "was to be tried by every run of this plan")
-    swept = _swept_away([p for p in missing if not p.survey], cases, there)
+    swept = _swept_away([p for p in missing if not p.survey], cases, there, left_out)
     yield from _missing(swept, "was to be swept, for its formulation came first where it was surveyed")
+    yield from _beaten_by_nothing(cases, there, info)
     twins = _twins(ours)
     yield from _slow_twins([p for p in cases if (p.case.workload, p.case.mode) in twins], there, left_out)
 
@@ -159,8 +161,10 @@ def _known() -> Contenders:
     return Contenders(packaged(), {})
 
 
-def _swept_away(missing: Sequence[Planned], cases: Sequence[Planned], there: Mapping[str, Record]) -> list[Planned]:
-    """Of each point of a sweep from which the best of its survey are gone, those."""
+def _swept_away(
+    missing: Sequence[Planned], cases: Sequence[Planned], there: Mapping[str, Record], left_out: Container[str]
+) -> list[Planned]:
+    """Of each point of a sweep from which the best of its survey are gone without a word of any of them, those."""
     surveys: dict[tuple[object, ...], dict[tuple[object, ...], list[Planned]]] = defaultdict(lambda: defaultdict(list))
     for planned in cases:
         if planned.survey:
@@ -176,11 +180,22 @@ def _swept_away(missing: Sequence[Planned], cases: Sequence[Planned], there: Map
             by_point[planned.point].append(planned)
     have: dict[tuple[object, ...], set[str]] = defaultdict(set)
     for planned in cases:
-        if planned.case.key in there:
+        if planned.case.key in there or str(planned.case) in left_out:
             have[planned.point].add(planned.case.formulation)
     return [
         planned for point, gone in by_point.items() if not have[point] & set(sure[gone[0].family]) for planned in gone
     ]
+
+
+def _beaten_by_nothing(cases: Sequence[Planned], there: Container[str], info: RunInfo) -> Iterator[Refusal]:
+    """Of what was left out of sweeps for another at its point: where there is no other, and what was surveyed."""
+    late, beaten = (set(info.left_out.get(reason, ())) for reason in (LATE, BEATEN))
+    others = {p.point for p in cases if p.case.key in there or str(p.case) in late}
+    for planned in cases:
+        if str(planned.case) in beaten and (planned.survey or planned.point not in others):
+            said = f"{plain(planned.case, 160)} was left out for another at its point, "
+            said += "and was to be surveyed" if planned.survey else "where no other was measured"
+            yield refusal("left-out", INFO, said, "publish run.json as it was written")
 
 
 def _missing(cases: Sequence[Planned], why: str) -> Iterator[Refusal]:

@@ -9,6 +9,7 @@ from backends.ops import Scalar
 
 FACTOR = 3.0  # a path that took this many times longer than the best, on every known machine, is left out
 REFUSED = "refused by"  # how such a reason begins
+BEATEN = "of sweeps, which another run there is expected to beat"  # by what earlier runs say of that point
 LATE = "for which the time of the run did not last"  # less likely to be the best than what was tried
 INTERRUPTED = "interrupted in "  # how the note of a run begins that was asked to end
 _SLOW = re.compile(r"over ([0-9]+(?:\.[0-9]+)?) times slower than the best on every known machine")
@@ -33,7 +34,7 @@ def ran_out(settings: Mapping[str, Scalar], notes: Iterable[str]) -> bool:
 
 def fault(reason: str, case: str) -> str | None:
     """Why a reason is none for which a run leaves out `case`, given in words as run.json has it; None where it is."""
-    if reason == LATE:
+    if reason in (LATE, BEATEN):
         return None
     slow_ = _SLOW.fullmatch(reason)
     if slow_ is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from harness.planning.foresight import Foresight
 from harness.planning.plan import Planned
@@ -32,12 +32,19 @@ FINAL_MOST = 2
 T = TypeVar("T")
 
 
-def sweep(
-    plan: Sequence[Planned], records: Mapping[str, Record], foresight: Foresight | None = None
-) -> tuple[list[Planned], list[Planned]]:
-    """The cases of the points that were not surveyed, split into (those to run, those that the survey rules out).
+class Swept(NamedTuple):
+    """The cases of the points that were not surveyed: what is run, what the survey rules out, what is known better.
 
-    Of these, what `foresight` expects to be SWEEP_EXPECTED times slower than another that is run there is ruled out.
+    Another case that is run at the point of a `beaten` one is expected to be SWEEP_EXPECTED times faster there.
+    """
+
+    run: list[Planned]
+    ruled_out: list[Planned]
+    beaten: list[Planned]
+
+
+def sweep(plan: Sequence[Planned], records: Mapping[str, Record], foresight: Foresight | None = None) -> Swept:
+    """The cases of the points that were not surveyed, by what their survey and `foresight` say of them.
 
     Of each formulation its faster execution goes on, if within SWEEP_FACTOR of the best of its family, or within
     LONG_SWEEP_FACTOR where that takes LONG_S; at most SWEEP_MOST of them. Those that skip the zeros of a matrix are
@@ -66,7 +73,8 @@ def sweep(
         else:
             run.append(planned)
     slower = set() if foresight is None else _expected_slower(run, foresight)
-    return [p for p in run if p.case.key not in slower], [*out, *(p for p in run if p.case.key in slower)]
+    going_on = [p for p in run if p.case.key not in slower]
+    return Swept(going_on, out, [p for p in run if p.case.key in slower])
 
 
 def _expected_slower(run: Sequence[Planned], foresight: Foresight) -> set[str]:

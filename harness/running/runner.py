@@ -76,6 +76,7 @@ class Runner:
         except KeyboardInterrupt:
             self.notes.append(f"{INTERRUPTED}{session.watch.where}")
             session.plan = session.late = self._foresight.tried(self._whole)
+            session.beaten = []
             session.left_out = self._foresight.left_out(self._whole)
             raise
         finally:
@@ -99,18 +100,18 @@ class Runner:
     def _swept(self) -> list[Planned]:
         """The cases of the sweep that the survey does not rule out."""
         session = self._session
-        swept, left_out = selection.sweep(session.plan, session.cases(), self._foresight)
+        found = selection.sweep(session.plan, session.cases(), self._foresight)
         late = {path(planned) for planned in session.late}
-        session.late += [planned for planned in left_out if path(planned) in late]
-        left_out = [planned for planned in left_out if path(planned) not in late]
-        if left_out:
+        session.late += [planned for planned in found.ruled_out if path(planned) in late]
+        session.beaten = found.beaten
+        ruled_out = [planned for planned in found.ruled_out if path(planned) not in late]
+        if ruled_out:
             self.notes.append(
-                f"{len(left_out)} cases of the sweeps were not run: at the survey point their formulation was "
+                f"{len(ruled_out)} cases of the sweeps were not run: at the survey point their formulation was "
                 f"over {selection.SWEEP_FACTOR:g} times slower than the best (calls of {selection.LONG_S:g} s "
-                f"or more: {selection.LONG_SWEEP_FACTOR:g}), its other execution faster, or another "
-                f"expected to be over {selection.SWEEP_EXPECTED:g} times faster at the point itself"
+                f"or more: {selection.LONG_SWEEP_FACTOR:g}), or its other execution faster"
             )
-        return swept
+        return found.run
 
     def _judge_machine(self, before: Mapping[str, Scalar]) -> None:
         """Note what the machine did meanwhile that disturbs the run, each with its number and what to do.

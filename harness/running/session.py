@@ -20,7 +20,7 @@ from harness.planning.foresight import Foresight, Ignorance
 from harness.planning.groups import InterleavedGroup, Member, MemberKey
 from harness.planning.options import Options
 from harness.planning.plan import Planned
-from harness.planning.reasons import LATE
+from harness.planning.reasons import BEATEN, LATE
 from harness.records import timestamps
 from harness.records.merging import merge
 from harness.records.record import KEPT, OTHER_INPUTS, Case, Record
@@ -31,6 +31,7 @@ from harness.running.progress import Watch
 from harness.running.recall import Recall
 from harness.running.recording import record
 from harness.running.servers import Pool
+from harness.running.stopping import unbroken
 from harness.running.time_left import TimeLeft
 from harness.worker.client import Answer
 from harness.worker.messages import CaseJob
@@ -89,6 +90,7 @@ class Session:
         self.notes: list[str] = []
         self.left_out: dict[str, list[str]] = {}
         self.late: list[Planned] = []  # what there was no time to look at
+        self.beaten: list[Planned] = []  # of sweeps, what is known better at its point
         self._logs = Logs(store.folder)
         self._compiled = CompiledBefore(options.cache, store.info)
         # Group numbers go on from the largest that is stored: a resumed run must not take two groups for one.
@@ -250,13 +252,15 @@ class Session:
         )
 
     def keep(self, found: Sequence[tuple[Member, Answer, Record]]) -> None:
-        """Store what came of members before anything else runs."""
-        self.store.append(*(made for _, _, made in found))
+        """Store what came of members before anything else runs; what is stored is known, also if the run is stopped."""
+        with unbroken():
+            self.store.append(*(made for _, _, made in found))
+            for member, _, made in found:
+                self._know(member.key, made)
         for member, answer, made in found:
             self._logs.keep(member.planned.case, answer)
             if made.time is not None and made.case.execution == "compiled":
                 self._compiled.add(made.case)
-            self._know(member.key, made)
             mismatch = made.settings.get("threads_mismatch")
             if mismatch and (note := f"{member.planned.case.backend}: {mismatch}") not in self.notes:
                 self.notes.append(note)
@@ -274,8 +278,8 @@ class Session:
         phases = {k: before.phases_s.get(k, 0.0) + now.phases.get(k, 0.0) for k in {**before.phases_s, **now.phases}}
         said = [*self.pool.counts.notes, *([self._logs.note] if self._logs.note else [])]
         tried = {str(record.case) for record in (*self.store.before, *self.records.values())}
-        late = {LATE: [str(planned.case) for planned in self.late]} if self.late else {}
-        whys = {**self.left_out, **late}
+        ours = {LATE: self.late, BEATEN: self.beaten}
+        whys = {**self.left_out, **{why: [str(planned.case) for planned in cases] for why, cases in ours.items()}}
         left_out = {why: [case for case in cases if case not in tried] for why, cases in whys.items()}
         info = msgspec.structs.replace(
             before,

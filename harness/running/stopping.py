@@ -19,6 +19,22 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+_unbroken: list[None] = []  # one for each `unbroken` that is entered
+_waiting: list[Stopped] = []  # what was asked meanwhile
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Do what is inside to its end: a signal that asks the run to stop meanwhile is raised after it."""
+    _unbroken.append(None)
+    try:
+        yield
+    finally:
+        _unbroken.pop()
+    if _waiting and not _unbroken:
+        raise _waiting.pop()
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """Raise Stopped for the first of the signals; further ones are ignored, so that cleaning up is not cut short.
@@ -34,6 +50,9 @@ def stoppable() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> None:
         for each in heard:
             signal.signal(each, signal.SIG_IGN)
+        if _unbroken:
+            _waiting.append(Stopped(number))
+            return
         raise Stopped(number)
 
     for number in heard:
@@ -41,5 +60,6 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
+        _waiting.clear()
         for number in heard:
             signal.signal(number, before[number])

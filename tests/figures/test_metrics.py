@@ -14,7 +14,7 @@ from harness.figures.frame import COLUMNS, frame
 from harness.figures.summary import main_table, summarise
 from harness.figures.twins import comparisons
 from harness.records.points import point_name
-from harness.stats.intervals import median_interval, median_intervals
+from harness.stats.intervals import median_interval, median_intervals, pooled_intervals
 
 
 def _compared(*records):
@@ -129,6 +129,20 @@ def test_the_interval_covers_the_choice_of_the_paths():
     (row,) = _compared(best, twin, dense([1.1, 0.9, 1.05], formulation="nt")).to_dict("records")
     (low,), (high,) = median_intervals([[2 / 1.1, 2 / 0.9, 2 / 1.05]])
     assert (row["time_ratio_low"], row["time_ratio_high"]) == pytest.approx((low, high)), "nor is the twin's left out"
+
+
+def test_a_ratio_of_two_groups_takes_the_spread_of_its_run_and_of_no_other():
+    two = [idea([2.0, 2.2]), dense([1.0, 1.0])]
+    steady = [idea([2.0, 2.02, 2.01, 1.99], backend="torch"), dense([1.0] * 4, backend="torch")]
+    (alone,) = _compared(*two).to_dict("records")
+    rows = _compared(*two, *steady).to_dict("records")
+    assert [row["rounds"] for row in rows] == [2, 4]
+    low, high = pooled_intervals([[2.0, 2.2], [2.0, 2.02, 2.01, 1.99]], ["r1", "r1"])
+    assert [row["time_ratio_low"] for row in rows] == pytest.approx(low.tolist())
+    assert [row["time_ratio_high"] for row in rows] == pytest.approx(high.tolist())
+    assert rows[0]["time_ratio_high"] < 2.3 < 3.8 < alone["time_ratio_high"]
+    other = [msgspec.structs.replace(row, run="r2") for row in steady]
+    assert _compared(*two, *other).to_dict("records")[0]["time_ratio_high"] == alone["time_ratio_high"]
 
 
 def test_what_ran_alone_is_held_against_the_twin_alone():

@@ -12,10 +12,12 @@ from harness.gate import plan_rules
 from harness.gate.lost import lost
 from harness.gate.record_rules import Known
 from harness.gate.validate import validate
-from harness.planning.reasons import LATE, slow
+from harness.planning.reasons import BEATEN, LATE, slow
 from harness.planning.retold import ask_of
+from harness.planning.standing import standing
 from harness.records.record import Case
 from harness.records.store import load
+from harness.stats.process_times import centre
 from workloads.discovery import workloads
 
 FOUND = workloads()[0]
@@ -81,6 +83,57 @@ def test_the_best_of_a_survey_cannot_be_taken_from_its_sweep(tmp_path, monkeypat
     assert len(kept) < len(EVERY)
     whats = [r.what for r in validate(written(tmp_path / "r", kept)).refusals if r.code == "missing-case"]
     assert any("was to be swept, for its formulation came first where it was surveyed" in what for what in whats)
+
+
+@pytest.mark.fault("a point of a sweep left out for another that is not there", "gate")
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_what_another_is_expected_to_beat_is_believed_where_there_is_another(tmp_path, monkeypatch, all_of_it):
+    monkeypatch.setattr("harness.gate.run_rules._own_sources", lambda: INFO["sources"])
+    swept = {p.case.key for p in plan_rules.expected(load(STORED).info, Known()) if not p.survey}
+    points = {}
+    for record in load(STORED).records:
+        if record.case.key in swept and not record.control:
+            where = (record.case.workload, record.case.mode, record.case.backend, record.case.point)
+            points.setdefault(where, []).append(record)
+    swept = max((sorted(records, key=lambda r: centre(r) or float("inf")) for records in points.values()), key=len)
+    assert len({record.case.formulation for record in swept}) > 2
+    gone = [record.case for record in (swept if all_of_it else swept[:-1])]
+    kept = [r for r in EVERY if msgspec.convert(r["case"], Case) not in gone]
+    assert len(kept) < len(EVERY)
+    report = validate(written(tmp_path / "r", kept, {**INFO, "left_out": {BEATEN: [str(case) for case in gone]}}))
+    whats = [r.what for r in report.refusals if r.code == "left-out"]
+    assert len(whats) == (len(gone) if all_of_it else 0)
+    assert all_of_it or "missing-case" not in {r.code for r in report.refusals}
+    assert all("was left out for another at its point, where no other was measured" in what for what in whats)
+
+
+def test_one_execution_that_is_named_speaks_for_its_formulation(tmp_path, monkeypatch):
+    """Of a formulation the slower execution is swept nowhere, and no run names it."""
+    monkeypatch.setattr("harness.gate.run_rules._own_sources", lambda: INFO["sources"])
+    stored, cases = load(STORED), plan_rules.expected(load(STORED).info, Known())
+    there = {record.case.key: record for record in stored.records if not record.control}
+    for point in dict.fromkeys(p.point for p in cases if not p.survey and p.case.key in there):
+        swept = [p for p in cases if p.point == point]
+        survey = standing([p for p in cases if p.survey and p.family == swept[0].family], there)
+        first = list(dict.fromkeys(p.case.formulation for _, p in survey))[:2]
+        gone = [p.case for p in swept if p.case.formulation in first]
+        named = [case for case in gone if case.key in there][:1]
+        if named and len(gone) > 1 and any(p.case.key in there and p.case not in gone for p in swept):
+            break
+    else:
+        pytest.fail("no point of the stored run has three formulations")
+    kept = [r for r in EVERY if msgspec.convert(r["case"], Case) not in gone]
+    for told, refused in (([], True), ([str(case) for case in named], False)):
+        left_out = {BEATEN: told} if told else {}
+        report = validate(written(tmp_path / f"r{refused}", kept, {**INFO, "left_out": left_out}))
+        whats = [r.what for r in report.refusals if r.code == "missing-case"]
+        assert any(gone[0].workload in what for what in whats) == refused
+
+
+def test_what_was_to_be_surveyed_is_not_left_out_of_a_sweep(tmp_path):
+    kept, case = _without("tn")
+    report = validate(written(tmp_path / "r", kept, {**INFO, "left_out": {BEATEN: [case]}}))
+    assert any("and was to be surveyed" in r.what for r in report.refusals if r.code == "left-out")
 
 
 def test_of_the_same_sources_whole_points_and_frameworks_are_missed(tmp_path, monkeypatch):

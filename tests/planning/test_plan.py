@@ -130,8 +130,8 @@ def test_the_sweep_takes_what_came_close_and_names_the_rest(seconds, factor):
         records = {survey["idea", n].case.key: _record(survey["idea", n], t) for n, t in times.items()}
         return [[p.case.formulation for p in part] for part in selection.sweep(planned, records)]
 
-    assert swept(factor - 0.05) == [["a", "b"], []]
-    assert swept(factor + 0.05) == [["a"], ["b"]]
+    assert swept(factor - 0.05) == [["a", "b"], [], []]
+    assert swept(factor + 0.05) == [["a"], ["b"], []]
 
 
 @pytest.mark.parametrize(("sparse", "zeros", "swept"), [(2.0, 1.0, "ab"), (1.0, 1.5, "ab"), (1.0, 1.7, "a")])
@@ -142,9 +142,9 @@ def test_what_skips_zeros_is_swept_though_the_product_with_them_won_the_survey(s
     )
     times = {"a": 1e-3 * sparse, "b": 1e-3 * zeros}
     survey = [p for p in planned if p.survey and p.case.workload == "idea"]
-    run, out = selection.sweep(planned, {p.case.key: _record(p, times[p.case.formulation]) for p in survey})
+    run, out, beaten = selection.sweep(planned, {p.case.key: _record(p, times[p.case.formulation]) for p in survey})
     assert "".join(p.case.formulation for p in run) == swept
-    assert len(run) + len(out) == 2
+    assert (len(out), beaten) == (2 - len(run), [])
 
 
 @pytest.mark.parametrize(("of_b", "swept"), [(1.2, "ab"), (1.3, "a"), (None, "ab")])
@@ -160,16 +160,16 @@ def test_a_point_is_not_swept_by_what_another_is_expected_to_beat_there(of_b, sw
         def expected(self, planned):
             return {"a": 1.0, "b": of_b}[planned.case.formulation]
 
-    run, out = selection.sweep(planned, records, Told())
+    run, out, beaten = selection.sweep(planned, records, Told())
     assert "".join(p.case.formulation for p in run) == swept
-    assert len(run) + len(out) == 2
+    assert (out, len(beaten)) == ([], 2 - len(run))
 
 
 def test_a_family_in_which_nothing_ran_is_swept_whole():
     planned = _plan()
     records = {p.case.key: _record(p, 1.0, status="timeout") for p in planned if p.survey}
-    run, out = selection.sweep(planned, records)
-    assert (len(run), len(out)) == (2, 0)
+    run, out, beaten = selection.sweep(planned, records)
+    assert (len(run), out, beaten) == (2, [], [])
 
 
 @pytest.mark.parametrize(
