@@ -27,7 +27,7 @@ from workloads.authoring.functions import WorkloadError
 from workloads.base import Definition, Mode, Parameters, Twin
 
 # What workloads share lives in workloads/common/, the short form in workloads/authoring/.
-_OURS = frozenset({"base", "conformance", "discovery", "facts"})
+_OURS = frozenset({"base", "conformance", "counting", "discovery", "facts"})
 PATTERN, FOLDERS = "*.py", "HWLOTTERY_WORKLOADS"
 GROUP = "hwlottery.workloads"
 

@@ -15,7 +15,7 @@ import click
 
 from harness.cli.authoring_commands import check, new
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
-from harness.cli.results_commands import compare, leaderboard, report, validate
+from harness.cli.results_commands import compare, explain, leaderboard, report, validate
 from harness.cli.run_command import run
 
 DEBUG = "HWLOTTERY_DEBUG"
@@ -68,7 +68,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(examination.examine(as_json))
 
 
-for _command in (run, report, compare, validate, leaderboard, new, check):
+for _command in (run, report, compare, explain, validate, leaderboard, new, check):
     cli.add_command(_command)
 
 

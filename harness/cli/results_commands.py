@@ -1,4 +1,4 @@
-"""The commands that read results folders: `report`, `compare`, `validate` and `leaderboard`."""
+"""The commands that read results folders: `report`, `compare`, `explain`, `validate` and `leaderboard`."""
 
 from __future__ import annotations
 
@@ -92,3 +92,26 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
     from harness.cli import publish
 
     sys.exit(publish.validate(paths, as_json))
+
+
+@click.command()
+@click.argument(
+    "folders", nargs=-1, required=True, metavar="DIR...|-", type=click.Path(path_type=Path, allow_dash=True)
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: message, what, where, why, do, link and rule of each."
+)
+@click.option(
+    "--script",
+    metavar="CASE",
+    help="Print a script of a few lines that shows the failure of CASE in the framework's own terms. CASE is words of "
+    "it, such as 'block_sparse/bsr torch compiled'.",
+)
+def explain(folders: tuple[Path, ...], as_json: bool, script: str | None) -> None:
+    """Explain every message of a failed or refused case in a line: what, where, why, what to do, and a link.
+
+    With -, the lines of the standard input are messages.
+    """
+    from harness.cli import explain as explaining
+
+    sys.exit(explaining.explain(folders, as_json, script))

@@ -23,7 +23,9 @@ FIRST_LOOK_MARGIN = 1.3
 
 # What belongs to a path's own record, and so to nobody where no path is ok.
 _NO_PATH = {
-    **dict.fromkeys(("key", "formulation", "execution", "path", "fallback", "settings", "steady", "compile_cache")),
+    **dict.fromkeys(
+        ("key", "formulation", "execution", "path", "fallback", "settings", "steady", "compile_cache", "executed")
+    ),
     "memory_source": None,
     "energy_source": "none",
     **dict.fromkeys(("max_rel_error", "drift", "first_call_s", "compile_s", "convert_s", "memory_bytes"), nan),

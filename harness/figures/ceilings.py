@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import accumulate
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine reached at most in this run: useful FLOP/s of a dense product, or bytes/s of a stream.
 
     `working_set_bytes` is the stream's, None for the product; `path` is "backend formulation/execution point".
+    `per_s` is by the fastest sample of that path, `typical_per_s` by its median.
     """
 
     run: str
@@ -30,7 +32,12 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str | None
     working_set_bytes: int | None
     per_s: float
+    typical_per_s: float
     path: str
+
+
+def _faster(a: Ceiling, b: Ceiling) -> Ceiling:
+    return b if b.per_s > a.per_s else a
 
 
 class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -45,19 +52,22 @@ class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         A cache can serve what fits in it, so a case is bounded by the fastest level that may hold it (the cache-aware
         roofline, Ilic, Pratas & Sousa 2014), never by a smaller one. None when no stream ran.
         """
+        level = self.level(run, device, least_bytes)
+        return None if level is None else level.per_s
+
+    def level(self, run: str, device: str, least_bytes: float) -> Ceiling | None:
+        """The ceiling that `bandwidth` is of."""
         sizes, fastest = self._levels.get((run, device), ([], []))
         return fastest[max(0, bisect_right(sizes, least_bytes) - 1)] if fastest else None
 
     @cached_property
-    def _levels(self) -> dict[tuple[str, str], tuple[list[int], list[float]]]:
-        """Of every stream the working sets, and for each the largest rate from there upward."""
-        return {
-            place: (
-                [c.working_set_bytes or 0 for c in sizes],
-                [*accumulate((c.per_s for c in reversed(sizes)), max)][::-1],
-            )
-            for place, sizes in self.stream.items()
-        }
+    def _levels(self) -> dict[tuple[str, str], tuple[list[int], list[Ceiling]]]:
+        """Of every stream the working sets, and for each the one of the largest rate from there upward."""
+        levels = {}
+        for place, sizes in self.stream.items():
+            fastest = [*accumulate(reversed(sizes), _faster)][::-1]
+            levels[place] = [c.working_set_bytes or 0 for c in sizes], fastest
+        return levels
 
     def share(
         self, run: str, device: str, dtype: str, flop_per_s: float, flop: float, least_bytes: float
@@ -93,7 +103,8 @@ def _row(record: Record) -> dict[str, Any] | None:
     case, time = record.case, record.time
     if not _is_ceiling(case.workload, case.mode) or record.status != "ok":
         return None
-    fastest = min((min(samples) for _, samples in counted(time)), default=0.0) if time is not None else 0.0
+    samples = [found for _, found in counted(time)] if time is not None else []
+    fastest = min(map(min, samples), default=0.0)
     if not fastest > 0:
         return None
     return {
@@ -106,6 +117,7 @@ def _row(record: Record) -> dict[str, Any] | None:
         "path": f"{case.formulation}/{case.execution}",
         "device": case.device,
         "time_min_s": fastest,
+        "time_s": median(map(median, samples)),
         "useful_flop": record.work.useful_flop,
         "least_bytes": record.work.least_bytes,
     }
@@ -118,18 +130,30 @@ def _largest(rows: Iterable[Mapping[str, Any]]) -> Ceilings:
         run, device, dtype = str(row["run"]), str(row["device"]), str(row["dtype"])
         path = f"{row['backend']} {row['path']} {row['point']}"
         if row["workload"] == CEILING_MATMUL:
-            rate = row["useful_flop"] / row["time_min_s"]
+            rate, typical = (row["useful_flop"] / row[name] for name in ("time_min_s", "time_s"))
             if (run, device, dtype) not in matmul or rate > matmul[run, device, dtype].per_s:
                 matmul[run, device, dtype] = Ceiling(
-                    run=run, device=device, dtype=dtype, working_set_bytes=None, per_s=rate, path=path
+                    run=run,
+                    device=device,
+                    dtype=dtype,
+                    working_set_bytes=None,
+                    per_s=rate,
+                    typical_per_s=typical,
+                    path=path,
                 )
         elif "elements" in row["params"] and dtype in ITEM_BYTES:
             # The nominal size, so that kernels which differ by a vector share a level.
             size = int(row["params"]["elements"]) * itemsize(dtype)
-            rate = row["least_bytes"] / row["time_min_s"]
+            rate, typical = (row["least_bytes"] / row[name] for name in ("time_min_s", "time_s"))
             if (run, device, size) not in stream or rate > stream[run, device, size].per_s:
                 stream[run, device, size] = Ceiling(
-                    run=run, device=device, dtype=None, working_set_bytes=size, per_s=rate, path=path
+                    run=run,
+                    device=device,
+                    dtype=None,
+                    working_set_bytes=size,
+                    per_s=rate,
+                    typical_per_s=typical,
+                    path=path,
                 )
     by_place: dict[tuple[str, str], list[Ceiling]] = defaultdict(list)
     for run, device, size in sorted(stream):

@@ -7,7 +7,6 @@ a formulation takes the place of a function: it may run, run as something else w
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from harness.figures.ceilings import CEILING_STREAM
+from harness.figures.explanation import alike, explained
 from harness.figures.frame import Table, rows_of
 from harness.records.record import Record
 from harness.records.text import first_line
@@ -94,13 +94,8 @@ def _cell(group: Sequence[Record]) -> PortabilityCell:
 
 
 def _most_frequent(failed: Sequence[Record]) -> Record | None:
-    counts = Counter((r.status, r.failure_class, _alike(r)) for r in failed)
-    return max(failed, key=lambda r: counts[r.status, r.failure_class, _alike(r)], default=None)
-
-
-def _alike(record: Record) -> str:
-    """The reason without its numbers, so that the same refusal at two shapes is one."""
-    return re.sub(r"\d+(\.\d+)?", "#", first_line(record.reason) or "")
+    counts = Counter((r.status, r.failure_class, alike(r.reason)) for r in failed)
+    return max(failed, key=lambda r: counts[r.status, r.failure_class, alike(r.reason)], default=None)
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +189,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     backends: list[str]
     workloads: list[str]
     example: str
+    why: str | None = None
+    do: str | None = None
+    link: str | None = None
+    rule: str | None = None
 
 
 def explain_outcomes(records: Sequence[Record]) -> list[Failure]:
@@ -201,17 +200,24 @@ def explain_outcomes(records: Sequence[Record]) -> list[Failure]:
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         if record.status not in ("ok", "estimated"):
-            groups[record.status, record.failure_class or "", _alike(record)].append(record)
-    out = [
-        Failure(
-            status=group[0].status,
-            failure_class=group[0].failure_class,
-            reason=first_line(group[0].reason) or "no reason was recorded",
-            cases=len(group),
-            backends=sorted({r.case.backend for r in group}),
-            workloads=sorted({r.case.workload for r in group}),
-            example=str(group[0].case),
+            groups[record.status, record.failure_class or "", alike(record.reason)].append(record)
+    out = []
+    for group in groups.values():
+        told = explained(first_line(group[0].reason) or "")
+        known = told.rule is not None
+        out.append(
+            Failure(
+                status=group[0].status,
+                failure_class=group[0].failure_class,
+                reason=first_line(group[0].reason) or "no reason was recorded",
+                cases=len(group),
+                backends=sorted({r.case.backend for r in group}),
+                workloads=sorted({r.case.workload for r in group}),
+                example=str(group[0].case),
+                why=told.why.partition(": ")[2] if known else None,
+                do=told.do if known else None,
+                link=told.link,
+                rule=told.rule,
+            )
         )
-        for group in groups.values()
-    ]
     return sorted(out, key=lambda f: (-f.cases, f.status, f.reason))

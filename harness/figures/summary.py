@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 
 from harness.figures.amortisation import Amortised, amortisation
+from harness.figures.answer import answer
 from harness.figures.best_paths import best_rows
+from harness.figures.blame import Blame, blame
 from harness.figures.break_even import BreakEven, break_even
 from harness.figures.ceilings import CEILING_STREAM, Ceiling, Ceilings, ceilings
 from harness.figures.datasheets import Datasheet, datasheets
@@ -19,6 +21,7 @@ from harness.figures.frame import Rows, Table, case_rows, rows_of
 from harness.figures.lottery import Shift, lottery_shift
 from harness.figures.portability import Failure, Portability, PortabilityCell, explain_outcomes, matrix, portability
 from harness.figures.suspects import Suspect, suspects
+from harness.figures.table_rows import Against, Row
 from harness.figures.twins import compared_rows
 from harness.records.record import Record
 from harness.stats.intervals import none_if_nan, verdict
@@ -28,97 +31,7 @@ from harness.stats.process_times import that_count
 from harness.stats.trend import level
 from workloads.base import Value
 
-
-class Against(msgspec.Struct, frozen=True, kw_only=True):
-    """One idea's best path held against one twin's; every figure is None where it is unknown.
-
-    `kind` says which twin ("same_shape", "equal_work", …); `twin_outcome` is "not measured" where it has no record.
-    `rounds` is in how many groups both were. `verdict` is the idea's: faster, slower or tie (its interval holds 1, or
-    the difference is inside the A/A noise). `detectable` is the difference, a share, that would be called in 4 of 5
-    runs (`stats.power.detectable`), None without an interval. `ratio_steady` is False where the ratio had a trend
-    within the groups, None where their slices are too few to tell.
-    """
-
-    kind: str
-    twin_workload: str
-    twin_point: str
-    twin_mode: str
-    twin_path: str | None
-    twin_time_s: float | None
-    twin_outcome: str
-    rounds: int
-    work_ratio: float | None
-    speed_up: float | None
-    speed_up_low: float | None
-    speed_up_high: float | None
-    verdict: str | None
-    tax: float | None
-    tax_low: float | None
-    tax_high: float | None
-    memory_ratio: float | None
-    memory_tax: float | None
-    energy_ratio: float | None
-    energy_tax: float | None
-    energy_tax_low: float | None
-    energy_tax_high: float | None
-    detectable: float | None
-    ratio_steady: bool | None
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One workload at one point on one backend and device, by its best path; None where a figure is unknown.
-
-    `path` is None where no path is ok; `reason` is the worst failure's, of any of the row's cases. `label` has the axes
-    in which the rows of this workload differ, `point` has all. `tied` counts other paths that cannot be told from the
-    best. `steady` is False where a window had a trend from slice to slice, None where its slices are too few to tell.
-    `roofline_share` above 1 is kept and marked by `share_suspect`. `against` has a figure for every twin, the principal
-    one first; a dense row has none.
-    """
-
-    run: str
-    workload: str
-    point: str
-    label: str
-    params: dict[str, Value]
-    mode: str
-    dtype: str
-    backend: str
-    device: str
-    headline: bool
-    path: str | None
-    formulation: str | None
-    execution: str | None
-    tied: int
-    time_s: float | None
-    time_low_s: float | None
-    time_high_s: float | None
-    processes: int
-    steady: bool | None
-    first_call_s: float | None
-    convert_s: float | None
-    compile_cache: str | None
-    memory_bytes: int | None
-    memory_source: str | None
-    energy_j: float | None
-    energy_net_j: float | None
-    energy_low_j: float | None
-    energy_high_j: float | None
-    energy_source: str
-    flop_per_s: float | None
-    bytes_per_s: float | None
-    roofline_share: float | None
-    share_suspect: bool
-    outcome: str
-    cases: int
-    reason: str | None
-    failure_class: str | None
-    fallback: str | None
-    against: list[Against]
-
-    @property
-    def principal(self) -> Against | None:
-        """The figures against the principal twin."""
-        return self.against[0] if self.against else None
+__all__ = ["Against", "Row", "Summary", "main_table", "summarise"]
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +42,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
     `suspects` are computations of which every path is wrong. `left_out` counts cases that were not tried, by reason.
     `disturbed` has what the runs' own notes say that the machine did beside, where these are known.
+    `answer` is all of it in at most six sentences.
     `matrix` is what ran where; formats for reading print it where `all_points` were asked for.
     """
 
@@ -152,6 +66,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     detectable: float | None = None
     false_call: float | None = None
     left_out: dict[str, int] = {}
+    answer: list[str] = []
 
 
 def summarise(
@@ -177,13 +92,14 @@ def summarise(
     limits = ceilings(table)
     rows, dense = _rows(best, compared, limits, all_points, noise)
     cells = matrix(records)
+    sweeps = break_even(table, noise)
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
     return Summary(
         records=len(records),
         rows=rows,
         dense=dense,
         ceilings=[*limits.matmul.values(), *(c for sizes in limits.stream.values() for c in sizes)],
-        break_even=break_even(table, noise),
+        break_even=sweeps,
         amortisation=amortisation(table, best, compared, all_points=all_points),
         portability=portability(tried, cells),
         matrix=cells,
@@ -198,6 +114,7 @@ def summarise(
         detectable=median(a.detectable for a in sure if a.detectable is not None) if sure else None,
         false_call=family_error((a.rounds for a in sure), controls) if sure else None,
         left_out=dict(left_out or {}),
+        answer=answer(rows, sweeps),
     )
 
 
@@ -213,7 +130,9 @@ def _rows(
     """The ideas' rows and, apart, those of the twins that these name."""
     against: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for ratio in compared:
-        against[ratio["idea"]].append(ratio)
+        twin = rows[ratio["twin"]] if ratio["twin"] >= 0 else None
+        parts = blame(rows[ratio["idea"]], twin, ratio, limits)
+        against[ratio["idea"]].append(ratio | {name: getattr(parts, name) for name in Blame.__struct_fields__})
     shown = [k for k in against if all_points or rows[k]["headline"]]
     twins = {against_twin["twin"] for k in shown for against_twin in against[k] if against_twin["twin"] >= 0} - set(
         shown

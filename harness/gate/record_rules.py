@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import msgspec
+
 from backends.device import is_ahead_of_time
 from backends.discovery import backends
 from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, Backend, Device
 from harness.gate.refusal import Refusal, refusal
-from harness.records.record import Case, Energy, Record, Timing, Trial, TwinRef
+from harness.records.record import Case, Energy, Executed, Record, Timing, Trial, TwinRef
 from harness.records.text import plain
 from workloads.base import Definition, Work
 from workloads.discovery import workloads
@@ -75,12 +77,21 @@ def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
     if not _UTC.fullmatch(record.started_at):
         yield refusal("time-of-day", named, f"started_at is {record.started_at!r}", "write it as 2026-11-01T10:00:00Z")
     yield from _outcome(record, named, known)
+    if record.executed is not None and not _can_be(record.executed):
+        said = "the executed work has a count below 0 or beyond 64 bits, or more bytes written than moved"
+        yield refusal("executed", named, said, "measure again: it is counted, and never written by hand")
     if record.energy is not None:
         yield from _energy(record.energy, named)
     if record.memory is not None:
         peaks = (record.memory.device_peak_bytes, record.memory.host_peak_bytes, record.memory.compiled_temp_bytes)
         if any(peak is not None and peak < 0 for peak in peaks):
             yield refusal("negative", named, "a peak of memory is negative", _MEASURE_AGAIN)
+
+
+def _can_be(executed: Executed) -> bool:
+    """Whether the counts of executed work can be some: no formula says what a formulation executes."""
+    counts = msgspec.structs.astuple(executed)
+    return all(0 <= count < 2**63 for count in counts) and executed.written_bytes <= executed.bytes
 
 
 def _sound(record: Record, known: Known) -> Work | None:

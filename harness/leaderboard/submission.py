@@ -120,6 +120,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     portability: list[str]
     findings: list[str]
     prints: list[int] = []
+    answer: list[str] = []
 
     @property
     def short(self) -> str:
@@ -213,6 +214,7 @@ def submission(
         portability=[f"{plain(p.backend, 40)} {plain(p.device, 40)}: {p.ok} of {p.total}" for p in summary.portability],
         findings=[plain(line, 400) for line in _own(footer(summary))][:MOST_FINDINGS],
         prints=_prints(records),
+        answer=[plain(said, 400) for said in summary.answer],
     )
 
 

@@ -4,7 +4,8 @@ Records are JSON lines read and checked by msgspec. Field names carry units. Raw
 derived elsewhere. The format's history:
 
 schema 1 (2026-11): first.
-schema 2 (2026-11): a verdict has `gate_error` and `gate_limit`, a twin may have a dtype of its own.
+schema 2 (2026-11): a record has `executed`, what one call really does, a verdict `gate_error` and `gate_limit`, and a
+twin may have a dtype of its own; older ones have none of these.
 """
 
 from __future__ import annotations
@@ -198,6 +199,25 @@ class WorkFacts(msgspec.Struct, frozen=True, kw_only=True):
     live_bytes: int
 
 
+class Executed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one call of the formulation really does, counted through `Ops` on shapes and never declared.
+
+    `bytes` are read and written, each buffer once by an operation, of them `written_bytes`. A row that is gathered is
+    gathered_bytes / gathered_rows wide; so with those that are scattered. `launches` are operations, where the case is
+    compiled fused chains. Rules and conventions: backends/counting/totals.py.
+    """
+
+    matmul_flop: int
+    other_flop: int
+    bytes: int
+    gathered_rows: int
+    scattered_rows: int
+    launches: int
+    written_bytes: int = 0
+    gathered_bytes: int = 0
+    scattered_bytes: int = 0
+
+
 class TwinRef(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The dense-path computation that this case is held against; `dtype` where it is not the case's."""
 
@@ -214,7 +234,10 @@ class TwinRef(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything learnt from one case. A `control` is the A in A/A: the case measured once more against itself."""
+    """Everything learnt from one case. A `control` is the A in A/A: the case measured once more against itself.
+
+    `executed` is None in records of before it was counted, and where it cannot be: the run's notes say why.
+    """
 
     schema: int
     run: str
@@ -235,3 +258,4 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     control: bool = False
     estimate: Estimate | None = None
+    executed: Executed | None = None

@@ -1,4 +1,4 @@
-"""The report in Markdown: a table a section, and the notes below them."""
+"""The report in Markdown: the answer in words, a table a section, and the notes below them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def markdown(summary: Summary) -> str:
     if not summary.records:
         return f"{NOTHING}\n"
     out = [_escape(line) for line in disturbed(summary)]
+    out += ["\n".join(f"- {_escape(said)}" for said in summary.answer)] if summary.answer else []
     out += [] if summary.rows or summary.estimates else [NO_IDEA]
     for title, names, cells in sections(summary):
         out += [f"## {title}", markdown_table(names, cells)]

@@ -10,6 +10,7 @@ from harness.figures import left_out
 from harness.figures.break_even import BreakEven
 from harness.figures.ceilings import Ceiling
 from harness.figures.datasheets import Datasheet
+from harness.figures.portability import Failure
 from harness.figures.summary import Row, Summary
 from harness.records.outcomes import outcome
 from harness.records.text import shorten
@@ -72,7 +73,7 @@ def footer(summary: Summary) -> list[str]:
         lines.append(f"lottery: {moved.workload} [{moved.point}] {moved.mode} moves by {ranks}: {at}.")
     if any(shift.ranked for shift in summary.lottery) and not any(shift.shift for shift in summary.lottery):
         lines.append("lottery: no idea's rank by speed-up moves between places by more than the intervals allow.")
-    lines += [f"{f.status} ×{f.cases} ({', '.join(f.backends)}): {shorten(f.reason, 160)}" for f in summary.failures]
+    lines += [f"{f.status} ×{f.cases} ({', '.join(f.backends)}): {_explained(f)}" for f in summary.failures]
     return lines
 
 
@@ -112,10 +113,16 @@ def _failures(summary: Summary, where: Where) -> list[str]:
         if row.path is None
     ]
     return out + [
-        f"{f.status} ×{f.cases}, such as {f.example}: {shorten(f.reason, 160)}"
+        f"{f.status} ×{f.cases}, such as {f.example}: {_explained(f)}"
         for f in summary.failures
         if f.status != "unsupported"
     ]
+
+
+def _explained(failure: Failure) -> str:
+    """The reason in the framework's words, and what to do where a rule knows it."""
+    do = f" To do: {failure.do}." if failure.do else ""
+    return f"{shorten(failure.reason, 160)}{'.' if do else ''}{do}"
 
 
 def _break_even(found: Sequence[BreakEven], where: Where) -> list[str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from harness.figures.amortised_step import STEPS, amortised_steps
 from harness.figures.lottery import Shift
 from harness.figures.summary import Row, Summary
-from harness.report import estimates_text
+from harness.report import blame_text, estimates_text
 from harness.report.wording import (
     UNKNOWN,
     Where,
@@ -41,7 +41,7 @@ _DENSE = ("workload", "point", "backend", "best path", "time", "memory", "share"
 
 
 def sections(summary: Summary) -> list[Section]:
-    """Ideas, their other twins, dense twins, updates, amortisation, ranks, what ran where; none without a row."""
+    """The tables of ideas, then dense twins, updates, amortisation, ranks, what ran where; none without a row."""
     where = Where([*summary.rows, *summary.dense])
     others = [(r, against_twin) for r in summary.rows for against_twin in r.against[1:]]
     out = [
@@ -50,6 +50,9 @@ def sections(summary: Summary) -> list[Section]:
             "Against their other twins",
             ("workload", "point", "backend", "twin", "speed-up", "tax"),
             [[r.workload, point_cell(r), where.of(r), a.kind, speed_up_cell(a), tax_cell(a)] for r, a in others],
+        ),
+        Section(
+            blame_text.TITLE, blame_text.NAMES, [blame_text.cells(*p, where) for p in blame_text.told(summary.rows)]
         ),
         Section("Dense twins", _DENSE, [_dense_cells(r, where) for r in summary.dense]),
         Section(

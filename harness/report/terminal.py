@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from harness.figures.summary import Row, Summary
+from harness.figures.summary import Against, Row, Summary
 from harness.records.text import shorten, visible
-from harness.report import estimates_text
+from harness.report import blame_text, estimates_text
 from harness.report.matrix import matrix
 from harness.report.notes import disturbed, footer, short
 from harness.report.wording import (
@@ -46,7 +46,7 @@ class _Column(NamedTuple):
 
 
 def terminal(summary: Summary, width: int | None = None) -> str:
-    """The matrix and a short footer; below it the tables and all notes where the summary has all points.
+    """The answer in words, the matrix, a short footer; then all tables and notes where the summary has all points.
 
     For a terminal `width` columns wide, its own width (or COLUMNS) unless said; readable from 80. Plain text without
     colour, the same in a terminal, a pipe and a file.
@@ -56,6 +56,9 @@ def terminal(summary: Summary, width: int | None = None) -> str:
     width = width or shutil.get_terminal_size().columns
     where = Where([*summary.rows, *summary.dense])
     out = [line for said in disturbed(summary) for line in textwrap.wrap(said, width, subsequent_indent="  ")]
+    for said in summary.answer:
+        out += textwrap.wrap(said, width, subsequent_indent="  ", break_on_hyphens=False)
+    out += [""] if summary.answer else []
     out += matrix(summary, where, width) or textwrap.wrap(NO_IDEA, width)
     out.append("")
     if summary.all_points:
@@ -78,6 +81,10 @@ def _details(summary: Summary, where: Where, width: int) -> list[str]:
     if summary.rows:
         ideas = _wide_columns(where) if width >= _WIDE else _narrow_columns(where)
         out += ["Ideas against their dense twin", *_sections(summary.rows, ideas, where, width), ""]
+    blamed = [row for row, _ in blame_text.told(summary.rows)]
+    if blamed:
+        lines = _sections(blamed, [_Column("backend", 12, where.of), *_BLAME], where, width)
+        out += [blame_text.TITLE, *lines, *textwrap.wrap(blame_text.READS, width, subsequent_indent="  "), ""]
     if summary.dense:
         out += [*_dense(summary, where, width), ""]
     if summary.estimates:
@@ -115,6 +122,18 @@ def _narrow_columns(where: Where) -> list[_Column]:
     ]
 
 
+def _blamed(cell: Callable[[Against], str]) -> Callable[[Row], str]:
+    return lambda row: UNKNOWN if row.principal is None else cell(row.principal)
+
+
+_BLAME = [
+    _Column("tax", 7, _blamed(lambda a: _stacked(tax_cell(a)).partition("\n")[0])),
+    _Column("hardware", 13, _blamed(lambda a: _stacked(blame_text.hardware_cell(a)))),
+    _Column("software", 15, _blamed(lambda a: _stacked(blame_text.software_cell(a)))),
+    _Column("wasted\nslow", 8, _blamed(lambda a: "\n".join(blame_text.figures(a)[3:5]))),
+    _Column("FLOP\nbytes", 8, _blamed(lambda a: "\n".join(blame_text.figures(a)[5:7]))),
+    _Column("bound", 9, _blamed(lambda a: a.bound_by or UNKNOWN)),
+]
 _DENSE = [_Column("time", 25, time_cell), _Column("memory", 9, memory_cell), _Column("share", 7, share_cell)]
 _DENSE_NARROW = [_Column("time", 22, time_cell), *_DENSE[1:]]
 

@@ -60,7 +60,8 @@ def _interval(number: str, low: float | None, high: float | None, scale: float =
     return f" [{low * scale:.{decimals}f}, {high * scale:.{decimals}f}]"
 
 
-def _times(value: float | None, low: float | None, high: float | None) -> str:
+def times(value: float | None, low: float | None, high: float | None) -> str:
+    """A factor with its interval: `1.02× [0.97, 1.05]`."""
     if value is None:
         return UNKNOWN
     number = significant(value)
@@ -79,7 +80,7 @@ def speed_up_cell(against: Against | None) -> str:
     """1/T with its interval, `tie` where it is one, and * where the ratio had a trend."""
     if against is None:
         return UNKNOWN
-    text = _times(against.speed_up, *spread(against.speed_up_low, against.speed_up_high, against.rounds))
+    text = times(against.speed_up, *spread(against.speed_up_low, against.speed_up_high, against.rounds))
     if against.speed_up is None:
         return text
     return text + (" tie" if against.verdict == "tie" else "") + (" *" if against.ratio_steady is False else "")
@@ -99,7 +100,7 @@ def tax_cell(against: Against | None) -> str:
     """T/W with its interval."""
     if against is None:
         return UNKNOWN
-    return _times(against.tax, *spread(against.tax_low, against.tax_high, against.rounds))
+    return times(against.tax, *spread(against.tax_low, against.tax_high, against.rounds))
 
 
 def time_cell(row: Row) -> str:

@@ -73,12 +73,9 @@ class Inputs:
             self._found.setdefault(self._key(planned), refused(f"no inputs or reference: {reason}"))
 
     def _made(self, wanted: list[dict[str, Planned]], abreast: int) -> None:
-        server = self._server()
-        server.begin([([self._job(points)], 0) for points in wanted], self._timeout_s, abreast)
-        server.prepared()
-        server.finish()
+        answers = self._server().each([self._job(points) for points in wanted], self._timeout_s, abreast)
         single = []
-        for points, (answer,) in zip(wanted, server.answers(), strict=True):
+        for points, answer in zip(wanted, answers, strict=True):
             if answer.measured.status == "ok":
                 self._found.update({key: self._kept(key, planned) for key, planned in points.items()})
             elif FULL in (answer.measured.reason or ""):

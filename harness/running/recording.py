@@ -8,7 +8,7 @@ import msgspec
 
 from backends.ops import Scalar
 from harness.planning.plan import Planned
-from harness.records.record import SCHEMA, Record, Timing, Trial
+from harness.records.record import SCHEMA, Executed, Record, Timing, Trial
 from harness.records.text import private
 from harness.worker.client import Answer
 from harness.worker.messages import Measured
@@ -30,6 +30,7 @@ def record(
     control: bool,
     started_at: str,
     environment: Mapping[str, Scalar],
+    executed: Executed | None = None,
 ) -> Record:
     """The record of one process."""
     trial = measured.trial
@@ -55,6 +56,7 @@ def record(
         started_at=started_at,
         control=control,
         estimate=measured.estimate,
+        executed=executed,
     )
 
 

@@ -20,6 +20,7 @@ from harness.planning.batches import SHARED
 from harness.planning.groups import InterleavedGroup, Member
 from harness.planning.options import Options
 from harness.planning.plan import Planned
+from harness.running.executed import Counts
 from harness.running.inputs import Inputs
 from harness.running.progress import Watch
 from harness.running.recording import refused
@@ -59,6 +60,7 @@ class Pool:
         self._deaths: dict[ServerKey, int] = defaultdict(int)
         self._stack = ExitStack()
         self.baselines: dict[str, Baseline] = {}
+        self.counts = Counts(options.timeout_s)
 
     def __enter__(self) -> Self:
         self._stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
@@ -110,7 +112,10 @@ class Pool:
         return answer
 
     def make_inputs(self, cases: Sequence[Planned]) -> None:
-        """Make the inputs and references of cases now; a server that dies of it is started again, at first."""
+        """Make the inputs and references of cases now, and count what each executes.
+
+        A server that dies of it is started again, at first.
+        """
         began = time.monotonic()
         while NUMPY not in self._dead:
             try:
@@ -121,6 +126,23 @@ class Pool:
         else:
             self._inputs.refuse(cases, self._dead[NUMPY])
         self._phases["inputs_and_references_s"] += time.monotonic() - began
+        self._count(cases)
+
+    def _count(self, cases: Sequence[Planned]) -> None:
+        began = time.monotonic()
+        folders = [(planned.case, self._inputs.of(planned)) for planned in cases]
+        made = [(case, folder) for case, folder in folders if isinstance(folder, Path)]
+        for last in (False, True):  # what is counted must not cost the server that makes the inputs
+            if NUMPY in self._dead:
+                break
+            try:
+                self.counts.count(self._servers[NUMPY], made, abreast=self._options.threads)
+                break
+            except ServerError as error:
+                self.bury(NUMPY, error)
+                if last:
+                    self.counts.give_up(str(error))
+        self._phases["counting_s"] += time.monotonic() - began
 
     def measure(self, groups: Sequence[InterleavedGroup], job: MakeJob, seed: int = 0) -> list[list[Answer]]:
         """An answer for each member of each group.

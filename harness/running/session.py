@@ -198,8 +198,8 @@ class Session:
         return max(self.foresight.seconds(p, cold=not self.compiled_before(p.case), again=False) for p in cases)
 
     def _apart_s(self) -> float:
-        """What went into imports and inputs so far."""
-        return self.clock.phases["import_s"] + self.clock.phases["inputs_and_references_s"]
+        """What went into imports, inputs and counting so far."""
+        return sum(self.clock.phases[name] for name in ("import_s", "inputs_and_references_s", "counting_s"))
 
     def job(self, member: Member, data: str, sampling: Sampling, *, last: bool = True) -> CaseJob:
         """What a process is sent; what an earlier one of the case found out is not found out again."""
@@ -238,6 +238,7 @@ class Session:
             control=member.control,
             started_at=timestamps.now("milliseconds"),
             environment=state,
+            executed=self.pool.counts.of(member.planned.case),
         )
 
     def keep(self, found: Sequence[tuple[Member, Answer, Record]]) -> None:
@@ -263,7 +264,7 @@ class Session:
         """Write what the whole run took and noted into run.json."""
         before, now = self.store.info, self.clock  # a resumed run took what it took before, too
         phases = {k: before.phases_s.get(k, 0.0) + now.phases.get(k, 0.0) for k in {**before.phases_s, **now.phases}}
-        said = [self._logs.note] if self._logs.note else []
+        said = [*self.pool.counts.notes, *([self._logs.note] if self._logs.note else [])]
         tried = {str(record.case) for record in (*self.store.before, *self.records.values())}
         late = {LATE: [str(planned.case) for planned in self.late]} if self.late else {}
         whys = {**self.left_out, **late}

@@ -12,6 +12,7 @@ from harness.figures.summary import Against, Row
 from harness.report.published import Published
 from harness.report.wording import outcome_cell, significant
 from harness.web import palette, scatter_charts
+from harness.web.blame_chart import blames
 from harness.web.break_even_chart import break_evens
 from harness.web.rank_chart import ranks
 from harness.web.record_details import Index
@@ -27,6 +28,7 @@ def charts(published: Published, index: Index | None = None) -> list[Chart]:
     drawer = Drawer(published, index)
     makers = (
         heat_maps,
+        blames,
         scatter_charts.rooflines,
         break_evens,
         scatter_charts.costs,

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from harness.figures.explanation import explained
 from harness.figures.frame import case_rows
 from harness.figures.summary import Row
 from harness.records.points import point_name
@@ -88,6 +89,8 @@ def _payload(index: Index, kept: int | None) -> dict[str, Any]:
         fields["name"] = str(record.case)
         fields["path"] = facts["path"]
         fields["reason"] = excerpt(record.reason)
+        if record.reason and record.status not in ("ok", "estimated"):
+            fields["explained"] = explained(record.reason, [record.case], record.failure_class).line
         if record.time is not None:
             unit = _unit_s(record.time.samples_s)
             del fields["time"]["samples_s"]

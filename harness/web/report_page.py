@@ -109,6 +109,7 @@ def _facts(published: Published, index: Index, made: Sequence[Chart]) -> dict[st
         "library": templates.inline(code),
         "tiles": _tiles(summary),
         "nothing": NOTHING if not summary.records else None,
+        "answer": summary.answer,
         "reads": READS if summary.rows else NO_IDEA,
         "constant": " ".join(filter(None, (constants(summary.rows), twins_line(summary.rows)))),
         "filters": report_tables.filters(summary, where, index),

@@ -28,9 +28,9 @@ from harness.measuring.turn import Alone, Turn, Waits
 from harness.records import timestamps
 from harness.records.record import OTHER_INPUTS, Memory, Trial, Verdict
 from harness.records.text import one_line
-from harness.worker import check, compile_only, outcome, recheck
+from harness.worker import check, compile_only, counting, outcome, recheck
 from harness.worker.case_data import load_inputs, make_data
-from harness.worker.messages import CaseJob, ConformityJob, ContractJob, DataJob, FactsJob, Job, Measured
+from harness.worker.messages import CaseJob, ConformityJob, ContractJob, CountJob, DataJob, FactsJob, Job, Measured
 from harness.worker.preparation import Phase, Prepared, prepare
 from workloads.authoring.functions import WorkloadError, line_of
 from workloads.base import Definition
@@ -51,6 +51,8 @@ def answer(job: Job, phase_file: Path, turn: Turn | None = None) -> Measured:
                 return _case(job, phase, turn or Alone())
         if isinstance(job, DataJob):
             return make_data(_workload(job.workload), job, phase)
+        if isinstance(job, CountJob):
+            return counting.count(job, phase)
         if isinstance(job, FactsJob | ConformityJob | ContractJob):
             return check.answer(job, phase)
         return _devices()

@@ -9,7 +9,7 @@ import msgspec
 from backends.ops import Execution, Scalar
 from harness.measuring.energy.meter import Baseline
 from harness.measuring.settings import PowerModel, Sampling
-from harness.records.record import Case, Energy, Estimate, FailureClass, Memory, Status, Trial, Verdict
+from harness.records.record import Case, Energy, Estimate, Executed, FailureClass, Memory, Status, Trial, Verdict
 from workloads.base import Mode, Value
 
 
@@ -53,6 +53,13 @@ class DataJob(msgspec.Struct, frozen=True, kw_only=True, tag="data"):
     threads: int
 
 
+class CountJob(msgspec.Struct, frozen=True, kw_only=True, tag="count"):
+    """Count what cases execute in one call, each on its inputs; `data` has their folders. No execution is meant."""
+
+    cases: list[Case]
+    data: list[str]
+
+
 class DevicesJob(msgspec.Struct, frozen=True, kw_only=True, tag="devices"):
     """Ask the framework which devices it sees."""
 
@@ -82,7 +89,7 @@ class ContractJob(msgspec.Struct, frozen=True, kw_only=True, tag="contract"):
     """Hold the backend of the server to the contract of `Ops`; a sentence a fault."""
 
 
-Job = CaseJob | DataJob | DevicesJob | FactsJob | ConformityJob | ContractJob
+Job = CaseJob | DataJob | CountJob | DevicesJob | FactsJob | ConformityJob | ContractJob
 
 
 class PlugInFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +101,15 @@ class PlugInFacts(msgspec.Struct, frozen=True, kw_only=True):
     trials: list[ConformityJob] = []  # of the smallest preset that it has
 
 
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """What one case of a CountJob executes, by execution; nothing, with the reason, where that cannot be told."""
+
+    work: dict[Execution, Executed] = {}
+    reason: str | None = None
+
+
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """A process's answer. For a CaseJob all of it; for others only status, reason, and `answer` or `facts`.
+    """A process's answer. For a CaseJob all of it; for others status, reason, and `answer`, `facts` or `counted`.
 
     `printed` is whether its Python code printed anything.
     """
@@ -114,6 +128,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     answer: list[str] = []
     printed: bool = False
     facts: PlugInFacts | None = None
+    counted: list[Counted] = []
 
 
 class MemberJob(msgspec.Struct, frozen=True, kw_only=True):

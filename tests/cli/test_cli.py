@@ -170,6 +170,7 @@ OUTCOMES = {
     "talker": "ok",
     "segfault": "crash",
     "leaver": "crash",
+    "exiter": "error",
     "greedy": "oom",
     "sleeper": "timeout",
     "liar": "wrong",
@@ -185,7 +186,7 @@ OUTCOMES = {
 
 def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
     out = call(
-        "run", "--preset", "smoke", "--backend", "numpy", "--workload", "misbehaving", "--timeout", "1s",
+        "run", "--preset", "smoke", "--backend", "numpy", "--workload", "misbehaving", "--timeout", "3s",
         "--memory-limit", "1", "--out", tmp_path / "out", "--formulation", ",".join(OUTCOMES),
     )  # fmt: skip
     assert out.returncode == 1, out.stderr
@@ -193,6 +194,14 @@ def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
     status = {r["case"]["formulation"]: r["status"] for r in records if r["case"]["workload"] == "misbehaving"}
     assert status == OUTCOMES
     assert "misbehaving" in out.stdout
+    executed = {r["case"]["formulation"]: r["executed"] for r in records}
+    assert executed["good"] == executed["talker"]
+    assert executed["good"]["other_flop"] == 16
+    notes = json.loads((tmp_path / "out" / "run.json").read_text())["notes"]
+    for formulation, why in (("segfault", "SIGSEGV"), ("sleeper", "not done after 3 s"), ("leaver", "code 7")):
+        assert executed[formulation] is None
+        begin = f"the executed work of misbehaving/{formulation} forward is not known: "
+        assert [note for note in notes if note.startswith(begin) and why in note]
 
 
 def test_a_broken_workload_file_is_named_and_the_others_run(bad, tmp_path):

@@ -134,6 +134,16 @@ def _scaled(factor):
     return change
 
 
+def _executed(**counts):
+    whole = {"matmul_flop": 8, "other_flop": 0, "bytes": 10, "gathered_rows": 0, "scattered_rows": 0, "launches": 1}
+    return whole | counts
+
+
+def test_executed_work_may_be_published(tmp_path):
+    records, info = _edit(executed=_executed(written_bytes=4))(copy.deepcopy(SOUND), copy.deepcopy(INFO))
+    assert validate(written(tmp_path / "r", records, info)).refusals == []
+
+
 def _again(records, info):
     return [*records, records[IDEA]], info
 
@@ -215,6 +225,9 @@ RULES = {
     "FLOP that flatter": ("work", _edit(work__useful_flop=10**15)),
     "bytes that flatter": ("work", _edit(work__least_bytes=1)),
     "FLOP beyond a float": ("work", _edit(work__useful_flop=10**400)),
+    "executed work below nothing": ("executed", _edit(executed=_executed(launches=-1))),
+    "executed work beyond 64 bits": ("executed", _edit(executed=_executed(bytes=10**400))),
+    "more written than moved": ("executed", _edit(executed=_executed(written_bytes=11))),
     "another twin": ("twins", _edit(twins__0__params__m=1)),
     "a time of day": ("time-of-day", _edit(started_at="yesterday")),
     "a time of day of a trial": ("time-of-day", _edit(time__trials__0__started_at="<script>")),

@@ -77,6 +77,7 @@ def record(
     headline=None,
     memory=None,
     energy=None,
+    executed=None,
     **time,
 ):
     """An idea where `twins` are given; `processes` None leaves it without a time."""
@@ -107,6 +108,7 @@ def record(
         settings={},
         environment={},
         started_at="2026-11-01T10:00:00Z",
+        executed=executed,
     )
 
 

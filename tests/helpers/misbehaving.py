@@ -67,6 +67,10 @@ def _leaver(ops, params):
     return run
 
 
+def _exiter(ops, params):
+    return lambda x: sys.exit(3)
+
+
 def _talker(ops, params):
     def run(x):
         print("x" * (1 << 20), flush=True)  # far more than a pipe holds
@@ -215,7 +219,8 @@ WORKLOAD = Definition(
         "forward": {
             name[1:]: Formulation(note=name, prepare=_prepare, step=step, restore=_restore)
             for name, step in list(globals().items())
-            if name in ("_good", "_segfault", "_greedy", "_sleeper", "_liar", "_raiser", "_leaver", "_talker")
+            if name
+            in ("_good", "_segfault", "_greedy", "_sleeper", "_liar", "_raiser", "_leaver", "_talker", "_exiter")
             or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper", "_widener")
             or name in ("_slow_starter", "_trier", "_gil_holder", "_aborter", "_quiet_leaver", "_flood", "_killed")
             or name in ("_daemons", "_daemons_and_dies")

@@ -110,9 +110,11 @@ def test_an_axis_on_which_ideas_agree_is_named_once_and_one_that_varies_not_at_a
     assert constants([]) == twins_line([]) == ""
 
 
-def test_a_real_run_is_the_matrix_first_with_all_that_the_issue_asks_for():
+def test_a_real_run_is_the_answer_and_the_matrix_first_with_all_that_was_asked_for():
     text = terminal(summarise(load(RESULTS / "quick-cpu").records), 80)
-    first = text.splitlines()[:16]
+    answer, _, matrix = text.partition("\n\n")
+    assert answer.startswith("Of 6 ideas, ")
+    first = matrix.splitlines()[:16]
     assert all(name in first[1] for name in BACKENDS)
     for name in ("block_sparse", "capsule_conv", "capsule_routing", "dense_cnn", "forward_forward", "local_update"):
         assert any(line.startswith(name) for line in first)
@@ -123,14 +125,16 @@ def test_a_real_run_is_the_matrix_first_with_all_that_the_issue_asks_for():
     assert "the A/A noise of" in said
     assert "power: a difference of" in said
     assert "Dense twins" not in text
-    assert len(text.splitlines()) < 60
+    assert len(matrix.splitlines()) < 60
 
 
 def test_all_is_the_matrix_and_everything_below_it():
     records = load(RESULTS / "quick-cpu").records
     text = terminal(summarise(records, all_points=True), 80)
     brief = terminal(summarise(records), 80)
-    assert text.startswith(brief.partition("\n\n")[0])
+    answer = brief.partition("\n\n")[0]
+    assert text.startswith(answer)
+    assert answer.startswith("Of 6 ideas, ")
     for title in ("Ideas against their dense twin", "Dense twins", "What ran where", "ceiling: cpu float32"):
         assert title in text
 

@@ -182,7 +182,8 @@ def test_a_window_on_a_gpu_is_one_slice_since_nobody_takes_turns(tmp_path):
     for device in ("cuda", "cpu"):
         (planned,) = planned_on(device)
         session = a_session(tmp_path, [planned])
-        session.pool._inputs = SimpleNamespace(make=lambda *_, **__: None, of=lambda _: tmp_path)
+        session.pool._inputs = SimpleNamespace(of=lambda _: tmp_path)
+        session.pool.make_inputs = lambda _: None
         session.pool._servers = {("numpy", device): Sent()}
         session.keep = lambda found: None
         session.measure([InterleavedGroup(0, (Member(planned),))], lambda _: Sampling(slices=20))

@@ -17,7 +17,7 @@ from harness.planning.options import Options
 from harness.planning.plan import Ask
 from harness.running import servers
 from harness.running.servers import NUMPY, Pool
-from harness.worker.client import Answer
+from harness.worker.client import Answer, ServerError
 from workloads.discovery import workloads
 
 WATCH = SimpleNamespace(say=lambda _: None)
@@ -64,3 +64,24 @@ def test_where_it_dies_again_and_again_cases_are_answered_with_the_reason(pool, 
     answer = pool._inputs.of(planned[1])
     assert isinstance(answer, Answer)
     assert "no inputs or reference: the server of NumPy was killed by SIGKILL" in answer.measured.reason
+
+
+def test_a_server_that_dies_of_counting_still_makes_inputs_and_nothing_more_is_counted(pool, planned, monkeypatch):
+    def dies(server, cases, abreast):
+        server.start()
+        kill(pool)
+        raise ServerError("the server was killed")
+
+    monkeypatch.setattr(pool.counts, "count", dies)
+    pool.make_inputs(planned[:1])
+    assert pool.counts.notes == ["the executed work of cases was not counted any more: the server was killed"]
+    monkeypatch.undo()
+    pool.make_inputs(planned[1:2])
+    assert isinstance(pool._inputs.of(planned[1]), Path)
+    assert pool.counts.of(planned[1].case) is None
+
+
+def test_what_inputs_were_made_of_is_counted(pool, planned):
+    pool.make_inputs(planned[:2])
+    assert all(pool.counts.of(case.case).launches >= 1 for case in planned[:2])
+    assert pool._phases["counting_s"] > 0

@@ -10,6 +10,7 @@ import pytest
 from _published import Reader, failing, published, unpacked
 from _records import dense, idea, record
 from _xss import corpus
+from markupsafe import escape
 
 from harness.report.wording import speed_up_cell, tax_cell, time_cell
 from harness.web import palette, pictures, record_details, report_page, templates
@@ -34,6 +35,17 @@ def test_every_figure_of_the_summary_stands_in_the_page_in_the_words_of_the_othe
         for cell in (time_cell(row), tax_cell(row.principal), speed_up_cell(row.principal)):
             for piece in re.findall(r"[\d.]+ ?[mµn]?s\b|[\d.]+×|\[[^\]]+\]", cell):
                 assert piece in text
+
+
+def test_the_answer_in_words_stands_before_the_tables(quick, quick_page):
+    assert len(quick.summary.answer) > 2
+    for sentence in quick.summary.answer:
+        assert quick_page.index(str(escape(sentence))) < quick_page.index('id="lottery"')
+
+
+def test_a_failed_record_says_what_to_do():
+    data = unpacked(Reader(report_page.html(published(failing()))).scripts["records"])
+    assert any("to do: " in record.get("explained", "") for record in data["records"])
 
 
 def test_the_numbers_that_a_column_sorts_by_are_the_summary_s_own(quick, quick_page):

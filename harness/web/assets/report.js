@@ -166,6 +166,7 @@
     body.replaceChildren(...[
       part("Case", what),
       record.reason ? part(record.failure_class ? `Reason (${record.failure_class})` : "Reason", make("pre", {}, record.reason)) : null,
+      record.explained ? part("Explained", make("p", {}, record.explained)) : null,
       record.fallback ? part("Ran instead", make("pre", {}, record.fallback)) : null,
       record.time ? samples(record) : null,
       make("div", { class: "columns" },
