@@ -124,7 +124,7 @@ def test_a_small_run_stores_prints_and_exits_0(tmp_path):
 def test_json_prints_records_only_on_stdout(tmp_path):
     out = call(*SMALL, "--out", tmp_path / "out", "--json")
     records = [json.loads(line) for line in out.stdout.splitlines()]
-    assert {r["schema"] for r in records} == {1}
+    assert {r["schema"] for r in records} == {2}
     assert {r["status"] for r in records} <= {"ok", "unsupported"}
     for r in records:
         if r["status"] == "ok":

@@ -75,7 +75,15 @@ def test_an_interrupted_run_says_how_far_it_got(tmp_path):
         info=SimpleNamespace(sources={}, versions={}, run="r", phases_s={}, notes=[], wall_s=None, left_out={}),
     )
     options = SimpleNamespace(
-        cache=tmp_path, first_rounds=0, rounds=1, most_rounds=1, threads=1, power=None, seed=0, memory_bytes=None
+        cache=tmp_path,
+        first_rounds=0,
+        rounds=1,
+        most_rounds=1,
+        threads=1,
+        power=None,
+        seed=0,
+        memory_bytes=None,
+        timeout_s=60.0,
     )
     runner = Runner([], {}, options, store, Watch(quiet=True), foresight=Ignorance())
 
