@@ -186,6 +186,10 @@ class CountedArray:
     def _bits(self, other: Any) -> CountedArray:
         return elementwise("bits", (self, other), (None, None))
 
+    def _whole(self, other: Any) -> CountedArray:
+        return elementwise("whole_division", (self, other), (None, None))
+
+    __floordiv__ = __mod__ = _whole
     __and__ = __or__ = __xor__ = __rand__ = __ror__ = __rxor__ = __rshift__ = __lshift__ = _bits
     __radd__, __rmul__ = __add__, __mul__
 

@@ -4,8 +4,8 @@ Records are JSON lines read and checked by msgspec. Field names carry units. Raw
 derived elsewhere. The format's history:
 
 schema 1 (2026-11): first.
-schema 2 (2026-11): a record has `executed`, what one call really does; older ones have none. A verdict has `gate_error`
-and `gate_limit`, a twin may have a dtype of its own.
+schema 2 (2026-11): a record has `executed`, what one call really does, a verdict `gate_error` and `gate_limit`, and a
+twin may have a dtype of its own; older ones have none of these.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ _DENSE = ("workload", "point", "backend", "best path", "time", "memory", "share"
 
 
 def sections(summary: Summary) -> list[Section]:
-    """Ideas, then dense twins, updates, amortisation, ranks, what ran where; without those that have nothing."""
+    """The tables of ideas, then dense twins, updates, amortisation, ranks, what ran where; none without a row."""
     where = Where([*summary.rows, *summary.dense])
     others = [(r, against_twin) for r in summary.rows for against_twin in r.against[1:]]
     out = [

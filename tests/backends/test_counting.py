@@ -212,6 +212,7 @@ def test_a_branch_counts_where_all_are_the_same_work(ops):
 def test_bits_and_positions(ops):
     x = array(ops, 4, dtype="int32")
     assert ((x & 3).dtype, (x >> 1).dtype, ops.popcount(x).dtype) == (np.int32,) * 3
+    assert ((x // 2).shape, (x % 2).dtype) == ((4,), np.int32)
     assert ops.bitcast(x, "float32").buffer is x.buffer
     y = array(ops, 4, 6)
     at = ops.argsort(y)

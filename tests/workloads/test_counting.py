@@ -112,22 +112,43 @@ def _smoke():
                     yield workload, point.mode, name, formulation, inputs, params
 
 
+# Whose work hangs on values: how many examples stay, how many tokens an expert has.
+BY_VALUE = {
+    *(("early_exit", "forward", name) for name in ("compacted", "buckets", "one_by_one")),
+    ("mixture_of_experts", "forward", "sorted_loop"),
+}
+# Fewer operations than useful FLOP: by sums of few, where the formula of a product counts one addition more, and by
+# words of many bits, of which one operation does all.
+FEWER = {
+    ("kaleidoscope", "sums"): 0.75,
+    ("decision_forest", "compare_all"): 0.8,
+    ("nm_sparse", "ell"): 0.98,
+    ("quantized_matmul", "popcount"): 0.05,
+}
+
+
 def test_every_formulation_can_be_counted_and_does_what_the_mathematics_needs():
     """At least the useful FLOP, whether fused or not; fusing takes away bytes, launches and what is dead."""
-    seen = 0
+    seen, by_value = 0, set()
     for workload, mode, name, formulation, inputs, params in _smoke():
-        found = traced(formulation, inputs, params)
+        try:
+            found = traced(formulation, inputs, params)
+        except NotCounted:
+            by_value.add((workload.name, mode, name))
+            continue
         eager, compiled = found.work("eager"), found.work("compiled")
         least = workload.work(params, mode, 4)
         executed = compiled.matmul_flop + compiled.other_flop
         # a sum of n is n − 1 additions, where the formula of a dot product takes n
-        assert executed >= least.useful_flop * (0.999 if workload.role == "ceiling" else 1), (workload.name, name)
+        share = 0.999 if workload.role == "ceiling" else FEWER.get((workload.name, name), 1)
+        assert executed >= least.useful_flop * share, (workload.name, name)
         assert compiled.matmul_flop <= eager.matmul_flop, (workload.name, name)
         assert compiled.bytes <= eager.bytes, (workload.name, name)
         assert compiled.launches <= eager.launches, (workload.name, name)
         assert found.work("graph") == eager
         seen += 1
     assert seen > 100
+    assert by_value == BY_VALUE
 
 
 def test_masked_dense_executes_the_dense_product_and_ell_its_padding():
@@ -168,6 +189,12 @@ TORCH_DIFFERS = {
     *(("unstructured_sparse", "train_step", f) for f in ("csr", "csr_gather", "csr_dense_sample", "csr_transposing")),
     *(("unstructured_sparse", "train_step", f) for f in ("autodiff_csr", "autodiff_coo")),
     *(("block_sparse", "train_step", f) for f in ("bsr_bmm", "csr_dense_sample", "csr_bmm")),
+    *(("nm_sparse", "forward", "csr"), ("kaleidoscope", "forward", "csr")),
+    *(("nm_sparse", "train_step", f) for f in ("csr_gather", "csr_dense_sample")),
+    *(("sparse_training", "train_step", f) for f in ("csr_native", "csr_gather", "csr_dense_sample")),
+    # it has no rule for low-bit and grouped products
+    *(("quantized_matmul", "forward", f) for f in ("int8", "int8_transposed", "int8_padded", "packed")),
+    ("mixture_of_experts", "forward", "grouped"),
     # it has no rule for `mv`, nor for oneDNN's convolution with packed filters
     *(("stream", "forward", "vector"), ("dense_matmul", "forward", "vector")),
     *(("dense_conv", "forward", "nhwc_packed"), ("capsule_conv", "forward", "folded_packed")),
@@ -187,6 +214,8 @@ def test_pytorchs_counter_agrees_to_the_flop_but_for_what_it_cannot_see():
             with FlopCounterMode(display=False) as counter:
                 formulation.step(ops, params)(*operands)
         except Unsupported:
+            continue
+        if (workload.name, mode, name) in BY_VALUE:
             continue
         compared += 1
         if counter.get_total_flops() != traced(formulation, inputs, params).work("eager").matmul_flop:
