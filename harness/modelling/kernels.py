@@ -14,7 +14,7 @@ from math import prod
 from typing import Literal, TypeAlias
 
 from backends.counting.arrays import NotCounted
-from backends.counting.totals import Operation, Source
+from backends.counting.totals import Buffer, Operation
 from backends.dtypes import itemsize
 from backends.ops import Execution, Unsupported
 from harness.measuring.correctness import rounded
@@ -145,7 +145,7 @@ COUNTS = Counts()  # of this process
 
 # -- kernels of operations ---------------------------------------------------------------------------------------------
 def _call(chains: Sequence[Sequence[Operation]], itemsize: int) -> Call:
-    touched: dict[Source, int] = {}
+    touched: dict[Buffer, int] = {}
     kernels = []
     for chain in chains:
         kernels.append(_kernel(chain, itemsize))
@@ -159,7 +159,7 @@ def _call(chains: Sequence[Sequence[Operation]], itemsize: int) -> Call:
 def _kernel(chain: Sequence[Operation], itemsize: int) -> Kernel:
     """One launch of operations, the last first; bytes as `totals` has them."""
     inside = set(chain)
-    taken: dict[Source, int] = defaultdict(int)
+    taken: dict[Buffer, int] = defaultdict(int)
     for operation in chain:
         for source, size in operation.reads:
             if source not in inside:
@@ -228,10 +228,10 @@ def _sides(product: Operation, itemsize: int) -> tuple[float, float, float, floa
     return batch, max(1.0, sizes[0] / k / batch), max(1.0, sizes[1] / k / batch), k
 
 
-def _chains(operations: Sequence[Operation], outputs: Collection[Source]) -> list[list[Operation]]:
+def _chains(operations: Sequence[Operation], outputs: Collection[Buffer]) -> list[list[Operation]]:
     """What `totals.fused` adds up: the chains of what the outputs need, each with its last operation first."""
-    wanted: set[Source] = set(outputs)
-    users: dict[Source, list[Operation]] = defaultdict(list)
+    wanted: set[Buffer] = set(outputs)
+    users: dict[Buffer, list[Operation]] = defaultdict(list)
     chain_of: dict[Operation, list[Operation]] = {}
     chains: list[list[Operation]] = []
     for operation in reversed(operations):
