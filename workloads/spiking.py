@@ -26,7 +26,7 @@ w = Workload(
     title="spiking neurons",
     source="Neftci, Mostafa and Zenke 2019, Surrogate Gradient Learning in Spiking Neural Networks "
     "(arXiv:1901.09948), §II",
-    leaves_out="values: events instead",
+    leaves_out="values",
     axes={
         "n": Axis(help="inputs, and neurons", low=2, high=1e5, default=512),
         "steps": Axis(help="steps in time, T", low=1, high=1e6, default=100),
