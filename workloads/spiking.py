@@ -48,7 +48,7 @@ w.twin("dense_matmul", kind="values", m=lambda p: p.steps * p.batch, k="n", n="n
 
 def count(p: Parameters) -> int:
     """Of the spikes that come in; ValueError where the rate leaves none."""
-    spikes = round(p.rate * p.batch * p.steps * p.n)
+    spikes: int = round(p.rate * p.batch * p.steps * p.n)
     if not spikes:
         values = p.batch * p.steps * p.n
         raise ValueError(f"axis rate of spiking leaves no spike, found {p.rate:g} of {values} values")
