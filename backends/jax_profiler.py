@@ -18,7 +18,7 @@ from backends.ops import Array, Matrix, Ops
 from backends.profiling import CALL, Call, Profile
 from backends.xplane import Event
 
-_STATS = ("hlo_op", "hlo_module", "tf_op")
+_STATS = ("hlo_op", "hlo_module", "tf_op", "_p", "_c")  # the last two tell which end is of which beginning
 
 
 def prepare() -> None:
@@ -40,7 +40,7 @@ def profile(ops: Ops, call: Call, operands: Sequence[Array | Matrix], count: int
         shutil.move(chrome, file)
         events = list(_events(planes))
     found = xplane.operations(events, on_host=ops.device.kind == "cpu")
-    programs = dict(_programs({operation.program for operation in found}))
+    programs = list(_programs({operation.program for operation in found}))
     return Profile(profiler="jax.profiler", calls=xplane.calls(events), operations=found, programs=programs)
 
 

@@ -13,7 +13,7 @@ Imports nothing but the standard library and our own types.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -44,12 +44,15 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What was seen: `calls` are the first and last nanosecond of each call, its outputs waited for."""
+    """What was seen: `calls` are the first and last nanosecond of each call, its outputs waited for.
+
+    `programs` are named; several may have one name, as the same operation of eager JAX has at several shapes.
+    """
 
     profiler: str
     calls: Sequence[tuple[int, int]]
     operations: Sequence[Operation]
-    programs: Mapping[str, Program] = field(default_factory=dict)
+    programs: Sequence[tuple[str, Program]] = ()
 
 
 class Call(Protocol):

@@ -47,7 +47,7 @@ def profile(ops: Ops, call: Call, operands: Sequence[Array | Matrix], count: int
         profiler="tf.profiler",
         calls=xplane.calls(events),
         operations=xplane.operations(events, on_host=ops.device.kind == "cpu"),
-        programs=dict(_programs(space)),
+        programs=list(_programs(space)),
     )
 
 

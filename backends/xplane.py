@@ -20,6 +20,7 @@ DEVICE = "/device:"  # how the name of a device's plane begins
 PROGRAM_LINE = "XLA Ops"  # of a TPU: beside it stand lines that repeat it by step and by program
 STREAM = "Stream"  # how a line of a GPU begins
 _GRAPH_NODE = re.compile(r"[^:]*:(\w+)")
+_END = "end: "  # XLA's mark of when a kernel that it started was done: long after, where threads of a pool run it
 _LOCAL = "EagerLocalExecute: "
 _RUN = "KernelAndDeviceFunc::Run"
 # What calls a function, an XLA program or a branch, or hands over a value: what runs inside has events of its own.
@@ -53,6 +54,7 @@ def operations(events: Sequence[Event], *, on_host: bool) -> list[Operation]:
 
 def _of_host(events: Sequence[Event]) -> Iterator[Operation]:
     """Kernels of XLA's programs, nodes of TensorFlow's graphs, and its eager operations."""
+    ends = {(e.name.removeprefix(_END), e.stats.get("_c")): e.start_ns for e in events if e.name.startswith(_END)}
     for (plane, line), found in groupby(events, key=lambda event: (event.plane, event.line)):
         if plane.startswith(DEVICE):
             continue
@@ -62,7 +64,10 @@ def _of_host(events: Sequence[Event]) -> Iterator[Operation]:
             node = None if module or "hlo_op" in event.stats else _GRAPH_NODE.fullmatch(event.name)
             name = event.stats.get("hlo_op") or (node[1] if node else eager)
             if name and not (_CALLERS.fullmatch(name) and not module):
-                yield Operation(str(name), event.start_ns, event.end_ns, track=line, program=str(module))
+                done = ends.get((event.name, event.stats.get("_p")), 0)
+                goes_on = done > event.end_ns  # while its thread starts the next
+                track = f"{line} {name}" if goes_on else line
+                yield Operation(str(name), event.start_ns, max(event.end_ns, done), track, str(module))
 
 
 def _with_eager(events: Iterable[Event]) -> Iterator[tuple[Event, str]]:

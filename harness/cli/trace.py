@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from harness.planning.naming import CaseNames, Meant
 from harness.planning.plan import Planned
 from harness.records import traces
 from harness.records.record import FAILED, KEPT, Record
-from harness.records.store import INFO, Run, load
+from harness.records.store import DISTURBED, INFO, Run, load
 from harness.records.text import one_line
 from harness.records.traces import Trace
 from harness.report import trace_text
@@ -87,7 +87,7 @@ def trace(asked: TraceRequest) -> int:
     try:
         with stopping.stoppable(), host.alone(out, _say, wait=asked.wait) as note:
             if note:
-                _say(f"note: {note}")
+                _say(f"note: {note.removeprefix(DISTURBED)}")
             for chosen in cases:
                 failed += _traced(tracing, chosen, backends, out, as_json=asked.as_json)
     except KeyboardInterrupt as stop:
@@ -99,7 +99,7 @@ def _say(words: str) -> None:
     click.echo(words, err=True)
 
 
-def _traced(tracing: Tracing, chosen: Chosen, backends: dict[str, Backend], out: Path, *, as_json: bool) -> bool:
+def _traced(tracing: Tracing, chosen: Chosen, backends: Mapping[str, Backend], out: Path, *, as_json: bool) -> bool:
     """Trace one case and print it; whether it failed."""
     case = chosen.planned.case
     _say(f"tracing {case}{f': {chosen.why}' if chosen.why else ''}")
@@ -136,8 +136,8 @@ def _wanted(
     options: CaseNames,
     words: Sequence[str],
     own: Sequence[str],
-    workloads: dict[str, Definition],
-    backends: dict[str, Backend],
+    workloads: Mapping[str, Definition],
+    backends: Mapping[str, Backend],
 ) -> list[CaseNames]:
     """What is named of each case, by words and options together; UserError where no workload is, or one is unknown."""
     named = naming.named_cases(words, workloads, backends) or [CaseNames()]
@@ -155,7 +155,7 @@ def _wanted(
 
 
 def _of_plan(
-    names: CaseNames, preset: str | None, workloads: dict[str, Definition], backends: dict[str, Backend]
+    names: CaseNames, preset: str | None, workloads: Mapping[str, Definition], backends: Mapping[str, Backend]
 ) -> list[Chosen]:
     """The cases at the points of a preset, by the path that earlier runs know to be the fastest."""
     there = tuple(n for n in present(names.backends, backends) if names.backends or backends[n].profiler is not None)
@@ -168,7 +168,9 @@ def _of_plan(
     return [_chosen(meant, why) for meant in naming.chosen(candidates, known.expected, names)]
 
 
-def _of_run(names: CaseNames, run: Run, workloads: dict[str, Definition], backends: dict[str, Backend]) -> list[Chosen]:
+def _of_run(
+    names: CaseNames, run: Run, workloads: Mapping[str, Definition], backends: Mapping[str, Backend]
+) -> list[Chosen]:
     """The cases of a run, by the best path of each."""
     from harness.figures.best_paths import best_rows
     from harness.figures.frame import case_rows
@@ -199,12 +201,12 @@ def _chosen(meant: Meant, why: str) -> Chosen:
     return Chosen(meant.planned, why if meant.known else "the first formulation; nothing is known of the others here")
 
 
-def _has_profiler(record: Record, backends: dict[str, Backend]) -> bool:
+def _has_profiler(record: Record, backends: Mapping[str, Backend]) -> bool:
     backend = backends.get(record.case.backend)
     return backend is not None and backend.profiler is not None and not is_ahead_of_time(record.case.device)
 
 
-def _as_planned(record: Record, workloads: dict[str, Definition], backends: dict[str, Backend]) -> Planned:
+def _as_planned(record: Record, workloads: Mapping[str, Definition], backends: Mapping[str, Backend]) -> Planned:
     """A stored case as one of a plan; UserError where this harness has not the like of it."""
     case = record.case
     workload = workloads.get(case.workload)
@@ -223,7 +225,7 @@ def _as_planned(record: Record, workloads: dict[str, Definition], backends: dict
     )
 
 
-def _refuse(planned: Planned, backends: dict[str, Backend]) -> None:
+def _refuse(planned: Planned, backends: Mapping[str, Backend]) -> None:
     """UserError for a case that nothing can profile."""
     case, backend = planned.case, backends[planned.case.backend]
     if backend.profiler is None:

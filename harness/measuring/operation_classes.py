@@ -39,8 +39,9 @@ _BY_NAME: Sequence[tuple[str, re.Pattern[str]]] = tuple(
                 "exponential log log1p sqrt rsqrt square pow power neg negate abs sign relu relu6 gelu silu sigmoid "
                 "logistic tanh softplus erf sin cos maximum minimum clamp clip where threshold lerp addcmul addcdiv "
                 "reciprocal round floor ceil greater less equal not_equal eq ne gt ge lt le compare logical bitwise "
-                "and or not xor remainder fmod fill zero zeros ones full cast convert to_copy dropout bernoulli uniform "
-                "normal bias_add add_n assign_add assign_sub rng iota arange range quantize dequantize is_finite isnan"
+                "and or not xor remainder fmod fill zero zeros ones full cast convert to_copy dropout bernoulli "
+                "uniform normal bias_add add_n assign_add assign_sub rng iota arange range quantize "
+                "dequantize is_finite isnan"
             )
             + r"|_grad(?=_|$)|backward",
         ),
@@ -51,10 +52,15 @@ _BY_NAME: Sequence[tuple[str, re.Pattern[str]]] = tuple(
                 "clone contiguous permute reshape view alias expand expand_dims as_strided select slice strided_slice "
                 "cat concat concatenate concat_v2 stack pack unpack unstack unbind pad pad_v2 t squeeze unsqueeze "
                 "broadcast broadcast_to tile repeat narrow unfold flip reverse roll split split_v chunk numpy_t m_t "
-                "identity bitcast const eager_const empty flatten diagonal diag tril triu new to shape"
+                "identity stop_gradient bitcast const eager_const empty flatten diagonal diag tril triu new to shape"
             ),
         ),
     )
+)
+# A fused loop is named after what it was made from, among it products that a library computes beside it.
+_BESIDE = (
+    (re.compile(r"^(graph_\d+_)?cpp_fused_"), r"convolution"),
+    (re.compile(r"^triton_(poi|red|per)_"), r"convolution|(add|b)?mm"),
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -104,6 +110,9 @@ def class_of_name(name: str) -> str:
     """
     for text in (plain_kernel(name), name):
         words = _in_words(text)
+        for fused, beside in _BESIDE:
+            if fused.match(words):
+                words = re.sub(rf"_({beside})(?=_)", "", words)
         for kind, pattern in _BY_NAME:
             if pattern.search(words):
                 return kind

@@ -6,6 +6,7 @@ Operations on several threads at a time share it equally. What no operation cove
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -26,6 +27,8 @@ from harness.records.text import shorten
 from harness.records.traces import TraceRow
 
 NANO = 1e-9
+_CALL = -1
+_GRAPH = re.compile(r"^graph_\d+_(?=cpp_)")  # Inductor's number of the graph, of which a case has one
 _MOST_NAME = 160  # characters of an operation's name
 
 
@@ -72,10 +75,8 @@ def table(calls: Sequence[tuple[int, int]], operations: Iterable[Labelled]) -> l
 
 def _spent(calls: Sequence[tuple[int, int]], operations: Sequence[Labelled]) -> tuple[dict[Label, Fraction], int]:
     """Nanoseconds of each label within the calls, and of all of them together."""
-    # What begins or ends at each moment: a call (None), or the operation of this number.
-    events: list[tuple[int, bool, int | None]] = [
-        (at, begins, None) for c in calls for at, begins in zip(c, (True, False), strict=True)
-    ]
+    # What begins or ends at each moment: a call, or the operation of this number.
+    events = [(at, begins, _CALL) for call in calls for at, begins in zip(call, (True, False), strict=True)]
     for number, (_, operation) in enumerate(operations):
         events += [(operation.start_ns, True, number), (operation.end_ns, False, number)]
     events.sort(key=lambda event: event[0])
@@ -89,7 +90,7 @@ def _spent(calls: Sequence[tuple[int, int]], operations: Sequence[Labelled]) -> 
             for label in running.values():
                 shared[label, len(running)] += at - before
         before = at
-        if number is None:
+        if number == _CALL:
             within += 1 if begins else -1
             continue
         track = operations[number][1].track
@@ -110,7 +111,9 @@ def _spent(calls: Sequence[tuple[int, int]], operations: Sequence[Labelled]) -> 
 
 def labelled(profile: Profile) -> list[Labelled]:
     """The operations of a profile with what their rows are called and their class; loops and branches are left out."""
-    programs = {name: _instructions(program) for name, program in profile.programs.items()}
+    programs: dict[str, dict[str, frozenset[str]]] = defaultdict(dict)
+    for name, program in profile.programs:
+        programs[name] |= _instructions(program)
     several = len({operation.program for operation in profile.operations}) > 1
     known: dict[tuple[str, str, str], Label | None] = {}
     out = []
@@ -133,9 +136,9 @@ def _label(operation: Operation, program: Mapping[str, frozenset[str]], *, sever
     if opcodes is not None and starts_others(opcodes):
         return None
     kind = class_of_opcodes(opcodes) if opcodes is not None else class_of_name(operation.name)
-    about = class_of_name(operation.about) if operation.about else OTHER
     of = [operation.about, operation.program.removeprefix("jit_").strip("_") if several else ""]
-    name = " ".join([plain_kernel(operation.name), *(f"[{words}]" for words in of if words)])
+    about = next((told for words in of if words and (told := class_of_name(words)) != OTHER), OTHER)
+    name = " ".join([_GRAPH.sub("", plain_kernel(operation.name)), *(f"[{words}]" for words in of if words)])
     return Label(shorten(name, _MOST_NAME), about if kind == OTHER or about == SPARSE else kind)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from backends.device import Device, canonical
 from backends.dtypes import ITEM_BYTES
@@ -73,7 +73,7 @@ def named_cases(words: Sequence[str], workloads: Mapping[str, Definition], backe
     """
     found: list[CaseNames] = []
     formulations = {name for w in workloads.values() for by in w.formulations.values() for name in by}
-    known = {
+    known: dict[str, set[str]] = {
         "workloads": set(workloads),
         "backends": set(backends),
         "executions": set(EXECUTIONS),
@@ -106,7 +106,8 @@ def _kind(word: str, known: Mapping[str, set[str]]) -> str | None:
 
 
 def _one(kind: str, word: str) -> CaseNames:
-    return CaseNames().with_more(CaseNames(**{kind: (canonical(word) if kind == "devices" else word,)}))
+    named: dict[str, Any] = {kind: (canonical(word) if kind == "devices" else word,)}
+    return CaseNames(**named)
 
 
 def planned_for(
