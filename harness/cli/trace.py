@@ -108,7 +108,7 @@ def _traced(tracing: Tracing, chosen: Chosen, backends: Mapping[str, Backend], o
         if as_json:
             click.echo(msgspec.json.encode(found).decode())
         else:
-            click.echo("\n".join([*trace_text.lines(found, shutil.get_terminal_size().columns), ""]))
+            click.echo("\n".join(trace_text.lines(found, shutil.get_terminal_size().columns)))
         _say(trace_text.opens(out / found.file))
         return False
     measured = found.measured
