@@ -15,7 +15,7 @@ import jax
 
 from backends import xplane
 from backends.ops import Array, Matrix, Ops
-from backends.profiling import CALL, Call, Profile
+from backends.profiling import CALL, CompiledCall, Profile
 from backends.xplane import Event
 
 _STATS = ("hlo_op", "hlo_module", "tf_op", "_p", "_c")  # the last two tell which end is of which beginning
@@ -25,7 +25,7 @@ def prepare() -> None:
     """XLA's kernels have names as they are."""
 
 
-def profile(ops: Ops, call: Call, operands: Sequence[Array | Matrix], count: int, file: Path) -> Profile:
+def profile(ops: Ops, call: CompiledCall, operands: Sequence[Array | Matrix], count: int, file: Path) -> Profile:
     """Make `count` calls under jax.profiler, after one that is not counted."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # frames of Python would slow what launches

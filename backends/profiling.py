@@ -27,7 +27,7 @@ Program: TypeAlias = str | Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ProfiledOperation:
     """One operation as a profiler saw it, in nanoseconds of the profiler's clock.
 
     `track` is the thread or stream that ran it: on one track what lies inside another is part of it. `program` names
@@ -51,11 +51,11 @@ class Profile:
 
     profiler: str
     calls: Sequence[tuple[int, int]]
-    operations: Sequence[Operation]
+    operations: Sequence[ProfiledOperation]
     programs: Sequence[tuple[str, Program]] = ()
 
 
-class Call(Protocol):
+class CompiledCall(Protocol):
     """A compiled callable, as `Compiled.call`."""
 
     def __call__(self, *operands: Array | Matrix) -> Sequence[Array]:
@@ -68,5 +68,7 @@ class Profiler(Protocol):
     def prepare(self) -> None:
         """Make what is compiled from now on name its kernels."""
 
-    def profile(self, ops: Ops, call: Call, operands: Sequence[Array | Matrix], count: int, file: Path) -> Profile:
+    def profile(
+        self, ops: Ops, call: CompiledCall, operands: Sequence[Array | Matrix], count: int, file: Path
+    ) -> Profile:
         """Make `count` calls under the profiler."""

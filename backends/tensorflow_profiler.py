@@ -17,7 +17,7 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from backends import xplane
 from backends.ops import Array, Matrix, Ops
-from backends.profiling import CALL, Call, Profile
+from backends.profiling import CALL, CompiledCall, Profile
 from backends.xplane import Event
 
 PICO_PER_NANO = 1000
@@ -28,7 +28,7 @@ def prepare() -> None:
     """TensorFlow's kernels have names as they are."""
 
 
-def profile(ops: Ops, call: Call, operands: Sequence[Array | Matrix], count: int, file: Path) -> Profile:
+def profile(ops: Ops, call: CompiledCall, operands: Sequence[Array | Matrix], count: int, file: Path) -> Profile:
     """Make `count` calls under tf.profiler, after one that is not counted."""
     profiler = tf.profiler.experimental
     options = profiler.ProfilerOptions(host_tracer_level=2, python_tracer_level=0, device_tracer_level=1)

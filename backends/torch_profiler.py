@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from backends.ops import Array, Matrix, Ops
-from backends.profiling import CALL, Call, Operation, Profile
+from backends.profiling import CALL, CompiledCall, Profile, ProfiledOperation
 
 MICRO_NS = 1000  # nanoseconds of the profiler's microsecond
 # An operator of a library of operators, or a C++ kernel of Inductor's. Everything else on the host is what calls them:
@@ -34,7 +34,7 @@ def prepare() -> None:
     importlib.import_module("torch._inductor.config").cpp.enable_kernel_profile = True
 
 
-def profile(ops: Ops, call: Call, operands: Sequence[Array | Matrix], count: int, file: Path) -> Profile:
+def profile(ops: Ops, call: CompiledCall, operands: Sequence[Array | Matrix], count: int, file: Path) -> Profile:
     """Make `count` calls under torch.profiler, after one that is not counted."""
     profiler, host = torch.profiler, ops.device.kind == "cpu"
     activities = {profiler.ProfilerActivity.CPU} if host else profiler.supported_activities()
@@ -51,23 +51,25 @@ def profile(ops: Ops, call: Call, operands: Sequence[Array | Matrix], count: int
     return Profile(profiler="torch.profiler", calls=sorted(calls), operations=list(operations))
 
 
-def _of_host(events: Iterable[Any]) -> Iterable[Operation]:
+def _of_host(events: Iterable[Any]) -> Iterable[ProfiledOperation]:
     """The operators, each on its thread."""
     for event in events:
         name = event.name
         if _on_host(event) and not event.is_async and _OPERATOR.match(name) and not _PART.fullmatch(name):
             sparse = any(_LOOKS_INTO_SPARSE.fullmatch(child.name) for child in event.cpu_children)
-            yield Operation(name, *_times(event), track=f"thread {event.thread}", about=SPARSE if sparse else "")
+            yield ProfiledOperation(
+                name, *_times(event), track=f"thread {event.thread}", about=SPARSE if sparse else ""
+            )
 
 
-def _of_streams(events: Sequence[Any]) -> Iterable[Operation]:
+def _of_streams(events: Sequence[Any]) -> Iterable[ProfiledOperation]:
     """The kernels and copies of an accelerator, each on its stream, with the operator that launched the like of it."""
     launched = {kernel.name: event.name for event in events if _on_host(event) for kernel in event.kernels}
     for event in events:
         if _on_host(event) or event.is_user_annotation or event.name == CALL:
             continue
         track = f"device {event.device_index} stream {event.device_resource_id}"
-        yield Operation(event.name, *_times(event), track=track, about=launched.get(event.name, ""))
+        yield ProfiledOperation(event.name, *_times(event), track=track, about=launched.get(event.name, ""))
 
 
 def _on_host(event: Any) -> bool:

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from backends.profiling import CALL, Operation
+from backends.profiling import CALL, ProfiledOperation
 
 DEVICE = "/device:"  # how the name of a device's plane begins
 PROGRAM_LINE = "XLA Ops"  # of a TPU: beside it stand lines that repeat it by step and by program
@@ -47,12 +47,12 @@ def calls(events: Iterable[Event]) -> list[tuple[int, int]]:
     return sorted((e.start_ns, e.end_ns) for e in events if e.name == CALL)
 
 
-def operations(events: Sequence[Event], *, on_host: bool) -> list[Operation]:
+def operations(events: Sequence[Event], *, on_host: bool) -> list[ProfiledOperation]:
     """The operations of an accelerator's planes, or those of the host's threads."""
     return list(_of_host(events) if on_host else _of_device(events))
 
 
-def _of_host(events: Sequence[Event]) -> Iterator[Operation]:
+def _of_host(events: Sequence[Event]) -> Iterator[ProfiledOperation]:
     """Kernels of XLA's programs, nodes of TensorFlow's graphs, and its eager operations."""
     ends = {(e.name.removeprefix(_END), e.stats.get("_c")): e.start_ns for e in events if e.name.startswith(_END)}
     for (plane, line), found in groupby(events, key=lambda event: (event.plane, event.line)):
@@ -67,7 +67,7 @@ def _of_host(events: Sequence[Event]) -> Iterator[Operation]:
                 done = ends.get((event.name, event.stats.get("_p")), 0)
                 goes_on = done > event.end_ns  # while its thread starts the next
                 track = f"{line} {name}" if goes_on else line
-                yield Operation(str(name), event.start_ns, max(event.end_ns, done), track, str(module))
+                yield ProfiledOperation(str(name), event.start_ns, max(event.end_ns, done), track, str(module))
 
 
 def _with_eager(events: Iterable[Event]) -> Iterator[tuple[Event, str]]:
@@ -80,7 +80,7 @@ def _with_eager(events: Iterable[Event]) -> Iterator[tuple[Event, str]]:
         yield event, within.name.removeprefix(_LOCAL) if within is not None and is_kernel else ""
 
 
-def _of_device(events: Iterable[Event]) -> Iterator[Operation]:
+def _of_device(events: Iterable[Event]) -> Iterator[ProfiledOperation]:
     """What a device ran: the line of a TPU that has its operations, or the streams of a GPU."""
     found = [event for event in events if event.plane.startswith(DEVICE)]
     programs = {event.plane for event in found if event.line == PROGRAM_LINE}
@@ -89,7 +89,7 @@ def _of_device(events: Iterable[Event]) -> Iterator[Operation]:
             module, about = event.stats.get("hlo_module", ""), event.stats.get("tf_op", "")
             name = event.stats.get("hlo_op") or event.name.partition(" = ")[0].removeprefix("%")
             track = f"{event.plane} {event.line}"
-            yield Operation(str(name), event.start_ns, event.end_ns, track, str(module), str(about))
+            yield ProfiledOperation(str(name), event.start_ns, event.end_ns, track, str(module), str(about))
 
 
 def write_chrome(events: Iterable[Event], file: Path) -> None:

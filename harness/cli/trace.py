@@ -15,9 +15,10 @@ from backends.device import is_ahead_of_time
 from backends.discovery import backends as find_backends
 from backends.ops import Backend
 from harness.cli.cache import cache_folder, temporary
+from harness.cli.foreseen import LEARNT
+from harness.cli.installed import present
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL
 from harness.cli.plugins import own_names, with_files
-from harness.cli.run import LEARNT, present
 from harness.errors import UserError, nearest
 from harness.machine import facts
 from harness.planning import contenders, naming
@@ -27,7 +28,7 @@ from harness.records import traces
 from harness.records.record import FAILED, KEPT, Record
 from harness.records.store import DISTURBED, INFO, Run, load
 from harness.records.text import one_line
-from harness.records.traces import Trace
+from harness.records.traces import CaseTrace
 from harness.report import trace_text
 from harness.running import host, stopping
 from harness.running.tracing import Tracing
@@ -63,7 +64,7 @@ class Chosen:
 
 
 def trace(asked: TraceRequest) -> int:
-    """Trace every case that is meant and print its table; 1 where a case failed. UserError where none is meant."""
+    """CaseTrace every case that is meant and print its table; 1 where a case failed. UserError where none is meant."""
     with_files(asked.workload_files)
     (workloads, broken), (backends, _) = find_workloads(), find_backends()
     own = own_names(asked.workload_files, workloads, broken)
@@ -100,11 +101,11 @@ def _say(words: str) -> None:
 
 
 def _traced(tracing: Tracing, chosen: Chosen, backends: Mapping[str, Backend], out: Path, *, as_json: bool) -> bool:
-    """Trace one case and print it; whether it failed."""
+    """CaseTrace one case and print it; whether it failed."""
     case = chosen.planned.case
     _say(f"tracing {case}{f': {chosen.why}' if chosen.why else ''}")
     found = tracing.trace(chosen.planned, backends[case.backend], chosen.keep)
-    if isinstance(found, Trace):
+    if isinstance(found, CaseTrace):
         if as_json:
             click.echo(msgspec.json.encode(found).decode())
         else:

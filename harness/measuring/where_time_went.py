@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from backends.profiling import Operation, Profile, Program
+from backends.profiling import Profile, ProfiledOperation, Program
 from harness.measuring import hlo_text
 from harness.measuring.operation_classes import (
     IDLE,
@@ -39,7 +39,7 @@ class Label(NamedTuple):
     kind: str
 
 
-Labelled = tuple[Label, Operation]
+Labelled = tuple[Label, ProfiledOperation]
 
 
 def rows(profile: Profile) -> list[TraceRow]:
@@ -127,7 +127,7 @@ def labelled(profile: Profile) -> list[Labelled]:
     return out
 
 
-def _label(operation: Operation, program: Mapping[str, frozenset[str]], *, several: bool) -> Label | None:
+def _label(operation: ProfiledOperation, program: Mapping[str, frozenset[str]], *, several: bool) -> Label | None:
     """A name, with what it is of in brackets; None of what only starts others.
 
     Of several programs each is named: in eager JAX every operation is a program.

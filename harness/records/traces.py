@@ -34,7 +34,7 @@ class TraceRow(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
 
 
-class Trace(msgspec.Struct, frozen=True, kw_only=True):
+class CaseTrace(msgspec.Struct, frozen=True, kw_only=True):
     """What one profiled process of a case showed, the longest first in `rows`.
 
     `window_s` are the seconds of all `traced_calls`, from each call until its outputs were ready. `untraced_call_s` is
@@ -59,7 +59,7 @@ def stem(case: Case) -> str:
     return case.key
 
 
-def store(trace: Trace, folder: Path) -> Path:
+def store(trace: CaseTrace, folder: Path) -> Path:
     """Write the table; UserError where that cannot be."""
     path = folder / f"{stem(trace.case)}.json"
     try:
@@ -69,14 +69,14 @@ def store(trace: Trace, folder: Path) -> Path:
     return path
 
 
-def traces_of(run: Path) -> Iterator[Trace | str]:
+def traces_of(run: Path) -> Iterator[CaseTrace | str]:
     """The tables in a run's folder, by the names of their files; a sentence in place of one that cannot be read."""
     for path in sorted((run / FOLDER).glob("*.json")):
         try:
             if path.stat().st_size > MOST_BYTES:
                 yield f"{path} is left out: it is larger than a table of a trace is"
                 continue
-            trace = msgspec.json.decode(path.read_bytes(), type=Trace)
+            trace = msgspec.json.decode(path.read_bytes(), type=CaseTrace)
         except (OSError, msgspec.MsgspecError) as error:
             yield f"{path} is left out: it is no table of a trace ({error})"
             continue

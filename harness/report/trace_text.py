@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from harness.records.text import shorten
-from harness.records.traces import Trace, TraceRow
+from harness.records.traces import CaseTrace, TraceRow
 from harness.report.sections import Section, as_lines
 from harness.report.wording import quantity
 
@@ -20,12 +20,12 @@ _OPEN = "https://ui.perfetto.dev"
 _WIDE = 40  # characters of an operation's name that a terminal of 80 columns bears
 
 
-def section(trace: Trace) -> Section:
+def section(trace: CaseTrace) -> Section:
     """The table of a page."""
     return Section(f"{TITLE}: {trace.case}; {_calls(trace)}", ON_PAGE, _cells(trace), labels=2)
 
 
-def _cells(trace: Trace, most: int | None = None) -> list[list[str]]:
+def _cells(trace: CaseTrace, most: int | None = None) -> list[list[str]]:
     """The longest operations, and the others as one row; names no longer than `most`."""
     calls, rest = trace.traced_calls, trace.rows[MOST_ROWS:]
     shown = [(row.kind, row.op, row.time_s, row.share, row.calls) for row in trace.rows[:MOST_ROWS]]
@@ -46,7 +46,7 @@ def by_class(rows: Sequence[TraceRow]) -> str:
     return ", ".join(f"{kind} {share:.1%}" for kind, share in sorted(shares.items(), key=lambda pair: -pair[1]))
 
 
-def _calls(trace: Trace) -> str:
+def _calls(trace: CaseTrace) -> str:
     """How many calls were profiled and what the profiler cost."""
     calls, call_s = trace.traced_calls, trace.window_s / trace.traced_calls
     slow = ": it slows this case, and most what is short" * (call_s > SLOWED * trace.untraced_call_s)
@@ -56,7 +56,7 @@ def _calls(trace: Trace) -> str:
     )
 
 
-def lines(trace: Trace, width: int) -> list[str]:
+def lines(trace: CaseTrace, width: int) -> list[str]:
     """The trace in a terminal."""
     title = textwrap.wrap(f"{TITLE}: {trace.case}", width, subsequent_indent="  ", break_on_hyphens=False)
     table = as_lines(Section("", NAMES, _cells(trace, _WIDE), labels=2), width)[1:]

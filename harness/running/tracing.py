@@ -15,7 +15,7 @@ from harness.measuring.settings import PowerModel, Sampling
 from harness.planning.plan import Planned
 from harness.records import timestamps, traces
 from harness.records.disk import why
-from harness.records.traces import Trace
+from harness.records.traces import CaseTrace
 from harness.running.inputs import Inputs
 from harness.worker.client import Answer, Server, ServerError
 from harness.worker.messages import CaseJob, TraceJob
@@ -39,7 +39,7 @@ class Tracing:
         except OSError as error:
             raise UserError(f"-o {folder} cannot be made ({why(error)}); name another folder") from None
 
-    def trace(self, planned: Planned, backend: Backend, keep: str | None = None) -> Trace | Answer:
+    def trace(self, planned: Planned, backend: Backend, keep: str | None = None) -> CaseTrace | Answer:
         """The trace, stored with its file; the answer of the process where it did not come so far.
 
         `keep` is the setting of the compiler that a run kept. UserError where the framework does not start, or the
@@ -66,7 +66,7 @@ class Tracing:
                 shutil.move(made, file)
             except OSError as error:
                 raise UserError(f"{file} cannot be written ({why(error)}); name another folder with -o") from None
-        trace = Trace(
+        trace = CaseTrace(
             rows=traced.rows,
             case=planned.case,
             profiler=traced.profiler,

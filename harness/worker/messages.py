@@ -137,7 +137,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class Traced(msgspec.Struct, frozen=True, kw_only=True):
+class ProfiledCalls(msgspec.Struct, frozen=True, kw_only=True):
     """What a TraceJob showed: the table of its `calls`, the longest first, and the median of calls before profiling."""
 
     profiler: str
@@ -168,7 +168,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     printed: bool = False
     facts: PlugInFacts | None = None
     counted: list[Counted] = []
-    traced: Traced | None = None
+    traced: ProfiledCalls | None = None
 
 
 class MemberJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from backends.ops import Unsupported
 from backends.profiling import Profiler
 from harness.measuring import where_time_went
 from harness.measuring.turn import Alone
-from harness.worker.messages import Measured, Traced, TraceJob
+from harness.worker.messages import Measured, ProfiledCalls, TraceJob
 from harness.worker.preparation import Prepared, prepare
 from workloads.base import Definition
 
@@ -43,7 +43,7 @@ def trace(job: TraceJob, workload: Definition, phase: Callable[[str], None]) -> 
     phase("profiling")
     profile = profiler.profile(ready.ops, ready.compiled.call, ready.operands, count, Path(job.file))
     phase("reading the profile")
-    traced = Traced(
+    traced = ProfiledCalls(
         profiler=profile.profiler,
         rows=where_time_went.rows(profile),
         calls=len(profile.calls),

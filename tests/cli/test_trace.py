@@ -20,7 +20,7 @@ from backends.numpy_backend import BACKEND as NUMPY
 BACKEND = replace(NUMPY, name="planted", title="Planted", profiler="planted_profiler")
 """
 PROFILER = """
-from backends.profiling import CALL, Operation, Profile
+from backends.profiling import CALL, ProfiledOperation, Profile
 
 def prepare():
     pass
@@ -29,7 +29,7 @@ def profile(ops, call, operands, count, file):
     for _ in range(count):
         ops.wait(call(*operands))
     file.write_bytes(b"chrome")
-    spans = [Operation("MatMul", 0, 60, "a"), Operation("AddV2", 20, 30, "b"), Operation("Mystery", 70, 80, "a")]
+    spans = [ProfiledOperation("MatMul", 0, 60, "a"), ProfiledOperation("AddV2", 20, 30, "b"), ProfiledOperation("Mystery", 70, 80, "a")]
     return Profile(profiler="planted.profiler", calls=[(0, 100)], operations=spans)
 """
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.profiling import Operation, Profile
+from backends.profiling import Profile, ProfiledOperation
 from harness.measuring.where_time_went import Label, labelled, rows, table, window_s
 
 
 def seen(*spans, calls=((0, 100),)):
     """The table of (name, from, to, track): its seconds in nanoseconds by name."""
-    operations = [(Label(name, "other"), Operation(name, a, b, track)) for name, a, b, track in spans]
+    operations = [(Label(name, "other"), ProfiledOperation(name, a, b, track)) for name, a, b, track in spans]
     found = table(calls, operations)
     assert sum(row.share for row in found) == pytest.approx(1, abs=1e-12)
     return {row.op: (round(row.time_s * 1e9, 6), row.calls) for row in found}
@@ -67,7 +67,7 @@ SPANS = st.lists(st.tuples(st.sampled_from("xyz"), st.integers(-20, 120), st.int
 def test_every_nanosecond_of_the_calls_is_given_once(spans):
     """Held against a count of each nanosecond by itself."""
     calls = ((0, 40), (50, 100))
-    operations = [(Label(n, "other"), Operation(n, a, a + length, t)) for n, a, length, t in spans]
+    operations = [(Label(n, "other"), ProfiledOperation(n, a, a + length, t)) for n, a, length, t in spans]
     expected: dict[str, Fraction] = {}
     for start, end in calls:
         for at in range(start, end):
@@ -106,13 +106,13 @@ def profile(*operations, programs=()):
 
 
 def test_a_fusion_is_what_its_program_says_and_a_loop_is_none():
-    of = [Operation(name, 0, 10, "t", program="jit_step") for name in ("ynn_fusion", "while.2", "gone")]
+    of = [ProfiledOperation(name, 0, 10, "t", program="jit_step") for name in ("ynn_fusion", "while.2", "gone")]
     named = [label for label, _ in labelled(profile(*of, programs=[("jit_step", HLO)]))]
     assert named == [("ynn_fusion", "matmul"), ("gone", "other")]
 
 
 def test_programs_of_one_name_are_read_together_and_each_operation_names_its_program():
-    of = [Operation("fusion", 0, 10, "t", program=name) for name in ("jit_exp", "jit__reduce_sum", "jit_sort")]
+    of = [ProfiledOperation("fusion", 0, 10, "t", program=name) for name in ("jit_exp", "jit__reduce_sum", "jit_sort")]
     programs = [("jit_exp", {"other": frozenset({"dot"})}), ("jit_exp", {"fusion": frozenset({"exponential"})})]
     named = [label for label, _ in labelled(profile(*of, programs=programs))]
     assert named == [
@@ -124,9 +124,9 @@ def test_programs_of_one_name_are_read_together_and_each_operation_names_its_pro
 
 def test_a_product_of_a_sparse_operand_is_sparse_and_a_kernel_is_named_with_what_launched_it():
     of = [
-        Operation("aten::addmm", 0, 10, "t", about="sparse operand"),
-        Operation("mystery<float>", 0, 10, "s", about="aten::mm"),
-        Operation("graph_0_cpp_fused_add_0", 0, 10, "t"),
+        ProfiledOperation("aten::addmm", 0, 10, "t", about="sparse operand"),
+        ProfiledOperation("mystery<float>", 0, 10, "s", about="aten::mm"),
+        ProfiledOperation("graph_0_cpp_fused_add_0", 0, 10, "t"),
     ]
     assert [label for label, _ in labelled(profile(*of))] == [
         ("aten::addmm [sparse operand]", "sparse"),
