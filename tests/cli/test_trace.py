@@ -29,8 +29,8 @@ def profile(ops, call, operands, count, file):
     for _ in range(count):
         ops.wait(call(*operands))
     file.write_bytes(b"chrome")
-    spans = [ProfiledOperation("MatMul", 0, 60, "a"), ProfiledOperation("AddV2", 20, 30, "b"), ProfiledOperation("Mystery", 70, 80, "a")]
-    return Profile(profiler="planted.profiler", calls=[(0, 100)], operations=spans)
+    spans = [("MatMul", 0, 60, "a"), ("AddV2", 20, 30, "b"), ("Mystery", 70, 80, "a")]
+    return Profile(profiler="planted.profiler", calls=[(0, 100)], operations=[ProfiledOperation(*span) for span in spans])
 """
 
 
