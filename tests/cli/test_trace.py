@@ -30,7 +30,8 @@ def profile(ops, call, operands, count, file):
         ops.wait(call(*operands))
     file.write_bytes(b"chrome")
     spans = [("MatMul", 0, 60, "a"), ("AddV2", 20, 30, "b"), ("Mystery", 70, 80, "a")]
-    return Profile(profiler="planted.profiler", calls=[(0, 100)], operations=[ProfiledOperation(*span) for span in spans])
+    operations = [ProfiledOperation(*span) for span in spans]
+    return Profile(profiler="planted.profiler", calls=[(0, 100)], operations=operations)
 """
 
 
