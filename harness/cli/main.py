@@ -21,6 +21,7 @@ from harness.cli.quality_command import quality
 from harness.cli.results_commands import compare, explain, leaderboard, report, validate
 from harness.cli.run_command import run
 from harness.cli.sharing_commands import reproduce, submit
+from harness.cli.trace_command import trace
 
 DEBUG = "HWLOTTERY_DEBUG"
 PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
@@ -72,7 +73,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(examination.examine(as_json))
 
 
-_RUNS = (run, report, compare, explain, validate, leaderboard, reproduce, submit, fleet, quality)
+_RUNS = (run, report, compare, explain, trace, validate, leaderboard, reproduce, submit, fleet, quality)
 for _command in (*_RUNS, new, check, calibrate, whatif, recommend):
     cli.add_command(_command)
 
