@@ -18,8 +18,9 @@ import threadpoolctl
 
 from backends.discovery import backends as find_backends
 from harness.cli.cache import cache_folder, temporary
+from harness.cli.installed import present
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, program
-from harness.cli.run import carried_out, present
+from harness.cli.run import carried_out
 from harness.errors import UserError, nearest
 from harness.machine import digest, facts
 from harness.planning.request import RunRequest
