@@ -39,8 +39,8 @@ class Device:
     """One device as a user writes it: `cpu`, `cuda`, `cuda:1`, `tpu:0`, `tpu-aot:v5e`, `gpu-aot:H100`, or another name.
 
     `model:FILE.toml` is described in a file, whose name is the `chip`, without its folder: that differs from machine to
-    machine. Another is the `torch.device.type` of an accelerator or the platform of a PJRT plug-in: whether there is one is for
-    the frameworks to say.
+    machine. Another is the `torch.device.type` of an accelerator or the platform of a PJRT plug-in: whether there is
+    one is for the frameworks to say.
     """
 
     kind: str

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from backends.device import is_modelled
 from backends.ops import Device
-from harness.cli import modelled
 from harness.errors import UserError
+from harness.modelling.device_file import read_device
 from harness.modelling.modelled_cases import DescribedDevice, described, modelled_records
 from harness.modelling.validated import known_errors
 from harness.planning.plan import Planned
-from harness.records.store import Store
+from harness.records.store import RunInfo, Store
 from workloads.base import Definition
 
 MODEL_SETTING = "model_digest_of_"  # before a device's name in the settings of a run: it goes on with the same
@@ -29,13 +31,15 @@ def of_request(texts: Sequence[str]) -> dict[str, DescribedDevice]:
                 "the same; rename one of the two"
             )
         files[name] = file
-        out[name] = described(modelled.device(file))
+        out[name] = described(read_device(file))
     return out
 
 
-def settings(devices: Mapping[str, DescribedDevice]) -> dict[str, str]:
-    """What a run that goes on must find alike."""
-    return {f"{MODEL_SETTING}{name.partition(':')[2]}": device.digest for name, device in devices.items()}
+def told(info: RunInfo, devices: Mapping[str, DescribedDevice]) -> RunInfo:
+    """What run.json says, with the devices; their digests are settings, which a run that goes on must find alike."""
+    digests = {f"{MODEL_SETTING}{name.partition(':')[2]}": device.digest for name, device in devices.items()}
+    models = {name: device.text for name, device in devices.items()}
+    return msgspec.structs.replace(info, settings=info.settings | digests, models=models)
 
 
 def reckon(
@@ -54,8 +58,3 @@ def reckon(
 def without(plan: Iterable[Planned]) -> list[Planned]:
     """The cases of the plan that are for a device that is there, or is compiled for."""
     return [planned for planned in plan if not is_modelled(planned.case.device)]
-
-
-def measured(devices: Collection[str]) -> list[str]:
-    """The devices that are there, or are compiled for."""
-    return [device for device in devices if not is_modelled(device)]

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @names("--backend", "Only these backends; without it, every framework that is installed.")
 @names(
     "--device",
-    "Devices: cpu, cuda[:i], tpu[:i], another that a framework names, tpu-aot:<chip>, gpu-aot:<card>, model:FILE.toml.  [default: cpu]",
+    "Devices: cpu, cuda[:i], tpu[:i], another that a framework names; compiled for and not run: tpu-aot:<chip>, "
+    "gpu-aot:<card>; reckoned: model:FILE.toml.  [default: cpu]",
 )
 @names("--dtype", "float32, float64, bfloat16, float16.  [default: float32]")
 @names("--execution", "Only eager, graph (TensorFlow) or compiled.")

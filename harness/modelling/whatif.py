@@ -124,9 +124,7 @@ def asked_of(planned: Planned, counted: CountedForm) -> Asked:
     flop = sum(k.matmul_flop for k in call.kernels)
     zeros = flop / useful if planned.multiplies_zeros and useful else 1.0
     structure = _structure(case.params)
-    return Asked(
-        call=call, execution=case.execution, dtype=case.dtype, zeros=max(1.0, zeros), structure=structure
-    )
+    return Asked(call=call, execution=case.execution, dtype=case.dtype, zeros=max(1.0, zeros), structure=structure)
 
 
 def _structure(params: Mapping[str, Value]) -> tuple[int, int] | None:
