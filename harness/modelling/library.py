@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from harness.machine.hardware import Hardware, table
+from harness.modelling.calibration import PACKS
 from harness.modelling.device_schema import DTYPES
 
 LINES = {"gpu": 32.0, "tpu": 64.0, "cpu": 64.0}  # bytes that memory hands out at once
@@ -50,6 +51,9 @@ def _document(h: Hardware) -> dict[str, Any]:
             "launch": _FREE,
         },
     }
+    if h.kind == "cpu":
+        document["matmul"]["packs"] = True
+        document["sources"]["matmul.packs"] = PACKS
     if vector:
         document["vector"] = {"rate": vector}
         document["sparse"] = {"values_per_s": bandwidth / line, "rate": dict(vector)}

@@ -153,9 +153,12 @@ def class_error(name: str, ratios: Sequence[float]) -> ClassError:
 
 
 def path_order(definition: Definition, case: Case) -> int:
-    """The place of a path in its workload's file: formulations as they are written, each by its executions."""
+    """The place of a path among those that the model cannot tell apart: formulations as the workload's file has them.
+
+    Of one formulation what is compiled comes first: a compiler knows every shape ahead, and can only leave work out.
+    """
     names = list(definition.formulations.get(case.mode, {}))
-    return names.index(case.formulation) * len(EXECUTIONS) + EXECUTIONS.index(case.execution)
+    return (names.index(case.formulation) + 1) * len(EXECUTIONS) - EXECUTIONS.index(case.execution)
 
 
 def validate_device(
