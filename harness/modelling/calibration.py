@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from backends.dtypes import ITEM_BYTES, itemsize
 from harness.figures.ceilings import CEILING_MATMUL, CEILING_STREAM
-from harness.modelling.device_schema import DTYPES
+from harness.modelling.device_schema import DTYPES, PACKS
 from harness.records.record import Case, Record
 from harness.stats.process_times import counted
 
@@ -23,7 +23,6 @@ PRIMITIVES = (ROW_GATHER, ROW_SCATTER, SMALL_STEPS, POLYNOMIAL, STORED_PRODUCT, 
 CEILINGS = (CEILING_MATMUL, CEILING_STREAM, *PRIMITIVES)
 
 
-PACKS = "assumed: how the libraries of processors multiply (Goto & van de Geijn 2008)"
 WANTED = (
     *("matmul.rate", "vector.rate", "memory.levels", "gather.rows_per_s", "scatter.rows_per_s"),
     *("sparse.values_per_s", "sparse.rate", "select.sort_per_s", "launch.op_s", "launch.program_s", "launch.kernel_s"),

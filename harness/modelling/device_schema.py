@@ -15,6 +15,8 @@ DTYPES = ("float64", "float32", "tf32", "bfloat16", "float16", "int8", "float8",
 DeviceKind: TypeAlias = Literal["cpu", "gpu", "tpu", "prototype"]
 ModelledDtype: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16", "float16", "int8", "float8", "int4"]
 
+PACKS = "assumed: how the libraries of processors multiply (Goto & van de Geijn 2008)"  # the source of matmul.packs
+
 
 def _number(low: float, high: float, unit: str, description: str, source: str) -> Any:
     about = f"{description} Unit: {unit}. From: {source}."

@@ -158,12 +158,12 @@ class Terms:
             kernels[:, TERMS.index(term)] /= factor
         if self._pipelined:
             return np.asarray(self._table.summed(kernels).max(axis=1, initial=0.0) + launch)
-        return self._table.summed(self._longest(kernels)) + launch
+        return np.asarray(self._table.summed(self._longest(kernels)) + launch)
 
     def _longest(self, kernels: Floats) -> Floats:
         """Of each kernel the longest term; of a product that is packed first, both of its own one after the other."""
         both = np.where(self._packed, kernels[:, MATMUL] + kernels[:, MEMORY], 0.0)
-        return np.maximum(kernels.max(axis=1, initial=0.0), both)
+        return np.asarray(np.maximum(kernels.max(axis=1, initial=0.0), both))
 
     def reckoned(self) -> Reckoned:
         """Every call, its parts by the term that binds each kernel, and its energy."""
