@@ -19,8 +19,6 @@ import msgspec
 import numpy as np
 
 from backends.ops import EXECUTIONS
-from harness.figures.frame import case_rows
-from harness.modelling.calibration import CEILINGS, is_ceiling
 from harness.modelling.device_schema import ModelDevice
 from harness.modelling.kernels import COUNTS
 from harness.modelling.reckon import Asked, KernelTable, Terms, missing
@@ -168,6 +166,9 @@ def validate_device(
 
     Through any framework: each path by the device's own values, against the framework in which it was fastest.
     """
+    from harness.figures.frame import case_rows  # pandas, which takes long and which `whatif` alone does without
+    from harness.modelling.calibration import CEILINGS, is_ceiling
+
     left_out: dict[str, int] = defaultdict(int)
     every: dict[str, dict[_Path, _Measured]] = defaultdict(dict)
     candidates = [r for r in records if r.status == "ok" and not r.control and not is_ceiling(r)]
