@@ -16,7 +16,7 @@ import msgspec
 from harness.figures.ceilings import CEILING_STREAM
 from harness.figures.explanation import alike, explained
 from harness.figures.frame import Table, rows_of
-from harness.records.record import Record
+from harness.records.record import ANSWERED, Record
 from harness.records.text import first_line
 
 CellVerdict = Literal["ok", "in part", "something else", "compiled for", "failed"]
@@ -199,7 +199,7 @@ def explain_outcomes(records: Sequence[Record]) -> list[Failure]:
     """Every case that is not `ok` or `estimated`, grouped by reason, the largest group first."""
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        if record.status not in ("ok", "estimated"):
+        if record.status not in ANSWERED:
             groups[record.status, record.failure_class or "", alike(record.reason)].append(record)
     out = []
     for group in groups.values():

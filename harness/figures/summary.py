@@ -20,6 +20,7 @@ from harness.figures.datasheets import Datasheet, datasheets
 from harness.figures.estimates import EstimateRow, estimate_rows, is_estimated
 from harness.figures.frame import Rows, Table, case_rows, rows_of
 from harness.figures.lottery import Shift, lottery_shift
+from harness.figures.modelled import ModelledRow, is_modelled, modelled_rows
 from harness.figures.portability import Failure, Portability, PortabilityCell, explain_outcomes, matrix, portability
 from harness.figures.suspects import Suspect, suspects
 from harness.figures.table_rows import Against, Row
@@ -41,7 +42,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `detectable` is the median of the rows' against their principal twin, `false_call` the chance that at least one of
     so many rows is called faster or slower where none is (`stats.power.family_error`); None without intervals.
     `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
-    `chips` holds those against each other, where there are two chips or more.
+    `modelled` has what was reckoned on devices that files describe, by itself likewise; `portability` and `matrix` have
+    nothing of it, for nothing ran. `chips` holds the estimates against each other, where there are two chips or more.
     `suspects` are computations of which every path is wrong. `left_out` counts cases that were not tried, by reason.
     `disturbed` has what the runs' own notes say that the machine did beside, where these are known.
     `answer` is all of it in at most six sentences.
@@ -70,6 +72,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, int] = {}
     answer: list[str] = []
     chips: list[ChipRow] = []
+    modelled: list[ModelledRow] = []
 
 
 def summarise(
@@ -87,14 +90,15 @@ def summarise(
     controls = len(paired_floors(records))
     noise = noise_floor(records) if noise is None else noise
     records = [record for record in records if not record.control]
-    measured = [record for record in records if not is_estimated(record)]
+    run = [record for record in records if not is_modelled(record)]  # or compiled
+    measured = [record for record in run if not is_estimated(record)]
     table = case_rows(measured)
     best = best_rows(table)
-    tried = best if len(measured) == len(records) else best_rows(case_rows(records))
+    tried = best if len(measured) == len(run) else best_rows(case_rows(run))
     compared = compared_rows(best)
     limits = ceilings(table)
     rows, dense = _rows(best, compared, limits, all_points, noise)
-    cells = matrix(records)
+    cells = matrix(run)
     sweeps = break_even(table, noise)
     estimates = estimate_rows(records, all_points=all_points)
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
@@ -110,12 +114,13 @@ def summarise(
         lottery=lottery_shift(best, compared, noise),
         failures=explain_outcomes(records),
         outcomes=dict(Counter(record.status for record in records).most_common()),
-        datasheets=datasheets(records),
+        datasheets=datasheets(run),
         estimates=estimates,
         chips=across_chips(estimates),
+        modelled=modelled_rows(records, all_points=all_points),
         noise=noise,
         all_points=all_points,
-        suspects=suspects(records),
+        suspects=suspects(run),
         detectable=median(a.detectable for a in sure if a.detectable is not None) if sure else None,
         false_call=family_error((a.rounds for a in sure), controls) if sure else None,
         left_out=dict(left_out or {}),

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from harness.figures.chips import ChipCell, chip_name, chips_of
 from harness.figures.estimates import EstimateRow
+from harness.figures.modelled import ModelledRow
 from harness.figures.summary import Row, Summary
 from harness.records.text import shorten
-from harness.report import chips_text, estimates_text
+from harness.report import chips_text, estimates_text, modelled_rows_text
 from harness.report.constants import Either, axes_text, constants, headlines, twins_line, varying
 from harness.report.wording import UNKNOWN, Where, reads_estimated, significant
 from workloads.discovery import workloads
@@ -71,6 +72,12 @@ def matrix(summary: Summary, where: Where, width: int) -> list[str]:
             for words in reads_estimated(row.device for row in compiled):
                 out += _wrapped(words, width)
             out += _facts(compiled, width)
+    reckoned = headlines(summary.modelled)
+    if reckoned:
+        grid = _grid(reckoned, where, ("speed-up", "tax"), [_modelled(row) for row in reckoned])
+        out += [*([""] if out else []), f"{modelled_rows_text.TITLE}: speed-up, and tax"]
+        out += [*laid_out(grid, width), "", *_wrapped(modelled_rows_text.READS_MODELLED, width)]
+        out += _facts(reckoned, width)
     if summary.chips:
         out += ["", f"{chips_text.TITLE}: estimated tax, and rank by estimated speed-up"]
         out += [*laid_out(_chips(summary), width), "", *_wrapped(chips_text.READS_CHIPS, width)]
@@ -167,6 +174,14 @@ def _estimated(row: EstimateRow) -> Figures:
         return Figures(tax, UNKNOWN if row.kernels is None else str(row.kernels))
     bound = "≥" if row.cycles_tax_is_bound else ""
     return Figures(tax, UNKNOWN if row.cycles_tax is None else f"{bound}{significant(row.cycles_tax)}")
+
+
+def _modelled(row: ModelledRow) -> Figures:
+    if row.path is None:
+        return Figures("", "", _outcome(row.outcome))
+    if row.speed_up is None:
+        return Figures("", "", "no twin")
+    return Figures(f"{significant(row.speed_up)}×", UNKNOWN if row.tax is None else significant(row.tax))
 
 
 def _outcome(counts: str) -> str:

@@ -10,12 +10,15 @@ from harness.figures import left_out
 from harness.figures.break_even import BreakEven
 from harness.figures.ceilings import Ceiling
 from harness.figures.datasheets import Datasheet
+from harness.figures.estimates import EstimateRow
+from harness.figures.modelled import ModelledRow
 from harness.figures.portability import Failure
 from harness.figures.summary import Row, Summary
 from harness.records.outcomes import outcome
 from harness.records.text import shorten
 from harness.report.chips_text import READS_CHIPS
 from harness.report.constants import constants, headlines, twins_line
+from harness.report.modelled_rows_text import READS_MODELLED
 from harness.report.wording import (
     FEWEST_PRINTED,
     READS,
@@ -33,6 +36,7 @@ READING = (
     "speed-up =",
     "estimated:",
     "across chips:",
+    "modelled:",
     "cases:",
     "runs:",
     "constant in all rows:",
@@ -48,6 +52,7 @@ def footer(summary: Summary) -> list[str]:
     lines = [READS] if summary.rows else []
     lines += reads_estimated(row.device for row in summary.estimates)
     lines += [READS_CHIPS] if summary.chips else []
+    lines += [READS_MODELLED] if summary.modelled else []
     lines += _long_compilations(summary)
     lines += [line for line in (constants(summary.rows), twins_line(summary.rows)) if line]
     lines.append(_cases(summary))
@@ -120,10 +125,11 @@ def _failures(summary: Summary, where: Where) -> list[str]:
         for row in headlines(summary.rows)
         if row.path is None
     ]
+    without: list[EstimateRow | ModelledRow] = [*headlines(summary.estimates), *headlines(summary.modelled)]
     out += [
         f"no path: {row.workload} {row.mode} on {row.backend} {row.device}: "
         + shorten(f"{row.outcome}; {row.reason or 'no reason was recorded'}", 200)
-        for row in headlines(summary.estimates)
+        for row in without
         if row.path is None
     ]
     return out + [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -135,3 +137,13 @@ def test_recommend_answers_and_keeps_its_lists_apart():
     assert found["measured"] == found["estimated"] == []
     assert {row["kind"] for row in found["modelled"]} == {"modelled"}
     assert found["answer"]
+
+
+def test_what_a_device_file_needs_loads_no_table_of_pandas_and_no_framework():
+    """The answer for ten devices is to be there within seconds, of which imports were a third."""
+    code = (
+        "import sys, harness.cli.modelled, harness.report.modelled_text\n"
+        "print(sorted({'pandas', 'scipy', 'sklearn', 'torch', 'jax'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
