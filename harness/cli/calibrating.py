@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import msgspec
 
 from harness.cli.cache import temporary
 from harness.cli.parameters import EXIT_OK
@@ -22,6 +23,7 @@ from harness.records.record import Case
 from harness.records.store import INFO, load
 
 PRIMITIVES = Path(calibration.__file__).with_name("primitives")
+STEPS = 64
 # Of the ceilings' formulations those that are the fastest somewhere; the others are of a whole run.
 WANTED: Mapping[str, frozenset[str]] = {
     "dense_matmul": frozenset({"nn", "nt"}),
@@ -52,8 +54,22 @@ def calibrate(output: Path, budget_s: float, backends: tuple[str, ...], name: st
 
 
 def chosen(plan: list[Planned]) -> list[Planned]:
-    """The cases that may tell a rate, every one of them looked at: a sweep would leave out what is slow elsewhere."""
-    return [replace(planned, survey=True) for planned in plan if _wanted(planned.case)]
+    """The cases that may tell a rate, every one of them looked at: a sweep would leave out what is slow elsewhere.
+
+    Beside each single step STEPS of them, from which comes what a step takes that is not the first.
+    """
+    wanted = [replace(planned, survey=True) for planned in plan if _wanted(planned.case)]
+    return [*wanted, *(_longer(planned) for planned in wanted if planned.case.workload == calibration.SMALL_STEPS)]
+
+
+def _longer(planned: Planned) -> Planned:
+    params, work = {**planned.case.params, "steps": STEPS}, planned.work
+    return replace(
+        planned,
+        case=msgspec.structs.replace(planned.case, params=params),
+        work=msgspec.structs.replace(work, useful_flop=STEPS * work.useful_flop, least_bytes=STEPS * work.least_bytes),
+        group=str(STEPS),
+    )
 
 
 def _wanted(case: Case) -> bool:

@@ -205,7 +205,7 @@ def _expand(
                 raise nearest("dtype", dtype, have)
             raise PlanError(f"{workload.name} has no dtype {dtype} in mode {point.mode}; it has {', '.join(have)}")
         for runner in runners:
-            for execution in _executions(backends[runner], device):
+            for execution in _executions(backends[runner], device)[: 1 if workload.lone else None]:
                 if ask.executions and execution not in ask.executions:
                     continue
                 yield Planned(

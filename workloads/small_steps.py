@@ -20,8 +20,8 @@ w = Workload(
     axes={"steps": Axis(help="products, each of the result before", default=1, low=1, high=1e5)},
     smoke={"steps": 2},
 )
-for _steps in (1, 64):
-    w.preset("quick", steps=_steps, mode="forward", headline=False, group=str(_steps))
+for _preset in ("ideas", "quick", "standard", "full"):
+    w.preset(_preset, steps=1, mode="forward", headline=False)
 
 
 @w.inputs
@@ -44,7 +44,7 @@ def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     return Work(2 * p.steps * SIDE**3, moved, moved)
 
 
-@w.formulation(note="a product after the other", outputs=("out",))
+@w.formulation(note="a product after the other", executions=("eager", "compiled"), outputs=("out",))
 def products(ops: Ops, p: Parameters, x: Array, q: Array) -> tuple[Array, ...]:
     """None can begin before the last has ended, and no compiler makes one of them."""
     for _ in range(p.steps):
