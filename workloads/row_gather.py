@@ -46,8 +46,8 @@ def reference(table: HostArray, places: HostArray) -> Mapping[str, HostArray]:
 
 @w.work
 def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
-    """A row counts as one FLOP, for there is no arithmetic; each is read and written once."""
-    moved = 2 * itemsize * p.count * p.width + 4 * p.count
+    """A row counts as one FLOP, for there is no arithmetic; of the table it is read what there is, at most."""
+    moved = itemsize * (min(p.rows, p.count) + p.count) * p.width + 4 * p.count
     return Work(p.count, moved, itemsize * (p.rows + p.count) * p.width + 4 * p.count)
 
 

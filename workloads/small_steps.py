@@ -17,6 +17,7 @@ w = Workload(
     title="small products in a row",
     source="the primitive of every launch",
     role="ceiling",
+    lone=True,
     axes={"steps": Axis(help="products, each of the result before", default=1, low=1, high=1e5)},
     smoke={"steps": 2},
 )
@@ -44,7 +45,7 @@ def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     return Work(2 * p.steps * SIDE**3, moved, moved)
 
 
-@w.formulation(note="a product after the other", executions=("eager", "compiled"), outputs=("out",))
+@w.formulation(note="a product after the other", outputs=("out",))
 def products(ops: Ops, p: Parameters, x: Array, q: Array) -> tuple[Array, ...]:
     """None can begin before the last has ended, and no compiler makes one of them."""
     for _ in range(p.steps):

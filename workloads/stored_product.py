@@ -32,8 +32,9 @@ WIDE = {"rows": 1536, "columns": 128, "stored": 96, "n": 64}  # 256 bytes in flo
 FAR = {**WIDE, "columns": 2**17}  # of 32 MiB
 for _preset, _more in (("ideas", 1), ("quick", 1), ("standard", 4), ("full", 32)):
     for _group, _axes in (("narrow", NARROW), ("wide", WIDE), ("wide", FAR)):
-        _given = {**_axes, "rows": _more * _axes["rows"]}
-        w.preset(_preset, mode="forward", survey=_axes is not FAR, headline=False, group=_group, **_given)
+        if _axes is not FAR or _more > 1:
+            _given = {**_axes, "rows": _more * _axes["rows"]}
+            w.preset(_preset, mode="forward", survey=_axes is not FAR, headline=False, group=_group, **_given)
 
 
 @w.inputs
