@@ -27,7 +27,7 @@ w = Workload(
     },
     smoke={"rows": 16, "columns": 16, "stored": 4, "n": 3},
 )
-NARROW = {"rows": 4096, "columns": 1024, "stored": 128, "n": 1}  # a row is one value
+NARROW = {"rows": 1024, "columns": 1024, "stored": 512, "n": 1}  # a row is one value
 WIDE = {"rows": 1536, "columns": 128, "stored": 96, "n": 64}  # 256 bytes in float32, of 32 KiB that stay in a cache
 FAR = {**WIDE, "columns": 2**17}  # of 32 MiB
 for _preset, _more in (("ideas", 1), ("quick", 1), ("standard", 4), ("full", 32)):
@@ -82,6 +82,18 @@ def _bag(ops: Ops, p: Parameters, values: HostArray, columns: HostArray, b: Host
 @w.formulation(note="compressed rows", prepare=_csr, outputs=("y",))
 def csr(ops: Ops, a: Matrix, b: Array) -> tuple[Array, ...]:
     """A·B."""
+    return (ops.sparse_matmul(a, b),)
+
+
+@w.formulation(
+    note="compressed rows, B of one column as a vector",
+    prepare=lambda ops, p, values, columns, b: [_csr(ops, p, values, columns, b)[0], ops.asarray(b[:, 0].copy())],
+    restore=lambda y: {"y": y[:, None]},
+    applies=lambda p: p.n == 1,
+    outputs=("y",),
+)
+def vector(ops: Ops, a: Matrix, b: Array) -> tuple[Array, ...]:
+    """A·b."""
     return (ops.sparse_matmul(a, b),)
 
 

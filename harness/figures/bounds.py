@@ -196,12 +196,20 @@ def _terms(way: Way, limits: Limits, rates: Mapping[int, Floats] | None) -> Iter
     yield "bandwidth", way.bytes / _rate(limits.bandwidth, rates)
     if limits.vector is not None:
         yield "vector", way.other_flop / _rate(limits.vector, rates)
-    gathers: tuple[Kind, float, float, Ceiling | None, Ceiling | None]
-    for gathers in (
-        ("gather", way.gathered_rows, way.gathered_bytes, limits.gather_rows, limits.gather_bytes),
-        ("scatter", way.scattered_rows, way.scattered_bytes, limits.scatter_rows, limits.scatter_bytes),
-    ):
-        kind, rows, bytes_, by_rows, by_bytes = gathers
-        if by_rows is not None and by_bytes is not None:
-            yield kind, rows / _rate(by_rows, rates)
-            yield kind, bytes_ / (by_bytes.row_bytes or 1) / _rate(by_bytes, rates)
+    yield from _rows("gather", way.gathered_rows, way.gathered_bytes, limits.gather_rows, limits.gather_bytes, rates)
+    yield from _rows(
+        "scatter", way.scattered_rows, way.scattered_bytes, limits.scatter_rows, limits.scatter_bytes, rates
+    )
+
+
+def _rows(
+    kind: Kind,
+    rows: float,
+    bytes_: float,
+    by_rows: Ceiling | None,
+    by_bytes: Ceiling | None,
+    rates: Mapping[int, Floats] | None,
+) -> Iterator[tuple[Kind, Floats]]:
+    if by_rows is not None and by_bytes is not None:
+        yield kind, rows / _rate(by_rows, rates)
+        yield kind, bytes_ / (by_bytes.row_bytes or 1) / _rate(by_bytes, rates)

@@ -213,7 +213,7 @@ def _precision(summary: Summary, rows: Sequence[Row], *, marks: bool = True) -> 
     if marks and False in drifting:
         lines.append("*: a trend from slice to slice: this time, or this ratio, had not settled.")
     if marks and any(row.share_suspect for row in rows):
-        lines.append("?: above the ceiling measured in this run, so the ceiling or the time is suspect.")
+        lines.append("?: faster than a ceiling measured in this run allows, so the ceiling or the time is suspect.")
     return lines
 
 
