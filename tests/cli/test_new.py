@@ -22,9 +22,8 @@ def test_a_new_workload_passes_the_check_and_runs(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "my_idea" in ran.stdout
     records = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
-    assert {r["case"]["workload"] for r in records} == {"my_idea", "dense_matmul", *CEILINGS_ALONE}, (
-        "no other idea runs"
-    )
+    # no other idea runs, and here no program is compiled
+    assert {r["case"]["workload"] for r in records} == {"my_idea", "dense_matmul", *CEILINGS_ALONE} - {"polynomial"}
 
 
 def test_a_new_backend_passes_the_check_and_runs(tmp_path):
