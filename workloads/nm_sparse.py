@@ -193,13 +193,7 @@ WORKLOAD = Definition(
                     lambda p: (p.k // p.out_of * p.keep * groups_of_m.field(p.out_of)) % _BYTE == 0,
                 )
             ),
-            "masked_dense": sparse.marked_multiplies_zeros(
-                sparse.forward_step(
-                    "A stored with its zeros, the dense product",
-                    lambda ops, x, p: [ops.asarray(scattered.with_zeros(x, p)), ops.asarray(x["b"])],
-                    lambda ops, p, a, b: ops.matmul(a, b),
-                )
-            ),
+            "masked_dense": scattered.masked_dense(),
             "cusparselt": replace(
                 sparse.native_step("the units for 2:4, by cuSPARSELt", scattered.native("cusparselt")),
                 applies=_of_hardware,
@@ -219,15 +213,7 @@ WORKLOAD = Definition(
                 _prepare_ell_step,
                 _ell_products,
             ),
-            "masked_dense": sparse.marked_multiplies_zeros(
-                sparse.train_step(
-                    "A stored with its zeros, dense products, a mask on the gradient",
-                    scattered.with_zeros,
-                    scattered.prepare_mask,
-                    sparse.dense_products,
-                    lambda a, x, p: patterns.take(a, scattered.pattern_of(x, p)),
-                )
-            ),
+            "masked_dense": scattered.masked_dense_step(),
         },
     },
     work=work,

@@ -158,13 +158,7 @@ WORKLOAD = Definition(
                 scattered.prepare_segments,
                 lambda ops, p, *operands: scattered.segment_product(ops, p.m, *operands),
             ),
-            "masked_dense": sparse.marked_multiplies_zeros(
-                sparse.forward_step(
-                    "A stored with its zeros, the dense product",
-                    lambda ops, x, p: [ops.asarray(scattered.with_zeros(x, p)), ops.asarray(x["b"])],
-                    lambda ops, p, a, b: ops.matmul(a, b),
-                )
-            ),
+            "masked_dense": scattered.masked_dense(),
         },
         "train_step": {
             "csr": scattered.native_step("CSR products, the framework's own sampled product", "csr", "native"),
@@ -201,15 +195,7 @@ WORKLOAD = Definition(
                 scattered.prepare_segment_step,
                 scattered.segment_products,
             ),
-            "masked_dense": sparse.marked_multiplies_zeros(
-                sparse.train_step(
-                    "A stored with its zeros, dense products, a mask on the gradient",
-                    scattered.with_zeros,
-                    scattered.prepare_mask,
-                    sparse.dense_products,
-                    lambda a, x, p: patterns.take(a, scattered.pattern_of(x, p)),
-                )
-            ),
+            "masked_dense": scattered.masked_dense_step(),
         },
     },
     work=work,

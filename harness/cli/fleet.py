@@ -74,7 +74,7 @@ def _request(options: tuple[str, ...]) -> RunRequest:
 @cache
 def _cases(options: tuple[str, ...]) -> Sequence[Planned]:
     """The cases of a run of these options."""
-    from harness.cli.run import planned
+    from harness.cli.foreseen import planned
 
     return planned(_request(options))
 
@@ -103,7 +103,7 @@ def _weights(want: Want) -> Mapping[str, int]:
 @cache
 def _about_s(options: tuple[str, ...]) -> float | None:
     """How long a run would take on this machine, if that is known."""
-    from harness.cli.run import expected_s
+    from harness.cli.foreseen import expected_s
 
     return expected_s(_request(options), _cases(options), _sources())
 
@@ -118,7 +118,7 @@ def _unseeded(options: Sequence[str]) -> tuple[str, ...]:
 
 @cache
 def _sources() -> Mapping[str, str]:
-    from harness.cli.run import all_sources
+    from harness.cli.information import all_sources
 
     return all_sources()
 
@@ -176,7 +176,7 @@ def _said_of(machines: Sequence[str]) -> str:
 
 
 def _span(seconds: float | None) -> str:
-    from harness.cli.run import in_words
+    from harness.cli.foreseen import in_words
 
     return "for a time that is not known" if seconds is None else f"about {in_words(seconds)}"
 

@@ -18,8 +18,9 @@ import threadpoolctl
 
 from backends.discovery import backends as find_backends
 from harness.cli.cache import cache_folder, temporary
+from harness.cli.installed import present
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, program
-from harness.cli.run import carried_out, present
+from harness.cli.run import carried_out
 from harness.errors import UserError, nearest
 from harness.machine import digest, facts
 from harness.planning.request import RunRequest
@@ -31,7 +32,7 @@ from harness.quality.folder import STEPS, StudyStore, info_of_study, is_study, l
 from harness.quality.learners import IDEAS, Learner
 from harness.quality.outcome import Outcome, figures, outcome_of
 from harness.quality.presets import PRESETS, StudyPreset
-from harness.quality.study import Learning, Progress
+from harness.quality.study import Learning, StudyProgress
 from harness.records import timestamps
 from harness.records.record import FAILED
 from harness.records.store import INFO, info_of, load, new_folder
@@ -192,7 +193,7 @@ def _carry_out(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
 
 
 @contextlib.contextmanager
-def _step(request: QualityRequest, store: StudyStore) -> Iterator[Progress]:
+def _step(request: QualityRequest, store: StudyStore) -> Iterator[StudyProgress]:
     """The machine for itself, NumPy with one thread (its products are small), and progress."""
     with (
         stopping.stoppable(),
@@ -202,7 +203,7 @@ def _step(request: QualityRequest, store: StudyStore) -> Iterator[Progress]:
     ):
         if note and note not in store.info.notes:
             store.write_info(msgspec.structs.replace(store.info, notes=[*store.info.notes, note]))
-        yield Progress(watch.begin, watch.now, watch.done)
+        yield StudyProgress(watch.begin, watch.now, watch.done)
 
 
 def _measure(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:

@@ -14,8 +14,10 @@ import msgspec
 from backends.discovery import backends as find_backends
 from backends.ops import Backend
 from harness.cli.cache import cache_folder, temporary
+from harness.cli.foreseen import LEARNT
+from harness.cli.information import information
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL
-from harness.cli.run import LEARNT, carry_out, information, ready
+from harness.cli.run import carry_out, ready
 from harness.errors import PlanError, UserError
 from harness.figures.reproduction import cases_of, chosen_rows, published_rows, reproduction, row_name, unknown
 from harness.figures.summary import Row, summarise

@@ -3,53 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import os
 import shlex
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import msgspec
 
-from backends import aot
-from backends.device import is_ahead_of_time
 from backends.discovery import backends as find_backends
-from backends.install import install_hint
-from backends.ops import Backend, Device
+from backends.ops import Backend
 from harness.cli import matrices
 from harness.cli.cache import cache_folder, temporary
+from harness.cli.foreseen import LEARNT, known_of, show_plan
+from harness.cli.information import information
+from harness.cli.installed import check_devices, present
 from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, program
 from harness.cli.plugins import own_names, with_files
-from harness.errors import UserError, nearest
-from harness.figures import left_out
-from harness.machine import digest, facts
-from harness.planning import contenders, contradictions, learning, learnt, plan
+from harness.machine import facts
+from harness.planning import contradictions, learning, learnt, plan
 from harness.planning import request as requests
-from harness.planning.forecast import ALWAYS, cold_share, forecast, within_limits
 from harness.planning.foresight import Experience, Foresight
 from harness.planning.options import Options
 from harness.planning.plan import Ask, Planned
 from harness.planning.request import RunRequest
 from harness.records import timestamps
-from harness.records.record import FAILED, SCHEMA
-from harness.records.store import RunInfo, Store, disturbances, load, new_folder
-from harness.records.text import private
+from harness.records.record import FAILED
+from harness.records.store import Store, disturbances, load, new_folder
 from harness.running import host, leftovers, stopping
-from harness.running.compiled_before import CompiledBefore
 from harness.running.progress import Watch
 from harness.running.runner import Runner
-from harness.worker import strays, variables
-from harness.worker.client import Server
-from harness.worker.environment import environment
-from harness.worker.messages import DevicesJob
+from harness.worker import strays
 from workloads.discovery import workloads as find_workloads
-
-LEARNT = "learnt"  # folder in the cache: what the user's own runs taught
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +105,8 @@ def carried_out(
         memory_bytes=facts.memory_limit_bytes(),
     )
     if request.dry_run:
-        _check_devices(ask, backends, options, only_unknown=True)
-        _show_plan(request, planned_cases, options, information(request, ask, options, backends))
+        check_devices(ask, backends, options, only_unknown=True)
+        show_plan(request, planned_cases, options, information(request, ask, options, backends))
         return Carried(None)
     ready(ask, backends, options)
     folder = request.out or new_folder(Path("runs") / f"{timestamps.in_name()}-{ask.preset}")
@@ -145,7 +132,7 @@ def ready(ask: Ask, backends: Mapping[str, Backend], options: Options) -> None:
     """End what a killed run left behind; UserError where a device of the request is not there."""
     for left in strays.end_leftovers():
         click.echo(f"warning: ended {left}, which a run that was killed had left running", err=True)
-    _check_devices(ask, backends, options)
+    check_devices(ask, backends, options)
 
 
 def carry_out(
@@ -183,16 +170,7 @@ def _foresight(request: RunRequest, plan: Sequence[Planned], options: Options, s
         with contextlib.suppress(OSError):
             shutil.copytree(options.cache / LEARNT, kept)
         kept.mkdir(exist_ok=True)  # also what was not known stays unknown
-    return _known(request, plan, kept, store.info)
-
-
-def _known(request: RunRequest, plan: Sequence[Planned], folder: Path, info: RunInfo) -> Experience:
-    """What is known of the plan; whatever was asked for by name is tried, and all with --exhaustive and in `smoke`."""
-    known = contenders.contenders(folder, info.machine, info.versions)
-    chosen = contenders.Choice({}, {})
-    if not request.tries_all:
-        chosen = known.choose(plan, f"{request.seed}:{info.run}")
-    return Experience(known, chosen)
+    return known_of(request, plan, kept, store.info)
 
 
 def _learn(folder: Path, options: Options) -> None:
@@ -226,179 +204,3 @@ def _told(request: RunRequest, folder: Path, *, stopped: int | None, problems: S
         return EXIT_SIGNAL + stopped
     click.echo(f"next: {program()} report {shlex.quote(str(folder))} --all", err=True)
     return EXIT_FAILED if problems or any(r.status in FAILED for r in stored.records) else EXIT_OK
-
-
-# -- what is there ----------------------------------------------------------------------------------------------------
-
-
-def present(asked: Sequence[str], backends: Mapping[str, Backend]) -> tuple[str, ...]:
-    """The backends to run; UserError for one that is asked for and missing, or when none is there at all."""
-    missing = {n: b for n, b in backends.items() if importlib.util.find_spec(b.module) is None}
-    for name in asked:
-        if name not in backends:
-            raise nearest("backend", name, backends)
-        if name in missing:
-            raise UserError(f"{missing[name].title} is not installed; try: {missing[name].install}")
-    if asked:
-        return tuple(asked)
-    present = [n for n, b in backends.items() if b.default and n not in missing]
-    for name, backend in missing.items():
-        if backend.default and present:
-            click.echo(f"note: {name} is left out: not installed; try: {backend.install}", err=True)
-    if not present:
-        raise UserError(f"no framework is installed; try: {install_hint('all')}, or run --backend numpy")
-    return tuple(present)
-
-
-def _check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options, *, only_unknown: bool = False) -> None:
-    """One sentence for a device that no backend of the request has; the host is always there.
-
-    `only_unknown`: of those alone that have no name that is known here, and may be no device at all.
-    """
-    for text in ask.devices:
-        if text == "cpu" or (only_unknown and Device.parse(text).well_known):
-            continue
-        if is_ahead_of_time(text):
-            why = aot.missing(Device.parse(text))
-            if why is not None:
-                raise UserError(why)
-            continue
-        seen: dict[str, str] = {}
-        for name in ask.backends:
-            with Server(backends[name], Device.parse(text), options.threads, options.cache, bare=True) as server:
-                measured = server.run(DevicesJob(), options.timeout_s).measured
-            if text in measured.answer:
-                break
-            seen[name] = ", ".join(measured.answer) or str(measured.reason)
-        else:
-            found = "; ".join(f"{name} sees {devices}" for name, devices in seen.items())
-            raise UserError(f"device {text} is not there: {found}; `hwlottery list devices` shows what is")
-
-
-# -- what is said of the run ------------------------------------------------------------------------------------------
-
-
-def information(
-    request: RunRequest,
-    ask: Ask,
-    options: Options,
-    backends: Mapping[str, Backend],
-    sources: Mapping[str, str] | None = None,
-) -> RunInfo:
-    """What run.json says of a run that begins now; `sources` are `all_sources()` where they are read already."""
-    now = datetime.now(UTC)
-    servers = [
-        environment(backends[name], Device.parse(device), options.threads, options.cache)
-        for name in ask.backends
-        for device in ask.devices
-    ]
-    passed, dropped = variables.of_user(os.environ, servers)
-    return RunInfo(
-        schema=SCHEMA,
-        run=f"{timestamps.in_name(now)}-{os.urandom(4).hex()}",
-        started_at=timestamps.stamp(now),
-        ended_at=None,
-        command=["hwlottery", *map(private, request.arguments)],
-        machine={**facts.facts(), **facts.state()},
-        versions=facts.versions([backends[name] for name in ask.backends]),
-        distributions=facts.distributions(),
-        settings={
-            "preset": ask.preset,
-            "backends": ",".join(ask.backends),
-            "seed": ask.seed,
-            "rounds": options.rounds,
-            "precision": options.precision,
-            "threads": options.threads,
-            "timeout_s": options.timeout_s,
-            "budget_s": options.budget_s,
-            "enough_s": options.enough_s,
-            "compiling_s": options.compiling_s,
-            "looks_share": options.looks_share,
-            "ends_s": options.ends_s,
-            "long_rounds": options.long_rounds,
-            "memory_limit_bytes": options.memory_bytes,
-            **({"tf32": True} if options.tf32 else {}),
-            **{f"power_{k}": v for k, v in msgspec.to_builtins(options.power).items()},
-            **{f"sampling_{k}": v for k, v in msgspec.to_builtins(options.sampling).items()},
-            **{f"{variables.RECORDED}{k}": v for k, v in passed.items()},
-        },
-        notes=[said] if (said := variables.note(dropped)) else [],
-        sources=dict(all_sources() if sources is None else sources),
-    )
-
-
-def all_sources() -> dict[str, str]:
-    """The digests of all code that runs in every process here."""
-    return {**digest.sources(), **digest.plug_ins()}
-
-
-def _show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, info: RunInfo) -> None:
-    """Print the cases that would be tried, and how long that is expected to take here."""
-    if request.as_json:
-        for planned in whole:
-            click.echo(msgspec.json.encode(planned.case).decode())
-        return
-    foresight = _known(request, whole, options.cache / LEARNT, info)
-    tried = foresight.tried(whole)
-    for planned in tried:
-        click.echo(f"{'survey' if planned.survey else 'sweep '} {planned.case}")
-    said = left_out.sentence(left_out.counts([foresight.left_out(whole)]))
-    if said:
-        click.echo(said, err=True)
-    survey = sum(planned.survey for planned in tried)
-    seconds, cold = _expected_s(tried, foresight, options, info)
-    state = "with compile caches that lack some of it" if cold else "with warm compile caches"
-    click.echo(
-        f"{survey} cases in the survey, at most {len(tried) - survey} in the sweep, {options.rounds} rounds of the "
-        f"best paths; about {in_words(seconds)} {state}",
-        err=True,
-    )
-
-
-def _expected_s(
-    tried: Sequence[Planned], foresight: Experience, options: Options, info: RunInfo
-) -> tuple[float, float]:
-    """Seconds that a run is expected to take here, and which share of what it measures first is yet to be compiled."""
-    compiled = CompiledBefore(options.cache, info)
-    cold = cold_share(tried, foresight, compiled.warm)
-    steps = forecast(tried, foresight, options, compiled.warm)
-    least_s = sum(steps.get(step, 0.0) for step in ALWAYS)
-    return within_limits(sum(steps.values()), options, cold=cold, least_s=least_s), cold
-
-
-def planned(request: RunRequest) -> list[Planned]:
-    """The cases of a request, whatever is installed here; UserError where it cannot be planned."""
-    workloads, backends = find_workloads()[0], find_backends()[0]
-    contradictions.refuse(request, workloads, ())
-    chosen = request.backends or tuple(name for name, backend in backends.items() if backend.default)
-    ask = requests.ask(request, workloads, chosen)
-    found = plan.cases(ask, workloads, backends)
-    contradictions.refuse_unused(request, ask, found, workloads)
-    requests.rounds(request)
-    return found
-
-
-def expected_s(request: RunRequest, whole: Sequence[Planned], sources: Mapping[str, str]) -> float | None:
-    """Seconds that a request would take on this machine; None where it could not run here, so that nothing is known.
-
-    `sources` are `all_sources()`, which take long to read.
-    """
-    backends = find_backends()[0]
-    needed = {case.case.backend for case in whole}
-    if any(case.case.device != "cpu" for case in whole) or any(
-        importlib.util.find_spec(backends[name].module) is None for name in needed
-    ):
-        return None
-    cores = facts.usable_cores()
-    if request.threads is not None and request.threads > cores:
-        return None
-    options = requests.options(request, cores=cores, cache=cache_folder(), memory_bytes=facts.memory_limit_bytes())
-    ask = requests.ask(request, find_workloads()[0], sorted(needed))
-    info = information(request, ask, options, backends, sources)
-    foresight = _known(request, whole, options.cache / LEARNT, info)
-    return _expected_s(foresight.tried(whole), foresight, options, info)[0]
-
-
-def in_words(seconds: float) -> str:
-    """Seconds or minutes, whole."""
-    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

@@ -24,7 +24,7 @@ from harness.records import conditions
 from harness.records.disk import replace, why, write
 from harness.records.lines import NEWER, UNREADABLE
 from harness.records.locks import FileLock, NoLocksError
-from harness.records.store import ABOUT, StoreError
+from harness.records.store import ABOUT, StoreError, described
 
 FACTS = "quality.jsonl"
 STEPS = "steps"
@@ -50,13 +50,7 @@ def is_study(folder: Path) -> bool:
 
 def info_of_study(folder: Path) -> StudyInfo:
     """What all of a study has in common; StoreError where it cannot be read."""
-    try:
-        info = msgspec.json.decode((folder / ABOUT).read_bytes(), type=StudyInfo)
-    except (OSError, *UNREADABLE) as error:
-        raise StoreError(f"{folder} is no study of quality that can be read: {error}") from None
-    if info.schema > SCHEMA:
-        raise StoreError(f"{folder / ABOUT} is of schema {info.schema}, which {NEWER} {SCHEMA}; update hwlottery")
-    return info
+    return described(folder / ABOUT, StudyInfo, SCHEMA)
 
 
 def load_study(folder: Path) -> Study:

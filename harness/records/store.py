@@ -16,7 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import msgspec
 
@@ -284,12 +284,25 @@ def new_folder(wanted: Path) -> Path:
 
 def info_of(folder: Path) -> RunInfo:
     """What the records of a results folder have in common; StoreError where it cannot be read."""
+    return described(folder / INFO, RunInfo, SCHEMA)
+
+
+class _OfSchema(Protocol):
+    @property
+    def schema(self) -> int: ...
+
+
+_Info = TypeVar("_Info", bound=_OfSchema)
+
+
+def described(path: Path, kind: type[_Info], schema: int) -> _Info:
+    """The JSON file that says what a folder's lines have in common; StoreError where it cannot be read or is newer."""
     try:
-        info = msgspec.json.decode((folder / INFO).read_bytes(), type=RunInfo)
+        info = msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, *UNREADABLE) as error:
-        raise StoreError(f"{folder / INFO} cannot be read: {error}") from None
-    if info.schema > SCHEMA:
-        raise StoreError(f"{folder / INFO} is of schema {info.schema}, which {NEWER} {SCHEMA}; update hwlottery")
+        raise StoreError(f"{path} cannot be read: {error}") from None
+    if info.schema > schema:
+        raise StoreError(f"{path} is of schema {info.schema}, which {NEWER} {schema}; update hwlottery")
     return info
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
-from harness.cli.run import cache_folder
+from harness.cli.cache import cache_folder
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case
 from harness.worker.client import Server

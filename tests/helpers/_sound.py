@@ -12,6 +12,8 @@ STORED = ROOT / "results" / "quick-cpu"
 AHEAD = ROOT / "results" / "quick-tpu-aot-v5e"
 EVERY = [json.loads(line) for line in (STORED / "records.jsonl").read_text().splitlines()]
 INFO = json.loads((STORED / "run.json").read_text())
+V = "2.9.1 (hwlottery 0.1.0)"
+LEFT_OUT = "unstructured_sparse/never forward torch eager cpu float32 [m=1]"
 
 
 def _chosen():

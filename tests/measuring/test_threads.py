@@ -11,7 +11,7 @@ import threadpoolctl
 
 from backends.discovery import backends
 from backends.ops import Device
-from harness.cli.run import cache_folder
+from harness.cli.cache import cache_folder
 from harness.measuring import threads
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case

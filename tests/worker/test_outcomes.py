@@ -14,7 +14,7 @@ import pytest
 
 from backends.discovery import backends
 from backends.ops import Device
-from harness.cli.run import cache_folder
+from harness.cli.cache import cache_folder
 from harness.measuring.settings import Sampling
 from harness.worker import outcome
 from harness.worker.client import Server, ServerError

@@ -148,6 +148,7 @@ FEWER = {
     ("nm_sparse", "ell"): 0.98,
     ("quantized_matmul", "popcount"): 0.05,
     ("row_gather", "take"): 0.0,  # there is no arithmetic, and a row is called one FLOP
+    **{("selective_scan", name): 0.95 for name in ("sequential", "hoisted")},
 }
 
 
@@ -214,11 +215,14 @@ TORCH_DIFFERS = {
     *(("unstructured_sparse", "train_step", f) for f in ("autodiff_csr", "autodiff_coo")),
     *(("block_sparse", "train_step", f) for f in ("bsr_bmm", "csr_dense_sample", "csr_bmm")),
     *((name, "forward", "csr") for name in ("nm_sparse", "kaleidoscope", "stored_product")),
+    ("spiking", "forward", "event_csr"),
     *(("nm_sparse", "train_step", f) for f in ("csr_gather", "csr_dense_sample")),
     *(("sparse_training", "train_step", f) for f in ("csr_native", "csr_gather", "csr_dense_sample")),
     # it has no rule for low-bit and grouped products
     *(("quantized_matmul", "forward", f) for f in ("int8", "int8_transposed", "int8_padded", "packed")),
     ("mixture_of_experts", "forward", "grouped"),
+    # nor for the attention that PyTorch has for a CPU
+    ("causal_attention", "forward", "native"),
     # it has no rule for `mv`, nor for oneDNN's convolution with packed filters
     *(("stream", "forward", "vector"), ("dense_matmul", "forward", "vector")),
     *(("dense_conv", "forward", "nhwc_packed"), ("capsule_conv", "forward", "folded_packed")),

@@ -1,4 +1,4 @@
-"""Ways to multiply by a matrix of scattered non-zeros, forward and in a train step, for `unstructured_sparse`.
+"""Ways to multiply by a matrix of scattered non-zeros, forward and in a train step.
 
 Everywhere `a` is (nnz,) in the order of a CSR of m rows and k columns, and B is (k, n).
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from backends.ops import CSR, Array, HostArray, Matrix, Ops
 from workloads.base import Formulation, Inputs, Parameters
-from workloads.common import sparse
+from workloads.common import patterns, sparse
 from workloads.common.patterns import Pattern
 from workloads.common.sparse import Products, by_columns, summed_over_columns, transpose
 
@@ -86,6 +86,17 @@ def segment_product(ops: Ops, rows: int, values: Array, segments: Array, columns
 def with_zeros(x: Inputs, p: Parameters) -> HostArray:
     """A with its zeros, (m, k)."""
     return host_csr(x, p).dense()
+
+
+def masked_dense() -> Formulation:
+    """The dense product of A with its zeros."""
+    return sparse.marked_multiplies_zeros(
+        sparse.forward_step(
+            "A stored with its zeros, the dense product",
+            lambda ops, x, p: [ops.asarray(with_zeros(x, p)), ops.asarray(x["b"])],
+            lambda ops, p, a, b: ops.matmul(a, b),
+        )
+    )
 
 
 # -- train step -------------------------------------------------------------------------------------------------------
@@ -201,6 +212,18 @@ def segment_products(
     )
 
 
-def prepare_mask(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
-    """A mask of the shape of A."""
+def masked_dense_step() -> Formulation:
+    """A train step of dense products, in which a mask keeps the zeros of A."""
+    return sparse.marked_multiplies_zeros(
+        sparse.train_step(
+            "A stored with its zeros, dense products, a mask on the gradient",
+            with_zeros,
+            _prepare_mask,
+            sparse.dense_products,
+            lambda a, x, p: patterns.take(a, pattern_of(x, p)),
+        )
+    )
+
+
+def _prepare_mask(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     return [ops.asarray(host_csr(x, p)._replace(values=np.ones_like(x["a"])).dense())]
