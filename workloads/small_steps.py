@@ -19,7 +19,7 @@ w = Workload(
     role="ceiling",
     lone=True,
     axes={"steps": Axis(help="products, each of the result before", default=1, low=1, high=1e5)},
-    smoke={"steps": 2},
+    smoke={"steps": 1},
 )
 for _preset in ("ideas", "quick", "standard", "full"):
     w.preset(_preset, steps=1, mode="forward", headline=False)

@@ -23,6 +23,8 @@ ROW_GATHER, ROW_SCATTER, STORED_PRODUCT = "row_gather", "row_scatter", "stored_p
 # Of these nothing but a ceiling is made; a dense product may be a twin as well.
 CEILINGS_ALONE = frozenset({CEILING_STREAM, POLYNOMIAL, SMALL_STEPS, ROW_GATHER, ROW_SCATTER, STORED_PRODUCT})
 
+LAUNCHES = 4  # of a call that takes fewer, most is a launch: what it reaches of arithmetic or rows is no ceiling
+
 Kind = Literal["matmul", "bandwidth", "vector", "gather", "scatter", "launch"]
 UNITS: Mapping[Kind, str] = {
     "matmul": "FLOP/s",
@@ -201,9 +203,16 @@ def _rows(kind: Kind, count: float, row_bytes: int, table: int) -> _Reached:
 
 def _largest(rows: Iterable[Mapping[str, Any]]) -> Ceilings:
     best: dict[tuple[Any, ...], Ceiling] = {}
-    for row in rows:
+    found = [(row, reached) for row in rows for reached in _reached(row)]
+    launch_s: dict[tuple[str, str], float] = {}
+    for row, reached in found:
+        if reached.kind == "launch":
+            place = (str(row["run"]), str(row["device"]))
+            launch_s[place] = min(row["time_min_s"], launch_s.get(place, row["time_min_s"]))
+    for row, reached in found:
         run, device = str(row["run"]), str(row["device"])
-        for reached in _reached(row):
+        mostly_launch = row["time_min_s"] < LAUNCHES * launch_s.get((run, device), 0.0)
+        if not (mostly_launch and reached.kind in ("vector", "gather", "scatter")):
             key = (run, device, *reached._replace(amount=0.0))
             rate, typical = (reached.amount / row[name] for name in ("time_min_s", "time_s"))
             if key not in best or rate > best[key].per_s:

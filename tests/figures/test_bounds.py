@@ -152,6 +152,13 @@ def test_each_ceiling_has_its_unit_its_row_and_its_table():
     }
 
 
+def test_what_is_mostly_a_launch_is_a_ceiling_of_nothing_else():
+    """A second of gathering is five launches of 0.2 s, and not four of 0.3 s."""
+    path = way("csr", other=100, gathered=(60, 240), seconds=8.0)
+    assert hardware_of(path, gather(100), vector(50), launch(0.2)) == (20, "vector")
+    assert hardware_of(path, gather(100), vector(50), launch(0.3)) == (3, "launch")
+
+
 def test_the_answer_blames_gathers_where_these_bind_and_claims_none_where_they_have_a_ceiling():
     def said(seconds, *more):
         times = [seconds * x for x in (0.99, 1.0, 1.0, 1.01, 1.0, 1.0)]
