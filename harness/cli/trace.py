@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from backends.device import is_ahead_of_time
+from backends.device import is_ahead_of_time, is_modelled
 from backends.discovery import backends as find_backends
 from backends.ops import Backend
 from harness.cli.cache import cache_folder, temporary
@@ -236,6 +236,8 @@ def _refuse(planned: Planned, backends: Mapping[str, Backend]) -> None:
         raise UserError(
             f"{case.device} is compiled for and not run, so that there is no time to trace; name cpu or cuda"
         )
+    if is_modelled(case.device):
+        raise UserError(f"{case.device} is reckoned and not run, so that there is no time to trace; name cpu or cuda")
     present((case.backend,), backends)
 
 

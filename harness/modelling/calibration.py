@@ -1,7 +1,7 @@
 """A device file from records: the rates that a run's ceilings reached, each with its interval and the case it is of.
 
-Only ceilings count, never an idea or a twin: dense products of equal sides, `stream`, and the primitives of
-harness/modelling/primitives/. A run without these gives a device without gathers, scatters, and whatever else it lacks.
+Only ceilings count, never an idea or a twin: dense products of equal sides, `stream`, the other ceilings of a run, and
+the primitives of harness/modelling/primitives/. A run without some of them gives a device that lacks their rates.
 """
 
 from __future__ import annotations
@@ -12,13 +12,20 @@ from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 from backends.dtypes import ITEM_BYTES, itemsize
-from harness.figures.ceilings import CEILING_MATMUL, CEILING_STREAM
+from harness.figures.ceilings import (
+    CEILING_MATMUL,
+    CEILING_STREAM,
+    POLYNOMIAL,
+    ROW_GATHER,
+    ROW_SCATTER,
+    SMALL_STEPS,
+    STORED_PRODUCT,
+)
 from harness.modelling.device_schema import DTYPES, PACKS
 from harness.records.record import Case, Record
 from harness.stats.process_times import counted
 
-ROW_GATHER, ROW_SCATTER, SMALL_STEPS = "row_gather", "row_scatter", "small_steps"
-POLYNOMIAL, STORED_PRODUCT, ROW_SORT = "polynomial", "stored_product", "row_sort"
+ROW_SORT = "row_sort"
 PRIMITIVES = (ROW_GATHER, ROW_SCATTER, SMALL_STEPS, POLYNOMIAL, STORED_PRODUCT, ROW_SORT)
 CEILINGS = (CEILING_MATMUL, CEILING_STREAM, *PRIMITIVES)
 
@@ -169,9 +176,9 @@ def _launches(
         many = [t for t in of if int(t.case.params["steps"]) > 1]
         if eager and many:
             out["launch", key] = _least(many, lambda t: 1 / int(t.case.params["steps"]))
-        elif not eager and single:
+        elif single:
             out["launch", key] = least = _least(single, lambda _: 1.0)
-            if many and least is not None:
+            if many:
                 out["launch", "kernel_s"] = _further(many, least)
         else:
             out["launch", key] = _intercept([t for t in stream if (t.case.execution == "eager") == eager])

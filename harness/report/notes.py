@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from backends.device import is_ahead_of_time
 from harness.figures import left_out
 from harness.figures.break_even import BreakEven
-from harness.figures.ceilings import Ceiling
+from harness.figures.ceilings import UNITS, Ceiling
 from harness.figures.datasheets import Datasheet
 from harness.figures.estimates import EstimateRow
 from harness.figures.modelled import ModelledRow
@@ -219,7 +219,7 @@ def _precision(summary: Summary, rows: Sequence[Row], *, marks: bool = True) -> 
     if marks and False in drifting:
         lines.append("*: a trend from slice to slice: this time, or this ratio, had not settled.")
     if marks and any(row.share_suspect for row in rows):
-        lines.append("?: above the ceiling measured in this run, so the ceiling or the time is suspect.")
+        lines.append("?: faster than a ceiling measured in this run allows, so the ceiling or the time is suspect.")
     return lines
 
 
@@ -236,20 +236,30 @@ def _power(summary: Summary) -> list[str]:
 
 
 def _top(found: Sequence[Ceiling]) -> list[Ceiling]:
-    """Each dense rate, and of each device's streams the fastest and the largest working set."""
-    out = [c for c in found if c.working_set_bytes is None]
+    """Every ceiling, but of each device's streams the fastest and the largest working set only."""
+    out = [c for c in found if c.kind == "matmul"]
     for place in dict.fromkeys((c.run, c.device) for c in found):
-        streams = [c for c in found if c.working_set_bytes is not None and (c.run, c.device) == place]
+        streams = [c for c in found if c.kind == "bandwidth" and (c.run, c.device) == place]
         if streams:
             out += dict.fromkeys((max(streams, key=lambda c: c.per_s), streams[-1]))
-    return out
+    return [*out, *(c for c in found if c.kind not in ("matmul", "bandwidth"))]
 
 
 def _ceiling(ceiling: Ceiling) -> str:
-    if ceiling.working_set_bytes is None:
-        return f"{ceiling.device} {ceiling.dtype} dense product {quantity(ceiling.per_s, 'FLOP/s')} ({ceiling.path})"
-    size = significant(ceiling.working_set_bytes / 2**20)
-    return f"{ceiling.device} memory {quantity(ceiling.per_s, 'B/s')} at {size} MiB ({ceiling.path})"
+    c = ceiling
+    size = "" if c.working_set_bytes is None else f"{significant(c.working_set_bytes / 2**20)} MiB"
+    if c.kind == "matmul":
+        said = f"{c.dtype} dense product {quantity(c.per_s, 'FLOP/s')}"
+    elif c.kind == "vector":
+        said = f"{c.dtype} outside of dense products {quantity(c.per_s, 'FLOP/s')}"
+    elif c.kind == "bandwidth":
+        said = f"memory {quantity(c.per_s, 'B/s')} at {size}"
+    elif c.kind == "launch":
+        said = f"a launch {quantity(1 / c.per_s, 's')}"
+    else:
+        preposition = "from" if c.kind == "gather" else "to"
+        said = f"{c.kind} {quantity(c.per_s, UNITS[c.kind])} of {c.row_bytes} B {preposition} {size}"
+    return f"{c.device} {said} ({c.path})"
 
 
 def _datasheet(datasheet: Datasheet) -> str:

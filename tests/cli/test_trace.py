@@ -116,6 +116,7 @@ def test_of_a_run_the_best_path_is_traced_and_its_folder_gains_the_table_alone(p
         (["dense_matmul/nn", "planted", "m=3", "q=3"], "there is no axis 'q'"),
         (["dense_matmul/csr", "planted"], "is named by dense_matmul csr planted"),
         (["dense_matmul", "planted", "--device", "tpu-aot:v5e"], "compiled for and not run"),
+        (["dense_matmul", "planted", "--device", "model:today"], "reckoned and not run"),
         (["own", "dense_matmul"], "own is no results folder: it has no run.json"),
         (["dense_matmul", "planted", "--threads", "4096"], "--threads 4096 is more than the"),
         (["dense_matmul", "planted", *SMALL, "-o", "own/planted_backend.py"], "cannot be made"),

@@ -110,6 +110,11 @@ _EVERY_AS_DENSE = lambda params, x: _dense(params)  # noqa: E731
 TORCH_DIFFERS = {
     ("stream", "forward", "flat"): lambda params, x: 2 * x["x"].size * (params["kernel"] == "dot"),  # 2: triad
     **{("stream", "forward", f): _NOTHING for f in ("vector", "rows")},  # 2
+    ("stored_product", "forward", "csr"): lambda p, x: 2 * p["rows"] * p["columns"] * p["n"],  # 1
+    ("stored_product", "forward", "bag"): _NOTHING,
+    ("polynomial", "forward", "horner"): _NOTHING,  # 2
+    ("row_gather", "forward", "take"): _NOTHING,
+    ("row_scatter", "forward", "segment_sum"): _NOTHING,  # 2
     **{("unstructured_sparse", "forward", f): _SPARSE_AS_DENSE for f in ("csr", "coo", "bsr")},  # 1, and 2 at n=1
     **{("unstructured_sparse", "forward", f): _EVERY_AS_DENSE for f in ("csc", "masked_dense")},  # 1
     **{("unstructured_sparse", "forward", f): _NOTHING for f in ("bag", "csr_vector")},  # 2
