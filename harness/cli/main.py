@@ -24,6 +24,7 @@ from harness.cli.sharing_commands import reproduce, submit
 
 DEBUG = "HWLOTTERY_DEBUG"
 PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
+PLACES += (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def _debug(_: click.Context, __: click.Parameter, value: bool) -> None:
