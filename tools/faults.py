@@ -134,7 +134,8 @@ def added(faults: Faults, lines: Iterable[bytes]) -> Faults:
                 raise SystemExit(
                     f"{found.engine}, seed {found.seed}, found {found.faults} faults; mend them, run it again"
                 )
-            if not any((f.engine, f.seed) == (found.engine, found.seed) for f in faults.fuzzed):
+            alike = [f for f in faults.fuzzed if (f.engine, f.seed) == (found.engine, found.seed)]
+            if not any(f.inputs.keys() & found.inputs.keys() for f in alike):
                 faults = msgspec.structs.replace(faults, fuzzed=[*faults.fuzzed, found])
         elif found.seed not in faults.seeds:
             more = {name: getattr(faults, name) + getattr(found, name) for name in _COUNTS}

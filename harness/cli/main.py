@@ -21,6 +21,7 @@ from harness.cli.quality_command import quality
 from harness.cli.results_commands import compare, explain, leaderboard, report, validate
 from harness.cli.run_command import run
 from harness.cli.sharing_commands import reproduce, submit
+from harness.running.stopping import stoppable
 
 DEBUG = "HWLOTTERY_DEBUG"
 PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
@@ -127,7 +128,8 @@ def _code_of(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _escape_what_streams_cannot_hold()
     try:
-        cli.main(args=words, prog_name="hwlottery", standalone_mode=False, obj=tuple(words))
+        with stoppable():  # what a command has begun is taken down, whatever signal ends it
+            cli.main(args=words, prog_name="hwlottery", standalone_mode=False, obj=tuple(words))
     except click.exceptions.Abort as stop:  # what click makes of KeyboardInterrupt
         return EXIT_SIGNAL + getattr(stop.__cause__, "number", signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:

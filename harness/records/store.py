@@ -102,6 +102,7 @@ class Store:
         self._file = -1
         self._gone: StoreError | None = None  # once the folder is gone for good
         try:
+            new = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / LOCK, f"process {os.getpid()}, since {info.started_at}")
             self._locked()
@@ -109,6 +110,9 @@ class Store:
                 self._open(resume, retry, planned)
             except BaseException:
                 self._lock.release(remove=True)
+                if new:
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
                 raise
         except OSError as error:
             raise StoreError(f"--out {folder} cannot be written ({why(error)}); name another folder") from None
@@ -205,7 +209,9 @@ class Store:
         self.write_info(msgspec.structs.replace(self.info, notes=[*self.info.notes, words]))
 
     def refusal(self, error: OSError) -> StoreError:
-        """The sentence for a folder that cannot be written any more."""
+        """The sentence for a folder that cannot be written any more, or that never could."""
+        if not (self.folder / INFO).exists():
+            return StoreError(f"--out {self.folder} cannot be written ({why(error)}); name another folder")
         return StoreError(
             f"{self.folder} cannot be written any more ({why(error)}): what was measured before is kept there; "
             f"make it writable, and go on by: run --resume --out {shlex.quote(str(self.folder))}"

@@ -108,6 +108,22 @@ def test_a_read_only_place_is_one_sentence(tmp_path, monkeypatch):
         new_folder(tmp_path / "runs" / "one")
 
 
+@pytest.mark.fault("a disk that is full from the beginning", "storage")
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_run_that_cannot_begin_leaves_no_folder_of_its_own(tmp_path, monkeypatch, made_before):
+    if made_before:
+        (tmp_path / "out").mkdir()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "replace", full)
+    with pytest.raises(StoreError, match=r"--out .*out cannot be written \(No space left on device\); name another"):
+        Store(tmp_path / "out", RUN)
+    assert os.listdir(tmp_path) == (["out"] if made_before else [])
+    assert not made_before or os.listdir(tmp_path / "out") == []
+
+
 @pytest.mark.fault("a results folder that is deleted while the run goes on", "storage")
 def test_a_folder_that_vanishes_is_made_again_with_everything(tmp_path):
     out = Store(tmp_path / "out", RUN)

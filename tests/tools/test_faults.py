@@ -63,12 +63,16 @@ FUZZED = b'{"engine": "atheris", "seed": 2, "inputs": {"smtx": 30, "words": 12},
 
 def test_runs_of_the_night_are_added_once():
     before = summed([], {3: Toll(kills=Counter(parent=4), runs=1), 4: Toll()})
-    after = added(before, [TOLL, FUZZED, TOLL, FUZZED])
+    other = FUZZED.replace(b"smtx", b"info").replace(b', "words": 12', b"")
+    after = added(before, [TOLL, FUZZED, TOLL, FUZZED, other, other])
     assert (after.seeds, after.kills, after.runs) == ([3, 4, 9], {"parent": 6}, 2)
-    assert after.fuzzed == [Fuzzed(engine="atheris", seed=2, inputs={"smtx": 30, "words": 12}, faults=0)]
+    assert after.fuzzed[0] == Fuzzed(engine="atheris", seed=2, inputs={"smtx": 30, "words": 12}, faults=0)
+    assert [run.inputs for run in after.fuzzed[1:]] == [{"info": 30}]
     text = markdown(after)
     assert "(seeds 3 to 4, 9; parent 6)" in text
-    assert "42 hostile and broken inputs, by engine: atheris 42 (seeds 2); by target: smtx 30, words 12." in text
+    assert (
+        "72 hostile and broken inputs, by engine: atheris 72 (seeds 2); by target: info 30, smtx 30, words 12." in text
+    )
 
 
 @pytest.mark.parametrize(
