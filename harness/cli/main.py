@@ -144,7 +144,8 @@ def _code_of(arguments: Sequence[str] | None) -> int:
     except UserError as error:
         if os.environ.get(DEBUG):
             raise
-        click.echo(f"error: {error}", err=True)
+        said = str(error).replace("\n", " ")  # the name of a file may hold a line end
+        click.echo(f"error: {said}", err=True)
         return EXIT_USAGE
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_FAILED

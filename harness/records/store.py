@@ -23,7 +23,7 @@ import msgspec
 from backends.ops import Scalar
 from harness.errors import UserError
 from harness.records import conditions
-from harness.records.disk import replace, same, why, write
+from harness.records.disk import as_json, replace, same, why, write
 from harness.records.lines import NEWER, UNREADABLE, Lines, lines_of
 from harness.records.locks import FileLock, NoLocksError
 from harness.records.merging import merge
@@ -183,7 +183,7 @@ class Store:
 
         Lines that found room stay, whole.
         """
-        content = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        content = b"".join(as_json(record) + b"\n" for record in records)
         self._restored()
         end, written = os.fstat(self._file).st_size, 0
         try:
@@ -200,7 +200,7 @@ class Store:
         self.info = info
         try:
             self._restored()  # may add a note
-            replace(self.folder / INFO, msgspec.json.format(msgspec.json.encode(self.info), indent=2) + b"\n")
+            replace(self.folder / INFO, msgspec.json.format(as_json(self.info), indent=2) + b"\n")
         except OSError as error:
             raise self.refusal(error) from None
 
@@ -236,7 +236,7 @@ class Store:
         except OSError as error:
             saved = Path(tempfile.mkdtemp(prefix="hwlottery-saved-"))
             (saved / RECORDS).write_bytes(content)
-            replace(saved / INFO, msgspec.json.encode(self.info))
+            replace(saved / INFO, as_json(self.info))
             self._gone = StoreError(
                 f"{self.folder} was taken away while the run went on, and cannot be made again ({why(error)}): "
                 f"everything measured is in {saved}; move it to where it is to stay"

@@ -226,6 +226,20 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [RECORDS, INFO]
 
 
+@pytest.mark.fault("a results folder and options whose names are no UTF-8", "text")
+def test_names_that_are_no_utf8_are_stored_with_a_mark(tmp_path):
+    folder = tmp_path / "\udcff results"
+    info = msgspec.structs.replace(RUN, command=["hwlottery", "run", "--out", str(folder)])
+    with Store(folder, info) as out:
+        out.note(f"{folder} is on a file system without locks")
+        out.append(msgspec.structs.replace(record("a"), reason=f"{folder}/x is not there"))
+    found = load(folder)
+    shown = f"{tmp_path}/\N{REPLACEMENT CHARACTER} results"
+    assert found.info.command[-1] == shown
+    assert found.info.notes == [f"{shown} is on a file system without locks"]
+    assert found.records[0].reason == f"{shown}/x is not there"
+
+
 def test_replacing_a_file_leaves_nothing_where_it_fails(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         disk.replace(tmp_path / "gone" / "file.json", b"x")
