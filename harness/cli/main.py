@@ -24,8 +24,10 @@ from harness.cli.sharing_commands import reproduce, submit
 from harness.running.stopping import stoppable
 
 DEBUG = "HWLOTTERY_DEBUG"
-PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
-PLACES += (errno.ENAMETOOLONG, errno.ELOOP)
+PLACES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 def _debug(_: click.Context, __: click.Parameter, value: bool) -> None:
