@@ -21,7 +21,7 @@ MODULES = {
 PAIRED = ("jaxlib", "jax-cuda12-plugin", "jax-cuda12-pjrt")  # of one version, or JAX leaves the plug-in aside
 
 
-class Card(Target):
+class CardTarget(Target):
     """One card as XLA is told of it, and its compiler. Made in a tenth of a second."""
 
     packages = PACKAGES

@@ -85,6 +85,10 @@ class IdeaOps(CoreOps):
         """Rows of x (T×K) in E runs of `sizes` (E,) int32, run e times w[e] of (E×K×N) → (T×N); sizes sum to T."""
         raise self._unsupported("grouped product")
 
+    def causal_attention(self, q: Array, k: Array, v: Array) -> Array:
+        """softmax(q·kᵀ/√W)·v of (batch, heads, steps, W), each step over the steps up to it: the framework's own."""
+        raise self._unsupported("attention")
+
     # -- steps in time, and branches --------------------------------------------------------------------------------
     def scan(
         self, fn: Callable[[Any, Any], tuple[Any, Any]], carry: tuple[Array, ...], xs: tuple[Array, ...]

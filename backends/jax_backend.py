@@ -57,4 +57,5 @@ BACKEND = Backend(
     environ=environ,
     devices=devices,
     open=open_device,
+    profiler="backends.jax_profiler",
 )

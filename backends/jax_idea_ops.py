@@ -62,6 +62,10 @@ class JaxIdeaOps(Ops):
     def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
         return lax.ragged_dot(x, w, sizes)
 
+    def causal_attention(self, q: Array, k: Array, v: Array) -> Array:
+        heads_third = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
+        return jnp.swapaxes(jax.nn.dot_product_attention(*heads_third, is_causal=True), 1, 2)
+
     # -- steps in time, and branches --------------------------------------------------------------------------------
     def scan(
         self, fn: Callable[[Any, Any], tuple[Any, Any]], carry: tuple[Array, ...], xs: tuple[Array, ...]

@@ -270,7 +270,8 @@ class Backend:
     `environ(device, threads, cache)` is the environment to set before the import; `cache` is the folder of compile
     caches. `preload` are the modules that the fork server imports: none of them may start a runtime; `ahead` are those
     it imports in their place to compile for a `tpu-aot` device, none where there is no such route. `install` is the
-    command that installs it. `open` raises Unsupported, with the framework's words, for a device it has not.
+    command that installs it. `open` raises Unsupported, with the framework's words, for a device it has not. `profiler`
+    is the module that profiles calls with the framework's own profiler (`backends.profiling`); None of one without.
     """
 
     name: str
@@ -285,3 +286,4 @@ class Backend:
     devices: Callable[[], Sequence[Device]]
     open: Callable[[Device], Ops]
     default: bool = True
+    profiler: str | None = None

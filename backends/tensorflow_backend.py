@@ -34,4 +34,5 @@ BACKEND = Backend(
     environ=environ,
     devices=devices,
     open=open_device,
+    profiler="backends.tensorflow_profiler",
 )

@@ -68,6 +68,9 @@ class TensorflowIdeaOps(Ops):
     def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
         raise Unsupported("TensorFlow has no grouped product: one product a group, or padded groups in a batched one")
 
+    def causal_attention(self, q: Array, k: Array, v: Array) -> Array:
+        raise Unsupported("TensorFlow's core has no attention: Keras writes it as two products and a softmax")
+
     # -- steps in time, and branches --------------------------------------------------------------------------------
     def scan(
         self, fn: Callable[[Any, Any], tuple[Any, Any]], carry: tuple[Array, ...], xs: tuple[Array, ...]

@@ -62,4 +62,5 @@ BACKEND = Backend(
     environ=environ,
     devices=devices,
     open=open_device,
+    profiler="backends.torch_profiler",
 )

@@ -21,6 +21,7 @@ from torch._dynamo.utils import compilation_time_metrics, counters
 from torch._inductor import exc as inductor_exc
 from torch._inductor import metrics
 from torch._inductor.codecache import PyCodeCache
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.utils._pytree import tree_leaves
 
 from backends.ops import Array, Compiled, Fallback, Scalar, Unsupported
@@ -127,12 +128,26 @@ class Variant:
             return outputs
         before, known = _account(), len(PyCodeCache.modules)
         try:
-            outputs = self._run(*args)
+            outputs = self._compiled(*args)
         except exc.TorchDynamoException as error:
             raise _refused(error) from error
         self.graphs = int(counters["stats"]["unique_graphs"] - before["graphs"])
         self.modules = PyCodeCache.modules[known:]
         self.flags.update(_flags(before))
+        return outputs
+
+    def _compiled(self, *args: Any) -> tuple[Array, ...]:
+        """Its first call. Inductor makes a loop of a scan, if the loop's counter may be a scalar of the graph.
+
+        Only then: with that setting other functions would get lengths that only the call knows.
+        """
+        try:
+            outputs: tuple[Array, ...] = self._run(*args)
+        except exc.TorchDynamoException as error:
+            if not isinstance(getattr(error, "inner_exception", None), DataDependentOutputException):
+                raise
+            with torch._dynamo.config.patch(capture_scalar_outputs=True):
+                outputs = self._run(*args)
         return outputs
 
 

@@ -29,6 +29,7 @@ _TO_HOST = "aten::_local_scalar_dense"  # what .item(), bool(tensor) and float(t
 # Products of few bits, and by what their operands are known in oneDNN's log: where it ran none, PyTorch's loops did.
 _LOW_BIT = {"aten::_int_mm": "_s8", "aten::_scaled_mm": "_f8"}
 _GROUPED, _PRODUCT = "aten::_grouped_mm", "aten::mm"
+_IN_PARTS = "aten::_scaled_dot_product_attention_math"
 # An operator that Inductor has no lowering for is called by its name; what it calls on purpose is an extern_kernel.
 _LIBRARY = re.compile(r"\btorch\.ops\.(aten\.\w+)(?:\.\w+)?\(")
 _HOST_KERNEL = re.compile(r"^(cpp_fused\w*)\s*=", re.MULTILINE)
@@ -50,6 +51,8 @@ def of_call(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: 
     converted = sorted(_TO_CSR & sizes.keys())
     if converted:
         found.append(Fallback("substituted", f"{converted[0]} makes a CSR of an operand in every call"))
+    if _IN_PARTS in sizes:
+        found.append(Fallback("substituted", f"{_IN_PARTS}: two products and a softmax in place of a fused kernel"))
     if kind == "cpu":
         found += of_products(call, operands, sizes)
     if kind != "cpu" and _TO_HOST in sizes:

@@ -6,17 +6,18 @@ Imports PyTorch: only an opened backend imports this file.
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch._higher_order_ops import associative_scan, scan
 
 from backends.ops import QUANTIZED_KINDS, Array, HostArray, Matrix, Ops, Unsupported
 
 _ALIGNED_BYTES = 16  # of each row that grouped_mm and the products of float8 take
 _INT4_GROUPS = (32, 64, 128, 256)
+_UNROLLED = 8  # steps of a scan that a compiler is given one by one; of more it is given one, and a loop
 
 _library = torch.library.Library("hwlottery", "FRAGMENT")
 # oneDNN's int8 product as one call in a compiled graph: Inductor's own lowering takes packed weights as constants only.
@@ -133,12 +134,18 @@ class TorchIdeaOps(Ops):
         except RuntimeError as error:
             raise _refusal(error) from error
 
+    def causal_attention(self, q: Array, k: Array, v: Array) -> Array:
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
     # -- steps in time, and branches --------------------------------------------------------------------------------
     def scan(
         self, fn: Callable[[Any, Any], tuple[Any, Any]], carry: tuple[Array, ...], xs: tuple[Array, ...]
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        if torch.compiler.is_compiling() and xs[0].shape[0] > _UNROLLED:
+            carry, ys = scan(lambda kept, x: tuple(tuple(part) for part in fn(tuple(kept), tuple(x))), carry, xs)
+            return tuple(carry), tuple(ys)
         ys = []
-        for step in range(xs[0].shape[0]):  # a compiler unrolls it
+        for step in range(xs[0].shape[0]):
             carry, y = fn(carry, tuple(x[step] for x in xs))
             ys.append(y)
         return carry, tuple(torch.stack(several) for several in zip(*ys, strict=True))
@@ -146,9 +153,10 @@ class TorchIdeaOps(Ops):
     def associative_scan(
         self, fn: Callable[[Any, Any], Any], xs: tuple[Array, ...], axis: int = 0
     ) -> tuple[Array, ...]:
-        run = importlib.import_module("torch._higher_order_ops").associative_scan
         mode = "pointwise" if self.device.kind == "cuda" and torch.compiler.is_compiling() else "generic"
-        made: tuple[Array, ...] = tuple(run(lambda left, right: tuple(fn(left, right)), xs, axis, combine_mode=mode))
+        made: tuple[Array, ...] = tuple(
+            associative_scan(lambda left, right: tuple(fn(left, right)), xs, axis, combine_mode=mode)
+        )
         return made
 
     def cond(self, predicate: Array, true: Callable[..., Any], false: Callable[..., Any], *operands: Array) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.figures.ceilings import CEILINGS_ALONE
+
 ROOT = Path(__file__).resolve().parent.parent
 STORED = ROOT / "results" / "standard-cpu"
 PAGE = ROOT / "docs" / "results" / "losing-formulations.md"
@@ -25,7 +27,7 @@ Cases = Mapping[tuple[str, str], Sequence[Any]]  # the records of (formulation, 
 
 def page(workloads: Mapping[str, Any], records: Sequence[Any]) -> str:
     """The whole page: a section for each workload that has a point at which its formulations can be compared."""
-    chosen = [workload for name, workload in sorted(workloads.items()) if name != "stream"]  # sizes, not formulations
+    chosen = [workload for name, workload in sorted(workloads.items()) if name not in CEILINGS_ALONE]
     sections = [section(workload, records) for workload in chosen]
     return "\n".join([HEAD, *(text for text in sections if text)])
 

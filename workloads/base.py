@@ -183,6 +183,8 @@ class Definition:
     norm, from what its gate says; None where there is no gate. Past it a case is `wrong`, though its arithmetic agrees.
     work(params, mode, itemsize) gives the formulas; twins(params, mode) the dense path, the principal one first.
     `convolves`: some formulation is a convolution of the framework's, of which CUDA has faster and less exact ones.
+    `lone`: each formulation is a single operation of the framework's, of which compiling makes no other, so that it is
+    measured in the execution that a backend names first.
 
     Callers may give `params` as any mapping; each of these functions gets `Parameters`.
     """
@@ -202,6 +204,7 @@ class Definition:
     tolerances: Tolerances | Callable[[Any], Tolerances] = field(default_factory=_tolerances)
     gate_limit: Callable[[Any], float | None] = lambda params: None
     convolves: bool = False
+    lone: bool = False
     written: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)  # see `author`
 
     def __post_init__(self) -> None:

@@ -81,7 +81,7 @@ def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     W and ∂W and writes W. û is never needed whole, so what lives is u, W and v with the running sum of the earlier v
     (where there is one); in a step also ∂W and the v of every round. The softmax, the squash and the loss are left out.
     FlopCounterMode sees products alone: û and no pass in `textbook`, every pass but the first (a sum) in `matmul`; the
-    folded forms recompute û, (2R−1)·2BIJDd forward. XLA counts softmax and squash too (tests/test_flop_counters.py).
+    folded forms recompute û, (2R−1)·2BIJDd forward. XLA counts softmax and squash too (test_xla_counters.py).
     """
     b, i, j, d, D, rounds = sizes(p)
     u, w, v = b * i * d, i * j * d * D, b * j * D

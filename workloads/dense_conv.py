@@ -55,7 +55,7 @@ def reference(x: HostArray, w: HostArray, p: Parameters) -> Mapping[str, HostArr
 
 
 # 2·N·OH·OW·Co·Ci·k², border taps counted as every convolution formula does; x, w and y once each. FlopCounterMode
-# agrees to the FLOP; XLA's cost analysis leaves the border taps out (tests/test_flop_counters.py).
+# agrees to the FLOP; XLA's cost analysis leaves the border taps out (tests/workloads/test_xla_counters.py).
 w.work(
     flop=lambda p: 2 * p.batch * _out(p) ** 2 * p.out_channels * p.in_channels * p.kernel**2,
     bytes=lambda p, e: (

@@ -117,6 +117,23 @@ class IdeaCountingOps(Ops):
         passed = (lambda g: self.grouped_matmul(g, arrays.transposed(w), sizes), of_weights, None)
         return self.trace.make("grouped_matmul", "product", (t, n), x.dtype, (x, w, sizes), passed, matmul_flop=flop)
 
+    def causal_attention(self, q: Array, k: Array, v: Array) -> Array:
+        """Two products of the pairs that there are, and four operations of each score, which need not be written.
+
+        It is scaled, the greatest is taken off, then its exponential, and its share.
+        """
+        batch, heads, steps, width = q.shape
+        pairs = batch * heads * steps * (steps + 1) // 2
+        return self.trace.make(
+            "causal_attention",
+            "product",
+            q.shape,
+            q.dtype,
+            (q, k, v),
+            matmul_flop=4 * pairs * width,
+            other_flop=4 * pairs,
+        )
+
     # -- steps in time, and branches --------------------------------------------------------------------------------
     def scan(
         self, fn: Callable[[Any, Any], tuple[Any, Any]], carry: tuple[Array, ...], xs: tuple[Array, ...]

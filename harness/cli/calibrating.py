@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import click
+import msgspec
 
+from backends.discovery import backends as find_backends
 from harness.cli.cache import temporary
 from harness.cli.parameters import EXIT_OK
 from harness.cli.run import run
 from harness.errors import UserError
-from harness.figures.ceilings import CEILING_STREAM
+from harness.figures.ceilings import CEILING_STREAM, SMALL_STEPS
 from harness.machine import facts
 from harness.modelling import calibration, device_file, toml_text
 from harness.planning.plan import Planned
 from harness.planning.request import RunRequest
 from harness.records import timestamps
-from harness.records.record import Case
+from harness.records.record import Case, WorkFacts
 from harness.records.store import INFO, load
 
 PRIMITIVES = Path(calibration.__file__).with_name("primitives")
+STEPS = 64
 # Of the ceilings' formulations those that are the fastest somewhere; the others are of a whole run.
 WANTED: Mapping[str, frozenset[str]] = {
     "dense_matmul": frozenset({"nn", "nt"}),
@@ -52,8 +55,31 @@ def calibrate(output: Path, budget_s: float, backends: tuple[str, ...], name: st
 
 
 def chosen(plan: list[Planned]) -> list[Planned]:
-    """The cases that may tell a rate, every one of them looked at: a sweep would leave out what is slow elsewhere."""
-    return [replace(planned, survey=True) for planned in plan if _wanted(planned.case)]
+    """The cases that may tell a rate, every one of them looked at: a sweep would leave out what is slow elsewhere.
+
+    Launches are looked at in every execution, and beside each single step STEPS of them, from which comes what a step
+    takes that is not the first.
+    """
+    wanted = [replace(planned, survey=True) for planned in plan if _wanted(planned.case)]
+    single = [planned for planned in wanted if planned.case.workload == SMALL_STEPS]
+    return [*(p for p in wanted if p not in single), *(longer for planned in single for longer in _launches(planned))]
+
+
+def _launches(planned: Planned) -> Iterator[Planned]:
+    work = planned.work
+    for execution in find_backends()[0][planned.case.backend].executions:
+        for steps in (1, STEPS):
+            params = {**planned.case.params, "steps": steps}
+            yield replace(
+                planned,
+                case=msgspec.structs.replace(planned.case, params=params, execution=execution),
+                work=WorkFacts(
+                    useful_flop=steps * work.useful_flop,
+                    least_bytes=steps * work.least_bytes,
+                    live_bytes=steps * work.live_bytes,
+                ),
+                group=str(steps),
+            )
 
 
 def _wanted(case: Case) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from backends.device import is_modelled
 from backends.discovery import backends as find_backends
 from harness.cli.cache import cache_folder
 from harness.cli.information import information
@@ -42,6 +43,14 @@ def show_plan(request: RunRequest, whole: Sequence[Planned], options: Options, i
     if request.as_json:
         for planned in whole:
             click.echo(msgspec.json.encode(planned.case).decode())
+        return
+    modelled = [planned for planned in whole if is_modelled(planned.case.device)]
+    for planned in modelled:
+        click.echo(f"model  {planned.case}")
+    if modelled:
+        click.echo(f"{len(modelled)} cases are reckoned and not run", err=True)
+    whole = [planned for planned in whole if not is_modelled(planned.case.device)]
+    if not whole:
         return
     foresight = known_of(request, whole, options.cache / LEARNT, info)
     tried = foresight.tried(whole)

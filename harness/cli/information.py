@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from backends.device import is_modelled
 from backends.ops import Backend, Device
 from harness.machine import digest, facts
 from harness.planning.options import Options
@@ -34,6 +35,7 @@ def information(
         environment(backends[name], Device.parse(device), options.threads, options.cache)
         for name in ask.backends
         for device in ask.devices
+        if not is_modelled(device)
     ]
     passed, dropped = variables.of_user(os.environ, servers)
     return RunInfo(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from backends import aot
-from backends.device import is_ahead_of_time
+from backends.device import is_ahead_of_time, is_modelled
 from backends.install import install_hint
 from backends.ops import Backend, Device
 from harness.errors import UserError, nearest
@@ -43,7 +43,7 @@ def check_devices(ask: Ask, backends: Mapping[str, Backend], options: Options, *
     `only_unknown`: of those alone that have no name that is known here, and may be no device at all.
     """
     for text in ask.devices:
-        if text == "cpu" or (only_unknown and Device.parse(text).well_known):
+        if text == "cpu" or is_modelled(text) or (only_unknown and Device.parse(text).well_known):
             continue
         if is_ahead_of_time(text):
             why = aot.missing(Device.parse(text))

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import click
 
 from backends import aot
+from backends.device import MODEL
 from backends.discovery import backends
 from harness.cli.parameters import program
 from harness.errors import UserError, nearest
@@ -154,7 +155,9 @@ def _version(distributions: tuple[str, ...]) -> str:
 
 
 def _devices() -> list[Row]:
-    """What the system shows, without asking a framework; `doctor` asks them."""
+    """What the system shows, without asking a framework (`doctor` asks them), and what files describe."""
+    from harness.modelling import device_file  # and with it what reads and checks files
+
     rows = [{"device": "cpu", "found_by": "always there"}]
     gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*"))
     rows += [{"device": f"cuda:{i}" if i else "cuda", "found_by": str(p)} for i, p in enumerate(gpus)]
@@ -164,7 +167,15 @@ def _devices() -> list[Row]:
         if compiler.missing(kind) is None:
             by = f"{compiler.found()}: compiled for, not run"
             rows += [{"device": f"{kind}:{name}", "found_by": by} for name in compiler.names]
-    return rows
+    files = [
+        {"device": f"{MODEL}:{name}", "found_by": f"{path.name}: reckoned, not run"}
+        for name, path in device_file.shipped().items()
+    ]
+    sheets = [
+        {"device": f"{MODEL}:{name}", "found_by": "its maker's datasheet: reckoned, not run"}
+        for name in device_file.datasheets()
+    ]
+    return [*rows, *files, *sheets]
 
 
 def _presets() -> list[Row]:

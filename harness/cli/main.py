@@ -21,6 +21,7 @@ from harness.cli.quality_command import quality
 from harness.cli.results_commands import compare, explain, leaderboard, report, validate
 from harness.cli.run_command import run
 from harness.cli.sharing_commands import reproduce, submit
+from harness.cli.trace_command import trace
 from harness.running.stopping import stoppable
 
 DEBUG = "HWLOTTERY_DEBUG"
@@ -76,7 +77,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(examination.examine(as_json))
 
 
-_RUNS = (run, report, compare, explain, validate, leaderboard, reproduce, submit, fleet, quality)
+_RUNS = (run, report, compare, explain, trace, validate, leaderboard, reproduce, submit, fleet, quality)
 for _command in (*_RUNS, new, check, calibrate, whatif, recommend):
     cli.add_command(_command)
 

@@ -13,9 +13,8 @@ import msgspec
 from backends.discovery import backends as find_backends
 from harness.cli.parameters import Value
 from harness.errors import UserError, nearest
-from harness.modelling import calibration, device_file
+from harness.modelling import device_file
 from harness.modelling.device_schema import ModelDevice
-from harness.modelling.recommend import recommendation
 from harness.modelling.rows import WhatIfRow, tickets
 from harness.modelling.validated import known_errors
 from harness.modelling.validation import REGRET, ClassError, Validation, validate_device
@@ -76,6 +75,8 @@ def device(name: str) -> ModelDevice:
     folder = Path(name)
     if not (folder / INFO).is_file():
         return device_file.read_device(name)
+    from harness.modelling import calibration  # pandas, which a device file does without
+
     document = calibration.device_of(_records(folder), name=name, source=f"the ceilings of the run in {name}")
     if "matmul" not in document or "memory" not in document:
         raise UserError(f"{name}: the run has no dense_matmul and stream that are ok, which a device is made from")
@@ -130,6 +131,8 @@ def recommend(
     as_json: bool,
 ) -> int:
     """Print the three lists and the answer; UserError for an idea, folder or device that is not there."""
+    from harness.modelling.recommend import recommendation
+
     definitions = find_workloads()[0]
     ideas = [name for name, w in definitions.items() if w.role == "idea"]
     if idea not in ideas:

@@ -77,6 +77,10 @@ def rendered(folders: Sequence[Path], format_: str = "table", *, all_points: boo
         records += [record for run in runs_of(outcomes) for record in run.records]
         runs += [run.info for run in runs_of(outcomes)]
         beside = beside_of(outcomes)
+    if format_ == "html":
+        from harness.cli.traces_beside import with_traces
+
+        beside = with_traces(beside, folders)
     if format_ == "pytest-benchmark":
         _say_left_out(records)
     try:

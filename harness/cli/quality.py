@@ -32,7 +32,7 @@ from harness.quality.folder import STEPS, StudyStore, info_of_study, is_study, l
 from harness.quality.learners import IDEAS, Learner
 from harness.quality.outcome import Outcome, figures, outcome_of
 from harness.quality.presets import PRESETS, StudyPreset
-from harness.quality.study import Learning, Progress
+from harness.quality.study import Learning, StudyProgress
 from harness.records import timestamps
 from harness.records.record import FAILED
 from harness.records.store import INFO, info_of, load, new_folder
@@ -193,7 +193,7 @@ def _carry_out(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
 
 
 @contextlib.contextmanager
-def _step(request: QualityRequest, store: StudyStore) -> Iterator[Progress]:
+def _step(request: QualityRequest, store: StudyStore) -> Iterator[StudyProgress]:
     """The machine for itself, NumPy with one thread (its products are small), and progress."""
     with (
         stopping.stoppable(),
@@ -203,7 +203,7 @@ def _step(request: QualityRequest, store: StudyStore) -> Iterator[Progress]:
     ):
         if note and note not in store.info.notes:
             store.write_info(msgspec.structs.replace(store.info, notes=[*store.info.notes, note]))
-        yield Progress(watch.begin, watch.now, watch.done)
+        yield StudyProgress(watch.begin, watch.now, watch.done)
 
 
 def _measure(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from backends.discovery import backends as find_backends
 from backends.ops import Backend
-from harness.cli import matrices
+from harness.cli import matrices, modelled_devices
 from harness.cli.cache import cache_folder, temporary
 from harness.cli.foreseen import LEARNT, known_of, show_plan
 from harness.cli.information import information
@@ -96,6 +96,8 @@ def carried_out(
     planned_cases = plan.cases(ask, workloads, backends)
     contradictions.refuse_unused(request, ask, planned_cases, workloads)
     planned_cases = planned_cases if choose is None else choose(planned_cases)
+    described = modelled_devices.of_request(request.models)
+    here = modelled_devices.without(planned_cases)
     temporary()  # what every server needs
     again = requests.retried(request)
     options = requests.options(
@@ -110,14 +112,15 @@ def carried_out(
         return Carried(None)
     ready(ask, backends, options)
     folder = request.out or new_folder(Path("runs") / f"{timestamps.in_name()}-{ask.preset}")
-    info = information(request, ask, options, backends)
+    info = modelled_devices.told(information(request, ask, options, backends), described)
     stopped = carry_out(
         request,
-        planned_cases,
+        here,
         backends,
         options,
         Store(folder, info, resume=request.resume, retry=again, planned={p.case.key for p in planned_cases}),
-        lambda store: _foresight(request, planned_cases, options, store),
+        lambda store: _foresight(request, here, options, store),
+        lambda store: modelled_devices.reckon(planned_cases, described, workloads, store),
     )
     if stopped is None:
         shutil.rmtree(folder / leftovers.UNFINISHED, ignore_errors=True)
@@ -142,18 +145,24 @@ def carry_out(
     options: Options,
     store: Store,
     foresight: Callable[[Store], Foresight],
+    reckon: Callable[[Store], None] = lambda _: None,
 ) -> int | None:
-    """Run a plan into its store, which is closed then; the number of the signal that stopped it, None of none."""
+    """Run a plan into its store, which is closed then; the number of the signal that stopped it, None of none.
+
+    `reckon` is called first, for what needs no run. A plan without cases waits for nobody and runs nothing.
+    """
     from harness.cli.live import Live  # pandas, which a plan does without
 
     stopped = None
     with stopping.stoppable(), store, leftovers.marked(store.folder), Watch() as watch:
         try:
-            with host.alone(store.folder, watch.say, wait=request.wait) as note:
-                if note:
-                    store.note(note)
-                known = foresight(store)
-                Runner(plan, backends, options, store, watch, foresight=known, told=Live(watch)).execute()
+            reckon(store)
+            if plan:
+                with host.alone(store.folder, watch.say, wait=request.wait) as note:
+                    if note:
+                        store.note(note)
+                    known = foresight(store)
+                    Runner(plan, backends, options, store, watch, foresight=known, told=Live(watch)).execute()
         except KeyboardInterrupt as stop:
             stopped = getattr(stop, "number", signal.SIGINT)
             watch.say("interrupted; everything measured so far is kept")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backends.device import canonical
+from backends.device import canonical, is_modelled
 from harness.cli.parameters import Duration, Finite, Sentence, Setting, flat, merged, names
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @names("--backend", "Only these backends; without it, every framework that is installed.")
 @names(
     "--device",
-    "Devices: cpu, cuda[:i], tpu[:i], another that a framework names, tpu-aot:<chip>, gpu-aot:<card>.  [default: cpu]",
+    "Devices: cpu, cuda[:i], tpu[:i], another that a framework names; compiled for and not run: tpu-aot:<chip>, "
+    "gpu-aot:<card>; reckoned: model:FILE.toml.  [default: cpu]",
 )
 @names("--dtype", "float32, float64, bfloat16, float16.  [default: float32]")
 @names("--execution", "Only eager, graph (TensorFlow) or compiled.")
@@ -111,6 +112,7 @@ def request(values: Mapping[str, Any], arguments: tuple[str, ...] = ("run",)) ->
         workload_files=tuple(path.absolute() for path in values["workload_files"]),
         backends=flat(values["backend"]),
         devices=tuple(dict.fromkeys(map(canonical, flat(values["device"])))),
+        models=tuple(dict.fromkeys(text for text in flat(values["device"]) if is_modelled(text))),
         dtypes=flat(values["dtype"]),
         executions=flat(values["execution"]),
         formulations=flat(values["formulation"]),

@@ -13,6 +13,7 @@ from math import inf
 
 from backends.discovery import backends
 from harness.figures.break_even import BreakEven
+from harness.figures.ceilings import Ceilings
 from harness.figures.table_rows import Against, Row
 from harness.records.points import point_name
 
@@ -37,8 +38,8 @@ class Told:
         return self.against.speed_up or 0.0
 
 
-def answer(rows: Sequence[Row], sweeps: Sequence[BreakEven]) -> list[str]:
-    """The sentences, the most telling first; none where nothing is sure."""
+def answer(rows: Sequence[Row], sweeps: Sequence[BreakEven], limits: Ceilings | None = None) -> list[str]:
+    """The sentences, the most telling first; none where nothing is sure. `limits` are those that blame is by."""
     headlines = [row for row in rows if row.headline] or list(rows)
     places, names = _Places(headlines), _Names(headlines)
     sure = [
@@ -53,7 +54,7 @@ def answer(rows: Sequence[Row], sweeps: Sequence[BreakEven]) -> list[str]:
         lambda: _who_pays(headlines, sure),
         lambda: _largest_gain(sure),
         lambda: _dearest(sure),
-        lambda: _to_blame(sure),
+        lambda: _to_blame(sure, limits is not None and limits.beyond),
         lambda: _no_path(headlines, places),
         lambda: _depends_on_the_place(sure),
         lambda: _where_sparsity_pays(sweeps, places),
@@ -145,8 +146,21 @@ def _of_largest_tax(sure: Sequence[Told]) -> Told | None:
     return max(dear, key=lambda told: told.against.tax_low or 0.0, default=None)
 
 
-def _to_blame(sure: Sequence[Told]) -> str | None:
-    """Whose more than half of the largest tax is, as factors go: the machine's or not, by intervals that lie apart."""
+_CEILINGS = {
+    "matmul": "dense rate",
+    "bandwidth": "bandwidth",
+    "vector": "rate outside of dense products",
+    "gather": "rate of gathers",
+    "scatter": "rate of scatters",
+    "launch": "cost of a launch",
+}
+
+
+def _to_blame(sure: Sequence[Told], beyond: bool) -> str | None:
+    """Whose more than half of the largest tax is, as factors go: the machine's or not, by intervals that lie apart.
+
+    `beyond`: there are ceilings beyond the dense rate and the bandwidth.
+    """
     told = _of_largest_tax(sure)
     if told is None:
         return None
@@ -159,12 +173,14 @@ def _to_blame(sure: Sequence[Told]) -> str | None:
         wasted = a.wasted or 1.0
         done = f"; work that is executed and not needed explains {_two(wasted)} times" if wasted > 1.5 else ""
         asked = f"a factor of {_two(a.hardware_tax or 1.0)}" if hard_low > 1.05 else "no part"
+        if beyond:
+            return f"The machine's ceilings ask for {asked} of that tax; more than half of it is software's{done}."
         return (
             f"The machine's dense rate and bandwidth ask for {asked} of that tax; more than half of it is software's, "
             f"or of gathers and launches, which have no ceiling here{done}."
         )
     if hard_low > max(soft_high, 1):
-        limit = "bandwidth" if a.bound_by == "bandwidth" else "dense rate"
+        limit = _CEILINGS.get(a.bound_by or "", "dense rate")
         return f"More than half of that tax is the machine's {limit}: no software takes it away."
     return None
 

@@ -1,14 +1,14 @@
-"""The machine's own ceilings, measured in the same run: its dense matmul rate and its memory bandwidth."""
+"""The machine's own ceilings, measured in the same run: rates of arithmetic, of memory, of rows, and of launches."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import accumulate
 from statistics import median
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -18,12 +18,31 @@ from harness.records.record import Record
 from harness.stats.process_times import counted
 
 CEILING_MATMUL, CEILING_STREAM = "dense_matmul", "stream"
+POLYNOMIAL, SMALL_STEPS = "polynomial", "small_steps"
+ROW_GATHER, ROW_SCATTER, STORED_PRODUCT = "row_gather", "row_scatter", "stored_product"
+# Of these nothing but a ceiling is made; a dense product may be a twin as well.
+CEILINGS_ALONE = frozenset({CEILING_STREAM, POLYNOMIAL, SMALL_STEPS, ROW_GATHER, ROW_SCATTER, STORED_PRODUCT})
+
+LAUNCHES = 4  # of a call that takes fewer, most is a launch: what it reaches of arithmetic or rows is no ceiling
+
+Kind = Literal["matmul", "bandwidth", "vector", "gather", "scatter", "launch"]
+UNITS: Mapping[Kind, str] = {
+    "matmul": "FLOP/s",
+    "bandwidth": "B/s",
+    "vector": "FLOP/s",
+    "gather": "rows/s",
+    "scatter": "rows/s",
+    "launch": "launches/s",
+}
 
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
-    """What the machine reached at most in this run: useful FLOP/s of a dense product, or bytes/s of a stream.
+    """What the machine reached at most in this run, in the unit that UNITS has for its kind.
 
-    `working_set_bytes` is the stream's, None for the product; `path` is "backend formulation/execution point".
+    matmul: useful FLOP/s of a dense product. bandwidth: bytes/s of a stream. vector: FLOP/s of polynomials and of
+    products with a stored sparse matrix. gather, scatter: rows/s of `row_bytes` each. launch: calls/s of a product of
+    almost no work, as one operation or as a compiled program. `working_set_bytes` is all that a stream touches, or the
+    table that is gathered from or scattered to; None of the others. `path` is "backend formulation/execution point".
     `per_s` is by the fastest sample of that path, `typical_per_s` by its median.
     """
 
@@ -34,6 +53,8 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
     per_s: float
     typical_per_s: float
     path: str
+    kind: Kind = "matmul"
+    row_bytes: int | None = None
 
 
 def _faster(a: Ceiling, b: Ceiling) -> Ceiling:
@@ -41,10 +62,30 @@ def _faster(a: Ceiling, b: Ceiling) -> Ceiling:
 
 
 class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """`matmul` by (run, device, dtype); `stream` by (run, device), a list in order of the working set."""
+    """`matmul` and `vector` by (run, device, dtype); the others by (run, device).
+
+    `stream` is a list in order of the working set, `gather` and `scatter` one in order of the row and the working set,
+    `launch` has one operation and one program. Runs of before they were measured have no `vector` and what follows it.
+    """
 
     matmul: dict[tuple[str, str, str], Ceiling]
     stream: dict[tuple[str, str], list[Ceiling]]
+    vector: dict[tuple[str, str, str], Ceiling] = {}
+    gather: dict[tuple[str, str], list[Ceiling]] = {}
+    scatter: dict[tuple[str, str], list[Ceiling]] = {}
+    launch: dict[tuple[str, str], list[Ceiling]] = {}
+
+    @property
+    def all(self) -> list[Ceiling]:
+        """Every ceiling, kind by kind."""
+        several = (self.stream, self.gather, self.scatter, self.launch)
+        streams, *rows = ([c for found in of.values() for c in found] for of in several)
+        return [*self.matmul.values(), *streams, *self.vector.values(), *(c for found in rows for c in found)]
+
+    @property
+    def beyond(self) -> bool:
+        """Whether there is more than a dense rate and a bandwidth."""
+        return bool(self.vector or self.gather or self.scatter or self.launch)
 
     def bandwidth(self, run: str, device: str, least_bytes: float) -> float | None:
         """Bytes/s that bound a case: the largest measured from the largest working set ≤ its traffic upward.
@@ -96,7 +137,7 @@ def ceilings_of(records: Iterable[Record]) -> Ceilings:
 
 
 def _is_ceiling(workload: str, mode: str) -> bool:
-    return workload in (CEILING_MATMUL, CEILING_STREAM) and mode == "forward"
+    return workload in (CEILING_MATMUL, *CEILINGS_ALONE) and mode == "forward"
 
 
 def _row(record: Record) -> dict[str, Any] | None:
@@ -123,39 +164,82 @@ def _row(record: Record) -> dict[str, Any] | None:
     }
 
 
-def _largest(rows: Iterable[Mapping[str, Any]]) -> Ceilings:
-    matmul: dict[tuple[str, str, str], Ceiling] = {}
-    stream: dict[tuple[str, str, int], Ceiling] = {}
-    for row in rows:
-        run, device, dtype = str(row["run"]), str(row["device"]), str(row["dtype"])
-        path = f"{row['backend']} {row['path']} {row['point']}"
-        if row["workload"] == CEILING_MATMUL:
-            rate, typical = (row["useful_flop"] / row[name] for name in ("time_min_s", "time_s"))
-            if (run, device, dtype) not in matmul or rate > matmul[run, device, dtype].per_s:
-                matmul[run, device, dtype] = Ceiling(
-                    run=run,
-                    device=device,
-                    dtype=dtype,
-                    working_set_bytes=None,
-                    per_s=rate,
-                    typical_per_s=typical,
-                    path=path,
-                )
-        elif "elements" in row["params"] and dtype in ITEM_BYTES:
+class _Reached(NamedTuple):
+    """An amount of one kind of work that a call does, and what tells its ceiling from others of the kind."""
+
+    kind: Kind
+    amount: float
+    dtype: str | None = None
+    row_bytes: int | None = None
+    working_set_bytes: int | None = None
+    program: bool = False
+
+
+def _reached(row: Mapping[str, Any]) -> Iterator[_Reached]:
+    """What a ceiling's row tells; nothing of points and dtypes that tell nothing."""
+    workload, params, dtype = row["workload"], row["params"], str(row["dtype"])
+    if workload in (CEILING_MATMUL, POLYNOMIAL, STORED_PRODUCT):
+        yield _Reached("matmul" if workload == CEILING_MATMUL else "vector", row["useful_flop"], dtype)
+    if dtype not in ITEM_BYTES:
+        return
+    e = itemsize(dtype)
+    match workload, params:
+        case "stream", {"elements": elements}:
             # The nominal size, so that kernels which differ by a vector share a level.
-            size = int(row["params"]["elements"]) * itemsize(dtype)
-            rate, typical = (row["least_bytes"] / row[name] for name in ("time_min_s", "time_s"))
-            if (run, device, size) not in stream or rate > stream[run, device, size].per_s:
-                stream[run, device, size] = Ceiling(
+            yield _Reached("bandwidth", row["least_bytes"], working_set_bytes=int(elements) * e)
+        case "stored_product", {"columns": rows, "n": width}:
+            yield _rows("gather", row["useful_flop"] / (2 * width), width * e, rows)
+        case "row_gather", {"rows": rows, "width": width, "count": count}:
+            yield _rows("gather", count, width * e, rows)
+        case "row_scatter", {"segments": rows, "width": width, "count": count}:
+            yield _rows("scatter", count, width * e, rows)
+        case "small_steps", {"steps": 1}:
+            yield _Reached("launch", 1.0, program=not row["path"].endswith("/eager"))
+
+
+def _rows(kind: Kind, count: float, row_bytes: int, table: int) -> _Reached:
+    return _Reached(kind, count, row_bytes=row_bytes, working_set_bytes=row_bytes * table)
+
+
+def _largest(rows: Iterable[Mapping[str, Any]]) -> Ceilings:
+    best: dict[tuple[Any, ...], Ceiling] = {}
+    found = [(row, reached) for row in rows for reached in _reached(row)]
+    launch_s: dict[tuple[str, str], float] = {}
+    for row, reached in found:
+        if reached.kind == "launch":
+            place = (str(row["run"]), str(row["device"]))
+            launch_s[place] = min(row["time_min_s"], launch_s.get(place, row["time_min_s"]))
+    for row, reached in found:
+        run, device = str(row["run"]), str(row["device"])
+        mostly_launch = row["time_min_s"] < LAUNCHES * launch_s.get((run, device), 0.0)
+        if not (mostly_launch and reached.kind in ("vector", "gather", "scatter")):
+            key = (run, device, *reached._replace(amount=0.0))
+            rate, typical = (reached.amount / row[name] for name in ("time_min_s", "time_s"))
+            if key not in best or rate > best[key].per_s:
+                best[key] = Ceiling(
                     run=run,
                     device=device,
-                    dtype=None,
-                    working_set_bytes=size,
+                    dtype=reached.dtype,
+                    working_set_bytes=reached.working_set_bytes,
                     per_s=rate,
                     typical_per_s=typical,
-                    path=path,
+                    path=f"{row['backend']} {row['path']} {row['point']}",
+                    kind=reached.kind,
+                    row_bytes=reached.row_bytes,
                 )
-    by_place: dict[tuple[str, str], list[Ceiling]] = defaultdict(list)
-    for run, device, size in sorted(stream):
-        by_place[run, device].append(stream[run, device, size])
-    return Ceilings(matmul=matmul, stream=dict(by_place))
+    by_dtype: dict[Kind, dict[tuple[str, str, str], Ceiling]] = defaultdict(dict)
+    by_place: dict[Kind, dict[tuple[str, str], list[Ceiling]]] = defaultdict(lambda: defaultdict(list))
+    for c in best.values():
+        if c.kind in ("matmul", "vector"):
+            by_dtype[c.kind][c.run, c.device, str(c.dtype)] = c
+    for c in sorted(best.values(), key=lambda c: (c.run, c.device, c.row_bytes or 0, c.working_set_bytes or 0)):
+        if c.kind not in ("matmul", "vector"):
+            by_place[c.kind][c.run, c.device].append(c)
+    return Ceilings(
+        matmul=by_dtype["matmul"],
+        vector=by_dtype["vector"],
+        stream=dict(by_place["bandwidth"]),
+        gather=dict(by_place["gather"]),
+        scatter=dict(by_place["scatter"]),
+        launch=dict(by_place["launch"]),
+    )

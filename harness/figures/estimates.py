@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from backends.device import GPU_AHEAD, Device, is_ahead_of_time
-from harness.figures.ceilings import CEILING_STREAM
+from harness.figures.ceilings import CEILINGS_ALONE
 from harness.records.outcomes import SEVERITY, outcome
 from harness.records.record import Estimate, Record, TwinRef
 from workloads.base import Value
@@ -99,7 +99,7 @@ def estimate_rows(records: Iterable[Record], *, all_points: bool = False) -> lis
     """
     groups: dict[_Place, list[Record]] = defaultdict(list)
     for record in records:
-        if is_estimated(record) and record.case.workload != CEILING_STREAM:
+        if is_estimated(record) and record.case.workload not in CEILINGS_ALONE:
             c = record.case
             groups[_place(record, c.workload, c.point, c.mode)].append(record)
     best = {place: _best(group) for place, group in groups.items()}

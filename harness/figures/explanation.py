@@ -11,7 +11,7 @@ import msgspec
 
 from harness.errors import UserError
 from harness.figures.explanation_rules import RULES, Rule
-from harness.records.record import Case, Record
+from harness.records.record import ANSWERED, Case, Record
 from harness.records.text import first_line, one_line
 
 UNKNOWN = "no rule knows this message"
@@ -83,7 +83,7 @@ def explanations(records: Iterable[Record]) -> list[Explanation]:
     """One for each message of the cases that are not `ok` or `estimated`, the most frequent first."""
     groups: dict[tuple[str, str | None], list[Record]] = defaultdict(list)
     for record in records:
-        if record.status not in ("ok", "estimated") and not record.control:
+        if record.status not in ANSWERED and not record.control:
             groups[alike(record.reason), record.failure_class].append(record)
     out = [
         explained(_told(group[0]), [record.case for record in group], failure_class)
@@ -98,7 +98,7 @@ def script_for(records: Sequence[Record], words: str) -> str:
     UserError where no case, or cases with several messages, have all of the words, and where nothing fails upstream.
     """
     asked = words.replace("/", " ").replace(",", " ").split()
-    failed = [r for r in records if r.status not in ("ok", "estimated") and not r.control]
+    failed = [r for r in records if r.status not in ANSWERED and not r.control]
     found = [r for r in failed if all(word in _names(r.case) for word in asked)]
     if not found:
         near = "; ".join(dict.fromkeys(_place(r.case) for r in failed[:MOST_PLACES])) or "none failed"

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.figures.ceilings import CEILING_STREAM
+from harness.figures.ceilings import CEILINGS_ALONE
 from harness.figures.explanation import alike, explained
 from harness.figures.frame import Table, rows_of
-from harness.records.record import Record
+from harness.records.record import ANSWERED, Record
 from harness.records.text import first_line
 
 CellVerdict = Literal["ok", "in part", "something else", "compiled for", "failed"]
@@ -52,7 +52,7 @@ def matrix(records: Sequence[Record]) -> list[PortabilityCell]:
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         c = record.case
-        if c.workload != CEILING_STREAM and not record.control:
+        if c.workload not in CEILINGS_ALONE and not record.control:
             place = (c.workload, c.mode, c.formulation, c.dtype, c.backend, c.execution, c.device)
             groups[record.run, *place].append(record)
     return [_cell(groups[key]) for key in sorted(groups)]
@@ -138,7 +138,7 @@ def portability(best: Table, cells: Iterable[PortabilityCell] = ()) -> list[Port
         tried_cells[cell.run, cell.backend, cell.device].append(cell)
     places: dict[tuple[str, ...], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows_of(best):
-        if row["workload"] == CEILING_STREAM:
+        if row["workload"] in CEILINGS_ALONE:
             continue
         places[row["run"], row["backend"], row["device"]][row["workload"], row["mode"]].append(row)
     out = []
@@ -199,7 +199,7 @@ def explain_outcomes(records: Sequence[Record]) -> list[Failure]:
     """Every case that is not `ok` or `estimated`, grouped by reason, the largest group first."""
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        if record.status not in ("ok", "estimated"):
+        if record.status not in ANSWERED:
             groups[record.status, record.failure_class or "", alike(record.reason)].append(record)
     out = []
     for group in groups.values():

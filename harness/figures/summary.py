@@ -13,13 +13,15 @@ from harness.figures.amortisation import Amortised, amortisation
 from harness.figures.answer import answer
 from harness.figures.best_paths import best_rows
 from harness.figures.blame import Blame, blame
+from harness.figures.bounds import Bounds
 from harness.figures.break_even import BreakEven, break_even
-from harness.figures.ceilings import CEILING_STREAM, Ceiling, Ceilings, ceilings
+from harness.figures.ceilings import CEILINGS_ALONE, Ceiling, ceilings
 from harness.figures.chips import ChipRow, across_chips
 from harness.figures.datasheets import Datasheet, datasheets
 from harness.figures.estimates import EstimateRow, estimate_rows, is_estimated
 from harness.figures.frame import Rows, Table, case_rows, rows_of
 from harness.figures.lottery import Shift, lottery_shift
+from harness.figures.modelled import ModelledRow, is_modelled, modelled_rows
 from harness.figures.portability import Failure, Portability, PortabilityCell, explain_outcomes, matrix, portability
 from harness.figures.suspects import Suspect, suspects
 from harness.figures.table_rows import Against, Row
@@ -41,7 +43,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `detectable` is the median of the rows' against their principal twin, `false_call` the chance that at least one of
     so many rows is called faster or slower where none is (`stats.power.family_error`); None without intervals.
     `estimates` has what was compiled for a chip and not run, of which nothing stands in the other tables' figures.
-    `chips` holds those against each other, where there are two chips or more.
+    `modelled` has what was reckoned on devices that files describe, by itself likewise; `portability` and `matrix` have
+    nothing of it, for nothing ran. `chips` holds the estimates against each other, where there are two chips or more.
     `suspects` are computations of which every path is wrong. `left_out` counts cases that were not tried, by reason.
     `disturbed` has what the runs' own notes say that the machine did beside, where these are known.
     `answer` is all of it in at most six sentences.
@@ -70,6 +73,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, int] = {}
     answer: list[str] = []
     chips: list[ChipRow] = []
+    modelled: list[ModelledRow] = []
 
 
 def summarise(
@@ -87,14 +91,15 @@ def summarise(
     controls = len(paired_floors(records))
     noise = noise_floor(records) if noise is None else noise
     records = [record for record in records if not record.control]
-    measured = [record for record in records if not is_estimated(record)]
+    run = [record for record in records if not is_modelled(record)]  # or compiled
+    measured = [record for record in run if not is_estimated(record)]
     table = case_rows(measured)
     best = best_rows(table)
-    tried = best if len(measured) == len(records) else best_rows(case_rows(records))
+    tried = best if len(measured) == len(run) else best_rows(case_rows(run))
     compared = compared_rows(best)
     limits = ceilings(table)
-    rows, dense = _rows(best, compared, limits, all_points, noise)
-    cells = matrix(records)
+    rows, dense = _rows(best, compared, Bounds(table, limits), all_points, noise)
+    cells = matrix(run)
     sweeps = break_even(table, noise)
     estimates = estimate_rows(records, all_points=all_points)
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
@@ -102,7 +107,7 @@ def summarise(
         records=len(records),
         rows=rows,
         dense=dense,
-        ceilings=[*limits.matmul.values(), *(c for sizes in limits.stream.values() for c in sizes)],
+        ceilings=limits.all,
         break_even=sweeps,
         amortisation=amortisation(table, best, compared, all_points=all_points),
         portability=portability(tried, cells),
@@ -110,45 +115,47 @@ def summarise(
         lottery=lottery_shift(best, compared, noise),
         failures=explain_outcomes(records),
         outcomes=dict(Counter(record.status for record in records).most_common()),
-        datasheets=datasheets(records),
+        datasheets=datasheets(run),
         estimates=estimates,
         chips=across_chips(estimates),
+        modelled=modelled_rows(records, all_points=all_points),
         noise=noise,
         all_points=all_points,
-        suspects=suspects(records),
+        suspects=suspects(run),
         detectable=median(a.detectable for a in sure if a.detectable is not None) if sure else None,
         false_call=family_error((a.rounds for a in sure), controls) if sure else None,
         left_out=dict(left_out or {}),
-        answer=answer(rows, sweeps),
+        answer=answer(rows, sweeps, limits),
     )
 
 
 def main_table(table: Table, *, all_points: bool = False, noise: float | None = None) -> list[Row]:
     """The ideas' rows, from a `frame` or its rows: headline points only unless `all_points`."""
-    best = best_rows(rows_of(table))
-    return _rows(best, compared_rows(best), ceilings(table), all_points, noise)[0]
+    rows = rows_of(table)
+    best = best_rows(rows)
+    return _rows(best, compared_rows(best), Bounds(rows, ceilings(rows)), all_points, noise)[0]
 
 
 def _rows(
-    rows: Rows, compared: Rows, limits: Ceilings, all_points: bool, noise: float | None
+    rows: Rows, compared: Rows, bounds: Bounds, all_points: bool, noise: float | None
 ) -> tuple[list[Row], list[Row]]:
     """The ideas' rows and, apart, those of the twins that these name."""
     against: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for ratio in compared:
         twin = rows[ratio["twin"]] if ratio["twin"] >= 0 else None
-        parts = blame(rows[ratio["idea"]], twin, ratio, limits)
+        parts = blame(rows[ratio["idea"]], twin, ratio, bounds)
         against[ratio["idea"]].append(ratio | {name: getattr(parts, name) for name in Blame.__struct_fields__})
     shown = [k for k in against if all_points or rows[k]["headline"]]
     twins = {against_twin["twin"] for k in shown for against_twin in against[k] if against_twin["twin"] >= 0} - set(
         shown
     )
     if all_points or not against:
-        twins |= {k for k in range(len(rows)) if k not in against and rows[k]["workload"] != CEILING_STREAM}
+        twins |= {k for k in range(len(rows)) if k not in against and rows[k]["workload"] not in CEILINGS_ALONE}
     out = []
     for wanted in (shown, twins):
         labels = _labels([rows[k] for k in wanted])
         ordered = sorted(wanted, key=lambda k: _order(rows[k]))
-        out.append([_row(rows[k], labels[rows[k]["workload"]], against.get(k, []), limits, noise) for k in ordered])
+        out.append([_row(rows[k], labels[rows[k]["workload"]], against.get(k, []), bounds, noise) for k in ordered])
     return out[0], out[1]
 
 
@@ -171,10 +178,10 @@ def _row(
     row: Mapping[str, Any],
     axes: Sequence[str],
     against: Sequence[Mapping[str, Any]],
-    limits: Ceilings,
+    bounds: Bounds,
     noise: float | None,
 ) -> Row:
-    share = limits.share(
+    share = bounds.limits.share(
         row["run"], row["device"], row["dtype"], row["flop_per_s"], row["useful_flop"], row["least_bytes"]
     )
     memory = none_if_nan(row["memory_bytes"])
@@ -182,7 +189,7 @@ def _row(
         "label": ", ".join(f"{name}={row['params'][name]}" for name in axes if name in row["params"]),
         "memory_bytes": None if memory is None else int(memory),
         "roofline_share": share,
-        "share_suspect": share is not None and share > 1,
+        "share_suspect": bounds.impossible(row),
         "against": [_against(against_twin, noise) for against_twin in against],
         "steady": level(process.slices_s for process in that_count(row["paired"])),
     }

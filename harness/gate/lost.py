@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from harness.errors import UserError
 from harness.gate.plan_rules import expected
 from harness.gate.record_rules import Known
-from harness.records.record import Case, Record
+from harness.records.record import ANSWERED, Case, Record
 from harness.records.store import Run
 
 _Key = tuple[object, ...]
@@ -28,7 +28,7 @@ def lost(a: Sequence[Run], b: Sequence[Run], free: Iterable[str | None] = ()) ->
     out: dict[_Key, str] = {}
     for record in _measured(a):
         key = _key(record.case, ignored)
-        if record.status not in ("ok", "estimated") or key in there or key in out or str(record.case) in left_out:
+        if record.status not in ANSWERED or key in there or key in out or str(record.case) in left_out:
             continue
         if _point(record.case, ignored) in points:
             if "formulation" in ignored or "execution" in ignored or "backend" in ignored:

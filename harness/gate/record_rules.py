@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from backends.device import is_ahead_of_time, kind_of
+from backends.device import is_ahead_of_time, is_modelled, kind_of
 from backends.discovery import backends
 from backends.dtypes import itemsize
 from backends.ops import EXECUTIONS, Backend, Device
+from harness.gate import modelled_rules
 from harness.gate.refusal import Refusal, refusal
 from harness.records.record import Case, Energy, Executed, Record, Timing, Trial, TwinRef
 from harness.records.text import plain
@@ -159,6 +160,9 @@ def _twins(found: Sequence[TwinRef], expected: frozenset[tuple[Any, ...]], where
 
 
 def _outcome(record: Record, where: str, known: Known) -> Iterator[Refusal]:
+    if record.status == "modelled" or record.modelled is not None or is_modelled(record.case.device):
+        yield from modelled_rules.check(record, where)
+        return
     ahead = is_ahead_of_time(record.case.device)
     if record.status == "estimated" or record.estimate is not None or ahead:
         if record.time is not None or record.energy is not None or record.status == "ok":

@@ -13,6 +13,7 @@ import numpy as np
 
 from backends.ops import Device
 from harness.figures.ceilings import Ceilings, ceilings_of
+from harness.gate import modelled_rules
 from harness.gate.record_rules import Known
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Line
@@ -41,6 +42,7 @@ def check(
     yield from _facts(info, merged, known)
     yield from _of_this_run(info, lines)
     yield from _same_samples(lines)
+    yield from modelled_rules.check_devices(info, merged)
     measured = [r for r in merged if r.status == "ok" and r.time is not None and r.case.workload]
     yield from _settings(info, measured)
     if measured and not controlled:
@@ -73,6 +75,8 @@ def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
         yield Mark(code="reproduction", what=plain(f"reproduction of the run {of}: its paths only, ranked nowhere"))
     if any(r.status == "estimated" for r in records):
         yield Mark(code="estimated", what="estimated: compiled for a chip and not run")
+    for name in sorted({r.modelled.device for r in records if r.modelled is not None}):
+        yield Mark(code="modelled", what=plain(f"modelled: {name} is described in a file, and nothing was run on it"))
 
 
 def _apart(sources: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:

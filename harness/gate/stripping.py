@@ -23,7 +23,7 @@ from harness.records.text import without_path
 
 # What says which case it is, or when: a text in these is part of the plan, and is looked at only.
 _KEPT_OF_RECORD = frozenset({"run", "case", "twins", "status", "failure_class", "started_at"})
-_KEPT_OF_INFO = frozenset({"run", "started_at", "ended_at", "versions", "sources", "distributions"})
+_KEPT_OF_INFO = frozenset({"run", "started_at", "ended_at", "versions", "sources", "distributions", "models"})
 # Folders that every machine of a kind has alike, and that name nobody.
 _PUBLIC_ROOTS = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 _NOBODY = frozenset(

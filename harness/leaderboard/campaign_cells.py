@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from harness.leaderboard.campaigns import Campaign, CampaignCell
+from harness.leaderboard.campaigns import CampaignBoard, CampaignCell
 from harness.leaderboard.links import idea_page, submission_page
 from harness.leaderboard.site_cells import Cell, Heads, number_cell
 from harness.report.wording import speed_up_cell
 
 
-def campaign_table(campaign: Campaign) -> tuple[Heads, list[list[Cell]]]:
+def campaign_table(campaign: CampaignBoard) -> tuple[Heads, list[list[Cell]]]:
     """Ideas down, machines across."""
     heads = (("idea", ""), ("where", ""), ("shift", "number"), *((m.name, "number") for m in campaign.machines))
     rows = []

@@ -61,7 +61,7 @@ class CampaignRow(msgspec.Struct, frozen=True, kw_only=True):
     ranked: int
 
 
-class Campaign(msgspec.Struct, frozen=True, kw_only=True):
+class CampaignBoard(msgspec.Struct, frozen=True, kw_only=True):
     """One campaign; `slug` is a digest of its submissions, so that it is the same wherever its folder lies."""
 
     slug: str
@@ -83,7 +83,7 @@ def member_of(folder: Path) -> tuple[Path, str] | None:
     return (campaign, plain(folder.parent.name, 60)) if regular else None
 
 
-def campaigns(read: Iterable[tuple[Path, Submission]], accepted: Sequence[Submission]) -> list[Campaign]:
+def campaigns(read: Iterable[tuple[Path, Submission]], accepted: Sequence[Submission]) -> list[CampaignBoard]:
     """The campaigns that the folders `read` are of, with their submissions as they were `accepted`."""
     known = {submission.digest: submission for submission in accepted}
     members: dict[Path, dict[str, list[Submission]]] = defaultdict(lambda: defaultdict(list))
@@ -95,7 +95,7 @@ def campaigns(read: Iterable[tuple[Path, Submission]], accepted: Sequence[Submis
     return [made[slug] for slug in sorted(made)][:MOST_CAMPAIGNS]
 
 
-def _campaign(members: Mapping[str, Sequence[Submission]]) -> Campaign:
+def _campaign(members: Mapping[str, Sequence[Submission]]) -> CampaignBoard:
     digests = sorted(s.digest for several in members.values() for s in several)
     names = sorted(members)
     shown = {n: sorted(members[n], key=lambda s: (s.started_at or "", s.digest)) for n in names[:MOST_MACHINES]}
@@ -106,7 +106,7 @@ def _campaign(members: Mapping[str, Sequence[Submission]]) -> Campaign:
         CampaignMachine(name=name, machine=several[-1].machine, alike=sources[name] == usual)
         for name, several in shown.items()
     ]
-    return Campaign(
+    return CampaignBoard(
         slug=hashlib.sha256("\n".join([*names, *digests]).encode()).hexdigest()[:24],
         machines=machines,
         rows=_rows(list(shown.values()), [machine.alike for machine in machines]),

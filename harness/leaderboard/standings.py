@@ -22,7 +22,7 @@ from harness.leaderboard.boards import (
     ranked,
     why_unranked,
 )
-from harness.leaderboard.campaigns import Campaign
+from harness.leaderboard.campaigns import CampaignBoard
 from harness.leaderboard.once import each_once
 from harness.leaderboard.reproductions import ReproducedBy, trust
 from harness.leaderboard.submission import Estimated, Machine, Refused, Submission
@@ -87,7 +87,7 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
     estimates: dict[str, list[tuple[str, Estimated]]]
     changes: dict[str, Change]
     reproduced_by: dict[str, list[ReproducedBy]]
-    campaigns: list[Campaign] = []
+    campaigns: list[CampaignBoard] = []
 
 
 def leaderboard(

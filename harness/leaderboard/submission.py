@@ -16,6 +16,7 @@ import msgspec
 
 from backends.ops import Scalar
 from harness.figures.estimates import EstimateRow, is_estimated
+from harness.figures.modelled import is_modelled
 from harness.figures.summary import Against, Row, Summary
 from harness.records.record import Record
 from harness.records.store import REPRODUCES, RunInfo, disturbances
@@ -160,7 +161,7 @@ def accelerators(records: Iterable[Record]) -> dict[str, Scalar]:
     names: dict[str, set[str]] = defaultdict(set)
     for record in records:
         device = record.case.device
-        if device != "cpu" and not is_estimated(record):
+        if device != "cpu" and not is_estimated(record) and not is_modelled(record):
             said = record.settings.get("gpu") or record.settings.get("device_kind")
             names[device] |= {str(said)} if said else set()
     found = Counter(min(said, default=f"{device.partition(':')[0]} without a name") for device, said in names.items())

@@ -31,7 +31,7 @@ _LIBRARIES = ("__cublas", "__cudnn", "cusparse_", "__cub", "cusolver_", "__trito
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class ProgramKernel:
     """One instruction of a program that launches: what it is, its work, and how often it is launched."""
 
     what: str
@@ -46,7 +46,7 @@ class Kernels:
     `loops` has a sentence for each loop that gathers or scatters: a kernel that was not found for what was asked.
     """
 
-    kernels: list[Kernel] = field(default_factory=list)
+    kernels: list[ProgramKernel] = field(default_factory=list)
     libraries: Counter[str] = field(default_factory=Counter)
     loops: list[str] = field(default_factory=list)
 
@@ -73,7 +73,9 @@ def _add(module: Module, instructions: Sequence[Instruction], times: int, into: 
         elif instruction.opcode == "while":
             _add_loop(module, instruction, times, into)
         else:
-            into.kernels.append(Kernel(module.kind(instruction), hlo_work.of_kernel(instruction, known, module), times))
+            into.kernels.append(
+                ProgramKernel(module.kind(instruction), hlo_work.of_kernel(instruction, known, module), times)
+            )
             library = _library(instruction)
             if library is not None:
                 into.libraries[library] += times
@@ -88,7 +90,7 @@ def _add_loop(module: Module, loop: Instruction, times: int, into: Kernels) -> N
     for body in loop.called:
         _add(module, module.computations.get(body, ()), times * int(turns[1] if turns else 1), into)
     if turns is None:
-        into.kernels.append(Kernel(what, KernelWork(known=False), times))
+        into.kernels.append(ProgramKernel(what, KernelWork(known=False), times))
 
 
 def _library(instruction: Instruction) -> str | None:
@@ -120,12 +122,12 @@ class Rates:
         return max(compute, work.bytes / self.bytes_per_s)
 
 
-def grouped(kernels: Sequence[Kernel]) -> Iterator[Kernel]:
+def grouped(kernels: Sequence[ProgramKernel]) -> Iterator[ProgramKernel]:
     """The kernels with those that are alike told once, in the order in which they first come."""
-    counts: dict[tuple[object, ...], list[Kernel]] = {}
+    counts: dict[tuple[object, ...], list[ProgramKernel]] = {}
     for kernel in kernels:
         work = kernel.work
         key = (kernel.what, tuple(sorted(work.products.items())), work.other_flop, work.bytes, work.known)
         counts.setdefault(key, []).append(kernel)
     for alike in counts.values():
-        yield Kernel(alike[0].what, alike[0].work, sum(kernel.count for kernel in alike))
+        yield ProgramKernel(alike[0].what, alike[0].work, sum(kernel.count for kernel in alike))

@@ -1,7 +1,7 @@
 """A device file from records: the rates that a run's ceilings reached, each with its interval and the case it is of.
 
-Only ceilings count, never an idea or a twin: dense products of equal sides, `stream`, and the primitives of
-harness/modelling/primitives/. A run without these gives a device without gathers, scatters, and whatever else it lacks.
+Only ceilings count, never an idea or a twin: dense products of equal sides, `stream`, the other ceilings of a run, and
+the primitives of harness/modelling/primitives/. A run without some of them gives a device that lacks their rates.
 """
 
 from __future__ import annotations
@@ -12,13 +12,20 @@ from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 from backends.dtypes import ITEM_BYTES, itemsize
-from harness.figures.ceilings import CEILING_MATMUL, CEILING_STREAM
-from harness.modelling.device_schema import DTYPES
+from harness.figures.ceilings import (
+    CEILING_MATMUL,
+    CEILING_STREAM,
+    POLYNOMIAL,
+    ROW_GATHER,
+    ROW_SCATTER,
+    SMALL_STEPS,
+    STORED_PRODUCT,
+)
+from harness.modelling.device_schema import DTYPES, PACKS
 from harness.records.record import Case, Record
 from harness.stats.process_times import counted
 
-ROW_GATHER, ROW_SCATTER, SMALL_STEPS = "row_gather", "row_scatter", "small_steps"
-POLYNOMIAL, STORED_PRODUCT, ROW_SORT = "polynomial", "stored_product", "row_sort"
+ROW_SORT = "row_sort"
 PRIMITIVES = (ROW_GATHER, ROW_SCATTER, SMALL_STEPS, POLYNOMIAL, STORED_PRODUCT, ROW_SORT)
 CEILINGS = (CEILING_MATMUL, CEILING_STREAM, *PRIMITIVES)
 
@@ -37,6 +44,13 @@ class TimedCeiling(NamedTuple):
     low_s: float
     high_s: float
     record: Record
+
+    def begun(self, start_s: float) -> TimedCeiling | None:
+        """The time without what it took to begin; None where that is more than half of it."""
+        if start_s > self.time_s / 2:
+            return None
+        low, high = (max(bound - start_s, self.time_s / 100) for bound in (self.low_s, self.high_s))
+        return self._replace(time_s=self.time_s - start_s, low_s=low, high_s=high)
 
 
 class CalibratedValue(NamedTuple):
@@ -62,6 +76,9 @@ def device_of(records: Iterable[Record], *, name: str, source: str, kind: str = 
     timed = [t for record in records if is_ceiling(record) and (t := _timed(record)) is not None]
     document: dict[str, Any] = {"name": name, "kind": kind, "source": source}
     sources: dict[str, str] = {}
+    if kind == "cpu":
+        _put(document, ["matmul", "packs"], True)
+        sources["matmul.packs"] = PACKS
     intervals: dict[str, list[float]] = {}
     backends = sorted({t.case.backend for t in timed})
     values = {b: _values([t for t in timed if t.case.backend == b]) for b in backends}
@@ -75,7 +92,7 @@ def device_of(records: Iterable[Record], *, name: str, source: str, kind: str = 
             if backend is None or key[0] != "memory":
                 dotted = ".".join([*place, *key])
                 sources[dotted], intervals[dotted] = found.source, [found.low, found.high]
-        levels = _levels(of)
+        levels = _levels(of, {b: _starts(own) for b, own in values.items()})
         if levels:
             _put(document, [*place, "memory", "levels"], [level for level, _ in levels])
             sources[".".join([*place, "memory.levels"])] = "; ".join(dict.fromkeys(f.source for _, f in levels))
@@ -159,9 +176,9 @@ def _launches(
         many = [t for t in of if int(t.case.params["steps"]) > 1]
         if eager and many:
             out["launch", key] = _least(many, lambda t: 1 / int(t.case.params["steps"]))
-        elif not eager and single:
+        elif single:
             out["launch", key] = least = _least(single, lambda _: 1.0)
-            if many and least is not None:
+            if many:
                 out["launch", "kernel_s"] = _further(many, least)
         else:
             out["launch", key] = _intercept([t for t in stream if (t.case.execution == "eager") == eager])
@@ -201,12 +218,33 @@ def _intercept(stream: Sequence[TimedCeiling]) -> CalibratedValue | None:
     return min(found, default=None)
 
 
-def _levels(timed: Sequence[TimedCeiling]) -> list[tuple[dict[str, float], CalibratedValue]]:
-    """Of each working set the best stream; from the smallest up, none slower than one beyond it."""
+class _Starts(NamedTuple):
+    """Seconds before a framework computes anything, of an operation by itself and of a program."""
+
+    op_s: float
+    program_s: float
+
+
+def _starts(own: Mapping[tuple[str, ...], CalibratedValue]) -> _Starts:
+    op, program = (own.get(("launch", name)) for name in _Starts._fields)
+    return _Starts(op.value if op else 0.0, program.value if program else 0.0)
+
+
+def _levels(
+    timed: Sequence[TimedCeiling], starts: Mapping[str, _Starts]
+) -> list[tuple[dict[str, float], CalibratedValue]]:
+    """Of each working set the best stream; from the smallest up, none slower than one beyond it.
+
+    Bytes move once a stream has begun, and what it takes to begin is counted by itself. A stream that is mostly
+    beginning tells nothing of bandwidth.
+    """
     by: dict[int, list[TimedCeiling]] = defaultdict(list)
     for t in timed:
         if t.case.workload == CEILING_STREAM and t.case.dtype in ITEM_BYTES:
-            by[int(t.case.params["elements"]) * itemsize(t.case.dtype)].append(t)
+            start = starts[t.case.backend]
+            begun = t.begun(start.op_s if t.case.execution == "eager" else start.program_s)
+            if begun is not None:
+                by[int(t.case.params["elements"]) * itemsize(t.case.dtype)].append(begun)
     out: list[tuple[dict[str, float], CalibratedValue]] = []
     fastest = 0.0
     for size in sorted(by, reverse=True):

@@ -15,6 +15,8 @@ DTYPES = ("float64", "float32", "tf32", "bfloat16", "float16", "int8", "float8",
 DeviceKind: TypeAlias = Literal["cpu", "gpu", "tpu", "prototype"]
 ModelledDtype: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16", "float16", "int8", "float8", "int4"]
 
+PACKS = "assumed: how the libraries of processors multiply (Goto & van de Geijn 2008)"  # the source of matmul.packs
+
 
 def _number(low: float, high: float, unit: str, description: str, source: str) -> Any:
     about = f"{description} Unit: {unit}. From: {source}."
@@ -50,12 +52,15 @@ class MatmulUnit(_Section, frozen=True, kw_only=True):
     """Dense products. `rate`: FLOP/s by dtype. `tile` [m, n, k]: sides are rounded up to it; [1, 1, 1] by default.
 
     `sparse`: by which factor a product is faster where keep of every `of` values are not zero; `any`: at most, where
-    zeros stand anywhere and the operation multiplies with them.
+    zeros stand anywhere and the operation multiplies with them. `packs` (false by default): operands are copied into an
+    order of the unit's own before it multiplies, as the libraries of processors do (Goto & van de Geijn 2008, "Anatomy
+    of High-Performance Matrix Multiplication"), so that this traffic comes on top of the arithmetic.
     """
 
     rate: dict[ModelledDtype, FlopRate] = {}
     tile: tuple[Count, Count, Count] | None = None
     sparse: dict[SparsePattern, Ratio] = {}
+    packs: bool | None = None
 
 
 class VectorUnit(_Section, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 What a datasheet does not publish is taken at the most that it allows, and says so in `sources`: rows gathered and
 scattered at one line each of the full bandwidth, launches free. So such a device's times are lower bounds.
+Joules are its thermal design power times these, where that is published.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import re
 from typing import Any
 
 from harness.machine.hardware import Hardware, table
-from harness.modelling.device_schema import DTYPES
+from harness.modelling.device_schema import DTYPES, PACKS
 
 LINES = {"gpu": 32.0, "tpu": 64.0, "cpu": 64.0}  # bytes that memory hands out at once
 _BOUND = "assumed: the most that the bandwidth allows, a line a row; no datasheet says"
+_POWER = "assumed: its thermal design power as long as a call takes, whatever it does"
 _FREE = "assumed: free, since no datasheet says; times are lower bounds"
 
 
@@ -50,6 +52,9 @@ def _document(h: Hardware) -> dict[str, Any]:
             "launch": _FREE,
         },
     }
+    if h.kind == "cpu":
+        document["matmul"]["packs"] = True
+        document["sources"]["matmul.packs"] = PACKS
     if vector:
         document["vector"] = {"rate": vector}
         document["sparse"] = {"values_per_s": bandwidth / line, "rate": dict(vector)}
@@ -58,6 +63,10 @@ def _document(h: Hardware) -> dict[str, Any]:
             "sparse.values_per_s": _BOUND,
             "sparse.rate": "assumed: the vector rate, the most that there can be",
         }
+    if h.tdp_w:
+        document["energy"] = {"pj_per_flop": dict.fromkeys(rates, 0.0), "pj_per_launch": 0.0, "idle_w": float(h.tdp_w)}
+        document["memory"]["levels"][0]["pj_per_byte"] = 0.0
+        document["sources"]["energy"] = f"{h.source}; {_POWER}"
     if h.memory_bytes:
         document["memory"]["capacity"] = float(h.memory_bytes)
     return document

@@ -3,6 +3,8 @@
     time of a kernel   = max(matmul, vector, memory, gather, scatter, sparse, select)
     time of a call     = Σ kernels + launches           pipelined: max over the terms of Σ kernels, + launches
     matmul             = FLOP of sides rounded up to the tile / rate, divided by the sparse ratio where one applies
+    a unit that packs  : a product of matrices takes matmul + memory, and memory has its operands once more: they are
+                         copied, then multiplied. A product with a vector needs no copy
     memory             = bytes / bandwidth of the working set: of operands what the call touches, of what was made just
                          before what the kernel itself touches
     gather, scatter    = rows / rows_per_s, or their bytes in whole lines / bandwidth, whichever is longer
@@ -29,7 +31,7 @@ from harness.modelling.kernels import Call
 
 Floats = npt.NDArray[np.float64]
 TERMS = ("matmul", "vector", "memory", "gather", "scatter", "sparse", "select", "launch")
-LAUNCH = TERMS.index("launch")
+MATMUL, MEMORY = TERMS.index("matmul"), TERMS.index("memory")
 # The parameter of a device file that each term is the time of: what a break-even multiplies.
 PARAMETERS = {
     "matmul": "matmul.rate",
@@ -134,10 +136,11 @@ class Terms:
         self._table, self._device = table, device
         part = part_for(device, backend)
         self._pipelined = bool(device.limits.pipelined)
+        self._packed = _packed(table, part) & (not self._pipelined)
         columns = [
             _matmul(table, part),
             _vector(table, part),
-            _memory(table, part),
+            _memory(table, part) + np.where(self._packed, _copied(table, part), 0.0),
             _rows(table, part, "gather"),
             _rows(table, part, "scatter"),
             _sparse(table, part),
@@ -155,7 +158,12 @@ class Terms:
             kernels[:, TERMS.index(term)] /= factor
         if self._pipelined:
             return np.asarray(self._table.summed(kernels).max(axis=1, initial=0.0) + launch)
-        return self._table.summed(kernels.max(axis=1, initial=0.0)) + launch
+        return np.asarray(self._table.summed(self._longest(kernels)) + launch)
+
+    def _longest(self, kernels: Floats) -> Floats:
+        """Of each kernel the longest term; of a product that is packed first, both of its own one after the other."""
+        both = np.where(self._packed, kernels[:, MATMUL] + kernels[:, MEMORY], 0.0)
+        return np.asarray(np.maximum(kernels.max(axis=1, initial=0.0), both))
 
     def reckoned(self) -> Reckoned:
         """Every call, its parts by the term that binds each kernel, and its energy."""
@@ -165,6 +173,8 @@ class Terms:
             chosen = np.zeros_like(parts)
             rows = np.arange(len(parts))
             chosen[rows, binds] = parts[rows, binds]
+            both = self._packed & np.isin(binds, (MATMUL, MEMORY))
+            chosen[both, MATMUL], chosen[both, MEMORY] = parts[both, MATMUL], parts[both, MEMORY]
             parts = chosen
         terms = np.concatenate([self._table.summed(parts), self._launch[:, None]], axis=1)
         idle = self._device.energy.idle_w
@@ -237,6 +247,17 @@ def _memory(table: KernelTable, part: FrameworkPart) -> Floats:
     memory = part.memory
     far, near = bandwidth(memory, table.call_set), bandwidth(memory, table.own_set)
     return table.held / far + table.fresh / near + table.written / bandwidth(memory, table.own_set, write=True)
+
+
+def _packed(table: KernelTable, part: FrameworkPart) -> npt.NDArray[np.bool_]:
+    """Whether the kernel is a product of matrices whose operands are copied first."""
+    narrow = np.nan_to_num(table.sides[:, 1:3]).min(axis=1, initial=np.inf) < 1.5  # a product with a vector
+    return np.asarray(bool(part.matmul.packs) & (table.matmul_flop > 0) & ~narrow)
+
+
+def _copied(table: KernelTable, part: FrameworkPart) -> Floats:
+    """What it takes to write the operands of a product once more."""
+    return np.asarray((table.held + table.fresh) / bandwidth(part.memory, table.own_set, write=True))
 
 
 def _rows(table: KernelTable, part: FrameworkPart, unit: str) -> Floats:

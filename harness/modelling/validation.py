@@ -19,8 +19,6 @@ import msgspec
 import numpy as np
 
 from backends.ops import EXECUTIONS
-from harness.figures.frame import case_rows
-from harness.modelling.calibration import CEILINGS, is_ceiling
 from harness.modelling.device_schema import ModelDevice
 from harness.modelling.kernels import COUNTS
 from harness.modelling.reckon import Asked, KernelTable, Terms, missing
@@ -153,9 +151,12 @@ def class_error(name: str, ratios: Sequence[float]) -> ClassError:
 
 
 def path_order(definition: Definition, case: Case) -> int:
-    """The place of a path in its workload's file: formulations as they are written, each by its executions."""
+    """The place of a path among those that the model cannot tell apart: formulations as the workload's file has them.
+
+    Of one formulation what is compiled comes first: a compiler knows every shape ahead, and can only leave work out.
+    """
     names = list(definition.formulations.get(case.mode, {}))
-    return names.index(case.formulation) * len(EXECUTIONS) + EXECUTIONS.index(case.execution)
+    return (names.index(case.formulation) + 1) * len(EXECUTIONS) - EXECUTIONS.index(case.execution)
 
 
 def validate_device(
@@ -165,6 +166,9 @@ def validate_device(
 
     Through any framework: each path by the device's own values, against the framework in which it was fastest.
     """
+    from harness.figures.frame import case_rows  # pandas, which takes long and which `whatif` alone does without
+    from harness.modelling.calibration import CEILINGS, is_ceiling
+
     left_out: dict[str, int] = defaultdict(int)
     every: dict[str, dict[_Path, _Measured]] = defaultdict(dict)
     candidates = [r for r in records if r.status == "ok" and not r.control and not is_ceiling(r)]

@@ -8,7 +8,7 @@ from math import isfinite, nan
 import msgspec
 
 from harness.modelling.device_schema import ModelDevice
-from harness.modelling.kernels import COUNTS
+from harness.modelling.kernels import COUNTS, CountedForm
 from harness.modelling.reckon import PARAMETERS, TERMS, Asked
 from harness.modelling.reckoning import CountedPath, Place, Reckoning, Software
 from harness.modelling.rows import CURVE, FactorPoint, WhatIfRow
@@ -48,17 +48,7 @@ class WhatIf:
                 if isinstance(counted, str):
                     of.uncounted[place] = counted
                     continue
-                call = counted.call(case.execution)
-                flop = sum(k.matmul_flop for k in call.kernels)
-                zeros = flop / p.work.useful_flop if p.multiplies_zeros and p.work.useful_flop else 1.0
-                asked = Asked(
-                    call=call,
-                    execution=case.execution,
-                    dtype=case.dtype,
-                    zeros=max(1.0, zeros),
-                    structure=_structure(case.params),
-                )
-                of.forms.append(CountedPath(place=place, path=path, order=order, asked=asked))
+                of.forms.append(CountedPath(place=place, path=path, order=order, asked=asked_of(p, counted)))
         self._software = software
         for of in software.values():
             of.ready()
@@ -125,6 +115,16 @@ class WhatIf:
             return msgspec.structs.replace(row, why=f"of the twin nothing is known: {reckoning.why(twin_place)}")
         ratio = self._work[place] / self._work[twin_place] if self._work[twin_place] else nan
         return reckoning.against(row, place, twin_place, twin, ratio)
+
+
+def asked_of(planned: Planned, counted: CountedForm) -> Asked:
+    """What the model is asked of a planned case whose formulation is counted."""
+    case, useful = planned.case, planned.work.useful_flop
+    call = counted.call(case.execution)
+    flop = sum(k.matmul_flop for k in call.kernels)
+    zeros = flop / useful if planned.multiplies_zeros and useful else 1.0
+    structure = _structure(case.params)
+    return Asked(call=call, execution=case.execution, dtype=case.dtype, zeros=max(1.0, zeros), structure=structure)
 
 
 def _structure(params: Mapping[str, Value]) -> tuple[int, int] | None:

@@ -205,7 +205,7 @@ def _expand(
                 raise nearest("dtype", dtype, have)
             raise PlanError(f"{workload.name} has no dtype {dtype} in mode {point.mode}; it has {', '.join(have)}")
         for runner in runners:
-            for execution in _executions(backends[runner], device):
+            for execution in _executions(backends[runner], device, workload, name, point.mode):
                 if ask.executions and execution not in ask.executions:
                     continue
                 yield Planned(
@@ -241,9 +241,16 @@ def _expand(
         yield from _expand(dense, like, asked, runners, backends, workloads, ())
 
 
-def _executions(backend: Backend, device: str) -> Sequence[Execution]:
-    """What a backend has on a device: where programs are compiled and not run, compiling is all there is."""
-    return ("compiled",) if Device.parse(device).ahead_of_time else backend.executions
+def _executions(backend: Backend, device: str, workload: Definition, name: str, mode: Mode) -> Sequence[Execution]:
+    """What a backend has on a device: where programs are compiled and not run, compiling is all there is.
+
+    A ceiling is no contender: it is not planned in what its formulation has not, nor a single operation twice.
+    """
+    there = ("compiled",) if Device.parse(device).ahead_of_time else backend.executions
+    if workload.role != "ceiling":
+        return there
+    own = workload.formulations[mode][name].executions
+    return [execution for execution in there if own is None or execution in own][: 1 if workload.lone else None]
 
 
 def _work(workload: Definition, params: Params, mode: Mode, dtype: str) -> WorkFacts:

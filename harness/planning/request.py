@@ -42,6 +42,7 @@ class RunRequest:
     workload_files: tuple[Path, ...] = ()  # of the user's own; absolute
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()  # the files that describe those of them that are modelled, as typed
     dtypes: tuple[str, ...] = ()
     executions: tuple[str, ...] = ()
     formulations: tuple[str, ...] = ()

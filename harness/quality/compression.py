@@ -142,7 +142,7 @@ def _levels() -> tuple[CompressionLevel, ...]:
             level=f"{keep}:{of}",
             project=groups(keep, of),
             workload="nm_sparse",
-            axes={"keep": keep, "of": of},
+            axes={"keep": keep, "out_of": of},
         )
         for keep, of in ((2, 4), (1, 4))
     ]

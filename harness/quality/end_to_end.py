@@ -13,7 +13,7 @@ import numpy as np
 from backends.ops import HostArray
 from harness.quality.facts import EndToEnd
 from harness.quality.images import Split
-from harness.quality.learners import Learner, Shape, Weights
+from harness.quality.learners import Learner, NetworkShape, Weights
 from harness.quality.training import batches, first_at, right, right_in_float64, train
 from harness.quality.worth import StepCost
 from harness.records.record import Case
@@ -27,7 +27,7 @@ SLACK = 3  # evaluations beyond the one that saw the target where the same seed 
 
 
 def counted_at(
-    learner: Learner, workload: Definition, shape: Shape, split: Split, seeds: Sequence[int], rate: float, *,
+    learner: Learner, workload: Definition, shape: NetworkShape, split: Split, seeds: Sequence[int], rate: float, *,
     target: int, steps: int, every: int,
 ) -> list[int | None]:  # fmt: skip
     """The evaluation that first sees the target where each seed is trained in NumPy; None where none does."""
@@ -40,7 +40,14 @@ class EndToEndTrainer:
     """Trains one learner in the frameworks' servers; `scratch` is a folder of its own for batches and weights."""
 
     def __init__(
-        self, learner: Learner, workload: Definition, shape: Shape, split: Split, *, scratch: Path, timeout_s: float
+        self,
+        learner: Learner,
+        workload: Definition,
+        shape: NetworkShape,
+        split: Split,
+        *,
+        scratch: Path,
+        timeout_s: float,
     ) -> None:
         self._learner, self._workload, self._shape, self._split = learner, workload, shape, split
         self._scratch, self._timeout_s = scratch, timeout_s

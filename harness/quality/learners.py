@@ -25,7 +25,7 @@ Batch: TypeAlias = dict[str, HostArray]  # each (seeds, batch, …)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class NetworkShape:
     """Of the network and of a batch."""
 
     batch: int = 32
@@ -44,13 +44,13 @@ class Learner:
 
     name: str
     baseline: str
-    axes: Callable[[Shape], Params]
+    axes: Callable[[NetworkShape], Params]
     operands: tuple[str, ...]
     batch: Callable[[HostArray, HostArray, np.random.Generator], Mapping[str, HostArray]]
     step: Callable[[Weights, Batch, HostArray], None]
     predict: Callable[[Weights, HostArray], HostArray]
 
-    def weights(self, workload: Definition, shape: Shape, seed: int) -> Weights:
+    def weights(self, workload: Definition, shape: NetworkShape, seed: int) -> Weights:
         """The first weights of one seed, those that the workload begins with, float64 without an axis of seeds."""
         inputs = workload.inputs(workload.check(self.axes(shape)), seed)
         return {name: value for name, value in inputs.items() if name not in self.operands}
@@ -149,11 +149,11 @@ def _right_and_wrong(x: HostArray, y: HostArray, rng: np.random.Generator) -> Ma
 
 
 # -- who learns --------------------------------------------------------------------------------------------------------
-def _mlp_axes(shape: Shape) -> Params:
+def _mlp_axes(shape: NetworkShape) -> Params:
     return {"batch": shape.batch, "features": FEATURES, "hidden": shape.hidden, "layers": shape.layers}
 
 
-def _local_axes(shape: Shape) -> Params:
+def _local_axes(shape: NetworkShape) -> Params:
     side = round(FEATURES**0.5)
     return {"network": "mlp", "batch": shape.batch, "side": side, "channels": 1, "width": shape.hidden / 1024}
 
@@ -190,7 +190,7 @@ def stacked(several: list[Weights], dtype: str = "float32") -> Weights:
     return {name: np.stack([one[name] for one in several]).astype(dtype) for name in several[0]}
 
 
-def disagreement(learner: Learner, workload: Definition, shape: Shape, seed: int = 0) -> float:
+def disagreement(learner: Learner, workload: Definition, shape: NetworkShape, seed: int = 0) -> float:
     """How far a step here is from the workload's own, the largest difference of any weight relative to its change.
 
     Both in float64, from the workload's own inputs; rounding leaves about 1e-12.

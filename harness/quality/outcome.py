@@ -14,7 +14,7 @@ from harness.quality.arrivals import Steps, steps_of, trainings
 from harness.quality.facts import EndToEnd, Training, Tuned
 from harness.quality.folder import STEPS, Study, load_study
 from harness.quality.forgotten import Forgets, NoiseFloor
-from harness.quality.learners import LEARNERS, Shape
+from harness.quality.learners import LEARNERS, NetworkShape
 from harness.quality.worth import StepCost, Worth
 from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, Run, load
@@ -81,7 +81,7 @@ def figures(study: Study, run: Run | None) -> Outcome:
 
 def costs_of(study: Study, records: Sequence[Record]) -> Mapping[tuple[str, str], StepCost]:
     """What a step of each learner costs at the shape of the study."""
-    shape = msgspec.convert(study.info.shape, Shape)
+    shape = msgspec.convert(study.info.shape, NetworkShape)
     axes: dict[str, Params] = {name: LEARNERS[name].axes(shape) for name in LEARNERS}
     return worth.step_costs(records, axes)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.quality.compression import LEVELS
-from harness.quality.learners import Shape
+from harness.quality.learners import NetworkShape
 from harness.quality.populations import Recipe
 
 
@@ -19,7 +19,7 @@ class StudyPreset:
     `recipe`. `run` is the preset of the run that measures a step, `run_budget_s` its budget.
     """
 
-    shape: Shape = field(default_factory=Shape)
+    shape: NetworkShape = field(default_factory=NetworkShape)
     rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
     trials: int = 3
     seeds: int = 20
@@ -35,7 +35,7 @@ class StudyPreset:
 
 PRESETS: Mapping[str, StudyPreset] = {
     "smoke": StudyPreset(
-        shape=Shape(batch=16, hidden=32),
+        shape=NetworkShape(batch=16, hidden=32),
         rates=(0.1, 0.3),
         trials=1,
         seeds=4,

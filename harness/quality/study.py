@@ -24,7 +24,7 @@ from harness.quality.end_to_end import EndToEndTrainer, counted_at
 from harness.quality.facts import Purpose, Training, Tuned
 from harness.quality.folder import StudyStore
 from harness.quality.images import draws, split
-from harness.quality.learners import LEARNERS, Learner, Shape, disagreement
+from harness.quality.learners import LEARNERS, Learner, NetworkShape, disagreement
 from harness.quality.populations import Population
 from harness.quality.presets import StudyPreset
 from harness.quality.training import Trained, right_in_float64, train
@@ -36,7 +36,7 @@ SAME_STEP = 1e-8  # how far a step may be from the workload's, in float64
 TRIAL_SEEDS, TARGET_SEEDS, OWN_SEEDS = 10_000, 20_000, 30_000  # where those begin that no published seed may have
 
 
-class Progress(NamedTuple):
+class StudyProgress(NamedTuple):
     """What is told of a study: a step begins with so many parts, one begins, one is done."""
 
     begin: Callable[[str, int], None]
@@ -51,7 +51,7 @@ def chosen(ideas: Sequence[str]) -> list[Learner]:
     return [LEARNERS[name] for name in twins] + [learner for learner in named if learner.name not in twins]
 
 
-def axes_of(learners: Sequence[Learner], workloads: Mapping[str, Definition], shape: Shape) -> dict[str, Params]:
+def axes_of(learners: Sequence[Learner], workloads: Mapping[str, Definition], shape: NetworkShape) -> dict[str, Params]:
     """The axes at which each learner's workload is measured."""
     return {learner.name: workloads[learner.name].check(learner.axes(shape)) for learner in learners}
 
@@ -66,7 +66,7 @@ class Learning:
         learners: Sequence[Learner],
         workloads: Mapping[str, Definition],
         seed: int,
-        told: Progress,
+        told: StudyProgress,
     ) -> None:
         self._store, self._preset, self._learners = store, preset, learners
         self._workloads, self._seed, self._told = workloads, seed, told
@@ -181,7 +181,7 @@ def end_to_end(
     workloads: Mapping[str, Definition],
     frameworks: Frameworks,
     seed: int,
-    told: Progress,
+    told: StudyProgress,
 ) -> None:
     """Train each learner in each framework from seeds that nothing else had; UserError where a server cannot start."""
     places = sorted({backend for _, backend in frameworks.costs})
@@ -246,7 +246,7 @@ def _server(frameworks: Frameworks, backend: str) -> Iterator[Server]:
         yield server
 
 
-def forgetting(store: StudyStore, preset: StudyPreset, numbers: Sequence[int], seed: int, told: Progress) -> None:
+def forgetting(store: StudyStore, preset: StudyPreset, numbers: Sequence[int], seed: int, told: StudyProgress) -> None:
     """Train the models of these levels, on the long-tailed draw and on its balanced control, and keep their answers."""
     levels = [LEVELS[number] for number in numbers]
     told.begin("compressing", 2 * (len(levels) + 1))

@@ -9,7 +9,7 @@ import numpy as np
 
 from backends.ops import HostArray
 from harness.quality.images import Images, Split
-from harness.quality.learners import Learner, Shape, Weights, stacked
+from harness.quality.learners import Learner, NetworkShape, Weights, stacked
 from workloads.base import Definition
 
 HELD = 3  # evaluations in a row at the target: a first crossing alone rewards a spike
@@ -49,7 +49,7 @@ def right_in_float64(learner: Learner, weights: Weights, images: Images) -> list
 def train(
     learner: Learner,
     workload: Definition,
-    shape: Shape,
+    shape: NetworkShape,
     split: Split,
     *,
     seeds: Sequence[int],

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from harness.records.record import Energy, Record, Timing
+from harness.records.record import ANSWERED, Energy, Record, Timing
 
 
 def merge(records: Iterable[Record]) -> list[Record]:
@@ -22,7 +22,7 @@ def merge(records: Iterable[Record]) -> list[Record]:
 
 def _merged(group: Sequence[Record]) -> Record:
     first = group[0]
-    failed = [r for r in group if r.status not in ("ok", "estimated")]
+    failed = [r for r in group if r.status not in ANSWERED]
     headline = any(r.headline for r in group)
     if failed:
         worst = failed[0]

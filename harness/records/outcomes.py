@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-SEVERITY = ("wrong", "crash", "oom", "timeout", "error", "unsupported", "estimated", "ok")  # the worst first
+# The worst first.
+SEVERITY = ("wrong", "crash", "oom", "timeout", "error", "unsupported", "modelled", "estimated", "ok")
 
 
 def outcome(counts: Mapping[str, int]) -> str:

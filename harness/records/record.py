@@ -5,7 +5,7 @@ derived elsewhere. The format's history:
 
 schema 1 (2026-11): first.
 schema 2 (2026-11): a record has `executed`, what one call really does, a verdict `gate_error` and `gate_limit`, and a
-twin may have a dtype of its own; older ones have none of these.
+twin may have a dtype of its own; older ones have none of these. Of a modelled device it has `modelled`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ SCHEMA = 2
 OTHER_INPUTS = "other_inputs"  # in `settings`: what came of inputs that the process had not seen, after the clock
 KEPT = "kept"  # in `settings`: what of a compiler's won a trial, which later processes of the case are told to keep
 
-Status = Literal["ok", "wrong", "unsupported", "oom", "timeout", "crash", "error", "estimated"]
+Status = Literal["ok", "wrong", "unsupported", "oom", "timeout", "crash", "error", "estimated", "modelled"]
 FailureClass = Literal["not_implemented", "type", "timeout", "memory", "precision", "other"]  # Mince et al. 2023
 EnergySource = Literal["counter", "sampled", "modelled", "none"]
 FAILED: frozenset[Status] = frozenset({"wrong", "oom", "timeout", "crash", "error"})
+ANSWERED: frozenset[Status] = frozenset({"ok", "estimated", "modelled"})  # each of another kind: nothing is wrong
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -216,6 +217,26 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     loops: list[str] = []
 
 
+class Modelled(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model reckons of one call on a device that a file describes; nothing was run.
+
+    `device` is the name in the file, `digest` that of what run.json has of it. `kind` is the class of the call, and
+    `cases`, `median_error` and `p95_error` how far off the model was where measured cases of that class, through the
+    same framework, were held to it: |reckoned / measured − 1|. `parts_s` are the seconds by the term that binds.
+    """
+
+    device: str
+    digest: str
+    kind: str
+    time_s: float
+    energy_j: float | None
+    bound_by: str
+    parts_s: dict[str, float]
+    cases: int
+    median_error: float
+    p95_error: float
+
+
 class WorkFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The formulas' values, from the workload."""
 
@@ -284,3 +305,4 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     control: bool = False
     estimate: Estimate | None = None
     executed: Executed | None = None
+    modelled: Modelled | None = None

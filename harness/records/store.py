@@ -56,6 +56,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     phases_s: dict[str, float] = {}
     wall_s: float | None = None
     left_out: dict[str, list[str]] = {}  # cases that were not tried, by the reason
+    models: dict[str, str] = {}  # of every modelled device the text (TOML) that describes it
     distributions: dict[str, str] = {}  # every Python distribution that was installed, and its version
 
 

@@ -22,11 +22,11 @@ NAMES = (
     "bound",
 )
 READS = (
-    "tax = hardware tax × software tax. hardware tax: what this machine's dense rate and bandwidth, measured in this "
-    "run, ask for the useful work, against the twin's: no software takes it away. software tax: the rest. Gathers, "
-    "launches and the rate of vector units have no ceiling of their own, so that what the machine lacks for them "
-    "counts as software's. Of the rest, `wasted` is work that is executed and not needed, `slow` the same work done "
-    "more slowly than the twin does its own. FLOP, bytes: executed over useful. bound: what binds the useful work."
+    "tax = hardware tax × software tax. hardware tax: what the ceilings of this machine, measured in this run, ask for "
+    "the useful work, against the twin's: no software takes it away in the ways that are written here. software tax: "
+    "the rest. Where a run has no ceiling of gathers, scatters, launches and vector units, what the machine lacks for "
+    "them counts as software's. Of the rest, `wasted` is work that is executed and not needed, `slow` the same work "
+    "done more slowly than the twin does its own. FLOP, bytes: executed over useful. bound: what binds the useful work."
 )
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from harness.figures.estimates import EstimateRow
+from harness.figures.modelled import ModelledRow
 from harness.figures.summary import Row
 from harness.records.points import point_name
 from workloads.base import Value
 
-Either: TypeAlias = Row | EstimateRow
-AnyRow = TypeVar("AnyRow", Row, EstimateRow)
+Either: TypeAlias = Row | EstimateRow | ModelledRow
+AnyRow = TypeVar("AnyRow", Row, EstimateRow, ModelledRow)
 
 
 def headlines(rows: Sequence[AnyRow]) -> list[AnyRow]:
@@ -71,7 +72,7 @@ def twins_line(rows: Sequence[Either]) -> str:
 
 def _twin(row: Either) -> str | None:
     """The principal twin in words: "" of a row that is its own, None of one that has none."""
-    if isinstance(row, EstimateRow):
+    if isinstance(row, EstimateRow | ModelledRow):
         workload, kind = row.twin_workload, row.twin_kind
     else:
         workload, kind = (row.principal.twin_workload, row.principal.kind) if row.principal else (None, None)

@@ -22,7 +22,7 @@ def latex(summary: Summary, more: Sequence[Section] = ()) -> str:
     if not summary.records:
         return f"{_escape(NOTHING)}\n"
     out = [_PREAMBLE, *(_escape(line) for line in disturbed(summary))]
-    out += [] if summary.rows else [_escape(NO_IDEA)]
+    out += [] if summary.rows or summary.modelled else [_escape(NO_IDEA)]
     out += [_table(number, section) for number, section in enumerate([*sections(summary), *more], 1)]
     notes = "\n".join(f"  \\item {_guard(_escape(line))}" for line in footer(summary))
     out.append(f"\\begin{{itemize}}\n{notes}\n\\end{{itemize}}")

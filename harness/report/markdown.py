@@ -17,7 +17,7 @@ def markdown(summary: Summary, more: Sequence[Section] = ()) -> str:
         return f"{NOTHING}\n"
     out = [_escape(line) for line in disturbed(summary)]
     out += ["\n".join(f"- {_escape(said)}" for said in summary.answer)] if summary.answer else []
-    out += [] if summary.rows or summary.estimates else [NO_IDEA]
+    out += [] if summary.rows or summary.estimates or summary.modelled else [NO_IDEA]
     for section in [*sections(summary), *more]:
         out += [f"## {section.title}", markdown_table(section.names, section.cells)]
     out += ["## Notes", "\n".join(f"- {_escape(line)}" for line in footer(summary))]

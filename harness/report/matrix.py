@@ -13,15 +13,18 @@ from typing import NamedTuple
 
 from harness.figures.chips import ChipCell, chip_name, chips_of
 from harness.figures.estimates import EstimateRow
+from harness.figures.modelled import ModelledRow
 from harness.figures.summary import Row, Summary
 from harness.records.text import shorten
-from harness.report import chips_text, estimates_text
+from harness.report import chips_text, estimates_text, modelled_rows_text
 from harness.report.constants import Either, axes_text, constants, headlines, twins_line, varying
 from harness.report.wording import UNKNOWN, Where, reads_estimated, significant
+from workloads.discovery import workloads
 
 TITLE = "What each idea gains and costs against its dense twin"
 _GAP = 2  # blanks between columns
 _LEAST_LABEL, _MOST_LABEL = 22, 30
+_FEW = 8  # ideas that are seen at a glance: more are put together by what they leave out of the dense path
 _MARKS = {
     "≈": "≈ is a tie",
     "?": "? cannot be told from noise here",
@@ -39,12 +42,16 @@ class Figures(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A matrix before it is laid out: `rows` are (group, label), `cells` by (row, place) has one or more each."""
+    """A matrix before it is laid out: `rows` are (group, label), `cells` by (row, place) has one or more each.
+
+    `begins` has the line that stands above the row with that number.
+    """
 
     heads: tuple[str, str]
     rows: Sequence[tuple[str, str]]
     places: Sequence[str]
     cells: Mapping[tuple[int, int], Sequence[Figures]]
+    begins: Mapping[int, str] = {}
 
 
 def matrix(summary: Summary, where: Where, width: int) -> list[str]:
@@ -65,6 +72,12 @@ def matrix(summary: Summary, where: Where, width: int) -> list[str]:
             for words in reads_estimated(row.device for row in compiled):
                 out += _wrapped(words, width)
             out += _facts(compiled, width)
+    reckoned = headlines(summary.modelled)
+    if reckoned:
+        grid = _grid(reckoned, where, ("speed-up", "tax"), [_modelled(row) for row in reckoned])
+        out += [*([""] if out else []), f"{modelled_rows_text.TITLE}: speed-up, and tax"]
+        out += [*laid_out(grid, width), "", *_wrapped(modelled_rows_text.READS_MODELLED, width)]
+        out += _facts(reckoned, width)
     if summary.chips:
         out += ["", f"{chips_text.TITLE}: estimated tax, and rank by estimated speed-up"]
         out += [*laid_out(_chips(summary), width), "", *_wrapped(chips_text.READS_CHIPS, width)]
@@ -123,7 +136,19 @@ def _on_chip(cell: ChipCell) -> Figures:
 
 
 def _measured(rows: Sequence[Row], where: Where) -> Grid:
-    return _grid(rows, where, ("speed-up", "tax"), [_figures(row) for row in rows])
+    """Of many ideas, those together that leave out the same of the dense path, below a line that says what."""
+    heads = ("speed-up", "tax")
+    known = workloads()[0]
+    left_out = {row.workload: known[row.workload].leaves_out for row in rows if row.workload in known}
+    if len(left_out) <= _FEW:
+        return _grid(rows, where, heads, [_figures(row) for row in rows])
+    order = list(dict.fromkeys(left_out.get(row.workload, "") for row in rows))
+    rows = sorted(rows, key=lambda row: order.index(left_out.get(row.workload, "")))
+    grid = _grid(rows, where, heads, [_figures(row) for row in rows])
+    begins: dict[str, int] = {}
+    for number, (group, _) in enumerate(grid.rows):
+        begins.setdefault(left_out.get(group.partition(" ")[0], ""), number)
+    return grid._replace(begins={number: f"leaves out {what}" for what, number in begins.items() if what})
 
 
 def _place(row: Either) -> tuple[str, str, str]:
@@ -149,6 +174,14 @@ def _estimated(row: EstimateRow) -> Figures:
         return Figures(tax, UNKNOWN if row.kernels is None else str(row.kernels))
     bound = "≥" if row.cycles_tax_is_bound else ""
     return Figures(tax, UNKNOWN if row.cycles_tax is None else f"{bound}{significant(row.cycles_tax)}")
+
+
+def _modelled(row: ModelledRow) -> Figures:
+    if row.path is None:
+        return Figures("", "", _outcome(row.outcome))
+    if row.speed_up is None:
+        return Figures("", "", "no twin")
+    return Figures(f"{significant(row.speed_up)}×", UNKNOWN if row.tax is None else significant(row.tax))
 
 
 def _outcome(counts: str) -> str:
@@ -193,13 +226,14 @@ def _facts(rows: Sequence[Either], width: int) -> list[str]:
 
 def laid_out(grid: Grid, width: int) -> list[str]:
     """The lines of a matrix, in blocks of as many places as fit beside the labels."""
-    labels = _labels(grid.rows)
+    labels = _labels(grid)
     first, second = _widths(grid)
     cell = first + _GAP + second
     room = width - _LEAST_LABEL - _GAP
     titles = [[word if len(word) <= room else shorten(word, room) for word in place.split()] for place in grid.places]
     cell = max([cell, *(len(word) for words in titles for word in words)])
-    aside = _aside([label for _, label in labels], cell, len(titles), width)
+    beside = [label for _, label in labels if label not in grid.begins.values()]
+    aside = _aside(beside, cell, len(titles), width)
     many = max(1, (width - aside) // (cell + _GAP))
     out: list[str] = []
     for start in range(0, len(titles), many):
@@ -212,11 +246,13 @@ def laid_out(grid: Grid, width: int) -> list[str]:
     return [line.rstrip() for line in out]
 
 
-def _labels(rows: Sequence[tuple[str, str]]) -> list[tuple[int | None, str]]:
+def _labels(grid: Grid) -> list[tuple[int | None, str]]:
     """A line for each row, the rows of a group of several indented below a line of its own (None)."""
     out: list[tuple[int | None, str]] = []
-    for group, members in groupby(enumerate(rows), key=lambda pair: pair[1][0]):
+    for group, members in groupby(enumerate(grid.rows), key=lambda pair: pair[1][0]):
         numbered = [(number, label) for number, (_, label) in members]
+        if numbered[0][0] in grid.begins:
+            out += [(None, ""), (None, grid.begins[numbered[0][0]])]
         if len(numbered) == 1:
             number, label = numbered[0]
             out.append((number, f"{group} {label}".rstrip()))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from harness.modelling.recommend import Recommendation, Suited
 from harness.modelling.rows import DeviceNeeded, Ticket, WhatIfRow
 from harness.modelling.validation import MEDIAN_LIMIT, P95_LIMIT, REGRET, ClassError, Validation
 from harness.records.text import plain
 from harness.report.wording import UNKNOWN, quantity, significant
+
+if TYPE_CHECKING:  # pandas comes with it, which `whatif` does without
+    from harness.modelling.recommend import Recommendation, Suited
 
 READS = (
     "Modelled, not measured: reckoned from executed work by the rates of a device file. ± is the median error of the "

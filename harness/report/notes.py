@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from backends.device import is_ahead_of_time
 from harness.figures import left_out
 from harness.figures.break_even import BreakEven
-from harness.figures.ceilings import Ceiling
+from harness.figures.ceilings import UNITS, Ceiling
 from harness.figures.datasheets import Datasheet
+from harness.figures.estimates import EstimateRow
+from harness.figures.modelled import ModelledRow
 from harness.figures.portability import Failure
 from harness.figures.summary import Row, Summary
 from harness.records.outcomes import outcome
 from harness.records.text import shorten
 from harness.report.chips_text import READS_CHIPS
 from harness.report.constants import constants, headlines, twins_line
+from harness.report.modelled_rows_text import READS_MODELLED
 from harness.report.wording import (
     FEWEST_PRINTED,
     READS,
@@ -33,6 +36,7 @@ READING = (
     "speed-up =",
     "estimated:",
     "across chips:",
+    "modelled:",
     "cases:",
     "runs:",
     "constant in all rows:",
@@ -48,6 +52,7 @@ def footer(summary: Summary) -> list[str]:
     lines = [READS] if summary.rows else []
     lines += reads_estimated(row.device for row in summary.estimates)
     lines += [READS_CHIPS] if summary.chips else []
+    lines += [READS_MODELLED] if summary.modelled else []
     lines += _long_compilations(summary)
     lines += [line for line in (constants(summary.rows), twins_line(summary.rows)) if line]
     lines.append(_cases(summary))
@@ -120,10 +125,11 @@ def _failures(summary: Summary, where: Where) -> list[str]:
         for row in headlines(summary.rows)
         if row.path is None
     ]
+    without: list[EstimateRow | ModelledRow] = [*headlines(summary.estimates), *headlines(summary.modelled)]
     out += [
         f"no path: {row.workload} {row.mode} on {row.backend} {row.device}: "
         + shorten(f"{row.outcome}; {row.reason or 'no reason was recorded'}", 200)
-        for row in headlines(summary.estimates)
+        for row in without
         if row.path is None
     ]
     return out + [
@@ -213,7 +219,7 @@ def _precision(summary: Summary, rows: Sequence[Row], *, marks: bool = True) -> 
     if marks and False in drifting:
         lines.append("*: a trend from slice to slice: this time, or this ratio, had not settled.")
     if marks and any(row.share_suspect for row in rows):
-        lines.append("?: above the ceiling measured in this run, so the ceiling or the time is suspect.")
+        lines.append("?: faster than a ceiling measured in this run allows, so the ceiling or the time is suspect.")
     return lines
 
 
@@ -230,20 +236,30 @@ def _power(summary: Summary) -> list[str]:
 
 
 def _top(found: Sequence[Ceiling]) -> list[Ceiling]:
-    """Each dense rate, and of each device's streams the fastest and the largest working set."""
-    out = [c for c in found if c.working_set_bytes is None]
+    """Every ceiling, but of each device's streams the fastest and the largest working set only."""
+    out = [c for c in found if c.kind == "matmul"]
     for place in dict.fromkeys((c.run, c.device) for c in found):
-        streams = [c for c in found if c.working_set_bytes is not None and (c.run, c.device) == place]
+        streams = [c for c in found if c.kind == "bandwidth" and (c.run, c.device) == place]
         if streams:
             out += dict.fromkeys((max(streams, key=lambda c: c.per_s), streams[-1]))
-    return out
+    return [*out, *(c for c in found if c.kind not in ("matmul", "bandwidth"))]
 
 
 def _ceiling(ceiling: Ceiling) -> str:
-    if ceiling.working_set_bytes is None:
-        return f"{ceiling.device} {ceiling.dtype} dense product {quantity(ceiling.per_s, 'FLOP/s')} ({ceiling.path})"
-    size = significant(ceiling.working_set_bytes / 2**20)
-    return f"{ceiling.device} memory {quantity(ceiling.per_s, 'B/s')} at {size} MiB ({ceiling.path})"
+    c = ceiling
+    size = "" if c.working_set_bytes is None else f"{significant(c.working_set_bytes / 2**20)} MiB"
+    if c.kind == "matmul":
+        said = f"{c.dtype} dense product {quantity(c.per_s, 'FLOP/s')}"
+    elif c.kind == "vector":
+        said = f"{c.dtype} outside of dense products {quantity(c.per_s, 'FLOP/s')}"
+    elif c.kind == "bandwidth":
+        said = f"memory {quantity(c.per_s, 'B/s')} at {size}"
+    elif c.kind == "launch":
+        said = f"a launch {quantity(1 / c.per_s, 's')}"
+    else:
+        preposition = "from" if c.kind == "gather" else "to"
+        said = f"{c.kind} {quantity(c.per_s, UNITS[c.kind])} of {c.row_bytes} B {preposition} {size}"
+    return f"{c.device} {said} ({c.path})"
 
 
 def _datasheet(datasheet: Datasheet) -> str:

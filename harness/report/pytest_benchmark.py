@@ -13,7 +13,7 @@ from harness.figures.summary import Row
 from harness.records.points import point_name
 from harness.records.record import Record
 from harness.records.store import RunInfo
-from harness.report.flat_table import flat
+from harness.report.flat_table import flat, modelled_flat
 from harness.report.published import Published
 from harness.stats.process_times import counted
 
@@ -29,7 +29,8 @@ def pytest_benchmark(published: Published) -> str:
 
     `stats` are those of the pooled samples, as pytest-benchmark makes them. The harness's own figures stand in
     `extra_info`: memory, energy with its source, and for a best path the row of the report with its intervals. How
-    many cases ended otherwise, and so have no benchmark, is said in `hwlottery.left_out`.
+    many cases ended otherwise, and so have no benchmark, is said in `hwlottery.left_out`; what was modelled has rows in
+    `hwlottery.modelled`.
     """
     rows = {_place_of_row(row): row for row in (*published.summary.dense, *published.summary.rows)}
     timed = [r for r in published.records if r.status == "ok" and not r.control and r.time and counted(r.time)]
@@ -42,6 +43,7 @@ def pytest_benchmark(published: Published) -> str:
         "hwlottery": {
             "left_out": {k: v for k, v in published.summary.outcomes.items() if k != "ok"},
             "noise": published.summary.noise,
+            "modelled": [modelled_flat(row) for row in published.summary.modelled],
             "runs": [{"run": info.run, "machine": info.machine, "versions": info.versions} for info in published.runs],
         },
     }

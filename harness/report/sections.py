@@ -10,7 +10,7 @@ from harness.figures.amortised_step import STEPS, amortised_steps
 from harness.figures.lottery import Shift
 from harness.figures.summary import Row, Summary
 from harness.records.text import visible
-from harness.report import blame_text, chips_text, estimates_text
+from harness.report import blame_text, chips_text, estimates_text, modelled_rows_text
 from harness.report.wording import (
     UNKNOWN,
     Where,
@@ -90,6 +90,11 @@ def sections(summary: Summary) -> list[Section]:
             [estimates_text.cells(estimate, where) for estimate in summary.estimates],
         ),
         *_chips(summary),
+        Section(
+            modelled_rows_text.TITLE,
+            modelled_rows_text.NAMES,
+            [modelled_rows_text.cells(row, where) for row in summary.modelled],
+        ),
         _updates(summary, where),
         _amortisation(summary),
         _ranks(summary),

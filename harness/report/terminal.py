@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from harness.figures.summary import Against, Row, Summary
 from harness.records.text import shorten, visible
-from harness.report import blame_text, estimates_text
+from harness.report import blame_text, estimates_text, modelled_rows_text
 from harness.report.matrix import matrix
 from harness.report.notes import disturbed, footer, short
 from harness.report.wording import (
@@ -89,6 +89,8 @@ def _details(summary: Summary, where: Where, width: int) -> list[str]:
         out += [*_dense(summary, where, width), ""]
     if summary.estimates:
         out += [*estimates_text.lines(summary.estimates, where, width), ""]
+    if summary.modelled:
+        out += [*modelled_rows_text.lines(summary.modelled, where, width), ""]
     return [*out, *_what_ran_where(summary, where, width), ""]
 
 

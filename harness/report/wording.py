@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from backends.device import GPU_AHEAD, TPU_AHEAD, Device
-from harness.figures.portability import Portability, PortabilityCell
-from harness.figures.summary import Against, Row
 from harness.records.text import shorten
+
+if TYPE_CHECKING:  # pandas comes with them, and whoever only wants words does without
+    from harness.figures.portability import Portability, PortabilityCell
+    from harness.figures.summary import Against, Row
 
 # How older records name the peak of TensorFlow's own allocator on the host, which leaves out what lies beside it.
 ALLOCATOR_ON_HOST = "peak of the framework's own allocator on the host"

@@ -21,7 +21,7 @@ LIMIT_S = 20.0  # that one process may take: a formulation that hangs costs twic
 Asked: TypeAlias = tuple[Case, Path]  # and the folder of its inputs
 
 
-class Counts:
+class ExecutedCounts:
     """What was counted. A process may take `timeout_s`, as one of a case may, and no more than LIMIT_S.
 
     `notes` has a sentence for each formulation that could not be counted, whose records have no executed work.

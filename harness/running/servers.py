@@ -20,7 +20,7 @@ from harness.planning.batches import SHARED
 from harness.planning.groups import InterleavedGroup, Member
 from harness.planning.options import Options
 from harness.planning.plan import Planned
-from harness.running.executed import Counts
+from harness.running.executed import ExecutedCounts
 from harness.running.inputs import Inputs
 from harness.running.progress import Watch
 from harness.running.recording import refused
@@ -62,7 +62,7 @@ class Pool:
         self._deaths: dict[ServerKey, int] = defaultdict(int)
         self._stack = ExitStack()
         self.baselines: dict[str, Baseline] = {}
-        self.counts = Counts(options.timeout_s)
+        self.counts = ExecutedCounts(options.timeout_s)
 
     def __enter__(self) -> Self:
         self._stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from backends.device import is_ahead_of_time
+from backends.device import is_ahead_of_time, is_modelled
 from backends.ops import Backend, Device, Scalar
 from harness.machine import facts
 from harness.measuring.settings import Sampling
@@ -84,7 +84,8 @@ class Session:
         # What was compiled for a device that is not there decides nothing; all else comes back as the run goes its way.
         ahead = [r for r in store.before if is_ahead_of_time(r.case.device)]
         self.records: dict[MemberKey, Record] = {(r.case.key, r.control): r for r in ahead}
-        self._recall = Recall(r for r in store.before if not is_ahead_of_time(r.case.device))
+        here = [r for r in store.before if not is_ahead_of_time(r.case.device) and not is_modelled(r.case.device)]
+        self._recall = Recall(here)
         self.pool = Pool(self.plan, backends, options, store.folder / ".scratch", watch, self.clock.phases)
         self.chosen: dict[tuple[object, ...], str] = {}
         self.notes: list[str] = []

@@ -33,9 +33,9 @@ def blames(drawer: Drawer) -> Iterator[Chart]:
             group="Tax",
             title="Where the tax comes from",
             note=(
-                "From 1 to the tax: what the machine's dense rate and bandwidth ask for, what is executed without "
-                "being needed, and what is left, the same work done slowly. The parts are factors. Where nothing was "
-                "counted the last two are one. A part that makes the tax smaller runs back."
+                "From 1 to the tax: what the machine's measured ceilings ask for, what is executed without being "
+                "needed, and what is left, the same work done slowly. The parts are factors. Where nothing was counted "
+                "the last two are one. A part that makes the tax smaller runs back."
             ),
             spec=drawing(values, 18 * len({value["bar"] for value in values}) + 10, [_bars()]),
         )

@@ -18,7 +18,7 @@ from harness.figures.explanation import explained
 from harness.figures.frame import case_rows
 from harness.figures.summary import Row
 from harness.records.points import point_name
-from harness.records.record import Record
+from harness.records.record import ANSWERED, Record
 from harness.report.wording import quantity, significant, spread
 from harness.web.packed import packed
 
@@ -89,7 +89,7 @@ def _payload(index: Index, kept: int | None) -> dict[str, Any]:
         fields["name"] = str(record.case)
         fields["path"] = facts["path"]
         fields["reason"] = excerpt(record.reason)
-        if record.reason and record.status not in ("ok", "estimated"):
+        if record.reason and record.status not in ANSWERED:
             fields["explained"] = explained(record.reason, [record.case], record.failure_class).line
         if record.time is not None:
             unit = _unit_s(record.time.samples_s)

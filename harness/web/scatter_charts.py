@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.figures.ceilings import CEILING_STREAM, Ceiling
+from harness.figures.ceilings import CEILINGS_ALONE, Ceiling
 from harness.figures.summary import Row
 from harness.report.wording import energy_cell, memory_cell, quantity, share_cell, significant, spread
 from harness.stats.intervals import none_if_nan
@@ -22,7 +22,7 @@ def rooflines(drawer: Drawer) -> Iterator[Chart]:
     """Useful FLOP/s against intensity for every case that is ok, below the ceilings measured in the same run."""
     places: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, facts in enumerate(drawer.index.table):
-        if facts["flop_per_s"] > 0 and facts["intensity"] > 0 and facts["workload"] != CEILING_STREAM:
+        if facts["flop_per_s"] > 0 and facts["intensity"] > 0 and facts["workload"] not in CEILINGS_ALONE:
             places[facts["run"], facts["device"]].append(number)
     for order, ((run, device), numbers) in enumerate(places.items(), 1):
         shown = _within(drawer, numbers)
@@ -99,8 +99,8 @@ def _interval(facts: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 def _roofs(ceilings: Sequence[Ceiling], left: float, right: float) -> Iterator[dict[str, Any]]:
     """The lines: each dense rate, and below it the fastest stream and that of the largest working set."""
-    flat = [c for c in ceilings if c.working_set_bytes is None]
-    streams = [c for c in ceilings if c.working_set_bytes is not None]
+    flat = [c for c in ceilings if c.kind == "matmul"]
+    streams = [c for c in ceilings if c.kind == "bandwidth"]
     slopes = {id(c): c for c in (max(streams, key=lambda c: c.per_s), streams[-1])}.values() if streams else ()
     top = max((c.per_s for c in flat), default=None)
     ridges = [top / c.per_s for c in slopes] if top else []

@@ -7,7 +7,6 @@ outcome here; what kills the process is for the parent to tell.
 from __future__ import annotations
 
 import os
-import re
 import time
 import traceback
 from collections import Counter
@@ -26,12 +25,13 @@ from harness.measuring.energy import sources
 from harness.measuring.energy.meter import Meter, NoMeter
 from harness.measuring.gpu_conditions import Conditions
 from harness.measuring.host_memory import IN_ALLOCATOR, HostPeak
+from harness.measuring.operation_classes import plain_kernel
 from harness.measuring.steady_state import Settled, settle
 from harness.measuring.turn import Alone, Turn, Waits
 from harness.records import timestamps
 from harness.records.record import OTHER_INPUTS, Memory, Trial, Verdict
 from harness.records.text import one_line
-from harness.worker import carry_on, check, compile_only, counting, outcome, recheck
+from harness.worker import carry_on, check, compile_only, counting, outcome, recheck, tracing
 from harness.worker.case_data import load_inputs, make_data
 from harness.worker.messages import (
     CaseJob,
@@ -42,6 +42,7 @@ from harness.worker.messages import (
     FactsJob,
     Job,
     Measured,
+    TraceJob,
     TrainingJob,
 )
 from harness.worker.preparation import Phase, Prepared, prepare
@@ -68,6 +69,9 @@ def answer(job: Job, phase_file: Path, turn: Turn | None = None) -> Measured:
             return counting.count(job, phase)
         if isinstance(job, TrainingJob):
             return carry_on.carry_on(job, _workload(job.case.workload), phase)
+        if isinstance(job, TraceJob):
+            with gpu_conditions.alone(Device.parse(job.case_job.case.device), phase):
+                return tracing.trace(job, _workload(job.case_job.case.workload), phase)
         if isinstance(job, FactsJob | ConformityJob | ContractJob):
             return check.answer(job, phase)
         return _devices()
@@ -285,15 +289,9 @@ def _watched(job: CaseJob, ready: Prepared) -> tuple[str | None, dict[str, Scala
 MOST_KERNELS = 12  # that are named
 
 
-def _plain(name: str) -> str:
-    """A kernel's name without what it returns, takes, and is a template of."""
-    named = name.replace("(anonymous namespace)::", "").removeprefix("void ")
-    return re.sub(r"[<(].*$", "", named, flags=re.DOTALL).strip() or name
-
-
 def _counted(names: Sequence[str]) -> str:
     """Each of the names once, without what it is a template of, with how often it stands there."""
-    counts = Counter(_plain(name) for name in names)
+    counts = Counter(plain_kernel(name) for name in names)
     said = [f"{name} ×{count}" if count > 1 else name for name, count in counts.items()]
     return "; ".join([*said[:MOST_KERNELS], *([f"{len(said) - MOST_KERNELS} more"] if said[MOST_KERNELS:] else [])])
 

@@ -10,6 +10,7 @@ from backends.ops import Execution, Scalar
 from harness.measuring.energy.meter import Baseline
 from harness.measuring.settings import PowerModel, Sampling
 from harness.records.record import Case, Energy, Estimate, Executed, FailureClass, Memory, Status, Trial, Verdict
+from harness.records.traces import TraceRow
 from workloads.base import Mode, Value
 
 
@@ -76,6 +77,18 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, tag="training"):
     keep: str | None = None
 
 
+class TraceJob(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
+    """Profile calls of the case of `case_job`, which is prepared and checked as ever; nothing of it is recorded.
+
+    `file` is where the trace for Chrome and Perfetto is written, in a folder that is there. Calls are repeated for
+    about `window_s`.
+    """
+
+    case_job: CaseJob
+    file: str
+    window_s: float
+
+
 class DevicesJob(msgspec.Struct, frozen=True, kw_only=True, tag="devices"):
     """Ask the framework which devices it sees."""
 
@@ -105,7 +118,7 @@ class ContractJob(msgspec.Struct, frozen=True, kw_only=True, tag="contract"):
     """Hold the backend of the server to the contract of `Ops`; a sentence a fault."""
 
 
-Job = CaseJob | DataJob | CountJob | TrainingJob | DevicesJob | FactsJob | ConformityJob | ContractJob
+Job = CaseJob | DataJob | CountJob | TrainingJob | TraceJob | DevicesJob | FactsJob | ConformityJob | ContractJob
 
 
 class PlugInFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,8 +137,18 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class ProfiledCalls(msgspec.Struct, frozen=True, kw_only=True):
+    """What a TraceJob showed: the table of its `calls`, the longest first, and the median of calls before profiling."""
+
+    profiler: str
+    rows: list[TraceRow]
+    calls: int
+    window_s: float
+    untraced_call_s: float
+
+
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """A process's answer. For a CaseJob all of it; for others status, reason, and `answer`, `facts` or `counted`.
+    """A process's answer. For a CaseJob all of it; for others status, reason and what was asked: `answer` to `traced`.
 
     `printed` is whether its Python code printed anything.
     """
@@ -145,6 +168,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     printed: bool = False
     facts: PlugInFacts | None = None
     counted: list[Counted] = []
+    traced: ProfiledCalls | None = None
 
 
 class MemberJob(msgspec.Struct, frozen=True, kw_only=True):

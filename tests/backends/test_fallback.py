@@ -146,6 +146,19 @@ def test_a_grouped_product_of_pytorch_is_a_loop_on_the_cpu(torch_ops):
     assert found == ("substituted", "aten::_grouped_mm is a loop of aten::mm here, one a group")
 
 
+def test_attention_of_pytorch_without_a_fused_kernel_is_substituted(torch_ops):
+    """Its kernel for the CPU, and the same by way of two products and a softmax."""
+    from torch.nn import attention
+
+    operands = [torch_ops.asarray(np.ones((1, 2, 8, 16), np.float32)) for _ in "qkv"]
+    run = torch_ops.compile(lambda q, k, v: (torch_ops.causal_attention(q, k, v),), "eager", operands)
+    assert run.fallbacks(operands) == []
+    with attention.sdpa_kernel(attention.SDPBackend.MATH):
+        (found,) = run.fallbacks(operands)
+    assert found.kind == "substituted"
+    assert "two products and a softmax" in found.what
+
+
 # -- JAX --------------------------------------------------------------------------------------------------------------
 
 

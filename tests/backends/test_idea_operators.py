@@ -188,6 +188,14 @@ def test_a_grouped_product_of_odd_rows_is_refused_in_pytorch_s_words():
         torch.grouped_matmul(x, w, torch.asarray(np.array([2, 4], np.int32)))
 
 
+def test_attention_looks_at_no_later_step(ops, eager):
+    q, k, v = (RNG.standard_normal((2, 3, 5, 4)).astype(np.float32) for _ in range(3))
+    (found,) = eager(lambda q, k, v: (ops.causal_attention(q, k, v),), q, k, v)
+    scores = np.einsum("bhtw,bhjw->bhtj", q, k) / 2
+    shares = np.exp(scores) * np.tri(5)
+    assert np.allclose(found, shares / shares.sum(3, keepdims=True) @ v, atol=1e-5)
+
+
 def test_scan_goes_step_by_step(ops, run):
     def step(x, start):
         (last,), (ys, doubled) = ops.scan(

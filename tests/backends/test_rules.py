@@ -177,6 +177,7 @@ def test_what_it_lacks_says_which_framework_which_operation_and_what_to_do():
         "packed product of kind int8": lambda: ops.quantized_weights(x, x, "int8", 1),
         "product of packed weights": lambda: ops.quantized_matmul(x, x),
         "grouped product": lambda: ops.grouped_matmul(x, x, x),
+        "attention": lambda: ops.causal_attention(x, x, x),
         "scan": lambda: ops.scan(lambda c, x: (c, x), (x,), (x,)),
         "associative scan": lambda: ops.associative_scan(lambda a, b: a, (x,)),
         "branch that is chosen in the call": lambda: ops.switch(x, [abs, abs], x),

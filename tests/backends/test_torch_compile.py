@@ -114,6 +114,25 @@ def test_compiled_product_admits_that_it_is_eagers(ops):
     assert "library calls of eager" in str(compiled.flags["inductor_fallback"])
 
 
+@pytest.mark.usefixtures("inductor_cache")
+def test_a_scan_of_many_steps_is_compiled_as_one_loop(ops):
+    """Not step by step; the setting that such a loop needs holds for it alone, and it is traced once."""
+
+    def step(x):
+        (last,), (ys,) = ops.scan(lambda c, xs: ((c[0] * 0.5 + xs[0],), (c[0] - xs[0],)), (x[0] * 0.0,), (x,))
+        return last, ys
+
+    x = ops.asarray(np.random.default_rng(2).standard_normal((64, 3)).astype(np.float32))
+    compiled = ops.compile(step, "compiled", ())
+    for found, expected in zip(compiled.call(x), step(x), strict=True):
+        np.testing.assert_allclose(ops.to_numpy(found), ops.to_numpy(expected), atol=1e-6)
+    traces = compiled.traces()
+    compiled.call(x)
+    assert compiled.traces() == traces
+    assert 0 < compiled.flags["generated_kernels"] < 16
+    assert not torch._dynamo.config.capture_scalar_outputs
+
+
 def test_compiled_refusals_are_one_line_and_errors_stay_errors(ops):
     """A sparse tensor and a break of the graph are Unsupported in PyTorch's words; a wrong shape is its own error."""
     a = ops.sparse(_csr(np.random.default_rng(1)), "csr")

@@ -187,6 +187,7 @@ def test_another_device_keeps_its_own_products(monkeypatch):
 
     monkeypatch.setattr(torch_products, "faster", lambda: True)
     monkeypatch.setattr(torch_device, "opened", lambda device: SimpleNamespace(type=device.kind))
+    monkeypatch.setattr(torch_device, "held_bytes", lambda kind, device: 0)
     made = torch_ops.TorchOps(Device("cuda", 0))
     assert made._products is None
     assert made.matmul is torch.matmul

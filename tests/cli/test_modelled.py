@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -10,11 +12,15 @@ from _records import dense, record
 from _stored import RUN
 from click.testing import CliRunner
 
+from backends.discovery import backends
 from harness.cli import calibrating, modelled
 from harness.cli.main import cli, run_cli
+from harness.figures.ceilings import CEILINGS_ALONE
 from harness.modelling.kernels import CLASSES
 from harness.modelling.validation import class_error
+from harness.planning.plan import Ask, cases
 from harness.records.store import Store
+from workloads.discovery import workloads
 
 ROW = ["workload", "point", "mode", "dtype", "backend", "device", "best", "time_s", "speed_up", "tax", "bound_by"]
 KNOWN = {f"{kind} any": class_error(f"{kind} any", [0.9, 1.1, 1.0]) for kind in CLASSES}
@@ -111,6 +117,28 @@ def test_a_results_folder_is_a_device_and_what_it_is_held_to(folder):
     assert "held to what was measured" in whatif(folder, "--against", folder).stdout
 
 
+def test_calibrate_measures_the_ceilings_of_a_run_and_launches_in_every_execution():
+    found, (torch, jax) = workloads()[0], (backends()[0][name] for name in ("torch", "jax"))
+    ask = Ask(workloads=("stored_product",), backends=("torch", "jax"))
+    plan = cases(ask, found, {"torch": torch, "jax": jax})
+    chosen = calibrating.chosen(plan)
+    assert {p.case.workload for p in chosen} == {"dense_matmul", *CEILINGS_ALONE}
+    assert all(p.survey for p in chosen)
+    launches = sorted(
+        (p.case.backend, p.case.execution, p.case.params["steps"], p.work.useful_flop)
+        for p in chosen
+        if p.case.workload == "small_steps"
+    )
+    assert launches == [
+        (name, execution, steps, 1024 * steps)
+        for name in ("jax", "torch")
+        for execution in ("compiled", "eager")
+        for steps in (1, 64)
+    ]
+    assert {p.case.execution for p in plan if p.case.workload == "small_steps"} == {"compiled", "eager"}
+    assert len([p for p in plan if p.case.workload == "small_steps"]) == 2, "of a run, one in each framework"
+
+
 def test_what_calibrate_writes_is_a_device_file(folder, tmp_path, capsys):
     assert calibrating._write(folder, tmp_path / "here.toml", "here") == 0
     document = tomllib.loads((tmp_path / "here.toml").read_text())
@@ -135,3 +163,13 @@ def test_recommend_answers_and_keeps_its_lists_apart():
     assert found["measured"] == found["estimated"] == []
     assert {row["kind"] for row in found["modelled"]} == {"modelled"}
     assert found["answer"]
+
+
+def test_what_a_device_file_needs_loads_no_table_of_pandas_and_no_framework():
+    """The answer for ten devices is to be there within seconds, of which imports were a third."""
+    code = (
+        "import sys, harness.cli.modelled, harness.report.modelled_text\n"
+        "print(sorted({'pandas', 'scipy', 'sklearn', 'torch', 'jax'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -36,6 +36,9 @@ ELSEWHERE = {
     "timeout": outcome.of_timeout(60, "measuring")[2],
     "out-of-memory": outcome.of_exit(-9, "measuring", [], True)[2],
     "killed-by-a-signal": outcome.of_exit(-11, "making the first call", [], False)[2],
+    "model-without-a-rate": "no figure: gather×16 does not give gather.rows_per_s",
+    "model-not-validated": "no figure: the class small products has not been held to measured times of numpy",
+    "work-not-counted": "the formulation takes a branch by a value, and its branches are not the same work",
     "values-disagree": "y is off by 0.5 of its largest value, 1e-05 allowed",
 }
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from _sound import EVERY, INFO, SOUND, STORED, codes, written
 
+from harness.figures.ceilings import CEILINGS_ALONE
 from harness.gate import plan_rules
 from harness.gate.lost import lost
 from harness.gate.record_rules import Known
@@ -45,6 +46,19 @@ def test_a_twin_without_all_its_formulations_but_a_slow_one_is_refused(tmp_path)
             backends
         )
         assert all("was to be tried by every run of this plan, and has no record" in r.what for r in missing)
+
+
+def test_every_run_has_its_ceilings_but_for_those_that_there_were_not_when_it_began(tmp_path, monkeypatch):
+    """The stored run has a dense rate and a bandwidth, and is older than the other ceilings."""
+    monkeypatch.setattr("harness.gate.run_rules._own_sources", lambda: INFO["sources"])
+
+    def missed(name):
+        whats = [r.what for r in validate(written(tmp_path / name, EVERY)).refusals if r.code == "missing-case"]
+        return {what.split("/")[0] for what in whats}
+
+    assert not missed("old") & CEILINGS_ALONE
+    monkeypatch.setattr(plan_rules, "CEILINGS_SINCE", INFO["started_at"])
+    assert missed("young") & CEILINGS_ALONE == CEILINGS_ALONE - {"stream"}
 
 
 def test_a_single_case_of_the_survey_is_missed_and_one_that_was_left_out_is_not(tmp_path):

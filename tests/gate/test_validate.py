@@ -280,6 +280,7 @@ def test_every_code_that_the_source_has_is_seen_refusing():
     seen |= {"missing", "unreadable", "too-large", "too-many-samples", "too-many-lines", "too-deep", "json"}
     seen |= {"plan", "missing-case", "slow-twin"}  # test_missing.py
     seen |= {"digest"}  # tests/cli/test_submit.py
+    seen |= {"modelled", "model"}  # test_modelled.py
     assert used == seen | {"more", "unchecked"}
 
 

@@ -78,6 +78,7 @@ def record(
     memory=None,
     energy=None,
     executed=None,
+    modelled=None,
     **time,
 ):
     """An idea where `twins` are given; `processes` None leaves it without a time."""
@@ -109,6 +110,7 @@ def record(
         environment={},
         started_at="2026-11-01T10:00:00Z",
         executed=executed,
+        modelled=modelled,
     )
 
 

@@ -226,8 +226,8 @@ def test_seconds_are_the_longer_of_arithmetic_and_traffic():
 
 
 def test_kernels_that_are_alike_are_told_once():
-    same = gpu_kernels.Kernel("fusion", KernelWork({}, 1.0, 4), 2)
-    other = gpu_kernels.Kernel("fusion", KernelWork({}, 2.0, 4), 1)
+    same = gpu_kernels.ProgramKernel("fusion", KernelWork({}, 1.0, 4), 2)
+    other = gpu_kernels.ProgramKernel("fusion", KernelWork({}, 2.0, 4), 1)
     told = list(gpu_kernels.grouped([same, other, same]))
     assert [(kernel.work.other_flop, kernel.count) for kernel in told] == [(1.0, 4), (2.0, 1)]
 

@@ -127,6 +127,10 @@ def test_every_device_that_comes_along_is_good_and_there_are_eight_prototypes():
     assert devices["nvidia-h100-sxm"].matmul.rate["bfloat16"] == 989.5e12
     assert devices["gather-x16"].gather.rows_per_s == pytest.approx(16 * devices["today"].gather.rows_per_s)
     assert devices["dataflow"].limits.static_shapes
+    assert devices["nvidia-h100-sxm"].energy.idle_w == 700
+    assert devices["tpu-v5e"].energy.idle_w is None  # its maker does not say
+    packing = {name for name, device in devices.items() if device.matmul.packs and device.kind != "prototype"}
+    assert packing == {name for name, device in devices.items() if device.kind == "cpu"}
     assert all(device.source for device in devices.values())
 
 

@@ -42,6 +42,22 @@ def test_a_product_takes_the_longer_of_its_flop_and_its_bytes():
     assert found.terms_s[0].tolist() == pytest.approx([0, 0, 1e-3, 0, 0, 0, 0, 1e-6])
 
 
+def test_a_unit_that_packs_copies_the_operands_of_a_product_before_it_multiplies():
+    """2 µs of FLOP; 1000 bytes moved and 800 copied at 1e10 bytes/s, 0.18 µs; a product with a vector is not copied."""
+    packs = FILE | {"matmul": {"rate": {"float32": 1e9}, "packs": True}}
+    found = times(DENSE, file=packs).reckoned()
+    assert found.time_s[0] == pytest.approx(2e-6 + 0.18e-6 + 1e-6)
+    assert found.terms_s[0].tolist() == pytest.approx([2e-6, 0, 0.18e-6, 0, 0, 0, 0, 1e-6])
+    vector = Kernel(kind="dense", matmul_flop=200, sides=(1, 10, 1, 10), held_bytes=440, written_bytes=40)
+    assert times(vector, file=packs).times()[0] == times(vector).times()[0]
+    assert times(DENSE, file=packs | {"limits": {"pipelined": True}}).times()[0] == pytest.approx(3e-6)
+
+
+def test_twice_the_bandwidth_halves_what_packing_takes():
+    packs = FILE | {"matmul": {"rate": {"float32": 1e9}, "packs": True}}
+    assert times(DENSE, file=packs).times("memory", 2.0)[0] == pytest.approx(2e-6 + 0.09e-6 + 1e-6)
+
+
 def test_bandwidth_is_straight_in_logarithms_between_two_working_sets():
     operand = Kernel(kind="elementwise", held_bytes=1000)
     assert times(operand, touched=10_000).times()[0] == pytest.approx(1000 / 1e9 + 1e-6)

@@ -87,6 +87,26 @@ def test_a_ceiling_is_measured_in_every_execution():
     assert {p.case.execution for p in found if p.case.workload == "ceiling"} == {"eager", "compiled"}
 
 
+def test_a_ceiling_of_a_single_operation_is_measured_in_the_execution_that_its_backend_names_first():
+    backend = replace(NUMPY["numpy"], executions=("compiled", "eager"))
+    lone = replace(CEILING, name="lone", lone=True)
+    found = plan.cases(Ask(backends=("numpy",)), {**ALL, "lone": lone}, {"numpy": backend})
+    assert [p.case.execution for p in found if p.case.workload == "lone"] == ["compiled"]
+    eager = plan.cases(Ask(backends=("numpy",), executions=("eager",)), {**ALL, "lone": lone}, {"numpy": backend})
+    assert not [p for p in eager if p.case.workload == "lone"]
+
+
+def test_a_ceiling_is_not_planned_in_an_execution_that_its_formulation_has_not():
+    forms = CEILING.formulations["forward"]
+    compiled = {name: replace(form, executions=("compiled",)) for name, form in forms.items()}
+    only = replace(CEILING, formulations={"forward": compiled})
+    backend = replace(NUMPY["numpy"], executions=("eager", "compiled"))
+    found = plan.cases(Ask(backends=("numpy",)), {**ALL, "ceiling": only}, {"numpy": backend})
+    assert [p.case.execution for p in found if p.case.workload == "ceiling"] == ["compiled"]
+    eager = plan.cases(Ask(backends=("numpy",)), {**ALL, "ceiling": only}, NUMPY)
+    assert not [p for p in eager if p.case.workload == "ceiling"]
+
+
 def test_a_twin_of_several_points_is_planned_once():
     dense = [p for p in _plan() if p.case.workload == "dense"]
     assert len(dense) == 1

@@ -10,14 +10,14 @@ import pytest
 from backends.ops import Unsupported
 from harness.quality.end_to_end import AGREES, EndToEndTrainer, counted_at
 from harness.quality.images import split
-from harness.quality.learners import LEARNERS, Shape
+from harness.quality.learners import LEARNERS, NetworkShape
 from harness.quality.worth import StepCost
 from harness.worker import carry_on
 from harness.worker.messages import Measured
 from workloads.discovery import workloads
 
 WORKLOADS = workloads()[0]
-SHAPE = Shape(batch=8, hidden=32)
+SHAPE = NetworkShape(batch=8, hidden=32)
 EVERY = 10
 
 

@@ -10,14 +10,14 @@ import pytest
 from harness.errors import UserError
 from harness.quality import study
 from harness.quality.images import Images, split
-from harness.quality.learners import IDEAS, LEARNERS, Shape, disagreement, stacked
+from harness.quality.learners import IDEAS, LEARNERS, NetworkShape, disagreement, stacked
 from harness.quality.presets import PRESETS
 from harness.quality.study import Learning, chosen
 from harness.quality.training import HELD, batches, first_at, right, train
 from workloads.discovery import workloads
 
 WORKLOADS = workloads()[0]
-SMALL = Shape(batch=8, hidden=32)
+SMALL = NetworkShape(batch=8, hidden=32)
 
 
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=lambda learner: learner.name)
@@ -50,7 +50,7 @@ def test_axes_that_ideas_share_have_one_value():
     """They are set for all ideas of the measured run at once."""
     seen = {}
     for name in IDEAS:
-        for axis, value in LEARNERS[name].axes(Shape()).items():
+        for axis, value in LEARNERS[name].axes(NetworkShape()).items():
             assert seen.setdefault(axis, value) == value
 
 
@@ -102,7 +102,7 @@ def test_forward_forward_answers_the_label_with_most_goodness():
 def test_a_study_of_another_step_than_the_workloads_is_refused(monkeypatch):
     monkeypatch.setattr(study, "disagreement", lambda *_: 0.5)
     store = type("Store", (), {"facts": {}, "keep": None})()
-    told = study.Progress(lambda *_: None, lambda _: None, lambda: None)
+    told = study.StudyProgress(lambda *_: None, lambda _: None, lambda: None)
     learning = Learning(store, PRESETS["smoke"], chosen(["local_update"]), WORKLOADS, 0, told)
     with pytest.raises(UserError, match="not the workload's own"):
         learning.execute()

@@ -195,3 +195,37 @@ def test_a_hostile_name_does_not_reach_the_terminal():
     hostile = "\x1b[2J\u202eback"
     records = [msgspec.structs.replace(r, run="r") for r in (*_pair(backend=hostile), *_pair())]
     assert not set("\x1b\u202e") & set(terminal(summarise(records), 80))
+
+
+# What the dense path has that these leave out, in the order in which the matrix comes to it.
+GROUPED = {
+    "leaves out zeros": ["block_sparse", "nm_sparse", "sparse_training", "unstructured_sparse"],
+    "leaves out scalar units": ["capsule_conv", "capsule_routing"],
+    "leaves out multiplications": ["decision_forest", "table_product"],
+    "leaves out independence of the steps in time": ["selective_scan"],
+}
+
+
+def _of_ideas(names, **facts):
+    records = [idea([0.5, 0.51, 0.49], workload=name, params={"m": 8}, **facts) for name in names]
+    return [*records, dense([1.0, 1.01, 0.99], **facts)]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_many_ideas_stand_together_by_what_they_leave_out_of_the_dense_path(width):
+    alternating = sorted(name for several in GROUPED.values() for name in several)
+    lines = _matrix(_of_ideas(alternating), width, noise=0.01)
+    names = {*GROUPED, *alternating}
+    found = [name for line in lines for name in names if line == name or line.startswith(f"{name} forward")]
+    assert found == [name for group, ideas in GROUPED.items() for name in (group, *ideas)]
+    assert all(len(line) <= width for line in lines)
+    for name in GROUPED:
+        assert lines[lines.index(name) - 1] == ""
+    assert _row(lines, "selective_scan")[-2:] == ["2.00×", "5.00"]
+
+
+def test_few_ideas_stand_as_they_were_asked_for():
+    few = ["block_sparse", "capsule_conv", "unstructured_sparse"]
+    lines = _matrix(_of_ideas(few), noise=0.01)
+    assert [line.split()[0] for line in lines if " forward" in line][:3] == few
+    assert not any(line.startswith("leaves out") for line in lines)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.records.record import Case, Executed
-from harness.running.executed import Counts
+from harness.running.executed import ExecutedCounts
 from harness.worker.client import Answer
 from harness.worker.messages import Counted, Measured
 
@@ -47,7 +47,7 @@ class Fake:
 
 
 def test_a_point_is_counted_once_for_every_backend_and_execution(tmp_path):
-    counts, fake = Counts(60), Fake()
+    counts, fake = ExecutedCounts(60), Fake()
     cases = [case(backend=backend, execution=how) for backend in ("torch", "jax") for how in ("eager", "compiled")]
     for _ in range(2):
         counts.count(fake, [(one, tmp_path) for one in cases], 2)
@@ -57,7 +57,7 @@ def test_a_point_is_counted_once_for_every_backend_and_execution(tmp_path):
 
 
 def test_what_ends_its_process_loses_its_own_count_and_is_not_tried_again(tmp_path):
-    counts, fake = Counts(60), Fake("bad")
+    counts, fake = ExecutedCounts(60), Fake("bad")
     counts.count(fake, [(case(name), tmp_path) for name in ("nn", "bad", "nt")], 2)
     counts.count(fake, [(case("bad", params={"n": 3}), tmp_path)], 2)
     assert fake.jobs == [["nn", "bad", "nt"], ["nn"], ["bad"], ["nt"]]
@@ -68,7 +68,7 @@ def test_what_ends_its_process_loses_its_own_count_and_is_not_tried_again(tmp_pa
 
 
 def test_a_reason_is_noted_once_for_all_points(tmp_path):
-    counts = Counts(60)
+    counts = ExecutedCounts(60)
     answer = Answer(Measured(status="ok", counted=[Counted(reason="not in Ops"), Counted(reason="nor this")]), 0.0)
     cases = [(case(params={"n": n}), tmp_path) for n in (1, 2)]
     counts.count(SimpleNamespace(each=lambda *_: [answer]), cases, 2)
@@ -76,7 +76,7 @@ def test_a_reason_is_noted_once_for_all_points(tmp_path):
 
 
 def test_once_given_up_nothing_more_is_counted(tmp_path):
-    counts, fake = Counts(60), Fake()
+    counts, fake = ExecutedCounts(60), Fake()
     counts.give_up("the server died")
     counts.count(fake, [(case(), tmp_path)], 2)
     assert fake.jobs == []
@@ -99,7 +99,7 @@ def test_formulations_that_misbehave_are_told_and_the_others_are_counted(server,
         "raiser": "ValueError: this computation is ill-posed",
         "refuser": "this framework has no operation named frobnicate",
     }
-    counts = Counts(3.0)
+    counts = ExecutedCounts(3.0)
     counts.count(server, [(case(name), place / "data") for name in (*told, "talker", "good")], 2)
     for name, why in told.items():
         assert counts.of(case(name)) is None

@@ -18,7 +18,7 @@ WORKLOADS, _ = workloads()
 ORACLE = Oracle(rounded, upcast, judge, epsilon)
 
 # Of workloads with many formulations, those that torch.compile is tried with. JAX, which compiles each operation by
-# itself where nothing compiles the whole, tries each formulation of them at one point.
+# itself where nothing compiles the whole, and TensorFlow's graphs try each formulation of them at one point.
 TRACED = {
     "quantized_matmul": {"packed"},
     "nm_sparse": set(),
@@ -30,6 +30,9 @@ TRACED = {
     "kaleidoscope": {"sums"},
     "table_product": {"take_sum"},
     "decision_forest": {"traverse"},
+    "selective_scan": {"sequential"},
+    "spiking": set(),
+    "causal_attention": set(),
 }
 
 
@@ -65,8 +68,9 @@ def test_agrees_with_the_reference(workload, point, name, backend, execution):
         pytest.skip("a compiler is tried at the first point of each mode: further points are for the numbers")
     if execution == "compiled" and backend == "torch" and name not in TRACED.get(workload.name, {name}):
         pytest.skip("torch.compile takes seconds for each: of these, one or two; the preset smoke has them all")
-    if backend == "jax" and workload.name in TRACED and point is not _first(workload, point.mode, name):
-        pytest.skip("JAX has tried this formulation at another point")
+    once = (backend == "jax" or execution == "graph") and workload.name in TRACED
+    if once and point is not _first(workload, point.mode, name):
+        pytest.skip("it has tried this formulation at another point")
     ops = opened(backend)
     formulation = workload.formulations[point.mode][name]
     if formulation.executions is not None and execution not in formulation.executions:

@@ -1,80 +1,22 @@
-"""The formulas of useful FLOP and least bytes, against what the frameworks' own counters say of every formulation.
+"""The formulas of useful FLOP, against what PyTorch's own counter says of every formulation.
 
-PyTorch: `torch.utils.flop_counter.FlopCounterMode`, of the eager run. It knows products and convolutions alone, and
-of those only the shapes. XLA: `cost_analysis()` of the compiled step, which counts every operation of the program.
-TensorFlow has no maintained counter of its own (its compiled programs are XLA's). Where a counter and a formula differ
-the difference is in one of the tables here, with its reason and, for PyTorch, to the last FLOP.
+`torch.utils.flop_counter.FlopCounterMode`, of the eager run. It knows products and convolutions alone, and of those
+only the shapes. Where it and a formula differ the difference is in the table here, with its reason, to the last FLOP.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from functools import cache
-
-import numpy as np
 import pytest
+from _counted import FOUND, counted_cases, inputs_at, made, opened_on_cpu
 
-from backends.discovery import backends
-from backends.ops import Device, Unsupported
+from backends.ops import Unsupported
 from harness.measuring.correctness import rounded
 from workloads.base import Parameters
 from workloads.common import sparse
 from workloads.common.block_products import block_pattern
 from workloads.common.routing_forms import sizes
 from workloads.common.scattered import pattern_of
-from workloads.common.windows import out_side
-from workloads.discovery import workloads
 from workloads.kaleidoscope import factors
-
-FOUND, _ = workloads()
-
-
-@cache
-def _ops(name):
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed")
-    return backends()[0][name].open(Device("cpu"))
-
-
-# Of the ideas that execute something else in most of their formulations, those that do what their formula says.
-AS_USEFUL = {
-    "structured_pruned": {"sliced", "sliced_transposed", "taken", "sliced_by_hand", "sliced_autodiff"},
-    "quantized_matmul": {"converted", "converted_rows", "unpacked"},
-    "nm_sparse": set(),
-    "mixture_of_experts": {"sorted_loop"},
-    "early_exit": {"compacted", "sorted_prefix"},
-    "sparse_training": set(),
-}
-
-
-def _cases():
-    for workload in FOUND.values():
-        for place, point in enumerate(workload.presets["smoke"]):
-            for name, formulation in workload.formulations[point.mode].items():
-                if place and workload.name in AS_USEFUL:
-                    continue  # the first point tells
-                if formulation.applies(point.params) and name in AS_USEFUL.get(workload.name, {name}):
-                    yield pytest.param(workload, place, name, id=f"{workload.name}-{point.mode}-{place}-{name}")
-
-
-@cache
-def _inputs(name, place):
-    workload = FOUND[name]
-    return rounded(workload.inputs(workload.check(workload.presets["smoke"][place].params), 0), "float32")
-
-
-def _made(framework, workload, place, name):
-    """The operands and the step of a formulation, in a framework; skipped where the framework refuses."""
-    ops, point = _ops(framework), workload.presets["smoke"][place]
-    params = Parameters(workload.check(point.params))
-    formulation = workload.formulations[point.mode][name]
-    try:
-        return formulation.prepare(ops, _inputs(workload.name, place), params), formulation.step(ops, params)
-    except Unsupported as refusal:
-        pytest.skip(f"{framework}: {refusal}")
-
-
-# -- PyTorch -----------------------------------------------------------------------------------------------------------
 
 
 def _counted_by_torch(step, operands):
@@ -145,7 +87,18 @@ def _forest_products(p):
     return 2 * p["n"] * p["trees"] * (64 * nodes + nodes * leaves + 10 * leaves)
 
 
+def _attended(blocks):
+    """Scores and sums of blocks of queries over the keys up to their end: of two steps each at the smoke size."""
+
+    def counted(p, x):
+        size = -(-p["steps"] // blocks)
+        return 4 * p["batch"] * p["width"] * sum(size * end for end in range(size, p["steps"] + 1, size))
+
+    return counted
+
+
 _NOTHING = lambda params, x: 0  # noqa: E731 - a row of the table
+_EVENTS_AS_VALUES = lambda p, x: 2 * p["steps"] * p["batch"] * p["n"] ** 2  # noqa: E731
 _SPARSE_AS_DENSE = lambda params, x: _vectors(params)  # noqa: E731
 _EVERY_AS_DENSE = lambda params, x: _dense(params)  # noqa: E731
 
@@ -157,6 +110,11 @@ _EVERY_AS_DENSE = lambda params, x: _dense(params)  # noqa: E731
 TORCH_DIFFERS = {
     ("stream", "forward", "flat"): lambda params, x: 2 * x["x"].size * (params["kernel"] == "dot"),  # 2: triad
     **{("stream", "forward", f): _NOTHING for f in ("vector", "rows")},  # 2
+    ("stored_product", "forward", "csr"): lambda p, x: 2 * p["rows"] * p["columns"] * p["n"],  # 1
+    ("stored_product", "forward", "bag"): _NOTHING,
+    ("polynomial", "forward", "horner"): _NOTHING,  # 2
+    ("row_gather", "forward", "take"): _NOTHING,
+    ("row_scatter", "forward", "segment_sum"): _NOTHING,  # 2
     **{("unstructured_sparse", "forward", f): _SPARSE_AS_DENSE for f in ("csr", "coo", "bsr")},  # 1, and 2 at n=1
     **{("unstructured_sparse", "forward", f): _EVERY_AS_DENSE for f in ("csc", "masked_dense")},  # 1
     **{("unstructured_sparse", "forward", f): _NOTHING for f in ("bag", "csr_vector")},  # 2
@@ -193,6 +151,12 @@ TORCH_DIFFERS = {
     ("kaleidoscope", "forward", "sums"): _NOTHING,  # 2
     ("kaleidoscope", "forward", "csr"): lambda p, x: len(x["w"]) * 2 * p["m"] ** 2 * p["n"],  # 1
     ("kaleidoscope", "forward", "expanded"): lambda p, x: 2 * p["m"] ** 2 * p["n"],  # multiplied out: dense
+    ("causal_attention", "forward", "native"): _NOTHING,  # 2
+    **{("causal_attention", "forward", f): _attended(n) for f, n in (("masked", 1), ("blocked", 8))},  # later steps too
+    **{("selective_scan", "forward", f): _NOTHING for f in FOUND["selective_scan"].formulations["forward"]},  # 2
+    ("spiking", "forward", "event_bag"): _NOTHING,  # 2
+    ("spiking", "forward", "event_csr"): _EVENTS_AS_VALUES,  # 1
+    **{("spiking", "forward", f): _EVENTS_AS_VALUES for f in ("batched", "stepwise")},  # zeros are multiplied
     **{
         ("capsule_routing", mode, name): rule[mode == "train_step"]
         for mode in ("forward", "train_step")
@@ -211,16 +175,16 @@ TORCH_DIFFERS = {
 
 def _expected_by_torch(workload, place, name, scale=1):
     point = workload.presets["smoke"][place]
-    params, x = workload.check(point.params), _inputs(workload.name, place)
+    params, x = workload.check(point.params), inputs_at(workload.name, place)
     rule = TORCH_DIFFERS.get((workload.name, point.mode, name))
     useful = scale * workload.work(params, point.mode, 4).useful_flop
     return useful if rule is None else rule(Parameters(params), x)
 
 
-@pytest.mark.parametrize(("workload", "place", "name"), list(_cases()))
+@pytest.mark.parametrize(("workload", "place", "name"), list(counted_cases()))
 def test_pytorch_counts_the_useful_flop_or_a_documented_difference(workload, place, name):
     """To the last FLOP, for every formulation that runs eagerly: equal, or what the table says and why."""
-    operands, step = _made("torch", workload, place, name)
+    operands, step = made("torch", workload, place, name)
     try:
         counted = _counted_by_torch(step, operands)
     except Unsupported as refusal:
@@ -231,7 +195,7 @@ def test_pytorch_counts_the_useful_flop_or_a_documented_difference(workload, pla
 def test_a_formula_that_counts_twice_is_refused():
     """The comparison says no: a formula of the dense network with a factor of two in it does not pass."""
     workload = FOUND["dense_mlp"]
-    counted = _counted_by_torch(*reversed(_made("torch", workload, 0, "products")))
+    counted = _counted_by_torch(*reversed(made("torch", workload, 0, "products")))
     assert counted == _expected_by_torch(workload, 0, "products")
     assert counted != _expected_by_torch(workload, 0, "products", scale=2)
 
@@ -246,11 +210,14 @@ def _twins():
 @pytest.mark.parametrize(("workload", "place", "twin"), list(_twins()))
 def test_both_kinds_of_twin_execute_what_their_formula_says(workload, place, twin):
     """Each twin is dense: the counter and its formula agree exactly, and W is the ratio of executed work."""
-    ops, dense = _ops("torch"), FOUND[twin.workload]
+    ops, dense = opened_on_cpu("torch"), FOUND[twin.workload]
     params = dense.check(twin.params)
     formulation = next(iter(dense.formulations[twin.mode].values()))
     operands = formulation.prepare(ops, rounded(dense.inputs(params, 0), "float32"), params)
     counted = _counted_by_torch(formulation.step(ops, params), operands)
+    if twin.workload == "causal_attention":  # its first formulation scores the steps to come as well
+        assert counted == _attended(1)(params, {})
+        return
     assert counted == dense.work(params, twin.mode, 4).useful_flop
     point = workload.presets["smoke"][place]
     idea = workload.work(workload.check(point.params), point.mode, 4).useful_flop
@@ -265,124 +232,3 @@ def test_both_kinds_of_twin_execute_what_their_formula_says(workload, place, twi
         )  # whole columns
     elif twin.kind == "ordinary_convolution":
         assert idea == counted
-
-
-# -- XLA ---------------------------------------------------------------------------------------------------------------
-
-# Programs of which XLA cannot count a part: the CSR product is a custom call, of unknown cost.
-XLA_BLIND = {
-    *(("unstructured_sparse", "forward", f) for f in ("csr", "csr_vector")),
-    *(("unstructured_sparse", "train_step", f) for f in ("csr", "csr_gather", "csr_dense_sample", "autodiff_csr")),
-    ("block_sparse", "forward", "csr"),
-    ("kaleidoscope", "forward", "csr"),
-    *(("block_sparse", "train_step", f) for f in ("csr_dense_sample", "csr_bmm")),
-}
-# Convolutions with zero padding: XLA leaves out the taps that fall on the border, every formula in use counts them.
-XLA_BORDER = {
-    *(("dense_conv", f) for f in ("nhwc", "nchw")),
-    *(("capsule_conv", f) for f in ("folded_layout", "folded_layout_nchw", "folded_conv")),
-    *((name, f) for name in ("dense_cnn", "local_update") for f in ("nhwc", "nchw")),
-}
-# How much more than the useful FLOP XLA counts, where formulations do no more products than they must. What is more is
-# relu, softmax, losses, normalisation and updates: at these small shapes up to an eighth, at real ones under a percent.
-XLA_ELEMENTWISE = 0.13
-DENSE = ("dense_matmul", "dense_conv", "dense_mlp", "dense_cnn", "capsule_conv", "forward_forward", "local_update")
-
-
-@cache
-def _counted_by_xla(workload_name, place, name):
-    workload = FOUND[workload_name]
-    formulation = workload.formulations[workload.presets["smoke"][place].mode][name]
-    if "compiled" not in (formulation.executions or ("compiled",)):
-        pytest.skip(f"{name} is not compiled")
-    operands, step = _made("jax", workload, place, name)
-    jax = pytest.importorskip("jax")
-    try:
-        return jax.jit(step).lower(*operands).compile().cost_analysis()
-    except Unsupported as refusal:
-        pytest.skip(str(refusal))
-
-
-def _inside(height, kernel, stride, padding):
-    """Share of the taps of a padded convolution that fall inside the image."""
-    side = out_side(height, kernel, stride, padding)
-    taps = sum(0 <= stride * o + t - padding < height for o in range(side) for t in range(kernel))
-    return (taps / (side * kernel)) ** 2
-
-
-@pytest.mark.parametrize(("workload", "place", "name"), list(_cases()))
-def test_xla_counts_at_least_the_useful_flop_and_the_least_bytes(workload, place, name):
-    """A lower bound is one: no formulation does fewer FLOP or moves fewer bytes than the formulas, but for border taps.
-
-    Formulations that pad, mask or recompute do more; those of the dense path more by elementwise work alone.
-    """
-    point = workload.presets["smoke"][place]
-    if (workload.name, point.mode, name) in XLA_BLIND:
-        pytest.skip("XLA cannot count its own CSR product: it is a custom call")
-    cost = _counted_by_xla(workload.name, place, name)
-    work = workload.work(workload.check(point.params), point.mode, 4)
-    if name != "expanded":  # multiplied out ahead: one layer, where the formula counts the traffic of p
-        assert cost["bytes accessed"] >= work.least_bytes
-    excess = cost["flops"] / work.useful_flop - 1
-    if workload.name in ("decision_forest", "table_product"):  # of a sum of n terms n − 1 are added
-        columns = 10 if workload.name == "decision_forest" else int(point.params["m"])
-        assert excess >= -int(point.params["n"]) * columns / work.useful_flop
-        return
-    if name == "sums":  # of b products b − 1 are added
-        assert excess == pytest.approx(-1 / (2 * int(point.params["block"])))
-        return
-    if workload.name == "stream":
-        assert abs(excess) < 1e-3  # XLA counts n−1 additions of a sum of n
-    elif (workload.name, name) in XLA_BORDER or "conv2" in point.params.values():
-        assert -0.25 - 0.07 < excess < XLA_ELEMENTWISE
-    elif workload.name in DENSE:
-        assert 0 <= excess < XLA_ELEMENTWISE
-    else:
-        assert excess >= 0
-
-
-@pytest.mark.parametrize("place", [0, 1])
-@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
-def test_xla_leaves_out_exactly_the_border_taps(place, layout):
-    """With them the ordinary convolution's formula is met to the FLOP."""
-    workload = FOUND["dense_conv"]
-    params = workload.presets["smoke"][place].params
-    inside = _inside(*(int(params[a]) for a in ("height", "kernel", "stride", "padding")))
-    counted = _counted_by_xla("dense_conv", place, layout)["flops"]
-    assert counted == pytest.approx(inside * workload.work(params, "forward", 4).useful_flop, rel=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("workload", "place", "name"),
-    [
-        ("dense_matmul", 0, "nn"),
-        ("dense_conv", 1, "nhwc"),
-        ("capsule_conv", 0, "folded_layout"),
-        ("stream", 0, "flat"),
-    ],
-)
-def test_xla_moves_exactly_the_least_bytes_where_one_call_does_it_all(workload, place, name):
-    """Each operand read once, the result written once, and as many FLOP as the formula has."""
-    cost = _counted_by_xla(workload, place, name)
-    work = FOUND[workload].work(FOUND[workload].presets["smoke"][place].params, "forward", 4)
-    assert (cost["bytes accessed"], cost["flops"]) == (work.least_bytes, work.useful_flop)
-
-
-def test_xla_counts_two_flop_a_non_zero_and_column_of_a_gathered_product():
-    """A multiplication and an addition for each, no padding: the useful FLOP exactly."""
-    for place in (0, 1):
-        work = FOUND["unstructured_sparse"].work(
-            FOUND["unstructured_sparse"].presets["smoke"][place].params, "forward", 4
-        )
-        assert _counted_by_xla("unstructured_sparse", place, "gather_segment")["flops"] == work.useful_flop
-
-
-def test_elementwise_work_fades_at_real_shapes():
-    """The MLP of the paper: XLA's count of a step, before any fusion, is within a percent of the formula."""
-    jax = pytest.importorskip("jax")
-    workload, ops = FOUND["dense_mlp"], _ops("jax")
-    params = workload.presets["quick"][0].params
-    shapes = {name: jax.ShapeDtypeStruct(v.shape, np.float32) for name, v in workload.inputs(params, 0).items()}
-    step = workload.formulations["train_step"]["autodiff"].step(ops, params)
-    counted = jax.jit(step).lower(*shapes.values()).cost_analysis()["flops"]
-    assert counted == pytest.approx(workload.work(params, "train_step", 4).useful_flop, rel=0.01)

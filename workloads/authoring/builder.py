@@ -58,8 +58,8 @@ class Workload:
 
     `axes` are numbers or words, their defaults, or `Axis(default=…, help=…, low=…, high=…, choices=…, break_even=…)`.
     A plain whole number has 1 as its lower bound, 0 where it is 0 itself. `smoke` gives axes of the smoke size, where
-    the one that is derived (workloads/authoring/points.py) does not fit. `leaves_out`, `tolerances`, `gate_limit` and
-    `convolves` are as in `Definition`.
+    the one that is derived (workloads/authoring/points.py) does not fit. `leaves_out`, `tolerances`, `gate_limit`,
+    `convolves` and `lone` are as in `Definition`.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Workload:
         tolerances: Tolerances | Callable[[Parameters], Tolerances] | None = None,
         gate_limit: Callable[[Parameters], float | None] | None = None,
         convolves: bool = False,
+        lone: bool = False,
     ) -> None:
         self.name = name
         self._facts: dict[str, Any] = {
@@ -84,6 +85,7 @@ class Workload:
             "role": role,
             "leaves_out": leaves_out,
             "convolves": convolves,
+            "lone": lone,
         }
         if tolerances is not None:
             self._facts["tolerances"] = tolerances

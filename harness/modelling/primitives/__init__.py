@@ -1,1 +1,1 @@
-"""Ceilings that `calibrate` measures beside dense_matmul and stream: workloads that no preset of a run has."""
+"""A ceiling that `calibrate` measures beside those of every run: a workload that no preset of a run has."""

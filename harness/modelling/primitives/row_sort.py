@@ -16,6 +16,7 @@ w = Workload(
     title="rows sorted",
     source="the primitive of every choice by rank",
     role="ceiling",
+    lone=True,
     axes={
         "rows": Axis(help="rows", default=256, low=1, high=1e9),
         "width": Axis(help="values of a row", default=1024, low=2, high=1e6),

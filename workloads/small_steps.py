@@ -17,11 +17,12 @@ w = Workload(
     title="small products in a row",
     source="the primitive of every launch",
     role="ceiling",
+    lone=True,
     axes={"steps": Axis(help="products, each of the result before", default=1, low=1, high=1e5)},
-    smoke={"steps": 2},
+    smoke={"steps": 1},
 )
-for _steps in (1, 64):
-    w.preset("quick", steps=_steps, mode="forward", headline=False, group=str(_steps))
+for _preset in ("ideas", "quick", "standard", "full"):
+    w.preset(_preset, steps=1, mode="forward", headline=False)
 
 
 @w.inputs

@@ -15,6 +15,7 @@ w = Workload(
     title="rows scattered",
     source="the primitive of every sum by segment",
     role="ceiling",
+    lone=True,
     axes={
         "segments": Axis(help="rows of the result", default=1024, low=1, high=1e9),
         "width": Axis(help="values of a row", default=16, low=1, high=1e6),
@@ -22,7 +23,10 @@ w = Workload(
     },
     smoke={"segments": 8, "width": 4, "count": 32},
 )
-w.preset("quick", segments=1024, width=16, count=32768, mode="forward", headline=False)
+for _preset, _count in (("ideas", 2**15), ("quick", 2**15), ("standard", 2**18), ("full", 2**22)):
+    w.preset(_preset, segments=1024, width=16, count=_count, mode="forward", headline=False)
+for _preset, _count in (("standard", 2**18), ("full", 2**22)):  # wider rows
+    w.preset(_preset, segments=1024, width=128, count=_count // 8, mode="forward", survey=False, headline=False)
 
 
 @w.inputs
