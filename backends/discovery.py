@@ -15,6 +15,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -111,12 +112,12 @@ def with_helpers(path: Path) -> list[Path]:
     left = [path.resolve()]
     while left:
         file = left.pop()
-        if file in found or not file.is_file():
+        if file in found or not os.path.isfile(file):  # Path.is_file raises for a name that is too long
             continue
         found.add(file)
         for name in _imports(file):
             package = path.resolve().parent / name.partition(".")[0]
-            left += [package.with_suffix(".py"), *(sorted(package.rglob("*.py")) if package.is_dir() else [])]
+            left += [package.with_suffix(".py"), *(sorted(package.rglob("*.py")) if os.path.isdir(package) else [])]
     return sorted(found)
 
 
@@ -210,14 +211,24 @@ def is_ours(path: Path) -> bool:
     return path.resolve().parent in (ROOT / "backends", ROOT / "workloads")
 
 
+def parsed(file: Path) -> ast.Module:
+    """The syntax tree of somebody's file, an empty one where it is no Python: it may be nested without end.
+
+    OSError where it cannot be read.
+    """
+    source = file.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are said where it is loaded
+        try:
+            return ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return ast.Module(body=[], type_ignores=[])
+
+
 def _imports(file: Path) -> set[str]:
-    """The modules that a file names in its imports; none where it is no Python."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
-        return set()
+    """The modules that a file names in its imports."""
     names = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -230,7 +241,7 @@ def _refuse_another_of_the_name(path: Path) -> None:
     for name in sorted(_imports(path)):
         beside = (path.parent / f"{name}.py").resolve()
         given = getattr(sys.modules.get(name), "__file__", None)
-        if beside.is_file() and given is not None and Path(given).resolve() != beside:
+        if os.path.isfile(beside) and given is not None and Path(given).resolve() != beside:
             raise ImportError(f"it imports {name}, which is {given} and not {beside}; rename one of them")
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +62,7 @@ class Examples:
         """The page's folder, with its example files and the checkout's results."""
         if page not in self.folders:
             folder = Path(tempfile.mkdtemp(prefix="hwlottery-docs-"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             for name in _LINKS:
                 (folder / name).symlink_to(sources.ROOT / name)
             for name, content in examples(page).items():

@@ -2,7 +2,9 @@
 
 A test that plants a fault says so by `@pytest.mark.fault("what was tried", "the kind", times=1)`; every passing test
 of that mark is counted, `times` of it for each of its parameters. Beside them stand the runs that were killed at random
-moments (`tools/kills.py`), with their seeds. A test that failed is a fault that did harm: nothing is written then.
+moments (`tools/kills.py`), and the inputs of the fuzzers (`tools/fuzz.py`, `tools/fuzz_atheris.py`), with their seeds;
+those take hours, so `--add FILE…` adds what they printed or stored by themselves. A test that failed is a fault that
+did harm: nothing is written then.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tools.kills import LostError, Toll, killed  # noqa: E402
 
 FILE = ROOT / "results" / "faults.json"
 KILLS, EACH = 200, 20  # in all, and of one seed
+_COUNTS = ("runs", "torn", "lost", "twice", "left")  # of a toll
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +36,27 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     tried: str
     times: int
+
+
+class Fuzzed(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs of a fuzzer, by target; `faults` is 0 where it is stored."""
+
+    engine: str
+    seed: int
+    inputs: dict[str, int]
+    faults: int
+
+
+class Killed(msgspec.Struct, frozen=True, kw_only=True):
+    """What tools/kills.py printed of a seed."""
+
+    seed: int
+    kills: dict[str, int]
+    runs: int
+    torn: int
+    lost: int
+    twice: int
+    left: int
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +70,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     twice: int
     left: int
+    fuzzed: list[Fuzzed] = []
 
 
 class Counting:
@@ -90,24 +115,74 @@ def summed(rows: list[Row], tolls: dict[int, Toll]) -> Faults:
     kills: Counter[str] = Counter()
     for toll in tolls.values():
         kills += toll.kills
-    total = {
-        name: sum(getattr(toll, name) for toll in tolls.values()) for name in ("runs", "torn", "lost", "twice", "left")
-    }
+    total = {name: sum(getattr(toll, name) for toll in tolls.values()) for name in _COUNTS}
     return Faults(rows=rows, seeds=list(tolls), kills=dict(sorted(kills.items())), **total)
+
+
+def added(faults: Faults, lines: Iterable[bytes]) -> Faults:
+    """The same with what other runs of kills and fuzzers stored, a JSON object a line; what is there counts once.
+
+    SystemExit with a sentence for a line that is neither, and for a run that found a fault: it is mended and run again.
+    """
+    for line in lines:
+        try:
+            found = msgspec.json.decode(line, type=Fuzzed if b'"engine"' in line else Killed)
+        except msgspec.DecodeError as error:
+            raise SystemExit(f"{line[:80]!r} is of no run of kills or of a fuzzer: {error}") from None
+        if isinstance(found, Fuzzed):
+            if found.faults:
+                raise SystemExit(
+                    f"{found.engine}, seed {found.seed}, found {found.faults} faults; mend them, run it again"
+                )
+            alike = [f for f in faults.fuzzed if (f.engine, f.seed) == (found.engine, found.seed)]
+            if not any(f.inputs.keys() & found.inputs.keys() for f in alike):
+                faults = msgspec.structs.replace(faults, fuzzed=[*faults.fuzzed, found])
+        elif found.seed not in faults.seeds:
+            more = {name: getattr(faults, name) + getattr(found, name) for name in _COUNTS}
+            kills = dict(sorted((Counter(faults.kills) + Counter(found.kills)).items()))
+            faults = msgspec.structs.replace(faults, seeds=sorted([*faults.seeds, found.seed]), kills=kills, **more)
+    return faults
 
 
 def markdown(faults: Faults) -> str:
     """The table of the documentation."""
     killed_ = ", ".join(f"{what} {count}" for what, count in faults.kills.items())
-    seeds = f"{min(faults.seeds)} to {max(faults.seeds)}" if faults.seeds else "none"
     lines = ["| kind | what was tried | times | lost |", "| --- | --- | ---: | ---: |"]
     lines += [f"| {row.kind} | {row.tried.replace('|', chr(92) + '|')} | {row.times} | 0 |" for row in faults.rows]
     said = (
-        f"{sum(faults.kills.values())} SIGKILLs at random moments of {faults.runs} runs (seeds {seeds}; {killed_}): "
-        f"{faults.torn} lines torn, {faults.lost} records lost, {faults.twice} measured twice, {faults.left} processes "
-        "or folders left."
+        f"{sum(faults.kills.values())} SIGKILLs at random moments of {faults.runs} runs "
+        f"(seeds {_ranges(faults.seeds)}; {killed_}): {faults.torn} lines torn, {faults.lost} records lost, "
+        f"{faults.twice} measured twice, {faults.left} processes or folders left."
     )
-    return said + "\n\n" + "\n".join(lines)
+    return "\n\n".join([said, *_inputs(faults.fuzzed), "\n".join(lines)])
+
+
+def _inputs(fuzzed: Sequence[Fuzzed]) -> Iterator[str]:
+    """What the fuzzers tried, a sentence."""
+    if not fuzzed:
+        return
+    targets: Counter[str] = Counter()
+    engines: Counter[str] = Counter()
+    for run in fuzzed:
+        targets.update(run.inputs)
+        engines[run.engine] += sum(run.inputs.values())
+    by_engine = ", ".join(
+        f"{engine} {count} (seeds {_ranges([run.seed for run in fuzzed if run.engine == engine])})"
+        for engine, count in sorted(engines.items())
+    )
+    by_target = ", ".join(f"{target} {count}" for target, count in sorted(targets.items()))
+    yield (
+        f"{engines.total()} hostile and broken inputs, by engine: {by_engine}; by target: {by_target}. Each ended in a "
+        "value or in one sentence: no crash, no code run, no file opened outside the folder."
+    )
+
+
+def _ranges(seeds: Iterable[int]) -> str:
+    """Whole numbers in few words: 3, 6 to 10."""
+    ordered = sorted(set(seeds))
+    firsts = [n for n in ordered if n - 1 not in ordered]
+    lasts = [n for n in ordered if n + 1 not in ordered]
+    return ", ".join(f"{a} to {b}" if a != b else f"{a}" for a, b in zip(firsts, lasts, strict=True)) or "none"
 
 
 def read(path: Path = FILE) -> Faults:
@@ -122,8 +197,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=KILLS, help="SIGKILLs of runs; 0 keeps the stored ones")
     parser.add_argument("--seed", type=int, default=0, help="of the first runs that are killed")
+    parser.add_argument("--add", nargs="+", type=Path, metavar="FILE", help="add these runs, and try nothing")
     parser.add_argument("tests", nargs="*", default=["tests"], help="files or folders of tests")
     asked: Any = parser.parse_args(arguments)
+    if asked.add:
+        faults = added(
+            read(), (line for file in asked.add for line in file.read_bytes().splitlines() if line[:1] == b"{")
+        )
+        return _write(faults)
     rows = counted(asked.tests)
     if asked.kills:
         tolls: dict[int, Toll] = {}
@@ -134,9 +215,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 except LostError as error:
                     print(f"seed {seed}: {error}", file=sys.stderr)
                     return 1
-        faults = summed(rows, tolls)
+        faults = msgspec.structs.replace(summed(rows, tolls), fuzzed=read().fuzzed if FILE.exists() else [])
     else:
         faults = msgspec.structs.replace(read(), rows=rows)
+    return _write(faults)
+
+
+def _write(faults: Faults) -> int:
     FILE.write_bytes(msgspec.json.format(msgspec.json.encode(faults), indent=1) + b"\n")
     print(markdown(faults))
     return 0

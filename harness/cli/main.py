@@ -22,9 +22,13 @@ from harness.cli.results_commands import compare, explain, leaderboard, report, 
 from harness.cli.run_command import run
 from harness.cli.sharing_commands import reproduce, submit
 from harness.cli.trace_command import trace
+from harness.running.stopping import stoppable
 
 DEBUG = "HWLOTTERY_DEBUG"
-PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
+PLACES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 def _debug(_: click.Context, __: click.Parameter, value: bool) -> None:
@@ -127,7 +131,8 @@ def _code_of(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _escape_what_streams_cannot_hold()
     try:
-        cli.main(args=words, prog_name="hwlottery", standalone_mode=False, obj=tuple(words))
+        with stoppable():  # what a command has begun is taken down, whatever signal ends it
+            cli.main(args=words, prog_name="hwlottery", standalone_mode=False, obj=tuple(words))
     except click.exceptions.Abort as stop:  # what click makes of KeyboardInterrupt
         return EXIT_SIGNAL + getattr(stop.__cause__, "number", signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -142,7 +147,8 @@ def _code_of(arguments: Sequence[str] | None) -> int:
     except UserError as error:
         if os.environ.get(DEBUG):
             raise
-        click.echo(f"error: {error}", err=True)
+        said = str(error).replace("\n", " ")  # the name of a file may hold a line end
+        click.echo(f"error: {said}", err=True)
         return EXIT_USAGE
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_FAILED

@@ -102,7 +102,7 @@ def read(path: Path) -> Fleet:
         raise PlanError(f"{path} cannot be read ({why}); name a TOML file that describes a fleet") from None
     try:
         found = tomllib.loads(content)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: of TOML, and of a number of thousands of digits
         raise PlanError(f"{path} is not TOML: {error}") from None
     return _fleet(path, found)
 

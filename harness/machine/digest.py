@@ -81,7 +81,7 @@ def _of_files(root: Path, files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
         content = path.read_bytes()
-        with contextlib.suppress(SyntaxError, ValueError):  # what is not Python counts as it stands
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # no Python: as it stands
             content = code_of(content.decode()).encode()
         digest.update(str(path.relative_to(root)).encode() + b"\0" + content + b"\0")
     return digest.hexdigest()

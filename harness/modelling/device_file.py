@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -55,12 +57,14 @@ def checked(document: Mapping[str, Any], where: str) -> ModelDevice:
 def _named(name: str, beside: Path | None, seen: tuple[Path, ...], where: str) -> dict[str, Any]:
     """The whole document of a file, relative to the folder `beside` where there is one, or of a name known here."""
     path = Path(name)
-    if beside is not None and not path.is_absolute():
+    if beside is not None:
         path = beside / path
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(beside)):
+            raise UserError(f"{where} is outside the folder of the file that names it; copy it there")
     known, sheets = shipped(), datasheet_documents()
-    if not path.is_file() and name in known:
+    if not os.path.isfile(path) and name in known:  # Path.is_file raises for a name that is too long
         path = known[name]
-    if path.is_file():
+    if os.path.isfile(path):
         return _whole(path, seen, where)
     if name in sheets:
         return sheets[name]
@@ -74,10 +78,10 @@ def _document(path: Path, where: str) -> dict[str, Any]:
         if path.stat().st_size > LARGEST_FILE:
             raise UserError(f"{where}: is larger than {LARGEST_FILE} bytes, which no device file is")
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{where}: is no TOML: {error}") from None
     except UnicodeDecodeError:
         raise UserError(f"{where}: is no TOML: it is not text in UTF-8") from None
+    except (ValueError, RecursionError) as error:  # ValueError: of TOML, and of a number of thousands of digits
+        raise UserError(f"{where}: is no TOML: {error}") from None
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror})") from None
 
@@ -162,11 +166,19 @@ def _scaled(place: Any, names: list[str], factor: float) -> int:
         if isinstance(value, bool):
             continue
         if isinstance(value, int | float) and not names[1:]:
-            place[name] = float(value) * factor
+            place[name] = _float(value) * factor
             found += 1
         elif value is not None:
             found += _scaled(value, names[1:], factor)
     return found
+
+
+def _float(value: float) -> float:
+    """A whole number may be beyond every float: infinity then, which is refused where the document is checked."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 # -- sentences ---------------------------------------------------------------------------------------------------------
@@ -210,8 +222,13 @@ def _near(key: str, name: str) -> str:
     return f"; {str(nearest('key', name, names)).partition('; ')[2]}" if names else ""
 
 
+@functools.cache
+def _types(part: Any) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(part)}
+
+
 def _type_of(part: Any, step: str) -> Any:
-    found = {field.name: field.type for field in msgspec.structs.fields(part)}.get(step)
+    found = _types(part).get(step)
     inner = [found, *getattr(found, "__args__", ())]
     return next((t for t in inner if isinstance(t, type) and issubclass(t, msgspec.Struct)), part)
 

@@ -6,6 +6,10 @@ import contextlib
 import os
 from pathlib import Path
 
+import msgspec
+
+from harness.records.text import encodable
+
 
 def same(path: Path, file: int) -> bool:
     """Whether the open file still has that name."""
@@ -18,6 +22,14 @@ def same(path: Path, file: int) -> bool:
 def why(error: OSError) -> str:
     """The system's words for an error."""
     return error.strerror or type(error).__name__
+
+
+def as_json(value: object) -> bytes:
+    """JSON of it, whatever bytes the names of files in it are."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(encodable(msgspec.to_builtins(value)))
 
 
 def write(file: int, content: bytes) -> None:

@@ -23,7 +23,7 @@ import msgspec
 from backends.ops import Scalar
 from harness.errors import UserError
 from harness.records import conditions
-from harness.records.disk import replace, same, why, write
+from harness.records.disk import as_json, replace, same, why, write
 from harness.records.lines import NEWER, UNREADABLE, Lines, lines_of
 from harness.records.locks import FileLock, NoLocksError
 from harness.records.merging import merge
@@ -103,6 +103,7 @@ class Store:
         self._file = -1
         self._gone: StoreError | None = None  # once the folder is gone for good
         try:
+            new = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / LOCK, f"process {os.getpid()}, since {info.started_at}")
             self._locked()
@@ -110,6 +111,9 @@ class Store:
                 self._open(resume, retry, planned)
             except BaseException:
                 self._lock.release(remove=True)
+                if new:
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
                 raise
         except OSError as error:
             raise StoreError(f"--out {folder} cannot be written ({why(error)}); name another folder") from None
@@ -180,7 +184,7 @@ class Store:
 
         Lines that found room stay, whole.
         """
-        content = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        content = b"".join(as_json(record) + b"\n" for record in records)
         self._restored()
         end, written = os.fstat(self._file).st_size, 0
         try:
@@ -197,7 +201,7 @@ class Store:
         self.info = info
         try:
             self._restored()  # may add a note
-            replace(self.folder / INFO, msgspec.json.format(msgspec.json.encode(self.info), indent=2) + b"\n")
+            replace(self.folder / INFO, msgspec.json.format(as_json(self.info), indent=2) + b"\n")
         except OSError as error:
             raise self.refusal(error) from None
 
@@ -206,7 +210,9 @@ class Store:
         self.write_info(msgspec.structs.replace(self.info, notes=[*self.info.notes, words]))
 
     def refusal(self, error: OSError) -> StoreError:
-        """The sentence for a folder that cannot be written any more."""
+        """The sentence for a folder that cannot be written any more, or that never could."""
+        if not (self.folder / INFO).exists():
+            return StoreError(f"--out {self.folder} cannot be written ({why(error)}); name another folder")
         return StoreError(
             f"{self.folder} cannot be written any more ({why(error)}): what was measured before is kept there; "
             f"make it writable, and go on by: run --resume --out {shlex.quote(str(self.folder))}"
@@ -231,7 +237,7 @@ class Store:
         except OSError as error:
             saved = Path(tempfile.mkdtemp(prefix="hwlottery-saved-"))
             (saved / RECORDS).write_bytes(content)
-            replace(saved / INFO, msgspec.json.encode(self.info))
+            replace(saved / INFO, as_json(self.info))
             self._gone = StoreError(
                 f"{self.folder} was taken away while the run went on, and cannot be made again ({why(error)}): "
                 f"everything measured is in {saved}; move it to where it is to stay"

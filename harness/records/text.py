@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ONE_LINE = 300  # characters that a table bears
@@ -30,6 +31,8 @@ INVISIBLE = (
 )
 _INVISIBLE = re.compile("[" + "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in INVISIBLE) + "]")
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
 
 def visible(text: str) -> str:
     """`text` as one line without invisible characters: a line end or tab is a blank instead, another U+FFFD.
@@ -39,6 +42,15 @@ def visible(text: str) -> str:
     if text.isprintable():  # most are: none of INVISIBLE is
         return text
     return _INVISIBLE.sub(lambda found: " " if found[0].isspace() else REPLACEMENT, text)
+
+
+def encodable(value: Any) -> Any:
+    """The same of what JSON is made of, with U+FFFD for the bytes of names that are no UTF-8, which no JSON bears."""
+    if isinstance(value, str):
+        return _HALVES.sub(REPLACEMENT, value)
+    if isinstance(value, dict):
+        return {encodable(key): encodable(each) for key, each in value.items()}
+    return [encodable(each) for each in value] if isinstance(value, list) else value
 
 
 def shorten(text: str, most: int) -> str:

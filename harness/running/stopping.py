@@ -9,6 +9,12 @@ from collections.abc import Iterator
 from types import FrameType
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
+# What else ends a process that has no use for it: a scheduler's warning, a timer, a power failure. Not everywhere all.
+_ENDING = tuple(
+    getattr(signal, name)
+    for name in ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPWR", "SIGIO", "SIGSTKFLT")
+    if hasattr(signal, name)
+)
 
 
 class Stopped(KeyboardInterrupt):
@@ -39,13 +45,15 @@ def unbroken() -> Iterator[None]:
 def stoppable() -> Iterator[None]:
     """Raise Stopped for the first of the signals; further ones are ignored, so that cleaning up is not cut short.
 
-    What is ignored already (by `nohup`) stays so. Only the main thread can be told; elsewhere nothing changes.
+    What is ignored already (by `nohup`) stays so, and what somebody else here has a use for. Only the main thread can
+    be told; elsewhere nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in ASKING}
-    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in (*ASKING, *_ENDING)}
+    heard = [number for number in ASKING if before[number] is not signal.SIG_IGN]
+    heard += [number for number in _ENDING if before[number] is signal.SIG_DFL]
 
     def stop(number: int, _: FrameType | None) -> None:
         for each in heard:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from backends import conformance as contract
-from backends.discovery import backends, load_module
+from backends.discovery import backends, load_module, parsed
 from backends.ops import EXECUTIONS, Backend, Device
 from harness.measuring.correctness import epsilon, judge, rounded, upcast
 from harness.worker.messages import ConformityJob, ContractJob, FactsJob, Measured, PlugInFacts
@@ -64,8 +64,8 @@ def is_backend(file: Path) -> bool:
     if file.stem.endswith("_backend"):
         return True
     try:
-        body = ast.parse(file.read_bytes()).body
-    except (OSError, SyntaxError, ValueError):
+        body = parsed(file).body
+    except OSError:
         return False
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
     return any(isinstance(target, ast.Name) and target.id == "BACKEND" for target in targets)

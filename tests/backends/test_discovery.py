@@ -10,6 +10,7 @@ import pytest
 
 from backends.discovery import backends, folders, is_ours, plugin_files, with_helpers
 from harness.machine import digest
+from harness.worker.check import is_backend
 from workloads.discovery import workloads
 
 PLUGIN = """
@@ -270,6 +271,24 @@ def test_whatever_a_plug_in_raises_it_is_left_out_and_the_rest_is_found(folder, 
     found, broken = workloads()
     assert broken[0].reason.startswith(f"{workload} does not load: {said}")
     assert "dense_matmul" in found
+
+
+@fault("a plug-in that is nested without end, or imports a name that no file can have")
+@pytest.mark.parametrize(
+    "body", ["x = " + "-" * 20_000 + "1", "x = a" + ".b" * 3000, "import " + "a" * 300, "x = " + "9" * 5000, "\0"]
+)
+def test_a_plug_in_that_python_itself_cannot_take_is_named_and_hashed(folder, monkeypatch, body):
+    """In its file, and in a helper's beside it."""
+    path, helper = folder / "bad.py", folder / "_helper_of_bad.py"
+    path.write_text(body + "\n")
+    monkeypatch.setenv("HWLOTTERY_WORKLOADS", str(path))
+    assert workloads()[1][0].reason.startswith(f"{path} does not load: ")
+    assert "plug-in bad.py" in digest.plug_ins()
+    assert not is_backend(path)
+    helper.write_text(body + "\n")
+    path.write_text("import _helper_of_bad\n")
+    assert with_helpers(path) == [helper.resolve(), path.resolve()]
+    assert "plug-in bad.py" in digest.plug_ins()
 
 
 @fault("a plug-in that prints while it is loaded, in Python and below it")

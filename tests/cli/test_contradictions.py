@@ -133,6 +133,18 @@ def test_no_encoding_ends_a_command(encoding, codec, words):
         json.loads(done.stdout.decode(codec))
 
 
+@pytest.mark.fault("names of files with a line end, or longer than a system bears", "text")
+@pytest.mark.parametrize("name", ["two\nlines", "a" * 5000])
+@pytest.mark.parametrize(
+    "words", ["report", "compare A", "whatif", "check", "run --dry-run --workload-file", "fleet plan"]
+)
+def test_the_name_of_a_file_does_not_break_the_sentence_about_it(words, name, tmp_path, capsys):
+    assert run_cli([*words.replace("A", str(tmp_path)).split(), str(tmp_path / name)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "of the harness" not in line
+
+
 def test_repeated_axes_are_all_values():
     from harness.cli.main import cli
 

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from _command import ROOT
 
+from harness.cli import listing
 from harness.cli.main import run_cli
 from harness.gate import plan_rules
 from harness.gate.record_rules import Known
@@ -285,3 +286,20 @@ def damaged(folder: Path, like: Path, records):
     folder.mkdir()
     (folder / INFO).write_bytes((like / INFO).read_bytes())
     (folder / RECORDS).write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+
+
+@pytest.mark.fault("a signal that asks a command to end before it measures", "signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_takes_down_what_any_command_has_begun(monkeypatch, number):
+    down = []
+
+    def begun(*_):
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            down.append("taken down")
+
+    monkeypatch.setattr(listing, "listing", begun)
+    assert run_cli(["list", "workloads"]) == 128 + number
+    assert down == ["taken down"]
+    assert signal.getsignal(number) is signal.SIG_DFL

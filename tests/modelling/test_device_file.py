@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -210,3 +211,29 @@ def _close(a, b):
     if isinstance(a, list):
         return len(a) == len(b) and all(map(_close, a, b))
     return a == pytest.approx(b, rel=1e-5) if isinstance(a, float) else a == b
+
+
+@pytest.mark.fault("device files: a base outside the folder, names too long, numbers beyond every float", "files")
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("../other.toml", "base ../other.toml is outside the folder of the file that names it; copy it there"),
+        ("linked.toml", "base linked.toml is outside the folder of the file that names it; copy it there"),
+        ("/etc/passwd", "base /etc/passwd is outside the folder of the file that names it; copy it there"),
+        ("a" * 5000 + ".toml", "there is no such device file"),
+    ],
+)
+def test_a_base_is_a_file_beside_or_below(tmp_path, base, said):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "beside.toml").write_text(GOOD)
+    (tmp_path / "other.toml").write_text(GOOD)
+    (tmp_path / "mine" / "linked.toml").symlink_to("../other.toml")
+    assert read(tmp_path, 'base = "mine/beside.toml"\n').name == "small"
+    with pytest.raises(UserError, match=re.escape(said)):
+        read(tmp_path / "mine", f'base = "{base}"\n')
+
+
+@pytest.mark.parametrize(("digits", "said"), [(400, "matmul.rate.float32 is inf"), (5000, "is no TOML: Exceeds the")])
+def test_a_number_beyond_every_float_is_refused_where_it_is_scaled(tmp_path, digits, said):
+    text = GOOD.replace("float32 = 1e11", f"float32 = 1{'0' * digits}") + '\n[factor]\n"matmul.rate" = 2.0\n'
+    assert said in refused(tmp_path, text)

@@ -108,6 +108,22 @@ def test_a_read_only_place_is_one_sentence(tmp_path, monkeypatch):
         new_folder(tmp_path / "runs" / "one")
 
 
+@pytest.mark.fault("a disk that is full from the beginning", "storage")
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_run_that_cannot_begin_leaves_no_folder_of_its_own(tmp_path, monkeypatch, made_before):
+    if made_before:
+        (tmp_path / "out").mkdir()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "replace", full)
+    with pytest.raises(StoreError, match=r"--out .*out cannot be written \(No space left on device\); name another"):
+        Store(tmp_path / "out", RUN)
+    assert os.listdir(tmp_path) == (["out"] if made_before else [])
+    assert not made_before or os.listdir(tmp_path / "out") == []
+
+
 @pytest.mark.fault("a results folder that is deleted while the run goes on", "storage")
 def test_a_folder_that_vanishes_is_made_again_with_everything(tmp_path):
     out = Store(tmp_path / "out", RUN)
@@ -208,6 +224,20 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     (tmp_path / INFO).with_suffix(".partial").write_text("half")
     Store(tmp_path, RUN, resume=True).close()
     assert sorted(os.listdir(tmp_path)) == [RECORDS, INFO]
+
+
+@pytest.mark.fault("a results folder and options whose names are no UTF-8", "text")
+def test_names_that_are_no_utf8_are_stored_with_a_mark(tmp_path):
+    folder = tmp_path / "\udcff results"
+    info = msgspec.structs.replace(RUN, command=["hwlottery", "run", "--out", str(folder)])
+    with Store(folder, info) as out:
+        out.note(f"{folder} is on a file system without locks")
+        out.append(msgspec.structs.replace(record("a"), reason=f"{folder}/x is not there"))
+    found = load(folder)
+    shown = f"{tmp_path}/\N{REPLACEMENT CHARACTER} results"
+    assert found.info.command[-1] == shown
+    assert found.info.notes == [f"{shown} is on a file system without locks"]
+    assert found.records[0].reason == f"{shown}/x is not there"
 
 
 def test_replacing_a_file_leaves_nothing_where_it_fails(tmp_path):

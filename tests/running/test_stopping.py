@@ -41,6 +41,27 @@ def test_a_signal_is_raised_at_once_and_one_that_comes_amid_what_is_unbroken_aft
     assert stop.value.number == signal.SIGTERM
 
 
+@pytest.mark.fault("any other signal that would end a process: a scheduler's, a timer's, of a power failure", "signals")
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPWR"])
+def test_a_signal_that_would_end_the_process_ends_the_run_unless_it_has_another_use(name):
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip(f"this system has no {name}")
+    with pytest.raises(Stopped) as stop:
+        do(lambda: os.kill(os.getpid(), number))
+    assert stop.value.number == number
+    assert signal.getsignal(number) is signal.SIG_DFL
+    heard = []
+    signal.signal(number, lambda *_: heard.append(number))
+    try:
+        do(lambda: os.kill(os.getpid(), number), lambda: None)
+        assert heard == [number]
+        signal.signal(number, signal.SIG_IGN)
+        do(lambda: os.kill(os.getpid(), number))
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def test_an_error_amid_what_is_unbroken_is_told_and_no_later_run_hears_of_the_signal():
     def fails():
         raise OSError("full")

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tools import faults
-from tools.faults import Row, counted, markdown, summed
+from tools.faults import Fuzzed, Row, added, counted, markdown, summed
 from tools.kills import Toll
 
 TESTS = """
@@ -55,3 +55,30 @@ def test_the_page_says_what_was_killed_and_shows_each_fault():
         "7 SIGKILLs at random moments of 1 runs (seeds 3 to 4; fork server 2, parent 5): 1 lines torn, "
     )
     assert text.endswith("| text | a \\| bar | 10 | 0 |")
+
+
+TOLL = b'{"seed": 9, "kills": {"parent": 2}, "runs": 1, "torn": 0, "lost": 0, "twice": 0, "left": 0}'
+FUZZED = b'{"engine": "atheris", "seed": 2, "inputs": {"smtx": 30, "words": 12}, "faults": 0}'
+
+
+def test_runs_of_the_night_are_added_once():
+    before = summed([], {3: Toll(kills=Counter(parent=4), runs=1), 4: Toll()})
+    other = FUZZED.replace(b"smtx", b"info").replace(b', "words": 12', b"")
+    after = added(before, [TOLL, FUZZED, TOLL, FUZZED, other, other])
+    assert (after.seeds, after.kills, after.runs) == ([3, 4, 9], {"parent": 6}, 2)
+    assert after.fuzzed[0] == Fuzzed(engine="atheris", seed=2, inputs={"smtx": 30, "words": 12}, faults=0)
+    assert [run.inputs for run in after.fuzzed[1:]] == [{"info": 30}]
+    text = markdown(after)
+    assert "(seeds 3 to 4, 9; parent 6)" in text
+    assert (
+        "72 hostile and broken inputs, by engine: atheris 72 (seeds 2); by target: info 30, smtx 30, words 12." in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [(b'{"seed": 9}', "is of no run"), (b"{", "is of no run"), (FUZZED.replace(b"0}", b"1}"), "found 1 faults")],
+)
+def test_what_is_no_run_and_what_found_a_fault_is_not_added(line, said):
+    with pytest.raises(SystemExit, match=said):
+        added(summed([], {}), [line])

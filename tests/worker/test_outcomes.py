@@ -51,6 +51,7 @@ def test_a_good_case_is_ok_with_time_memory_and_energy(measure):
     assert measured.energy.idle_w is None
 
 
+@pytest.mark.fault("a segmentation fault in a call", "workers")
 def test_a_segfault_is_a_crash_that_names_signal_and_phase(measure):
     measured = measure("segfault")
     assert (measured.status, measured.failure_class) == ("crash", "other")
@@ -58,11 +59,13 @@ def test_a_segfault_is_a_crash_that_names_signal_and_phase(measure):
     assert "first call" in measured.reason
 
 
+@pytest.mark.fault("memory beyond --memory-limit", "workers")
 def test_allocating_without_end_is_oom(measure):
     measured = measure("greedy")
     assert (measured.status, measured.failure_class) == ("oom", "memory")
 
 
+@pytest.mark.fault("a call that never ends", "workers")
 def test_sleeping_is_a_timeout_and_leaves_no_process(measure, place):
     """Processes of this server are known by the folder in their environment: other tests may run beside this one."""
 
@@ -111,6 +114,7 @@ def test_a_sentence_of_an_author_s_function_tells_no_folder():
     assert outcome.of_exception(error)[2] == "mine.py:12: work of mine raises KeyError: 'n' at n=8"
 
 
+@pytest.mark.fault("exit in the middle of a call", "workers")
 def test_leaving_is_a_crash_with_code_and_last_words(measure):
     measured = measure("leaver")
     assert measured.status == "crash"
