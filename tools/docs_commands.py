@@ -38,7 +38,7 @@ def faults(page: Path, text: str) -> Iterator[str]:
 def _lines(text: str) -> list[str]:
     found = [line.strip() for body in fenced(text, "console") for line in body.splitlines()]
     lines = [line.removeprefix("$ ") for line in found if line.startswith("$ ")]
-    inline = re.findall(r"`((?:hwlottery|python -m harness|python tools/\S+)[^`\n]*)`", text)
+    inline = re.findall(r"`((?:hwlottery|python -m harness|python tools/[^\s`]+)[^`\n]*)`", text)
     return [*lines, *(line for line in inline if "…" not in line and "[OPTIONS]" not in line)]
 
 

@@ -106,6 +106,7 @@ def test_a_command_or_option_that_is_not_there_is_seen(text, words):
 
 def test_a_command_that_is_there_is_no_fault():
     text = "`hwlottery run --preset smoke --out x` and `hwlottery validate results/quick-cpu`, `--fail-on slower:5%`"
+    text += " and `python tools/faults.py` makes it; `--seed` too"
     assert list(docs_commands.faults(Path("page.md"), text)) == []
 
 

@@ -103,6 +103,7 @@ def test_a_dependency_that_is_nowhere_is_named_with_the_tool_that_mends_it(tmp_p
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # of JAX, where another test of this process has imported it
 def test_a_run_that_does_not_end_is_told_to_stop_and_then_made_to(monkeypatch, tmp_path):
     tool, log = _tool("gpu_run"), tmp_path / "log"
     monkeypatch.setattr(tool, "STOP_S", 2.0)
@@ -116,6 +117,7 @@ def test_a_run_that_does_not_end_is_told_to_stop_and_then_made_to(monkeypatch, t
     assert tool.bounded([sys.executable, "-c", "raise SystemExit(1)"], 20.0, log) == 1
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # of JAX, where another test of this process has imported it
 def test_what_runs_is_told_to_stop_when_the_script_is(monkeypatch, tmp_path):
     """Whoever lends the machine ends the script by SIGTERM: what runs then must write what it has."""
     tool, wrote = _tool("gpu_run"), tmp_path / "wrote"
