@@ -73,7 +73,7 @@ def files() -> dict[Path, str]:
         docs_losing.PAGE: docs_losing.made(),
         docs_tests.PAGE: docs_tests.made(),
         ROOT / "docs" / "_static" / "chips.svg": docs_picture.chips(),
-        ROOT / "docs" / "_static" / "quick-cpu.svg": docs_picture.svg("quick-cpu"),
+        ROOT / "docs" / "_static" / "quick-avx512.svg": docs_picture.svg("quick-avx512"),
         ROOT / "docs" / "_static" / "device.schema.json": docs_model.schema_file(),
         ROOT / "docs" / "_static" / "record.schema.json": docs_reference.schema_file("records.jsonl"),
         ROOT / "docs" / "_static" / "run.schema.json": docs_reference.schema_file("run.json"),
