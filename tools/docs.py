@@ -38,6 +38,7 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
     """Every block by its name."""
     return {
         "aloud": docs_blocks.aloud,
+        "answer": docs_blocks.answer,
         "chips": docs_blocks.chips,
         "columns": docs_reference.columns,
         "command": docs_blocks.command,

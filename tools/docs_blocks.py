@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.records.store import RunInfo
 from tools import docs_sources as sources
 from tools.docs_pages import Block, PageError, table
 from tools.perf_tables import Cell, Table, markdown, read
@@ -42,12 +41,20 @@ def _row(workload: str, label: str, backend: str) -> Row:
 
 def eight(_: Block) -> str:
     """Eight rows of the stored run of `quick`."""
-    names = ("idea", "backend", "best path", "time", "speed-up", "tax", "memory", "share")
+    names = ("idea", "backend", "best path", "speed-up", "tax")
     rows = []
     for wanted in EIGHT:
         cells = sources.cells(_row(*wanted))
         rows.append([f"{cells['workload']}: {cells['point']}", *(cells[name] for name in names[1:])])
     return table(names, rows)
+
+
+def answer(_: Block) -> str:
+    """What the stored run of `quick` says, in the sentences that the terminal prints before every table."""
+    said = sources.summary(sources.QUICK).answer
+    if not said:
+        raise PageError(f"results/{sources.QUICK} has nothing to say: every row is a tie or has no interval")
+    return " ".join(said)
 
 
 def aloud(_: Block) -> str:
@@ -124,15 +131,7 @@ def took(block: Block) -> str:
     if info.wall_s is None:
         raise PageError(f"results/{block.words[0]}/run.json does not say how long the run took")
     versions = ", ".join(f"{_TITLES[k]} {v}" for k, v in sorted(info.versions.items()) if k in _TITLES)
-    return f"{info.wall_s / 60:.1f} minutes{_spent(info)}, with {versions}"
-
-
-def _spent(info: RunInfo) -> str:
-    """What share of a run was spent measuring, and what on preparing; earlier versions did not tell them apart."""
-    if info.wall_s is None or "measuring_s" not in info.phases_s:
-        return ""
-    measuring, preparing = (100 * info.phases_s[name] / info.wall_s for name in ("measuring_s", "preparing_s"))
-    return f", {measuring:.0f} % of them measuring and {preparing:.0f} % preparing: compiling and checking"
+    return f"{info.wall_s / 60:.1f} minutes, with {versions}"
 
 
 def machine(block: Block) -> str:

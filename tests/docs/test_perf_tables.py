@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,6 +112,14 @@ def test_a_row_that_is_not_in_the_run_is_refused(monkeypatch):
     monkeypatch.setattr(docs_blocks, "EIGHT", (("unstructured_sparse", "n=2", "torch"),))
     with pytest.raises(PageError, match="has 0 rows of unstructured_sparse n=2 torch, 1 is wanted"):
         docs_blocks.eight(Block("eight", (), "\n", RESULTS))
+
+
+def test_a_run_of_which_nothing_can_be_said_is_refused(monkeypatch):
+    block = Block("answer", (), "\n", RESULTS)
+    assert "dense twin" in docs_blocks.answer(block)
+    monkeypatch.setattr(docs_blocks.sources, "summary", lambda name: SimpleNamespace(answer=[]))
+    with pytest.raises(PageError, match="has nothing to say"):
+        docs_blocks.answer(block)
 
 
 @pytest.mark.parametrize("make", [docs_blocks.rows, docs_blocks.sections, docs_blocks.notes])
