@@ -123,9 +123,9 @@ def _largest_gain(sure: Sequence[Told]) -> str | None:
         return None
     best = max(gains, key=lambda told: told.against.speed_up_low or 0.0)
     ratio = best.against.work_ratio
-    promise = f", of the {_two(1 / ratio)} that its FLOP promise" if ratio and 1 / ratio > 1.05 * best.speed_up else ""
+    promise = f", of the {brief(1 / ratio)} that its FLOP promise" if ratio and 1 / ratio > 1.05 * best.speed_up else ""
     span = _span(best.against.speed_up_low, best.against.speed_up_high)
-    gain = f"{_two(best.speed_up)} times the dense twin's speed{span}{promise}"
+    gain = f"{brief(best.speed_up)} times the dense twin's speed{span}{promise}"
     return f"The largest gain is {best.name} in {best.place}: {gain}."
 
 
@@ -136,7 +136,7 @@ def _dearest(sure: Sequence[Told]) -> str | None:
         return None
     a = told.against
     return (
-        f"A useful FLOP costs most in {told.name} in {told.place}: {_two(a.tax or 0.0)} times what it costs in the "
+        f"A useful FLOP costs most in {told.name} in {told.place}: {brief(a.tax or 0.0)} times what it costs in the "
         f"dense twin{_span(a.tax_low, a.tax_high)}."
     )
 
@@ -171,8 +171,8 @@ def _to_blame(sure: Sequence[Told], beyond: bool) -> str | None:
     (hard_low, hard_high), (soft_low, soft_high) = ((low or 0.0, high or inf) for low, high in (hardware, software))
     if soft_low > max(hard_high, 1):
         wasted = a.wasted or 1.0
-        done = f"; work that is executed and not needed explains {_two(wasted)} times" if wasted > 1.5 else ""
-        asked = f"a factor of {_two(a.hardware_tax or 1.0)}" if hard_low > 1.05 else "no part"
+        done = f"; work that is executed and not needed explains {brief(wasted)} times" if wasted > 1.5 else ""
+        asked = f"a factor of {brief(a.hardware_tax or 1.0)}" if hard_low > 1.05 else "no part"
         if beyond:
             return f"The machine's ceilings ask for {asked} of that tax; more than half of it is software's{done}."
         return (
@@ -208,8 +208,8 @@ def _depends_on_the_place(sure: Sequence[Told]) -> str | None:
         return None
     _, best, worst = max(found, key=lambda pair: pair[0])
     return (
-        f"Who wins depends on the place: {best.name} runs at {_two(best.speed_up)} times the dense twin's speed in "
-        f"{best.place} and at {_two(worst.speed_up)} times in {worst.place}."
+        f"Who wins depends on the place: {best.name} runs at {brief(best.speed_up)} times the dense twin's speed in "
+        f"{best.place} and at {brief(worst.speed_up)} times in {worst.place}."
     )
 
 
@@ -223,18 +223,18 @@ def _where_sparsity_pays(sweeps: Sequence[BreakEven], places: _Places) -> str | 
         return None
     (workload, *_), several = max(groups.items(), key=lambda item: len(item[1]))
     side = "above" if several[0].above else "below"
-    at = [f"{_two(s.value or 0.0)} in {places.of(s)}{_span(s.low, s.high)}" for s in several[:4]]
+    at = [f"{brief(s.value or 0.0)} in {places.of(s)}{_span(s.low, s.high)}" for s in several[:4]]
     return f"{workload} beats its dense twin {side} {several[0].axis} {', '.join(at)}."
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
-def _two(value: float) -> str:
-    """Two digits: 4.1, 11, 0.96, 1300."""
+def brief(value: float) -> str:
+    """A number for a sentence, never with an exponent below a million: 4.1, 11, 0.96, 1300."""
     return f"{float(f'{value:.2g}'):g}"
 
 
 def _span(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" ({_two(low)} to {_two(high)})"
+    return "" if low is None or high is None else f" ({brief(low)} to {brief(high)})"
 
 
 def _number(count: int) -> str:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from harness.figures.answer import brief
 from harness.figures.estimates import EstimateRow
 from harness.figures.summary import Row, summarise
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
@@ -188,7 +189,7 @@ def _answer(
         least = min(known, key=lambda f: f.needs.factor if f.needs else 0.0)
         assert least.needs is not None
         out.append(
-            f"None of these: by the model {idea} needs {least.needs.parameter} ×{least.needs.factor:.2g} on "
+            f"None of these: by the model {idea} needs {least.needs.parameter} ×{brief(least.needs.factor)} on "
             f"{least.where}, at {least.point}."
         )
     return out or [f"Nothing is known of {idea}: no record of it was given, and the model has no figure for it."]
@@ -197,12 +198,12 @@ def _answer(
 def _sentence(idea: str, kind: str, pays: Sequence[Suited], nearest: Sequence[Suited]) -> str:
     if not pays:
         best = nearest[0]
-        how = f"; it comes nearest on {best.where}, {best.speed_up:.2g}×" if best.speed_up else ""
+        how = f"; it comes nearest on {best.where}, {brief(best.speed_up)}×" if best.speed_up else ""
         return f"{kind.capitalize()}: {idea} is not surely faster than its twin on any device{how}."
     best = max(pays, key=lambda f: f.speed_up or 0.0)
     through = "" if best.backend == ANY else f" through {best.backend}"
-    far = f", {best.distance:.2g} octaves from what was asked" if best.distance else ""
-    gain = f"{best.speed_up:.2g}× its twin at {best.point}"
+    far = f", {brief(best.distance)} octaves from what was asked" if best.distance else ""
+    gain = f"{brief(best.speed_up or 0.0)}× its twin at {best.point}"
     return f"{kind.capitalize()}: {idea} pays on {best.where}{through}, {gain}{far}."
 
 

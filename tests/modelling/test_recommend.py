@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from _records import dense, idea, twin_ref
 
+from harness.figures.answer import brief
 from harness.modelling.recommend import distance, recommendation, transfers
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
 from harness.modelling.validation import class_error
@@ -112,3 +113,8 @@ def test_leaving_one_machine_out_tells_what_the_others_recommend_costs_there():
     assert [(t.points, t.within) for t in transfers(alike, "unstructured_sparse")] == [(1, 1), (1, 1)]
     unlike = [*alike, run("c", [2.0, 1.0], backends=names)]
     assert transfers(unlike, "unstructured_sparse")[2].within == 0
+
+
+@pytest.mark.parametrize(("value", "said"), [(189.4, "190"), (1334.0, "1300"), (0.0412, "0.041"), (2.04, "2")])
+def test_a_number_in_a_sentence_has_no_exponent(value, said):
+    assert brief(value) == said
