@@ -261,7 +261,7 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
 def test_smoke_runs_every_workload_through_every_framework(tmp_path):
     """The preset of tests and CI: nothing failed, every idea has its row.
 
-    Uncompiled, which takes a third of the time: test_conformance.py compiles every formulation.
+    Uncompiled, which takes a third of the time: test_conformance.py compiles formulations of every workload.
     """
     words = ("--preset", "smoke", "--execution", "eager,graph")
     out = call("run", *words, "--out", tmp_path / "out", timeout=1800)
