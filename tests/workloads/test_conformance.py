@@ -67,7 +67,7 @@ def test_agrees_with_the_reference(workload, point, name, backend, execution):
     if execution == "compiled" and point is not _first(workload, point.mode):
         pytest.skip("a compiler is tried at the first point of each mode: further points are for the numbers")
     if execution == "compiled" and backend == "torch" and name not in TRACED.get(workload.name, {name}):
-        pytest.skip("torch.compile takes seconds for each: of these, one or two; `run --preset smoke` compiles them all")
+        pytest.skip("torch.compile takes seconds for each: of these one or two; preset smoke compiles all")
     once = (backend == "jax" or execution == "graph") and workload.name in TRACED
     if once and point is not _first(workload, point.mode, name):
         pytest.skip("it has tried this formulation at another point")
