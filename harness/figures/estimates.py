@@ -6,21 +6,18 @@ the same chip by the same framework, over the ratio of their useful FLOP.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 
 import msgspec
 
 from backends.device import GPU_AHEAD, Device, is_ahead_of_time
-from harness.figures.ceilings import CEILINGS_ALONE
+from harness.figures.not_run import at_twin, by_place, in_order, twin_of
 from harness.records.outcomes import SEVERITY, outcome
 from harness.records.record import Estimate, Record, TwinRef
 from workloads.base import Value
 
 LONG_COMPILE_S = 60.0
-
-_Place: TypeAlias = tuple[object, ...]
 
 
 class EstimateRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,28 +94,13 @@ def estimate_rows(records: Iterable[Record], *, all_points: bool = False) -> lis
 
     With `all_points`, or where no idea was compiled, the dense computations have rows of their own too.
     """
-    groups: dict[_Place, list[Record]] = defaultdict(list)
-    for record in records:
-        if is_estimated(record) and record.case.workload not in CEILINGS_ALONE:
-            c = record.case
-            groups[_place(record, c.workload, c.point, c.mode)].append(record)
+    groups = by_place(record for record in records if is_estimated(record))
     best = {place: _best(group) for place, group in groups.items()}
-    out = []
-    for place, group in groups.items():
-        ref = next((r.twins[0] for r in group if r.twins), None)
-        if all_points or any(r.headline for r in group):
-            twin = best.get(_place(group[0], ref.workload, ref.point, ref.mode, ref.dtype)) if ref else None
-            out.append(_row(group, best[place], ref, twin))
-    return sorted(out, key=lambda r: (r.workload, r.mode, _axes(r.params), r.dtype, r.device, r.backend, r.run))
-
-
-def _place(record: Record, workload: str, point: str, mode: str, dtype: str | None = None) -> _Place:
-    c = record.case
-    return (record.run, workload, point, mode, dtype or c.dtype, c.backend, c.device, c.seed)
-
-
-def _axes(params: dict[str, Value]) -> list[tuple[str, bool, Value]]:
-    return [(name, isinstance(value, str), value) for name, value in params.items()]
+    return in_order(
+        _row(group, best[place], twin_of(group), at_twin(group, best))
+        for place, group in groups.items()
+        if all_points or any(r.headline for r in group)
+    )
 
 
 def _best(group: Sequence[Record]) -> Record | None:

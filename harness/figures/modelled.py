@@ -6,19 +6,16 @@ through one framework, both by the path that the model says is the fastest.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 
 import msgspec
 
 from backends.device import is_modelled as is_modelled_device
-from harness.figures.ceilings import CEILING_STREAM
+from harness.figures.not_run import at_twin, by_place, in_order, twin_of
 from harness.records.outcomes import SEVERITY, outcome
 from harness.records.record import Record, TwinRef
 from workloads.base import Value
-
-_Place: TypeAlias = tuple[object, ...]
 
 
 class ModelledRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,28 +68,14 @@ def modelled_rows(records: Iterable[Record], *, all_points: bool = False) -> lis
 
     With `all_points`, or where there is no idea, the dense computations have rows of their own too.
     """
-    groups: dict[_Place, list[Record]] = defaultdict(list)
-    for record in records:
-        if is_modelled(record) and record.case.workload != CEILING_STREAM:
-            c = record.case
-            groups[_place(record, c.workload, c.point, c.mode)].append(record)
+    groups = by_place(record for record in records if is_modelled(record))
+    best = {place: _best(group) for place, group in groups.items()}
     ideas = any(r.twins for group in groups.values() for r in group)
-    out = []
-    for group in groups.values():
-        ref = next((r.twins[0] for r in group if r.twins), None)
-        if all_points or not ideas or any(r.headline for r in group):
-            twin = groups.get(_place(group[0], ref.workload, ref.point, ref.mode, ref.dtype), []) if ref else []
-            out.append(_row(group, ref, _best(twin)))
-    return sorted(out, key=lambda r: (r.workload, r.mode, _axes(r.params), r.dtype, r.device, r.backend, r.run))
-
-
-def _place(record: Record, workload: str, point: str, mode: str, dtype: str | None = None) -> _Place:
-    c = record.case
-    return (record.run, workload, point, mode, dtype or c.dtype, c.backend, c.device, c.seed)
-
-
-def _axes(params: dict[str, Value]) -> list[tuple[str, bool, Value]]:
-    return [(name, isinstance(value, str), value) for name, value in params.items()]
+    return in_order(
+        _row(group, twin_of(group), at_twin(group, best))
+        for group in groups.values()
+        if all_points or not ideas or any(r.headline for r in group)
+    )
 
 
 def _best(group: Sequence[Record]) -> Record | None:

@@ -7,9 +7,10 @@ import json
 
 import pandas as pd
 import pytest
-from _records import dense, idea
+from _records import dense, idea, record
 
 from harness.cli.formats import render
+from harness.figures.ceilings import CEILINGS_ALONE
 from harness.figures.modelled import modelled_rows
 from harness.figures.summary import summarise
 from harness.records.record import Modelled
@@ -102,3 +103,13 @@ def test_tables_for_programs_keep_measured_columns_empty():
 
 def test_a_table_of_measured_rows_alone_has_no_modelled_column():
     assert "modelled" not in render([idea([2.0, 2.0]), dense([1.0, 1.0])], "csv").partition("\n")[0]
+
+
+@pytest.mark.parametrize("ceiling", sorted(CEILINGS_ALONE))
+def test_what_is_a_ceiling_alone_has_no_row(ceiling):
+    """Of the modelled and of the estimated: the same rule holds for both."""
+    beside = record(ceiling, device=DEVICE, status="modelled", modelled=figures(0.5))
+    assert [row.workload for row in modelled_rows([*BOTH, beside], all_points=True)] == [
+        row.workload for row in modelled_rows(BOTH, all_points=True)
+    ]
+    assert modelled_rows([beside], all_points=True) == []
