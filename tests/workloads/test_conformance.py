@@ -20,6 +20,10 @@ ORACLE = Oracle(rounded, upcast, judge, epsilon)
 # Of workloads with many formulations, those that torch.compile is tried with. JAX, which compiles each operation by
 # itself where nothing compiles the whole, and TensorFlow's graphs try each formulation of them at one point.
 TRACED = {
+    "block_sparse": {"gather_bmm", "bsr"},
+    "capsule_conv": {"folded_conv", "loop"},
+    "capsule_routing": {"folded"},
+    "local_update": {"by_hand", "joint"},
     "quantized_matmul": {"packed"},
     "nm_sparse": set(),
     "structured_pruned": set(),
@@ -55,6 +59,12 @@ def _first(workload, mode, name=None):
 
 def _label(params):
     return ",".join(f"{k}={v}" for k, v in params.items())
+
+
+def test_what_is_tried_with_a_compiler_exists():
+    """Else a renamed formulation would be tried with none, and nobody would see it."""
+    for name, tried in TRACED.items():
+        assert tried <= {f for several in WORKLOADS[name].formulations.values() for f in several}, name
 
 
 @pytest.mark.parametrize("execution", ["eager", "graph", "compiled"])
