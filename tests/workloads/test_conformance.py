@@ -17,8 +17,9 @@ from workloads.discovery import workloads
 WORKLOADS, _ = workloads()
 ORACLE = Oracle(rounded, upcast, judge, epsilon)
 
-# Of workloads with many formulations, those that torch.compile is tried with. JAX, which compiles each operation by
-# itself where nothing compiles the whole, and TensorFlow's graphs try each formulation of them at one point.
+# Of workloads with many formulations, those that torch.compile is tried with. JAX and TensorFlow's graphs try each
+# formulation of them at one point; and JAX, which compiles each operation by itself where nothing compiles the whole,
+# tries every formulation at one point then.
 TRACED = {
     "block_sparse": {"gather_bmm", "bsr"},
     "capsule_conv": {"folded_conv", "loop"},
@@ -78,7 +79,8 @@ def test_agrees_with_the_reference(workload, point, name, backend, execution):
         pytest.skip("a compiler is tried at the first point of each mode: further points are for the numbers")
     if execution == "compiled" and backend == "torch" and name not in TRACED.get(workload.name, {name}):
         pytest.skip("torch.compile takes seconds for each: of these one or two; preset smoke compiles all")
-    once = (backend == "jax" or execution == "graph") and workload.name in TRACED
+    eager_jax = backend == "jax" and execution == "eager"
+    once = eager_jax or ((backend == "jax" or execution == "graph") and workload.name in TRACED)
     if once and point is not _first(workload, point.mode, name):
         pytest.skip("it has tried this formulation at another point")
     ops = opened(backend)
