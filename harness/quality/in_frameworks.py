@@ -110,8 +110,8 @@ class _Counting:
             found |= {own: at for own, at in counted.items() if at is not None}
             if len(found) >= places * several:
                 break
-        chosen = list(found.items())
-        return [dict(chosen[number * several : (number + 1) * several]) for number in range(places)]
+        dealt = list(found.items())[: places * several]  # in turn: where too few arrive no place is left without
+        return [dict(dealt[number::places]) for number in range(places)]
 
     def _counted(self, seeds: Sequence[int]) -> dict[int, int | None]:
         counted = counted_at(

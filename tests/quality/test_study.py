@@ -152,7 +152,7 @@ def codes(folder):
     return {refusal.code for refusal in validate_study(folder).refusals if not refusal.where.startswith("steps/")}
 
 
-SMALL = {"few-seeds", "few-trainings", "few-models"}  # a smoke study is no more than that
+SMALL = {"few-seeds", "few-models"}  # a smoke study is no more than that
 
 
 def test_a_study_is_refused_for_its_size_alone_where_nothing_is_wrong_with_it(made):
@@ -168,6 +168,17 @@ def change(folder, key, **more):
     ]
     assert changed != lines
     (folder / FACTS).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in changed))
+
+
+def test_fewer_than_three_trainings_end_to_end_in_a_framework_are_refused(copy):
+    lines = (copy / FACTS).read_bytes().splitlines(keepends=True)
+    (copy / FACTS).write_bytes(b"".join(text for text in lines if not _ended(text, "local_update")))
+    assert codes(copy) == SMALL | {"few-trainings", "incomplete"}
+
+
+def _ended(text, learner):
+    fact = msgspec.json.decode(text, type=FactLine).fact
+    return isinstance(fact, EndToEnd) and fact.learner == learner
 
 
 def training(folder, key="count local_update"):
