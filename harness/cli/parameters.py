@@ -113,6 +113,14 @@ def workload_files(more: str = "") -> Callable[[Any], Any]:
     )
 
 
+def threads(default: str) -> Callable[[Any], Any]:
+    """The option of what may measure on fewer cores; `default` says on how many it does otherwise."""
+    return click.option("--threads", type=click.IntRange(1), help=f"Cores for every framework.  [default: {default}]")
+
+
+no_wait = click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
+
+
 def flat(several: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """The names of all repetitions of an option, in order."""
     return tuple(name for given in several for name in given)

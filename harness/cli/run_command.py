@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backends.device import canonical, is_modelled
-from harness.cli.parameters import Duration, Finite, Sentence, Setting, flat, merged, names, workload_files
+from harness.cli.parameters import (
+    Duration,
+    Finite,
+    Sentence,
+    Setting,
+    flat,
+    merged,
+    names,
+    no_wait,
+    threads,
+    workload_files,
+)
 
 if TYPE_CHECKING:
     from harness.planning.request import RunRequest
@@ -63,7 +74,7 @@ if TYPE_CHECKING:
     help="With --budget: an interval that reaches less than this share from its middle is narrow enough.",
 )
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Kill a case after this time.")
-@click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: all usable]")
+@threads("all usable")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of inputs and order.")
 @click.option("--memory-limit", type=Finite(0.25), metavar="GIB", help="Memory a case may allocate.")
 @click.option("--tf32", is_flag=True, help="On CUDA: float32 products in TF32, in every framework; not for publishing.")
@@ -76,7 +87,7 @@ if TYPE_CHECKING:
     "--resume", is_flag=True, help="Go on with the run in --out, whose options, versions, machine and code are kept."
 )
 @names("--retry", "With --resume: measure cases again that ended so, such as error,timeout.")
-@click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
+@no_wait
 @click.option("--exhaustive", is_flag=True, help="Try every path, also those that were slow in all earlier runs.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines on stdout, nothing else.")
