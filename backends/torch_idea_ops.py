@@ -69,6 +69,9 @@ class TorchIdeaOps(Ops):
     def nonzero(self, x: Array) -> Array:
         return torch.nonzero(x).squeeze(1)
 
+    def embedding_bag(self, table: Array, rows: Array) -> Array:
+        return torch.nn.functional.embedding_bag(rows, table, mode="sum")
+
     def popcount(self, x: Array) -> Array:
         raise Unsupported("module 'torch' has no attribute 'bitwise_count': PyTorch has no population count")
 

@@ -93,15 +93,18 @@ def _time_first(x: HostArray) -> HostArray:
 
 
 def _all(ops: Ops, x: HostArray, delta: HostArray, b: HostArray, c: HostArray, a: HostArray) -> Sequence[Array]:
-    """x and Δ (T, B, D), B and C (T, B, S), A (D, S): one step lies beside the next."""
-    return [*(ops.asarray(_time_first(v)) for v in (x, delta, b, c)), ops.asarray(a)]
+    """x and Δ (T, B, D), B and C (T, B, S), A (S, D): one step lies beside the next.
+
+    States are (S, D), so that the sum over their values adds whole rows: a compiler makes vectors of these.
+    """
+    return [*(ops.asarray(_time_first(v)) for v in (x, delta, b, c)), ops.asarray(np.ascontiguousarray(a.T))]
 
 
 def _with_empty(
     ops: Ops, p: Parameters, x: HostArray, delta: HostArray, b: HostArray, c: HostArray, a: HostArray
 ) -> Sequence[Array]:
-    """The same, and the state before the first step (B, D, S)."""
-    return [*_all(ops, x, delta, b, c, a), ops.asarray(np.zeros((p.batch, p.width, p.state), x.dtype))]
+    """The same, and the state before the first step (B, S, D)."""
+    return [*_all(ops, x, delta, b, c, a), ops.asarray(np.zeros((p.batch, p.state, p.width), x.dtype))]
 
 
 def _of_time(y: HostArray) -> Mapping[str, HostArray]:
@@ -109,14 +112,14 @@ def _of_time(y: HostArray) -> Mapping[str, HostArray]:
 
 
 def _kept_and_added(ops: Ops, x: Array, delta: Array, b: Array, a: Array) -> Pair:
-    """Of a step or of several (…, D, S): exp(Δ·A), which is kept of h, and Δ·x·B, which is added to it."""
-    kept = ops.exp(ops.expand_dims(delta, -1) * a)
-    return kept, ops.expand_dims(delta * x, -1) * ops.expand_dims(b, -2)
+    """Of a step or of several (…, S, D): exp(Δ·A), which is kept of h, and Δ·x·B, which is added to it."""
+    kept = ops.exp(ops.expand_dims(delta, -2) * a)
+    return kept, ops.expand_dims(delta * x, -2) * ops.expand_dims(b, -1)
 
 
 def _read(ops: Ops, h: Array, c: Array) -> Array:
     """C·h, summed over the values of a state."""
-    return ops.sum(h * ops.expand_dims(c, -2), -1)
+    return ops.sum(h * ops.expand_dims(c, -1), -2)
 
 
 def _in_a_row(first: Pair, second: Pair) -> Pair:
@@ -204,8 +207,8 @@ def _in_chunks(
         turned = _time_first(v)
         return ops.asarray(np.ascontiguousarray(turned.reshape(-1, size, *turned.shape[1:]).swapaxes(0, 1)))
 
-    zeros = np.zeros((p.steps // size, p.batch, p.width, p.state), x.dtype)
-    return [*(cut(v) for v in (x, delta, b, c)), ops.asarray(a), ops.asarray(zeros)]
+    zeros = np.zeros((p.steps // size, p.batch, p.state, p.width), x.dtype)
+    return [*(cut(v) for v in (x, delta, b, c)), ops.asarray(np.ascontiguousarray(a.T)), ops.asarray(zeros)]
 
 
 def _of_chunks(y: HostArray) -> Mapping[str, HostArray]:
@@ -248,8 +251,8 @@ def _in_range(p: Parameters) -> bool:
 )
 def cumsum(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array) -> tuple[Array, ...]:
     """h_t = exp(Σ_t) Σ_j≤t exp(−Σ_j)·added_j: right on paper, and in range where exp(−Σ_T) is."""
-    faded = ops.cumsum(ops.expand_dims(delta, -1) * a, 0)
-    added = ops.expand_dims(delta * x, -1) * ops.expand_dims(b, -2)
+    faded = ops.cumsum(ops.expand_dims(delta, -2) * a, 0)
+    added = ops.expand_dims(delta * x, -2) * ops.expand_dims(b, -1)
     return (_read(ops, ops.exp(faded) * ops.cumsum(ops.exp(faded * -1.0) * added, 0), c),)
 
 

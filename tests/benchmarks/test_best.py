@@ -7,8 +7,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+from _computations import Computation
 from _interleaved import FRAMEWORKS, WORKLOADS, WrongTwinError, agree, beside
-from bench_best import Computation, Path, Trial, duel
+from bench_best import Path, Trial, duel
 
 from harness.measuring.correctness import rounded, upcast
 
