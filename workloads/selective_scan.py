@@ -19,6 +19,7 @@ from workloads.common import digits
 
 SHORTEST, LONGEST = 1e-3, 0.1  # Δ, as Mamba begins
 EXPONENT = 80.0  # float32 has no exp beyond 88
+AT_ONCE = 16  # steps of a span
 HEAD = 64  # of the attention that it is held against
 Pair = tuple[Array, Array]
 
@@ -138,7 +139,7 @@ def sequential(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, e
 
     def step(carry: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         kept, added = _kept_and_added(ops, xs[0], xs[1], xs[2], a)
-        h = kept * carry[0] + added
+        h = ops.multiply_add(kept, carry[0], added)
         return (h,), (_read(ops, h, xs[3]),)
 
     return ops.scan(step, (empty,), (x, delta, b, c))[1]
@@ -153,17 +154,37 @@ def sequential(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, e
 def hoisted(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, empty: Array) -> tuple[Array, ...]:
     """Three arrays of T·B·D·S values for fewer launches."""
     kept, added = _kept_and_added(ops, x, delta, b, a)
-    return (_read(ops, _states(ops, empty, kept, added), c),)
+    return (_read(ops, _states(ops, empty, kept, added)[1], c),)
 
 
-def _states(ops: Ops, before: Array, kept: Array, added: Array) -> Array:
-    """The state after every step along the first axis."""
+def _states(ops: Ops, before: Array, kept: Array, added: Array) -> tuple[Array, Array]:
+    """The last state, and that after every step along the first axis."""
 
     def step(carry: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        h = xs[0] * carry[0] + xs[1]
-        return (h,), (h * 1.0,)  # a copy: some frameworks refuse one array in both places
+        h = ops.multiply_add(xs[0], carry[0], xs[1])
+        return (h,), (h,)
 
-    return ops.scan(step, (before,), (kept, added))[1][0]
+    (last,), (states,) = ops.scan(step, (before,), (kept, added))
+    return last, states
+
+
+@w.formulation(
+    note=f"the same {AT_ONCE} steps at a time, whose arrays stay in a cache, read by a product; eager only",
+    prepare=_with_empty,
+    restore=_of_time,
+    outputs=Y,
+    executions=("eager",),
+)
+def in_spans(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, empty: Array) -> tuple[Array, ...]:
+    """An operation a step, and a few for each span."""
+    h, parts = empty, []
+    for start in range(0, x.shape[0], AT_ONCE):
+        span = slice(start, min(start + AT_ONCE, x.shape[0]))
+        kept, added = _kept_and_added(ops, x[span, ...], delta[span, ...], b[span, ...], a)
+        h, states = _states(ops, h, kept, added)
+        read = ops.matmul(ops.expand_dims(c[span, ...], -2), states)
+        parts.append(ops.reshape(read, (span.stop - start, *x.shape[1:])))
+    return (ops.concat(parts, 0),)
 
 
 @w.formulation(note="the framework's associative scan", prepare=_all, restore=_of_time, outputs=Y)
@@ -227,11 +248,11 @@ def chunked(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, empt
     kept, added = _kept_and_added(ops, x, delta, b, a)
 
     def inside(carry: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        h, share = xs[0] * carry[0] + xs[1], xs[0] * carry[1]
-        return (h, share), (h * 1.0, share * 1.0)
+        h, share = ops.multiply_add(xs[0], carry[0], xs[1]), xs[0] * carry[1]
+        return (h, share), (h, share)
 
     def across(carry: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        return (xs[0] * carry[0] + xs[1],), (carry[0] * 1.0,)
+        return (ops.multiply_add(xs[0], carry[0], xs[1]),), (carry[0],)
 
     last, (own, shares) = ops.scan(inside, (empty, empty + 1.0), (kept, added))
     before = ops.scan(across, (empty[0, ...],), (last[1], last[0]))[1][0]
