@@ -20,8 +20,10 @@ _VERDICTS = {"faster": "is faster than", "tie": "ties with", "slower": "is slowe
 
 
 def found(block: Block) -> str:
-    """The rows of an idea in a stored run; the words of the block are the run and the workload."""
+    """The rows of an idea in a stored run, or that none is stored; the words of the block are the run and the workload."""
     name, workload = _words(block)
+    if not _stored(name):
+        return f"No run is stored yet. `hwlottery run --preset ideas --out results/{name}` measures it."
     rows = [row for row in sources.summary(name).rows if row.workload == workload]
     if not rows:
         raise PageError(f"{block.page}: results/{name} has no row of {workload}; hwlottery run --preset ideas has")
@@ -38,7 +40,8 @@ def pictures() -> dict[Path, str]:
         for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
             if match["name"] == "found":
                 name, workload = _words(Block("found", tuple(match["words"].split()), match["body"], page))
-                made[sources.DOCS / "_static" / _picture(workload)] = docs_picture.ways(name, workload)
+                if _stored(name):
+                    made[sources.DOCS / "_static" / _picture(workload)] = docs_picture.ways(name, workload)
     return made
 
 
@@ -46,6 +49,10 @@ def _words(block: Block) -> tuple[str, str]:
     if len(block.words) != 2:
         raise PageError(f"{block.page}: found takes the names of a stored run and of a workload")
     return block.words[0], block.words[1]
+
+
+def _stored(name: str) -> bool:
+    return (sources.RESULTS / name / "records.jsonl").is_file()
 
 
 def _picture(workload: str) -> str:

@@ -34,6 +34,15 @@ def test_every_row_of_the_idea_stands_there_with_both_figures_against_its_twins(
     assert made.endswith("(../_static/idea-block-sparse.svg)")
 
 
+def test_without_the_run_the_page_says_so_and_has_no_picture(tmp_path, monkeypatch):
+    (tmp_path / "ideas").mkdir()
+    (tmp_path / "ideas" / "page.md").write_text("<!-- begin: found nowhere kaleidoscope -->\n<!-- end -->\n")
+    monkeypatch.setattr(sources, "DOCS", tmp_path)
+    made = docs_ideas.found(_block("nowhere", "kaleidoscope"))
+    assert made == "No run is stored yet. `hwlottery run --preset ideas --out results/nowhere` measures it."
+    assert docs_ideas.pictures() == {}
+
+
 def test_where_the_run_swept_an_axis_the_break_even_is_told():
     evens = [even for even in sources.summary(RUN).break_even if even.workload == IDEA]
     assert evens
