@@ -102,7 +102,8 @@ def _int8(kind, turned):
 
 for _kind in ("int8", "bfloat16", "float32"):
     for _turned in (False, True):
-        candidate.add("quantized_matmul", "forward", f"{_kind}{'_turned' * _turned}", _int8(_kind, _turned), *ALL)
+        _where = TRACED[1:] if _kind == "bfloat16" else ALL  # whose product into float32 only XLA has
+        candidate.add("quantized_matmul", "forward", f"{_kind}{'_turned' * _turned}", _int8(_kind, _turned), *_where)
 
 
 # -- tables and trees -------------------------------------------------------------------------------------------------
