@@ -20,7 +20,7 @@ _VERDICTS = {"faster": "is faster than", "tie": "ties with", "slower": "is slowe
 
 
 def found(block: Block) -> str:
-    """The rows of an idea in a stored run, or that none is stored; the words of the block are the run and the workload."""
+    """The rows of an idea in a stored run, or that none is stored; the block names the run and the workload."""
     name, workload = _words(block)
     if not _stored(name):
         return f"No run is stored yet. `hwlottery run --preset ideas --out results/{name}` measures it."
