@@ -72,6 +72,7 @@ _OPTIONAL: tuple[Check, ...] = (
     ("topk", lambda ops, x: ops.topk(x, 3)[0], (_Y,), -np.sort(-_Y, 1)[:, :3]),
     ("round", lambda ops, x: ops.round(x), (_X,), np.round(_X)),
     ("cumsum", lambda ops, x: ops.cumsum(x, 1), (_Y,), np.cumsum(_Y, 1)),
+    ("embedding_bag", lambda ops, x: ops.embedding_bag(x, ops.asarray(_INDICES)), (_X,), _X[_INDICES].sum(1)),
     ("argsort", lambda ops, x: ops.take_along_axis(x, ops.argsort(x), 1), (_Y,), np.sort(_Y, 1)),
     (
         "grouped_matmul",

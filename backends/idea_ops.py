@@ -44,6 +44,14 @@ class IdeaOps(CoreOps):
         """Integers shifted right by `bits`; of signed ones the sign stays. (`&`, `|`, `^` are used as they are.)"""
         return x >> bits
 
+    def multiply_add(self, x: Array, y: Array, z: Array) -> Array:
+        """x·y + z, value by value, as one operation where there is one."""
+        return x * y + z
+
+    def embedding_bag(self, table: Array, rows: Array) -> Array:
+        """Sums of rows of `table` (R×N) at positions `rows` (B×C), int32 → (B×N), by a kernel that forms no B×C×N."""
+        raise self._unsupported("embedding bag")
+
     # -- bits -------------------------------------------------------------------------------------------------------
     def popcount(self, x: Array) -> Array:
         """How many bits are set in each uint8 or int32 (`jax.lax.population_count`), as int32."""

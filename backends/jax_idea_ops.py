@@ -39,6 +39,9 @@ class JaxIdeaOps(Ops):
             raise Unsupported("jax.numpy.nonzero: the size argument must be statically specified to use it in jax.jit")
         return jnp.nonzero(x)[0]
 
+    def embedding_bag(self, table: Array, rows: Array) -> Array:
+        raise Unsupported("JAX has no embedding bag: rows are taken, then summed, which XLA may make one loop of")
+
     def bitwise_right_shift(self, x: Array, bits: int) -> Array:
         return jnp.right_shift(x, jnp.asarray(bits, x.dtype))
 

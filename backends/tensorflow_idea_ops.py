@@ -43,6 +43,13 @@ class TensorflowIdeaOps(Ops):
             raise Unsupported("XLA compiles no tf.where of unknown length: shapes must be known when it compiles")
         return self._tf.squeeze(self._tf.where(x), 1)
 
+    def embedding_bag(self, table: Array, rows: Array) -> Array:
+        if self._xla:
+            raise Unsupported("No registered 'SparseSegmentSum' OpKernel for XLA_CPU_JIT devices")
+        bags, each = rows.shape
+        segments = self._tf.repeat(self._tf.range(bags), each)
+        return self._raw.SparseSegmentSum(data=table, indices=self._tf.reshape(rows, (-1,)), segment_ids=segments)
+
     def bitwise_right_shift(self, x: Array, bits: int) -> Array:
         return self._raw.RightShift(x=x, y=self._tf.constant(bits, x.dtype))
 

@@ -69,6 +69,12 @@ class TorchIdeaOps(Ops):
     def nonzero(self, x: Array) -> Array:
         return torch.nonzero(x).squeeze(1)
 
+    def multiply_add(self, x: Array, y: Array, z: Array) -> Array:
+        return torch.addcmul(z, x, y)
+
+    def embedding_bag(self, table: Array, rows: Array) -> Array:
+        return torch.nn.functional.embedding_bag(rows, table, mode="sum")
+
     def popcount(self, x: Array) -> Array:
         raise Unsupported("module 'torch' has no attribute 'bitwise_count': PyTorch has no population count")
 
@@ -142,11 +148,11 @@ class TorchIdeaOps(Ops):
         self, fn: Callable[[Any, Any], tuple[Any, Any]], carry: tuple[Array, ...], xs: tuple[Array, ...]
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         if torch.compiler.is_compiling() and xs[0].shape[0] > _UNROLLED:
-            carry, ys = scan(lambda kept, x: tuple(tuple(part) for part in fn(tuple(kept), tuple(x))), carry, xs)
+            carry, ys = scan(lambda kept, x: _apart(tuple(kept), *fn(tuple(kept), tuple(x))), carry, xs)
             return tuple(carry), tuple(ys)
         ys = []
-        for step in range(xs[0].shape[0]):
-            carry, y = fn(carry, tuple(x[step] for x in xs))
+        for slices in zip(*(x.unbind(0) for x in xs), strict=True):  # all at once: a third of the time of indexing
+            carry, y = fn(carry, slices)
             ys.append(y)
         return carry, tuple(torch.stack(several) for several in zip(*ys, strict=True))
 
@@ -168,6 +174,12 @@ class TorchIdeaOps(Ops):
         if torch.compiler.is_compiling():
             return super().switch(index, branches, *operands)
         return branches[int(index)](*operands)
+
+
+def _apart(before: tuple[Array, ...], carry: Any, ys: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """The same, a copy of what stands in two places: `scan` refuses one array as carry and result."""
+    taken = (*before, *carry)
+    return tuple(carry), tuple(y.clone() if any(y is other for other in taken) else y for y in ys)
 
 
 @functools.cache

@@ -21,6 +21,7 @@ if __name__ == "__main__":
 from tools import (  # noqa: E402
     docs_blocks,
     docs_commands,
+    docs_ideas,
     docs_losing,
     docs_model,
     docs_names,
@@ -50,6 +51,7 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "eight": docs_blocks.eight,
         "faults": docs_blocks.faults,
         "fields": docs_reference.fields,
+        "found": docs_ideas.found,
         "headlines": docs_blocks.headlines,
         "machine": docs_blocks.machine,
         "model-errors": docs_model.model_errors,
@@ -77,6 +79,7 @@ def files() -> dict[Path, str]:
     return {
         docs_losing.PAGE: docs_losing.made(),
         docs_tests.PAGE: docs_tests.made(),
+        **docs_ideas.pictures(),
         ROOT / "docs" / "_static" / "chips.svg": docs_picture.chips(),
         ROOT / "docs" / "_static" / "quick-avx512.svg": docs_picture.svg("quick-avx512"),
         ROOT / "docs" / "_static" / "device.schema.json": docs_model.schema_file(),

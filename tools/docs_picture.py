@@ -1,11 +1,11 @@
-"""The picture of a stored run: every idea's speed-up over its dense twin, a mark for each framework, as one SVG."""
+"""Pictures of a stored run as SVG: speed-ups over the dense twin, a mark for each framework."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tools import docs_sources as sources
 
@@ -18,26 +18,77 @@ _STEPS = [step * 10.0**power for power in range(-4, 5) for step in (1, 2, 5)]
 SERIES = {"torch": ("PyTorch", "#d55e00"), "jax": ("JAX", "#0072b2"), "tensorflow": ("TensorFlow", "#009e73")}
 
 
+class Mark(NamedTuple):
+    """A speed-up over the dense twin in a framework, with its interval where there is one."""
+
+    backend: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Band(NamedTuple):
+    """A line of the picture: what it is, what is said below that, and a mark for each framework."""
+
+    title: str
+    below: str
+    marks: Sequence[Mark]
+
+
 def svg(name: str) -> str:
-    """The SVG, the same bytes for the same records."""
+    """Every idea of a stored run by its best path; the same bytes for the same records."""
     rows = [row for row in sources.summary(name).rows if row.workload != "dense_cnn" and row.backend in SERIES]
-    ideas = list(dict.fromkeys((row.workload, row.label, row.mode) for row in rows))
-    height = TOP + BAND * len(ideas) + 58
-    ticks = _ticks(rows)
+    bands = []
+    for workload, label, mode in dict.fromkeys((row.workload, row.label, row.mode) for row in rows):
+        several = [row for row in rows if (row.workload, row.label, row.mode) == (workload, label, mode)]
+        below = ", ".join(filter(None, (label, mode.replace("_", " "))))
+        bands.append(Band(workload, below, [mark for row in several for mark in _best(row)]))
+    title = "Does the idea pay here? Time of the dense twin / time of the idea"
+    label = "Speed-up of each idea over its dense twin"
+    return _drawn(title, label, bands, f"{machine(name)}; each by its best path; bars are 95 % intervals")
+
+
+def ways(name: str, workload: str) -> str:
+    """Every way to write one idea, the fastest first: each by its faster execution, over the dense twin's best path."""
+    twins = {
+        (row.point, row.backend): (row.label, row.time_s * twin.speed_up)
+        for row in sources.summary(name).rows
+        if row.workload == workload and row.time_s and (twin := row.principal) is not None and twin.speed_up
+    }
+    best: dict[tuple[str, str], dict[str, Mark]] = {}
+    for case in sources.cases(name):
+        found = twins.get((case["point"], case["backend"]))
+        if case["workload"] == workload and found and case["time_s"] == case["time_s"] and case["backend"] in SERIES:
+            label, twin_s = found
+            marks = best.setdefault((label, case["formulation"]), {})
+            mark = Mark(case["backend"], twin_s / case["time_s"])
+            marks[mark.backend] = max(mark, marks.get(mark.backend, mark), key=lambda mark: mark.value)
+    order = sorted(best, key=lambda way: (way[0], -max(mark.value for mark in best[way].values())))
+    bands = [Band(formulation, label, list(best[label, formulation].values())) for label, formulation in order]
+    title = "Which way to write it pays here? Time of the dense twin / its time"
+    return _drawn(title, f"Speed-up of each formulation of {workload} over its dense twin", bands, machine(name))
+
+
+def machine(name: str) -> str:
+    """The machine of a stored run, in words."""
+    facts = sources.run(name).info.machine
+    return f"{facts['cpu']}, {facts['cores_usable']} cores"
+
+
+def _drawn(title: str, label: str, bands: Sequence[Band], said: str) -> str:
+    height = TOP + BAND * len(bands) + 58
+    ticks = _ticks([mark for band in bands for mark in band.marks])
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         'font-family="system-ui, sans-serif" font-size="13" fill="#222222" role="img" '
-        'aria-label="Speed-up of each idea over its dense twin">',
+        f'aria-label="{escape(label)}">',
         f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#ffffff"/>',
-        '<text x="20" y="28" font-size="16" font-weight="600">Does the idea pay here? '
-        "Time of the dense twin / time of the idea</text>",
+        f'<text x="20" y="28" font-size="16" font-weight="600">{escape(title)}</text>',
         *_legend(),
         *_axis(ticks, height),
     ]
-    for number, idea in enumerate(ideas):
-        out += _idea(number, idea, [row for row in rows if (row.workload, row.label, row.mode) == idea], ticks)
-    machine = sources.run(name).info.machine
-    said = f"{machine['cpu']}, {machine['cores_usable']} cores; each by its best path; bars are 95 % intervals"
+    for number, band in enumerate(bands):
+        out += _band(number, band, ticks)
     out.append(f'<text x="20" y="{height - 14}" font-size="12" fill="#555555">{escape(said)}</text>')
     return "\n".join([*out, "</svg>"]) + "\n"
 
@@ -54,10 +105,9 @@ def chips() -> str:
     return str(converter().vegalite_to_svg(static(chart))) + "\n"
 
 
-def _ticks(rows: Sequence[Row]) -> list[float]:
+def _ticks(marks: Sequence[Mark]) -> list[float]:
     """1, 2 and 5 times powers of ten, as many as hold every value and every end of an interval."""
-    twins = [row.principal for row in rows if row.principal is not None]
-    found = [v for t in twins for v in (t.speed_up, t.speed_up_low, t.speed_up_high) if v is not None and v > 0]
+    found = [v for mark in marks for v in (mark.value, mark.low, mark.high) if v is not None and v > 0]
     low, high = min([0.5, *found]), max([2.0, *found])
     first = max((k for k, step in enumerate(_STEPS) if step <= low), default=0)
     last = min((k for k, step in enumerate(_STEPS) if step >= high), default=len(_STEPS) - 1)
@@ -93,32 +143,35 @@ def _axis(ticks: Sequence[float], height: int) -> list[str]:
     return out
 
 
-def _idea(number: int, idea: tuple[str, str, str], rows: Sequence[Row], ticks: Sequence[float]) -> list[str]:
+def _band(number: int, band: Band, ticks: Sequence[float]) -> list[str]:
     top = TOP + BAND * number
-    workload, label, mode = idea
-    below = ", ".join(filter(None, (label, mode.replace("_", " "))))
     out = []
     if number % 2:
         out.append(f'<rect x="10" y="{top}" width="{WIDTH - 20}" height="{BAND}" fill="#000000" fill-opacity="0.035"/>')
-    out.append(f'<text x="20" y="{top + 19}" font-weight="600">{escape(workload)}</text>')
-    out.append(f'<text x="20" y="{top + 35}" font-size="12" fill="#555555">{escape(below)}</text>')
+    out.append(f'<text x="20" y="{top + 19}" font-weight="600">{escape(band.title)}</text>')
+    out.append(f'<text x="20" y="{top + 35}" font-size="12" fill="#555555">{escape(band.below)}</text>')
     for lane, backend in enumerate(SERIES):
-        for row in rows:
-            if row.backend == backend:
-                out += _point(row, top + BAND / 2 + LANE * (lane - 1), ticks)
+        for mark in band.marks:
+            if mark.backend == backend:
+                out += _point(mark, top + BAND / 2 + LANE * (lane - 1), ticks)
     return out
 
 
-def _point(row: Row, y: float, ticks: Sequence[float]) -> list[str]:
+def _best(row: Row) -> list[Mark]:
+    """The mark of a row's best path; none without a twin."""
     twin = row.principal
-    title, colour = SERIES[row.backend]
     if twin is None or twin.speed_up is None:
         return []
+    return [Mark(row.backend, twin.speed_up, twin.speed_up_low, twin.speed_up_high)]
+
+
+def _point(mark: Mark, y: float, ticks: Sequence[float]) -> list[str]:
+    title, colour = SERIES[mark.backend]
     out = []
-    if twin.speed_up_low is not None and twin.speed_up_high is not None:
-        ends = f'x1="{_x(twin.speed_up_low, ticks)}" y1="{y}" x2="{_x(twin.speed_up_high, ticks)}" y2="{y}"'
+    if mark.low is not None and mark.high is not None:
+        ends = f'x1="{_x(mark.low, ticks)}" y1="{y}" x2="{_x(mark.high, ticks)}" y2="{y}"'
         out.append(f'<line {ends} stroke="{colour}" stroke-width="2"/>')
-    return [*out, _mark(_x(twin.speed_up, ticks), y, title, colour)]
+    return [*out, _mark(_x(mark.value, ticks), y, title, colour)]
 
 
 def _mark(x: float, y: float, title: str, colour: str) -> str:

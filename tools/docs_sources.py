@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "results"
-QUICK, STANDARD, AHEAD = "quick-avx512", "standard-cpu", "quick-tpu-aot-v5e"
+QUICK, STANDARD, AHEAD, IDEAS = "quick-avx512", "standard-cpu", "quick-tpu-aot-v5e", "ideas-avx512"
 
 
 @cache
@@ -33,6 +33,14 @@ def summary(name: str) -> Summary:
     from harness.figures.summary import summarise
 
     return summarise(run(name).records)
+
+
+@cache
+def cases(name: str) -> Sequence[Mapping[str, Any]]:
+    """Every case of a stored run but its controls, as rows of the table of all figures."""
+    from harness.figures.frame import case_rows
+
+    return case_rows([record for record in run(name).records if not record.control])
 
 
 @cache

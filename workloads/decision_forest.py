@@ -108,6 +108,16 @@ def _walk_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     return [*(ops.asarray(a) for a in (*flat, rows, trees * _nodes(p), trees * 2**p.depth))]
 
 
+def _walked(ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, rows: Array, begins: Array) -> Array:
+    """Leaf numbers (N, trees) of trees whose nodes begin there."""
+    node = ops.zeros((p.n, begins.shape[0]), "int32")
+    for _ in range(p.depth):
+        at = node + begins
+        right = ops.take(x, rows + ops.take(pixels, at)) > ops.take(thresholds, at)
+        node = node * 2 + 1 + ops.astype(right, "int32")
+    return node - _nodes(p)
+
+
 def _traverse(
     ops: Ops,
     p: Parameters,
@@ -121,15 +131,24 @@ def _traverse(
 ) -> Array:
     out = None
     for trees in _slices(p, CLASSES):
-        begins = nodes[trees]
-        node = ops.zeros((p.n, trees.stop - trees.start), "int32")
-        for _ in range(p.depth):
-            at = node + begins
-            right = ops.take(x, rows + ops.take(pixels, at)) > ops.take(thresholds, at)
-            node = node * 2 + 1 + ops.astype(right, "int32")
-        part = _leaf_sum(ops, p, table, node - _nodes(p), leaves[trees])
+        leaf = _walked(ops, p, x, pixels, thresholds, rows, nodes[trees])
+        part = _leaf_sum(ops, p, table, leaf, leaves[trees])
         out = part if out is None else out + part
     return out
+
+
+def _traverse_bag(
+    ops: Ops,
+    p: Parameters,
+    x: Array,
+    pixels: Array,
+    thresholds: Array,
+    table: Array,
+    rows: Array,
+    nodes: Array,
+    leaves: Array,
+) -> Array:
+    return ops.embedding_bag(table, _walked(ops, p, x, pixels, thresholds, rows, nodes) + leaves)
 
 
 def _all_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
@@ -230,6 +249,9 @@ WORKLOAD = Definition(
         "forward": {
             "traverse": forward_step(
                 "d rounds of gathers, all trees at once: a place, its value, its threshold", _walk_operands, _traverse
+            ),
+            "traverse_bag": forward_step(
+                "the same walk, the leaves summed as they are read: an embedding bag", _walk_operands, _traverse_bag
             ),
             "compare_all": forward_step(
                 "all nodes compared, the way chosen among the answers, one gather of leaves",

@@ -19,6 +19,7 @@ from workloads.common import digits
 
 SHORTEST, LONGEST = 1e-3, 0.1  # Δ, as Mamba begins
 EXPONENT = 80.0  # float32 has no exp beyond 88
+AT_ONCE = 16  # steps of a span
 HEAD = 64  # of the attention that it is held against
 Pair = tuple[Array, Array]
 
@@ -93,15 +94,18 @@ def _time_first(x: HostArray) -> HostArray:
 
 
 def _all(ops: Ops, x: HostArray, delta: HostArray, b: HostArray, c: HostArray, a: HostArray) -> Sequence[Array]:
-    """x and Δ (T, B, D), B and C (T, B, S), A (D, S): one step lies beside the next."""
-    return [*(ops.asarray(_time_first(v)) for v in (x, delta, b, c)), ops.asarray(a)]
+    """x and Δ (T, B, D), B and C (T, B, S), A (S, D): one step lies beside the next.
+
+    States are (S, D), so that the sum over their values adds whole rows: a compiler makes vectors of these.
+    """
+    return [*(ops.asarray(_time_first(v)) for v in (x, delta, b, c)), ops.asarray(np.ascontiguousarray(a.T))]
 
 
 def _with_empty(
     ops: Ops, p: Parameters, x: HostArray, delta: HostArray, b: HostArray, c: HostArray, a: HostArray
 ) -> Sequence[Array]:
-    """The same, and the state before the first step (B, D, S)."""
-    return [*_all(ops, x, delta, b, c, a), ops.asarray(np.zeros((p.batch, p.width, p.state), x.dtype))]
+    """The same, and the state before the first step (B, S, D)."""
+    return [*_all(ops, x, delta, b, c, a), ops.asarray(np.zeros((p.batch, p.state, p.width), x.dtype))]
 
 
 def _of_time(y: HostArray) -> Mapping[str, HostArray]:
@@ -109,14 +113,14 @@ def _of_time(y: HostArray) -> Mapping[str, HostArray]:
 
 
 def _kept_and_added(ops: Ops, x: Array, delta: Array, b: Array, a: Array) -> Pair:
-    """Of a step or of several (…, D, S): exp(Δ·A), which is kept of h, and Δ·x·B, which is added to it."""
-    kept = ops.exp(ops.expand_dims(delta, -1) * a)
-    return kept, ops.expand_dims(delta * x, -1) * ops.expand_dims(b, -2)
+    """Of a step or of several (…, S, D): exp(Δ·A), which is kept of h, and Δ·x·B, which is added to it."""
+    kept = ops.exp(ops.expand_dims(delta, -2) * a)
+    return kept, ops.expand_dims(delta * x, -2) * ops.expand_dims(b, -1)
 
 
 def _read(ops: Ops, h: Array, c: Array) -> Array:
     """C·h, summed over the values of a state."""
-    return ops.sum(h * ops.expand_dims(c, -2), -1)
+    return ops.sum(h * ops.expand_dims(c, -1), -2)
 
 
 def _in_a_row(first: Pair, second: Pair) -> Pair:
@@ -135,7 +139,7 @@ def sequential(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, e
 
     def step(carry: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         kept, added = _kept_and_added(ops, xs[0], xs[1], xs[2], a)
-        h = kept * carry[0] + added
+        h = ops.multiply_add(kept, carry[0], added)
         return (h,), (_read(ops, h, xs[3]),)
 
     return ops.scan(step, (empty,), (x, delta, b, c))[1]
@@ -150,17 +154,37 @@ def sequential(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, e
 def hoisted(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, empty: Array) -> tuple[Array, ...]:
     """Three arrays of T·B·D·S values for fewer launches."""
     kept, added = _kept_and_added(ops, x, delta, b, a)
-    return (_read(ops, _states(ops, empty, kept, added), c),)
+    return (_read(ops, _states(ops, empty, kept, added)[1], c),)
 
 
-def _states(ops: Ops, before: Array, kept: Array, added: Array) -> Array:
-    """The state after every step along the first axis."""
+def _states(ops: Ops, before: Array, kept: Array, added: Array) -> tuple[Array, Array]:
+    """The last state, and that after every step along the first axis."""
 
     def step(carry: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        h = xs[0] * carry[0] + xs[1]
-        return (h,), (h * 1.0,)  # a copy: some frameworks refuse one array in both places
+        h = ops.multiply_add(xs[0], carry[0], xs[1])
+        return (h,), (h,)
 
-    return ops.scan(step, (before,), (kept, added))[1][0]
+    (last,), (states,) = ops.scan(step, (before,), (kept, added))
+    return last, states
+
+
+@w.formulation(
+    note=f"the same {AT_ONCE} steps at a time, whose arrays stay in a cache, read by a product; eager only",
+    prepare=_with_empty,
+    restore=_of_time,
+    outputs=Y,
+    executions=("eager",),
+)
+def in_spans(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, empty: Array) -> tuple[Array, ...]:
+    """An operation a step, and a few for each span."""
+    h, parts = empty, []
+    for start in range(0, x.shape[0], AT_ONCE):
+        span = slice(start, min(start + AT_ONCE, x.shape[0]))
+        kept, added = _kept_and_added(ops, x[span, ...], delta[span, ...], b[span, ...], a)
+        h, states = _states(ops, h, kept, added)
+        read = ops.matmul(ops.expand_dims(c[span, ...], -2), states)
+        parts.append(ops.reshape(read, (span.stop - start, *x.shape[1:])))
+    return (ops.concat(parts, 0),)
 
 
 @w.formulation(note="the framework's associative scan", prepare=_all, restore=_of_time, outputs=Y)
@@ -204,8 +228,8 @@ def _in_chunks(
         turned = _time_first(v)
         return ops.asarray(np.ascontiguousarray(turned.reshape(-1, size, *turned.shape[1:]).swapaxes(0, 1)))
 
-    zeros = np.zeros((p.steps // size, p.batch, p.width, p.state), x.dtype)
-    return [*(cut(v) for v in (x, delta, b, c)), ops.asarray(a), ops.asarray(zeros)]
+    zeros = np.zeros((p.steps // size, p.batch, p.state, p.width), x.dtype)
+    return [*(cut(v) for v in (x, delta, b, c)), ops.asarray(np.ascontiguousarray(a.T)), ops.asarray(zeros)]
 
 
 def _of_chunks(y: HostArray) -> Mapping[str, HostArray]:
@@ -224,11 +248,11 @@ def chunked(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array, empt
     kept, added = _kept_and_added(ops, x, delta, b, a)
 
     def inside(carry: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        h, share = xs[0] * carry[0] + xs[1], xs[0] * carry[1]
-        return (h, share), (h * 1.0, share * 1.0)
+        h, share = ops.multiply_add(xs[0], carry[0], xs[1]), xs[0] * carry[1]
+        return (h, share), (h, share)
 
     def across(carry: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        return (xs[0] * carry[0] + xs[1],), (carry[0] * 1.0,)
+        return (ops.multiply_add(xs[0], carry[0], xs[1]),), (carry[0],)
 
     last, (own, shares) = ops.scan(inside, (empty, empty + 1.0), (kept, added))
     before = ops.scan(across, (empty[0, ...],), (last[1], last[0]))[1][0]
@@ -248,8 +272,8 @@ def _in_range(p: Parameters) -> bool:
 )
 def cumsum(ops: Ops, x: Array, delta: Array, b: Array, c: Array, a: Array) -> tuple[Array, ...]:
     """h_t = exp(Σ_t) Σ_j≤t exp(−Σ_j)·added_j: right on paper, and in range where exp(−Σ_T) is."""
-    faded = ops.cumsum(ops.expand_dims(delta, -1) * a, 0)
-    added = ops.expand_dims(delta * x, -1) * ops.expand_dims(b, -2)
+    faded = ops.cumsum(ops.expand_dims(delta, -2) * a, 0)
+    added = ops.expand_dims(delta * x, -2) * ops.expand_dims(b, -1)
     return (_read(ops, ops.exp(faded) * ops.cumsum(ops.exp(faded * -1.0) * added, 0), c),)
 
 

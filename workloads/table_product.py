@@ -143,6 +143,10 @@ def _take_sum(
     return ops.sum(ops.take(table, codes), 1)
 
 
+def _bag(ops: Ops, p: Parameters, x: Array, columns: Array, thresholds: Array, table: Array, begins: Array) -> Array:
+    return ops.embedding_bag(table, _numbers(ops, _bits(ops, p, x, columns, thresholds)) + begins)
+
+
 def _with_tables(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     return [*_encoder(ops, x), ops.asarray(x["tables"])]
 
@@ -206,6 +210,9 @@ WORKLOAD = Definition(
                 _with_table,
                 _take_sum,
                 lambda p: p.n * p.books * p.m <= _GATHERED,
+            ),
+            "bag": forward_step(
+                "the C rows of every row of X summed as they are read: an embedding bag", _with_table, _bag
             ),
             "by_codebook": forward_step("a gather for each group, added up", _with_tables, _by_codebook),
             "one_hot": marked_multiplies_zeros(

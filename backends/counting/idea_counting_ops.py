@@ -49,6 +49,22 @@ class IdeaCountingOps(Ops):
             "take_along_axis", "gather", indices.shape, x.dtype, inputs, passed, reads_bytes=reads, gathered=rows
         )
 
+    def embedding_bag(self, table: Array, rows: Array) -> Array:
+        """The rows are read and added up; none is written."""
+        (bags, each), width = rows.shape, table.shape[1]
+        size = bags * each * width * table.dtype.itemsize
+        gathered = Rows(bags * each, size)
+        return self.trace.make(
+            "embedding_bag",
+            "gather",
+            (bags, width),
+            table.dtype,
+            (table, rows),
+            reads_bytes=(size, rows.view_bytes),
+            gathered=gathered,
+            other_flop=bags * (each - 1) * width,
+        )
+
     def cumsum(self, x: Array, axis: int) -> Array:
         passed = (lambda g: self.cumsum(g, axis),)  # from the other end: as much work
         return self.trace.make("cumsum", "reduction", x.shape, x.dtype, (x,), passed, other_flop=x.size)

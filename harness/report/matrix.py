@@ -135,18 +135,25 @@ def _on_chip(cell: ChipCell) -> Figures:
     return Figures(tax, UNKNOWN if cell.rank is None else str(cell.rank))
 
 
-def _measured(rows: Sequence[Row], where: Where) -> Grid:
-    """Of many ideas, those together that leave out the same of the dense path, below a line that says what."""
-    heads = ("speed-up", "tax")
+def together(rows: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
+    """The rows of many ideas, those together that leave out the same of the dense path; and what each idea leaves out.
+
+    Of few ideas the rows as they are, and nothing.
+    """
     known = workloads()[0]
     left_out = {row.workload: known[row.workload].leaves_out for row in rows if row.workload in known}
     if len(left_out) <= _FEW:
-        return _grid(rows, where, heads, [_figures(row) for row in rows])
+        return list(rows), {}
     order = list(dict.fromkeys(left_out.get(row.workload, "") for row in rows))
-    rows = sorted(rows, key=lambda row: order.index(left_out.get(row.workload, "")))
-    grid = _grid(rows, where, heads, [_figures(row) for row in rows])
+    return sorted(rows, key=lambda row: order.index(left_out.get(row.workload, ""))), left_out
+
+
+def _measured(rows: Sequence[Row], where: Where) -> Grid:
+    """Of many ideas, those together that leave out the same of the dense path, below a line that says what."""
+    rows, left_out = together(rows)
+    grid = _grid(rows, where, ("speed-up", "tax"), [_figures(row) for row in rows])
     begins: dict[str, int] = {}
-    for number, (group, _) in enumerate(grid.rows):
+    for number, (group, _) in enumerate(grid.rows if left_out else ()):
         begins.setdefault(left_out.get(group.partition(" ")[0], ""), number)
     return grid._replace(begins={number: f"leaves out {what}" for what, number in begins.items() if what})
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.figures.summary import Against, Row, Summary
 from harness.records.text import shorten
+from harness.report.matrix import together
 from harness.report.wording import (
     UNKNOWN,
     Where,
@@ -64,10 +65,15 @@ def filters(summary: Summary, where: Where, index: Index) -> list[tuple[str, str
 
 
 def matrix(summary: Summary, where: Where, index: Index) -> dict[str, Any]:
-    """Ideas down, places across; a cell has the tax, and below it the speed-up or why there is none."""
+    """Ideas down, places across; a cell has the tax, and below it the speed-up or why there is none.
+
+    Of many ideas those stand together that leave out the same of the dense path: the first says what, in `begins`.
+    """
+    rows, left_out = together(summary.rows)
+    begun: set[str] = set()
     places = sorted({(row.run, row.backend, row.device) for row in summary.rows})
     lines: dict[tuple[str, str, str], dict[tuple[str, str, str], list[dict[str, Any]]]] = {}
-    for row in summary.rows:
+    for row in rows:
         point = point_cell(row) + (f", {row.dtype}" if where.dtypes else "")
         line = lines.setdefault((row.workload, point, row.point), defaultdict(list))
         line[row.run, row.backend, row.device].append(_cell(row, where, index))
@@ -81,10 +87,23 @@ def matrix(summary: Summary, where: Where, index: Index) -> dict[str, Any]:
             for run, backend, device in places
         ],
         "matrix": [
-            {"idea": idea, "point": point, "cells": [line.get(place, []) for place in places]}
+            {
+                "idea": idea,
+                "point": point,
+                "cells": [line.get(place, []) for place in places],
+                "begins": _first(left_out.get(idea, ""), begun),
+            }
             for (idea, point, _), line in lines.items()
         ],
     }  # fmt: skip
+
+
+def _first(left_out: str, begun: set[str]) -> str:
+    """What a group of ideas leaves out, where it begins; empty for the others of the group."""
+    if not left_out or left_out in begun:
+        return ""
+    begun.add(left_out)
+    return f"leaves out {left_out}"
 
 
 def _cell(row: Row, where: Where, index: Index) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -167,6 +169,26 @@ def test_two_of_four_is_refused_on_the_cpu_in_the_framework_s_words(ops, format)
         Unsupported, match=r"Only CUDA tensors are currently supported|formats? |csr and coo|sparse format"
     ):
         ops.sparse(csr, format)
+
+
+@pytest.mark.parametrize("name", sorted(BACKENDS))
+def test_an_embedding_bag_sums_the_rows_that_it_is_told(name):
+    """Eager and compiled, but for what has no such kernel: that says so in its own words."""
+    ops = opened(name)
+    table, rows = RNG.standard_normal((7, 5)).astype(np.float32), np.array([[0, 6, 6], [3, 1, 0]], np.int32)
+    operands = [ops.asarray(table), ops.asarray(rows)]
+    for execution in BACKENDS[name].executions:
+        refused = "has no embedding bag" if name in ("jax", "array_api_strict") else None
+        refused = "No registered 'SparseSegmentSum'" if (name, execution) == ("tensorflow", "compiled") else refused
+        with pytest.raises(Unsupported, match=refused) if refused else nullcontext():
+            call = ops.compile(lambda t, r: (ops.embedding_bag(t, r),), execution, operands).call
+            assert np.allclose(ops.to_numpy(call(*operands)[0]), table[rows].sum(1), atol=1e-5)
+
+
+def test_multiply_add_is_a_product_and_a_sum(ops, eager):
+    x, y, z = (RNG.standard_normal((3, 4)).astype(np.float32) for _ in range(3))
+    (found,) = eager(lambda x, y, z: (ops.multiply_add(x, y, z),), x, y, z)
+    assert np.allclose(found, x * y + z, atol=1e-6)
 
 
 # -- groups, steps and branches ----------------------------------------------------------------------------------------

@@ -15,7 +15,13 @@ candidate = Candidates()
 
 def put(*xs):
     """Tensors of host arrays."""
-    return [torch.tensor(np.ascontiguousarray(x)) for x in xs]
+    return [_tensor(np.ascontiguousarray(x)) for x in xs]
+
+
+def _tensor(x):
+    if x.dtype.name == "bfloat16":  # of which NumPy's own interface knows nothing
+        return torch.tensor(x.view(np.int16)).view(torch.bfloat16)
+    return torch.tensor(x)
 
 
 def first(outputs):
@@ -41,3 +47,8 @@ def less_product(w, left, right, scale, product):
 
 
 PRODUCTS = {"": mkl, "_onednn": onednn}  # by the ending of a candidate's name
+
+
+def executions(product):
+    """Where a way is tried that is written with `product`: oneDNN's operator is not for graphs as they are traced."""
+    return BOTH if product is mkl else ("eager",)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _computations import COMPUTATIONS, Computation
 from _interleaved import (
     BACKENDS,
     FRAMEWORKS,
@@ -36,9 +37,9 @@ from _interleaved import (
 from bench_handwritten import COMPUTATIONS as TWINS
 
 from backends.ops import HostArray, Unsupported
-from harness.measuring.correctness import rounded, upcast
+from harness.measuring.correctness import upcast
 from tools import perf_tables
-from workloads.base import Inputs, Mode, Params
+from workloads.base import Inputs
 
 FINALISTS = 4  # of each side; those within CLOSE of its fastest: a small call's time changes with what runs before it
 CLOSE = 1.3
@@ -46,92 +47,13 @@ NEAR, NEAR_MOST = 2.0, 6  # of the few calls that find them: those of a side tha
 TRIAL_S = 0.1  # of the few calls that find them
 FEW = 8
 HOPELESS = 8.0  # a path that takes this many times the fastest so far is not called more than twice
-NOT_WRITTEN = ("the MLP only", "the CNN only", "one column only")  # what a candidate of another computation says
+NOT_WRITTEN = (
+    "the MLP only",
+    "the CNN only",
+    "one column only",
+    "two factors only",
+)  # what a candidate of another computation says
 VERBOSE = os.environ.get("HWLOTTERY_BENCH_VERBOSE") == "1"
-
-
-@dataclass(frozen=True)
-class Computation:
-    """A row: a workload's mode at one setting of its axes."""
-
-    label: str
-    workload: str
-    mode: Mode
-    axes: Params
-    preset: str = "quick"
-
-    def inputs(self) -> tuple[Inputs, Params]:
-        workload = WORKLOADS[self.workload]
-        params = workload.check(self.axes)
-        return rounded(workload.inputs(params, 0), "float32"), params
-
-
-def _product(m: int, k: int, n: int, grads: str = "both") -> Params:
-    return {"m": m, "k": k, "n": n, "grads": grads}
-
-
-def _sparse(m: int, k: int, n: int, density: float = 0.1, **more: Any) -> Params:
-    return {"m": m, "k": k, "n": n, "density": density, "pattern": "magnitude", **more}
-
-
-def _point(workload: str, mode: Mode, preset: str, **axes: Any) -> Params:
-    points = [
-        p.params for p in WORKLOADS[workload].presets[preset] if p.mode == mode and axes.items() <= p.params.items()
-    ]
-    return points[0]
-
-
-_ROUTING = {"in_capsules": 1152, "out_capsules": 10, "in_dim": 8, "out_dim": 16, "rounds": 3}
-_CONV = {"height": 15, "in_channels": 128, "out_channels": 128, "kernel": 3, "stride": 2, "padding": 0}
-_VGG = {"network": "vgg8b", "side": 32, "channels": 3, "width": 0.25}
-
-COMPUTATIONS = (
-    Computation("dense product, n=1", "dense_matmul", "forward", _product(1024, 1024, 1)),
-    Computation("dense product, n=128", "dense_matmul", "forward", _product(1024, 1024, 128)),
-    Computation("dense product, routing's twin", "dense_matmul", "forward", _product(160, 9216, 32)),
-    Computation("dense product step, n=128", "dense_matmul", "train_step", _product(1024, 1024, 128)),
-    Computation("sparse product, n=1", "unstructured_sparse", "forward", _sparse(1024, 1024, 1)),
-    Computation("sparse product, n=128", "unstructured_sparse", "forward", _sparse(1024, 1024, 128)),
-    Computation("sparse product, n=128, 1 %", "unstructured_sparse", "forward", _sparse(1024, 1024, 128, 0.01)),
-    Computation("sparse product step, n=128", "unstructured_sparse", "train_step", _sparse(1024, 1024, 128)),
-    Computation("block-sparse product, b=16", "block_sparse", "forward", _sparse(1024, 1024, 128, block=16)),
-    Computation("block-sparse product, b=32", "block_sparse", "forward", _sparse(1024, 1024, 128, block=32)),
-    Computation("block-sparse step, b=16", "block_sparse", "train_step", _sparse(1024, 1024, 128, block=16)),
-    Computation("capsule routing", "capsule_routing", "forward", {"batch": 32, **_ROUTING}),
-    Computation("capsule routing step", "capsule_routing", "train_step", {"batch": 32, **_ROUTING}),
-    Computation("capsule convolution", "capsule_conv", "forward", _point("capsule_conv", "forward", "quick")),
-    Computation("ordinary convolution", "dense_conv", "forward", {"batch": 16, **_CONV}),
-    Computation("CNN", "dense_cnn", "forward", {"batch": 32, **_VGG}),
-    Computation("CNN step", "dense_cnn", "train_step", {"batch": 32, **_VGG}),
-    Computation("MLP step", "dense_mlp", "train_step", _point("dense_mlp", "train_step", "quick")),
-    Computation("local step, MLP", "local_update", "train_step", _point("local_update", "train_step", "quick")),
-    Computation("local step, CNN", "local_update", "train_step", {"batch": 32, **_VGG}),
-    Computation(
-        "forward-forward step", "forward_forward", "train_step", _point("forward_forward", "train_step", "quick")
-    ),
-    # shapes of `standard` whose call takes at most a few seconds
-    Computation("dense product, 4096³", "dense_matmul", "forward", _product(4096, 4096, 4096), "standard"),
-    Computation("sparse product, 7680×2560, n=1", "unstructured_sparse", "forward", _sparse(7680, 2560, 1), "standard"),
-    Computation(
-        "sparse product, 7680×2560, n=128", "unstructured_sparse", "forward", _sparse(7680, 2560, 128), "standard"
-    ),
-    Computation(
-        "block-sparse product, 5120², n=64",
-        "block_sparse",
-        "forward",
-        _sparse(5120, 5120, 64, 0.25, block=32),
-        "standard",
-    ),
-    Computation("capsule routing, batch 128", "capsule_routing", "forward", {"batch": 128, **_ROUTING}, "standard"),
-    Computation(
-        "capsule convolution, N=64",
-        "capsule_conv",
-        "forward",
-        _point("capsule_conv", "forward", "standard"),
-        "standard",
-    ),
-    Computation("ordinary convolution, N=64", "dense_conv", "forward", {"batch": 256, **_CONV}, "standard"),
-)
 
 
 @dataclass(frozen=True)
@@ -254,12 +176,10 @@ def duel(computation: Computation, framework: str, seconds: float) -> Row:
     """Both sides tried, the finalists timed together. WrongTwinError where a side has no path that agrees."""
     inputs, params = computation.inputs()
     expected = WORKLOADS[computation.workload].reference(upcast(inputs), params, computation.mode)
-    # Where one maximum that rounding flips moves a weight by more, the workload's own.
-    tolerance = max(TOLERANCE, WORKLOADS[computation.workload].tolerances["float32", computation.mode])
     best = [float("inf")]
     sides = []
     for tried in (ours, by_hand):
-        trial = Trial(expected, inputs, best, tolerance)
+        trial = Trial(expected, inputs, best, computation.tolerance)
         tried(computation, framework, trial)
         sides.append(trial)
         if VERBOSE:

@@ -52,6 +52,56 @@ def _routing_forward(blocks):
     return make
 
 
+def _routing_of_rows(inputs_last):
+    """The batch a dimension of rows: u (B, d·I), or (B, I·d); every product over the input capsules is one, batched."""
+
+    def make(x, params):
+        batch, j, d, D, rounds = (params[name] for name in ("batch", "out_capsules", "in_dim", "out_dim", "rounds"))
+        inner = (d, -1) if inputs_last else (-1, d)
+        aside = 2 if inputs_last else 3
+        w = x["w"].transpose(1, 3, 2, 0) if inputs_last else x["w"].transpose(1, 3, 0, 2)
+        u = x["u"].transpose(0, 2, 1) if inputs_last else x["u"]
+
+        def squashed(s):
+            return _squash(s, 2)
+
+        def run(u, w):  # u (B, n), w (J, D, n)
+            s = lax.dot_general(u, w, (((1,), (2,)), ((), ()))).transpose(1, 0, 2)
+            v = total = squashed(s / j)  # (J, B, D)
+            for r in range(1, rounds):
+                pulled = lax.dot_general(total, w, (((2,), (1,)), ((0,), (0,)))).reshape(j, batch, *inner)
+                parts = u.reshape(batch, *inner)
+                logits = jnp.sum(pulled * parts, aside, keepdims=True)
+                e = jnp.exp(logits - jnp.max(logits, 0, keepdims=True))
+                coupled = (e * (1 / jnp.sum(e, 0, keepdims=True)) * parts).reshape(j, batch, -1)
+                v = squashed(lax.dot_general(coupled, w, (((2,), (2,)), ((0,), (0,)))))
+                total = total + v if r + 1 < rounds else total
+            return (v.transpose(1, 0, 2),)
+
+        return run, put(u.reshape(batch, -1), w.reshape(j, D, -1)), lambda o: {"v": o[0]}
+
+    return make
+
+
+def _routing_of_capsules(x, params):
+    """Input capsules the first axis of all: W (I, J, D, d), u (I, d, B)."""
+    batch, j, d, D, rounds = (params[name] for name in ("batch", "out_capsules", "in_dim", "out_dim", "rounds"))
+
+    def run(u, w):  # u (I, d, B), w (I, J, D, d)
+        s = lax.dot_general(w.reshape(len(w), j * D, d), u, (((0, 2), (0, 1)), ((), ())))
+        v = total = _squash(s.reshape(j, D, batch) / j)
+        for r in range(1, rounds):
+            pulled = lax.dot_general(w, total, (((2,), (1,)), ((1,), (0,)))).transpose(1, 0, 2, 3)  # (I, J, d, B)
+            logits = jnp.sum(pulled * u[:, None], 2, keepdims=True)
+            e = jnp.exp(logits - jnp.max(logits, 1, keepdims=True))
+            coupled = e * (1 / jnp.sum(e, 1, keepdims=True)) * u[:, None]
+            v = _squash(lax.dot_general(w, coupled, (((0, 3), (0, 2)), ((1,), (1,)))))
+            total = total + v if r + 1 < rounds else total
+        return (v.transpose(2, 0, 1),)
+
+    return run, put(x["u"].transpose(1, 2, 0), x["w"].transpose(0, 1, 3, 2)), lambda o: {"v": o[0]}
+
+
 def _routing_step(blocks):
     def make(x, params):
         run, us, ws = _routing(x, params, blocks)
@@ -86,6 +136,12 @@ for _blocks in (1, 2, 4, 8, 16):
         _routing_forward(_blocks),
         *("default", "off", "dot", "fast-math"),
     )
+for _name, _make in {
+    "routing_of_rows": _routing_of_rows(True),
+    "routing_of_rows_apart": _routing_of_rows(False),
+    "routing_of_capsules": _routing_of_capsules,
+}.items():
+    candidate.add("capsule_routing", "forward", _name, _make, "default", "off", "dot", "individual")
 for _blocks in (1, 8):
     candidate.add(
         "capsule_routing", "train_step", f"routing_step_{_blocks}", _routing_step(_blocks), "default", "off", "dot"

@@ -48,6 +48,22 @@ def test_a_failed_record_says_what_to_do():
     assert any("to do: " in record.get("explained", "") for record in data["records"])
 
 
+def test_many_ideas_stand_together_by_what_they_leave_out_as_in_the_terminal():
+    """A line above each group says what; of few ideas there is none."""
+    names = ("block_sparse", "capsule_conv", "decision_forest", "spiking", "kaleidoscope", "early_exit", "nm_sparse",
+             "capsule_routing", "selective_scan")  # fmt: skip
+    records = [idea([0.5, 0.51, 0.49], workload=name, params={"m": 8}) for name in names]
+    made = [*records, dense([1.0, 1.01, 0.99])]
+    page = report_page.html(published(made))
+    lottery = page[page.index('id="matrix"') : page.index('id="figures"')]
+    found = re.findall(r'<tr class="band"><th[^>]*>([^<]*)</th>|<th scope="row">(\w+)', lottery.replace("<wbr>", ""))
+    lines = [band or name for band, name in found]
+    assert lines[:3] == ["leaves out zeros", "block_sparse", "nm_sparse"]
+    assert lines[3:6] == ["leaves out scalar units", "capsule_conv", "capsule_routing"]
+    assert sorted(name for name in lines if name in names) == sorted(names)
+    assert '<tr class="band"><th' not in report_page.html(published([*records[:3], made[-1]]))
+
+
 def test_the_numbers_that_a_column_sorts_by_are_the_summary_s_own(quick, quick_page):
     values = {attributes.get("data-value") for attributes in Reader(quick_page).all("td")}
     for row in (*quick.summary.rows, *quick.summary.dense):

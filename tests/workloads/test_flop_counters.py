@@ -144,9 +144,9 @@ TORCH_DIFFERS = {
     **{("block_sparse", "train_step", f): (lambda p, x: 3 * _dense(p)) for f in ("csr_dense_sample", "masked_dense")},
     ("block_sparse", "train_step", "bag_dense_sample"): lambda p, x: _dense(p),  # 2; ∂A is formed dense
     ("block_sparse", "train_step", "ell_bmm"): _ell_step,  # 3
-    **{("decision_forest", "forward", f): _NOTHING for f in ("traverse", "compare_all")},  # 2
+    **{("decision_forest", "forward", f): _NOTHING for f in ("traverse", "traverse_bag", "compare_all")},  # 2
     ("decision_forest", "forward", "gemm"): lambda p, x: _forest_products(p),  # three dense products
-    **{("table_product", "forward", f): _NOTHING for f in ("take_sum", "by_codebook")},  # 2
+    **{("table_product", "forward", f): _NOTHING for f in ("take_sum", "bag", "by_codebook")},  # 2
     ("table_product", "forward", "one_hot"): lambda p, x: 2 * p["n"] * x["tables"].size,  # zeros are multiplied
     ("kaleidoscope", "forward", "sums"): _NOTHING,  # 2
     ("kaleidoscope", "forward", "csr"): lambda p, x: len(x["w"]) * 2 * p["m"] ** 2 * p["n"],  # 1

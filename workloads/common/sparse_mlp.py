@@ -133,13 +133,18 @@ def _sizes(p: Parameters) -> list[int]:
 def masked_operands(
     ops: Ops, p: Parameters, x: HostArray, target: HostArray, rest: Mapping[str, HostArray]
 ) -> list[Array]:
-    """x, target, every layer (in × out) with its zeros, the masks, and of SET's update where it grows."""
+    """x, target, every layer (in × out) with its zeros, and the masks.
+
+    Of an update also where SET's grows, and the flat places of the stored weights.
+    """
     patterns = patterns_of(rest, _sizes(p))
     whole = [dense_of(rest[f"w{i}"], pattern).T for i, pattern in enumerate(patterns)]
     masks = [dense_of(np.ones_like(rest[f"w{i}"]), pattern).T for i, pattern in enumerate(patterns)]
     host = [x, target, *whole, rest[f"w{p.layers}"], *masks]
     if p.phase == "update" and p.rule == "set":
         host += [growing(rest[f"grow{i}"], pattern.shape).astype(x.dtype) for i, pattern in enumerate(patterns)]
+    if p.phase == "update":
+        host += [np.flatnonzero(mask.ravel()).astype(np.int32) for mask in masks]
     return [ops.asarray(np.ascontiguousarray(v)) for v in host]
 
 
@@ -194,6 +199,7 @@ def update(
     """The new weights of every sparse layer, then their masks (int32); of SET also the last layer after its step."""
     count = p.layers
     weights, masks, growth = operands[: count + 1], operands[count + 1 : 2 * count + 1], operands[2 * count + 1 :]
+    places = operands[len(operands) - count :]
     _, gradients = dense_gradients(ops, x, target, weights)
     counts = topology.stored(_sizes(p), p.density)
     new, chosen = [], []
@@ -201,8 +207,9 @@ def update(
         matrix, score, dropped = weights[i], gradients[i], topology.exchanged(counts[i])
         if p.rule == "set":
             matrix, score = ops.sgd_step(matrix, gradients[i] * masks[i], LEARNING_RATE), growth[i]
-        magnitude = ops.maximum(matrix, -matrix) * masks[i]
-        least = threshold(ops, ops.reshape(magnitude, (-1,)), counts[i] - dropped)
+        magnitude = ops.maximum(matrix, -matrix)
+        stored = ops.take(ops.reshape(magnitude, (-1,)), places[i])  # few: a tenth of the values to find one among
+        least = threshold(ops, stored, counts[i] - dropped)
         kept = (magnitude >= least) & (masks[i] > 0)
         wanted = ops.where(kept, 0.0 * score, ops.maximum(score, -score))
         grown = wanted > 0 if p.rule == "set" else wanted >= threshold(ops, ops.reshape(wanted, (-1,)), dropped)

@@ -5,6 +5,8 @@
 //
 // Filtering: <form class="filters" data-for="ID ID"> with <select name=N> and <input type=search name="q">. An entry has data-f-N attributes: a <tr data-entry>, or in a table of several places
 // a <td data-entry> (several values of one name stand on lines of their own) whose row hides with the last of its entries and whose column hides by its <th data-f-N>.
+// A <tr class="band"> is a line above the rows that belong together: it hides with the last of them, and goes when the
+// table is sorted.
 // <output data-count="ID"> inside the form says how many of the table's entries are left.
 "use strict";
 (() => {
@@ -24,6 +26,7 @@
 
   function sort(table, column, direction) {
     const body = table.tBodies[0];
+    for (const band of body.querySelectorAll("tr.band")) band.remove(); // what was put together is sorted now
     const rows = [...body.rows].map((row) => [rank(row.cells[column]), row]);
     rows.sort(([a], [b]) => {
       if (a === null || b === null) return (a === null) - (b === null);
@@ -62,7 +65,13 @@
       let shown = 0, all = 0;
       const columns = [...table.tHead.querySelectorAll("th")].map((head) => matches(head, asked));
       [...table.tHead.querySelectorAll("th")].forEach((head, k) => { head.hidden = !columns[k]; });
+      let band = null;
       for (const row of table.tBodies[0].rows) {
+        if (row.classList.contains("band")) {
+          band = row;
+          band.hidden = true;
+          continue;
+        }
         const cells = [...row.querySelectorAll("td[data-entry]")];
         const entries = cells.length ? cells : [row];
         let any = false;
@@ -75,6 +84,7 @@
           shown += fits ? 1 : 0;
         }
         row.hidden = !any;
+        if (any && band) band.hidden = false;
         if (cells.length) [...row.cells].forEach((cell, k) => { cell.hidden = columns[k] === false; });
       }
       const count = form.querySelector(`output[data-count="${CSS.escape(id)}"]`);
