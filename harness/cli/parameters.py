@@ -109,6 +109,18 @@ def threads(default: str) -> Callable[[Any], Any]:
 no_wait = click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
 
 
+def workload_files(more: str = "") -> Callable[[Any], Any]:
+    """The option of workloads in files of the user's own; `more` goes on with what they mean to the command."""
+    return click.option(
+        "--workload-file",
+        "workload_files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"A workload of your own, in any file{more}. Repeatable.",
+    )
+
+
 def flat(several: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """The names of all repetitions of an option, in order."""
     return tuple(name for given in several for name in given)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backends.device import canonical, is_modelled
-from harness.cli.parameters import Duration, Finite, Sentence, Setting, flat, merged, names, no_wait, threads
+from harness.cli.parameters import (
+    Duration,
+    Finite,
+    Sentence,
+    Setting,
+    flat,
+    merged,
+    names,
+    no_wait,
+    threads,
+    workload_files,
+)
 
 if TYPE_CHECKING:
     from harness.planning.request import RunRequest
@@ -19,14 +30,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--preset", default="quick", show_default=True, help="Shapes: smoke, ideas, quick, standard or full.")
 @names("--workload", "Only these workloads; their dense twins come along.")
-@click.option(
-    "--workload-file",
-    "workload_files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A workload of your own, in any file; without --workload only such files run, with their twins. Repeatable.",
-)
+@workload_files("; without --workload only such files run, with their twins")
 @names("--backend", "Only these backends; without it, every framework that is installed.")
 @names(
     "--device",
