@@ -83,6 +83,7 @@ class Server:
         self._log = Path(self._folder.name) / "server.log"
         self._mark = strays.mark(Path(self._folder.name).name)
         self.environ[strays.OWNER] = self._mark
+        self.environ["TMPDIR"] = folder.for_others(Path(self._folder.name))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "harness.worker.server", backend.name, *(["bare"] if bare else [])],
