@@ -174,6 +174,7 @@ class Server:
         place = Path(self._folder.name)
         for stale in place.glob("case*"):
             stale.unlink()
+        folder.for_others(place)
         names = (str(place / f"case{number}") for number in itertools.count())
         asked = [
             GroupJobs(

@@ -49,11 +49,12 @@ def scratch() -> Iterator[Path]:
 
 
 def for_others(folder: Path) -> str:
-    """The folder for temporary files of whatever the server runs, which goes with the server's own.
+    """The folder for temporary files of whatever the server runs, empty, which goes with the server's own.
 
     Compilers leave files there when they are killed, as by the limit on a case's time.
     """
     place = folder / TEMPORARY
+    shutil.rmtree(place, ignore_errors=True)
     with contextlib.suppress(OSError):
         place.mkdir()
     return str(place)
