@@ -14,6 +14,7 @@ import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
@@ -30,7 +31,7 @@ for _module in (
         importlib.import_module(_module)
 
 with suppress(Exception):  # no C++ compiler: the case that compiles says so
-    _cache = importlib.import_module("torch._inductor.codecache")
+    _cache: Any = importlib.import_module("torch._inductor.codecache")
     if _CACHE in os.environ:
         # PyTorch keeps it among the temporary files whatever is set: 200 MB a kind of kernels, for ever, in a folder
         # whose name another user may have taken.
