@@ -10,6 +10,11 @@ import numpy.typing as npt
 HostArray: TypeAlias = npt.NDArray[Any]
 
 
+def rows_of(indptr: HostArray) -> HostArray:
+    """Row of each non-zero, (nnz,) int32, of the row pointers (rows+1,)."""
+    return np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
+
+
 class CSR(NamedTuple):
     """A sparse matrix on the host: `values` (nnz,), `indices` (nnz,) int32 sorted in rows, `indptr` (rows+1,)."""
 
@@ -21,7 +26,7 @@ class CSR(NamedTuple):
     @property
     def rows(self) -> HostArray:
         """Row of each non-zero, (nnz,) int32."""
-        return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
+        return rows_of(self.indptr)
 
     def transposed(self) -> tuple[CSR, HostArray]:
         """The transpose as CSR, and the permutation (nnz,) int32 with `transpose.values == values[permutation]`."""

@@ -25,6 +25,7 @@ from tools import (  # noqa: E402
     docs_model,
     docs_names,
     docs_picture,
+    docs_quality,
     docs_reference,
     docs_tests,
 )
@@ -55,6 +56,9 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "names": docs_names.names,
         "notes": docs_blocks.notes,
         "perf": docs_blocks.perf,
+        "quality": docs_quality.study,
+        "quality-beside": docs_quality.beside,
+        "quality-command": docs_quality.command,
         "rows": docs_blocks.rows,
         "sections": docs_blocks.sections,
         "source": docs_blocks.source,

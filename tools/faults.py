@@ -2,9 +2,9 @@
 
 A test that plants a fault says so by `@pytest.mark.fault("what was tried", "the kind", times=1)`; every passing test
 of that mark is counted, `times` of it for each of its parameters. Beside them stand the runs that were killed at random
-moments (`tools/kills.py`), and the inputs of the fuzzers (`tools/fuzz.py`, `tools/fuzz_atheris.py`), with their seeds;
-those take hours, so `--add FILE…` adds what they printed or stored by themselves. A test that failed is a fault that
-did harm: nothing is written then.
+moments (`tools/kills.py`, `tools/fleet_kills.py`), and the inputs of the fuzzers (`tools/fuzz.py`,
+`tools/fuzz_atheris.py`), with their seeds; those take hours, so `--add FILE…` adds what they printed or stored by
+themselves. A test that failed is a fault that did harm: nothing is written then.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Fuzzed(msgspec.Struct, frozen=True, kw_only=True):
     faults: int
 
 
-class Killed(msgspec.Struct, frozen=True, kw_only=True):
-    """What tools/kills.py printed of a seed."""
+class Killed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What tools/kills.py printed of a seed; what tools/fleet_kills.py did, where `fleet` is set."""
 
     seed: int
     kills: dict[str, int]
@@ -57,6 +57,7 @@ class Killed(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     twice: int
     left: int
+    fleet: bool = False
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +72,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     twice: int
     left: int
     fuzzed: list[Fuzzed] = []
+    fleets: list[Killed] = []
 
 
 class Counting:
@@ -137,6 +139,9 @@ def added(faults: Faults, lines: Iterable[bytes]) -> Faults:
             alike = [f for f in faults.fuzzed if (f.engine, f.seed) == (found.engine, found.seed)]
             if not any(f.inputs.keys() & found.inputs.keys() for f in alike):
                 faults = msgspec.structs.replace(faults, fuzzed=[*faults.fuzzed, found])
+        elif found.fleet:
+            if all(fleet.seed != found.seed for fleet in faults.fleets):
+                faults = msgspec.structs.replace(faults, fleets=[*faults.fleets, found])
         elif found.seed not in faults.seeds:
             more = {name: getattr(faults, name) + getattr(found, name) for name in _COUNTS}
             kills = dict(sorted((Counter(faults.kills) + Counter(found.kills)).items()))
@@ -154,7 +159,21 @@ def markdown(faults: Faults) -> str:
         f"(seeds {_ranges(faults.seeds)}; {killed_}): {faults.torn} lines torn, {faults.lost} records lost, "
         f"{faults.twice} measured twice, {faults.left} processes or folders left."
     )
-    return "\n\n".join([said, *_inputs(faults.fuzzed), "\n".join(lines)])
+    return "\n\n".join([said, *_of_fleets(faults.fleets), *_inputs(faults.fuzzed), "\n".join(lines)])
+
+
+def _of_fleets(fleets: Sequence[Killed]) -> Iterator[str]:
+    """What was killed of fleets, a sentence."""
+    if not fleets:
+        return
+    kills = sum((Counter(fleet.kills) for fleet in fleets), Counter[str]())
+    total = {name: sum(getattr(fleet, name) for fleet in fleets) for name in _COUNTS}
+    yield (
+        f"{kills.total()} SIGKILLs at random moments of what carries a fleet of two Ray nodes (seeds "
+        f"{_ranges(fleet.seed for fleet in fleets)}; {', '.join(f'{w} {n}' for w, n in sorted(kills.items()))}), with "
+        f"{total['runs']} attempts at runs: {total['torn']} lines torn, {total['lost']} lost, {total['twice']} stored "
+        f"twice, {total['left']} folders left."
+    )
 
 
 def _inputs(fuzzed: Sequence[Fuzzed]) -> Iterator[str]:
@@ -215,7 +234,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 except LostError as error:
                     print(f"seed {seed}: {error}", file=sys.stderr)
                     return 1
-        faults = msgspec.structs.replace(summed(rows, tolls), fuzzed=read().fuzzed if FILE.exists() else [])
+        faults = summed(rows, tolls)
+        if FILE.exists():
+            was = read()
+            faults = msgspec.structs.replace(faults, fuzzed=was.fuzzed, fleets=was.fleets)
     else:
         faults = msgspec.structs.replace(read(), rows=rows)
     return _write(faults)

@@ -7,12 +7,12 @@ the transpose of A, which a backward pass needs, is N:M as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Ops
+from backends.ops import Array, Ops
 from workloads.base import Axis, Definition, Inputs, Mode, Parameters, Params, Point, Twin, Work
 from workloads.common import groups_of_m, patterns, scattered, sparse
 
@@ -48,14 +48,6 @@ def inputs(p: Parameters, seed: int) -> Inputs:
     pattern = patterns.Pattern(columns.astype(np.int32), indptr, (p.m, p.k))
     values = weights[rows, columns] if p.pattern == "magnitude" else sparse.scaled_normal(rows.shape, p, rng)
     return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(p, seed)}
-
-
-def reference(x: Inputs, p: Parameters, mode: Mode) -> Mapping[str, HostArray]:
-    """By dense products of A with its zeros; gradients are taken at the stored values."""
-    pattern = scattered.pattern_of(x, p)
-    dense = np.zeros(pattern.shape, x["a"].dtype)
-    dense[pattern.rows, pattern.indices] = x["a"]
-    return sparse.reference(dense, lambda full: patterns.take(full, pattern), x, mode)
 
 
 def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
@@ -168,7 +160,7 @@ WORKLOAD = Definition(
         ),
     },
     inputs=inputs,
-    reference=reference,
+    reference=scattered.reference,
     formulations={
         "forward": {
             "csr": sparse.native_step(

@@ -5,12 +5,11 @@ The pattern is that of a layer trained on the digits and pruned by magnitude, a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from backends.ops import HostArray
 from workloads.base import Axis, Definition, Inputs, Mode, Parameters, Params, Point, Twin, Work
 from workloads.common import patterns, scattered, sparse
 from workloads.common.matrix_names import OF_FILE, load
@@ -35,14 +34,6 @@ def inputs(p: Parameters, seed: int) -> Inputs:
             raise ValueError(f"{kind} is {found}, the axes say {m}×{k} with density {density:g}; give the file's own")
         values = sparse.scaled_normal(pattern.indices.shape, p, rng) if own is None else own
     return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(p, seed)}
-
-
-def reference(x: Inputs, p: Parameters, mode: Mode) -> Mapping[str, HostArray]:
-    """By dense products of A with its zeros; gradients are taken at the non-zeros."""
-    pattern = scattered.pattern_of(x, p)
-    dense = np.zeros(pattern.shape, x["a"].dtype)
-    dense[pattern.rows, pattern.indices] = x["a"]
-    return sparse.reference(dense, lambda full: patterns.take(full, pattern), x, mode)
 
 
 def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
@@ -120,7 +111,7 @@ WORKLOAD = Definition(
         ),
     },
     inputs=inputs,
-    reference=reference,
+    reference=scattered.reference,
     formulations={
         "forward": {
             "csr": sparse.native_step(

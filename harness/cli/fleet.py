@@ -93,7 +93,8 @@ def _weights(want: Want) -> Mapping[str, int]:
         if name not in roles:
             raise nearest("workload", name, roles)
     try:
-        cases = _cases(tuple(options))
+        _request(tuple(options))  # the seed, too, may be none
+        cases = _cases(_unseeded(options))
     except UserError as error:
         raise UserError(f"want {want.name!r}: {error}") from None
     chosen = set(want.workloads) or {name for name, workload in roles.items() if workload.role == "idea"}

@@ -108,7 +108,7 @@ def expected_s(request: RunRequest, whole: Sequence[Planned], sources: Mapping[s
         return None
     options = requests.options(request, cores=cores, cache=cache_folder(), memory_bytes=facts.memory_limit_bytes())
     ask = requests.ask(request, find_workloads()[0], sorted(needed))
-    info = information(request, ask, options, backends, sources)
+    info = information(request, ask, options, backends, sources, whole=False)
     foresight = known_of(request, whole, options.cache / LEARNT, info)
     return _expected_s(foresight.tried(whole), foresight, options, info)[0]
 

@@ -28,8 +28,13 @@ def information(
     options: Options,
     backends: Mapping[str, Backend],
     sources: Mapping[str, str] | None = None,
+    *,
+    whole: bool = True,
 ) -> RunInfo:
-    """What run.json says of a run that begins now; `sources` are `all_sources()` where they are read already."""
+    """What run.json says of a run that begins now; `sources` are `all_sources()` where they are read already.
+
+    Unless `whole`, it lacks the list of all distributions, which takes long to read and on which no time hangs.
+    """
     now = datetime.now(UTC)
     servers = [
         environment(backends[name], Device.parse(device), options.threads, options.cache)
@@ -46,7 +51,7 @@ def information(
         command=["hwlottery", *map(private, request.arguments)],
         machine={**facts.facts(), **facts.state()},
         versions=facts.versions([backends[name] for name in ask.backends]),
-        distributions=facts.distributions(),
+        distributions=facts.distributions() if whole else {},
         settings={
             "preset": ask.preset,
             "backends": ",".join(ask.backends),

@@ -101,6 +101,26 @@ def names(flag: str, help_: str) -> Callable[[Any], Any]:
     return click.option(flag, type=Names(), multiple=True, help=f"{help_} Repeat it or separate with commas.")
 
 
+def workload_files(more: str = "") -> Callable[[Any], Any]:
+    """The option of workloads in files of the user's own; `more` goes on with what they mean to the command."""
+    return click.option(
+        "--workload-file",
+        "workload_files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"A workload of your own, in any file{more}. Repeatable.",
+    )
+
+
+def threads(default: str) -> Callable[[Any], Any]:
+    """The option of what may measure on fewer cores; `default` says on how many it does otherwise."""
+    return click.option("--threads", type=click.IntRange(1), help=f"Cores for every framework.  [default: {default}]")
+
+
+no_wait = click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
+
+
 def flat(several: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """The names of all repetitions of an option, in order."""
     return tuple(name for given in several for name in given)

@@ -24,15 +24,15 @@ from harness.cli.run import carried_out
 from harness.errors import UserError, nearest
 from harness.machine import digest, facts
 from harness.planning.request import RunRequest
+from harness.quality import in_frameworks, text
 from harness.quality import study as studies
-from harness.quality import text
 from harness.quality.compression import LEVELS
 from harness.quality.facts import SCHEMA, StudyInfo
-from harness.quality.folder import STEPS, StudyStore, info_of_study, is_study, load_study
+from harness.quality.folder import STEPS, StudyProgress, StudyStore, info_of_study, is_study, load_study
 from harness.quality.learners import IDEAS, Learner
 from harness.quality.outcome import Outcome, figures, outcome_of
 from harness.quality.presets import PRESETS, StudyPreset
-from harness.quality.study import Learning, StudyProgress
+from harness.quality.study import Learning
 from harness.records import timestamps
 from harness.records.record import FAILED
 from harness.records.store import INFO, info_of, load, new_folder
@@ -175,26 +175,26 @@ def _carry_out(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
     workloads, _ = find_workloads()
     if plan.learners:
         with _step(request, store) as told:
-            Learning(store, plan.preset, plan.learners, workloads, plan.seed, told).execute()
+            Learning(store, plan.preset, plan.learners, workloads, plan.seed, plan.threads, told).execute()
         _measure(request, plan, store)
         costs = figures(load_study(store.folder), load(store.folder / STEPS)).costs
         with _step(request, store) as told:
-            frameworks = studies.Frameworks(
+            frameworks = in_frameworks.Frameworks(
                 backends=find_backends()[0],
                 costs=costs,
                 threads=plan.threads,
                 cache=cache_folder(),
                 timeout_s=request.timeout_s,
             )
-            studies.end_to_end(store, plan.preset, plan.learners, workloads, frameworks, plan.seed, told)
+            in_frameworks.end_to_end(store, plan.preset, plan.learners, workloads, frameworks, plan.seed, told)
     if plan.levels:
         with _step(request, store) as told:
-            studies.forgetting(store, plan.preset, plan.levels, plan.seed, told)
+            studies.forgetting(store, plan.preset, plan.levels, plan.seed, plan.threads, told)
 
 
 @contextlib.contextmanager
 def _step(request: QualityRequest, store: StudyStore) -> Iterator[StudyProgress]:
-    """The machine for itself, NumPy with one thread (its products are small), and progress."""
+    """The machine for itself, NumPy with one thread a product (they are small), and progress."""
     with (
         stopping.stoppable(),
         Watch() as watch,

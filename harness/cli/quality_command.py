@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.parameters import Duration, flat, names
+from harness.cli.parameters import Duration, flat, names, no_wait, threads
 
 
 @click.command()
@@ -15,13 +15,13 @@ from harness.cli.parameters import Duration, flat, names
 @names("--workload", "Only these ideas: of those that learn, or that compress.")
 @names("--backend", "Only these backends; without it, every framework that is installed.")
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Kill a case after this time.")
-@click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: all usable]")
+@threads("all usable")
 @click.option("--seed", type=click.IntRange(0, 9999), show_default="0", help="Where all seeds begin.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/TIME-quality-PRESET]"
 )
 @click.option("--resume", is_flag=True, help="Go on with the study in --out, as it was asked for.")
-@click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
+@no_wait
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON on stdout, nothing else.")
 @click.pass_context
 def quality(

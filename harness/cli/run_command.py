@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backends.device import canonical, is_modelled
-from harness.cli.parameters import Duration, Finite, Sentence, Setting, flat, merged, names
+from harness.cli.parameters import (
+    Duration,
+    Finite,
+    Sentence,
+    Setting,
+    flat,
+    merged,
+    names,
+    no_wait,
+    threads,
+    workload_files,
+)
 
 if TYPE_CHECKING:
     from harness.planning.request import RunRequest
@@ -19,14 +30,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--preset", default="quick", show_default=True, help="Shapes: smoke, ideas, quick, standard or full.")
 @names("--workload", "Only these workloads; their dense twins come along.")
-@click.option(
-    "--workload-file",
-    "workload_files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A workload of your own, in any file; without --workload only such files run, with their twins. Repeatable.",
-)
+@workload_files("; without --workload only such files run, with their twins")
 @names("--backend", "Only these backends; without it, every framework that is installed.")
 @names(
     "--device",
@@ -70,7 +74,7 @@ if TYPE_CHECKING:
     help="With --budget: an interval that reaches less than this share from its middle is narrow enough.",
 )
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Kill a case after this time.")
-@click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: all usable]")
+@threads("all usable")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of inputs and order.")
 @click.option("--memory-limit", type=Finite(0.25), metavar="GIB", help="Memory a case may allocate.")
 @click.option("--tf32", is_flag=True, help="On CUDA: float32 products in TF32, in every framework; not for publishing.")
@@ -83,7 +87,7 @@ if TYPE_CHECKING:
     "--resume", is_flag=True, help="Go on with the run in --out, whose options, versions, machine and code are kept."
 )
 @names("--retry", "With --resume: measure cases again that ended so, such as error,timeout.")
-@click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
+@no_wait
 @click.option("--exhaustive", is_flag=True, help="Try every path, also those that were slow in all earlier runs.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and about how long it takes; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON lines on stdout, nothing else.")

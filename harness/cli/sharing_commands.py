@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.parameters import Duration, Finite
+from harness.cli.parameters import Duration, Finite, no_wait, threads
 
 
 @click.command()
@@ -32,11 +32,11 @@ from harness.cli.parameters import Duration, Finite
     show_default=True,
     help="Speed-ups within a factor of 1 + this are the same.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Cores for every framework.  [default: as in the stored run]")
+@threads("as in the stored run")
 @click.option("--budget", type=Duration(), help="End after this time, such as 90s, 5m or 1h.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the new run.  [default: runs/TIME-reproduce]")
 @click.option("--resume", is_flag=True, help="Go on with the reproduction in --out.")
-@click.option("--no-wait", is_flag=True, help="Go on beside another run on this machine; both are disturbed.")
+@no_wait
 @click.option("--dry-run", is_flag=True, help="Show the cases that would be measured; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every row with both speed-ups and the verdict.")
 @click.pass_context

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from backends.device import canonical
-from harness.cli.parameters import Duration, Setting, flat, merged, names
+from harness.cli.parameters import Duration, Setting, flat, merged, names, workload_files
 
 
 @click.command()
@@ -25,14 +25,7 @@ from harness.cli.parameters import Duration, Setting, flat, merged, names
     "--set", "axes", type=Setting(), multiple=True, metavar="AXIS=VALUE", help="An axis of the point. Repeatable."
 )
 @click.option("--preset", help="Whose points are meant.  [default: the first that has some: quick, ideas, standard…]")
-@click.option(
-    "--workload-file",
-    "workload_files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A workload of your own, in any file. Repeatable.",
-)
+@workload_files()
 @click.option("--threads", type=click.IntRange(1), help="Cores.  [default: as in the run, else all usable]")
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="Kill the process after this time.")
 @click.option(

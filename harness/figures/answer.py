@@ -171,14 +171,11 @@ def _to_blame(sure: Sequence[Told], beyond: bool) -> str | None:
     (hard_low, hard_high), (soft_low, soft_high) = ((low or 0.0, high or inf) for low, high in (hardware, software))
     if soft_low > max(hard_high, 1):
         wasted = a.wasted or 1.0
-        done = f"; work that is executed and not needed explains {brief(wasted)} times" if wasted > 1.5 else ""
-        asked = f"a factor of {brief(a.hardware_tax or 1.0)}" if hard_low > 1.05 else "no part"
-        if beyond:
-            return f"The machine's ceilings ask for {asked} of that tax; more than half of it is software's{done}."
-        return (
-            f"The machine's dense rate and bandwidth ask for {asked} of that tax; more than half of it is software's, "
-            f"or of gathers and launches, which have no ceiling here{done}."
-        )
+        done = f"; computing what is not needed explains a factor of {brief(wasted)}" if wasted > 1.5 else ""
+        cost = f"must cost {brief(a.hardware_tax or 1.0)} times" if hard_low > 1.05 else "need cost no more than"
+        rates = "the rates measured on this machine" if beyond else "this machine's dense rate and bandwidth alone"
+        others = "" if beyond else ", or of gathers and launches, whose rates were not measured here"
+        return f"By {rates}, such a FLOP {cost} a dense one: more than half of that tax is software's{others}{done}."
     if hard_low > max(soft_high, 1):
         limit = _CEILINGS.get(a.bound_by or "", "dense rate")
         return f"More than half of that tax is the machine's {limit}: no software takes it away."

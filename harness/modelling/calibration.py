@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
+import msgspec
+import numpy as np
+
 from backends.dtypes import ITEM_BYTES, itemsize
 from harness.figures.ceilings import (
     CEILING_MATMUL,
@@ -21,17 +24,18 @@ from harness.figures.ceilings import (
     SMALL_STEPS,
     STORED_PRODUCT,
 )
-from harness.modelling.device_schema import DTYPES, PACKS
+from harness.modelling.device_schema import DTYPES, PACKS, FrameworkPart, ModelDevice
+from harness.modelling.reckon import bandwidth, part_for
 from harness.records.record import Case, Record
 from harness.stats.process_times import counted
 
-ROW_SORT = "row_sort"
-PRIMITIVES = (ROW_GATHER, ROW_SCATTER, SMALL_STEPS, POLYNOMIAL, STORED_PRODUCT, ROW_SORT)
+ROW_SORT, SQUARE_PRODUCTS = "row_sort", "square_products"
+PRIMITIVES = (ROW_GATHER, ROW_SCATTER, SMALL_STEPS, POLYNOMIAL, STORED_PRODUCT, ROW_SORT, SQUARE_PRODUCTS)
 CEILINGS = (CEILING_MATMUL, CEILING_STREAM, *PRIMITIVES)
 
 
 WANTED = (
-    *("matmul.rate", "vector.rate", "memory.levels", "gather.rows_per_s", "scatter.rows_per_s"),
+    *("matmul.rate", "matmul.small", "vector.rate", "memory.levels", "gather.rows_per_s", "scatter.rows_per_s"),
     *("sparse.values_per_s", "sparse.rate", "select.sort_per_s", "launch.op_s", "launch.program_s", "launch.kernel_s"),
 )  # of a calibrated device
 
@@ -96,6 +100,14 @@ def device_of(records: Iterable[Record], *, name: str, source: str, kind: str = 
         if levels:
             _put(document, [*place, "memory", "levels"], [level for level, _ in levels])
             sources[".".join([*place, "memory.levels"])] = "; ".join(dict.fromkeys(f.source for _, f in levels))
+    for backend in (None, *backends):
+        of = [t for t in timed if backend in (None, t.case.backend) and t.case.workload == SQUARE_PRODUCTS]
+        place = [] if backend is None else ["backend", backend]
+        part = part_for(msgspec.convert(document, ModelDevice), backend)
+        small = _small(of, part, {b: _starts(own) for b, own in values.items()})
+        if small:
+            _put(document, [*place, "matmul", "small"], [level for level, _ in small])
+            sources[".".join([*place, "matmul.small"])] = "; ".join(dict.fromkeys(said for _, said in small))
     return document | {"sources": sources, "intervals": intervals}
 
 
@@ -253,3 +265,31 @@ def _levels(
             fastest = max(fastest, found.value)
             out.append(({"bytes": float(size), "read": fastest}, found))
     return out[::-1]
+
+
+def _small(
+    timed: Sequence[TimedCeiling], part: FrameworkPart, starts: Mapping[str, _Starts]
+) -> list[tuple[dict[str, float], str]]:
+    """Of each side the share of the matmul rate that the best small products reach; none less than a shorter side's.
+
+    Of their time the arithmetic is what is left without what it took to begin, and without the memory that the model
+    counts beside it: each matrix once, and the operands once more where they are packed.
+    """
+    by: dict[int, list[tuple[float, TimedCeiling]]] = defaultdict(list)
+    for t in timed:
+        rate = part.matmul.rate.get(t.case.dtype)  # type: ignore[call-overload]
+        if not rate or not part.memory.levels:
+            continue
+        start, moved = starts[t.case.backend], t.record.work.least_bytes
+        begun_s = t.time_s - (start.op_s if t.case.execution == "eager" else start.program_s)
+        streamed_s = moved / float(bandwidth(part.memory, np.array([float(moved)]))[0])
+        memory_s = streamed_s * (5 / 3 if part.matmul.packs else 1)
+        arithmetic_s = max(begun_s - memory_s, t.time_s / 4)
+        by[int(t.case.params["side"])].append((t.record.work.useful_flop / arithmetic_s / rate, t))
+    out: list[tuple[dict[str, float], str]] = []
+    reached = 0.0
+    for side in sorted(by):
+        share, best = max(by[side], key=lambda found: found[0])
+        reached = min(1.0, max(reached, share))
+        out.append(({"side": side, "share": reached}, _said(best.case)))
+    return out

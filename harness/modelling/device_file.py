@@ -295,6 +295,13 @@ def _faults(device: ModelDevice, document: Mapping[str, Any]) -> Iterator[str]:
         sizes = [level.bytes for level in part.levels]
         if sizes != sorted(set(sizes)):
             yield f"{name}.levels must go from the smallest working set up, found bytes {_short(sizes)}"
+    for name, unit in (
+        ("matmul", device.matmul),
+        *((f"backend.{k}.matmul", p.matmul) for k, p in device.backend.items()),
+    ):
+        sides = [small.side for small in unit.small]
+        if sides != sorted(set(sides)):
+            yield f"{name}.small must go from the shortest side up, found side {_short(sides)}"
     for pattern in device.matmul.sparse:
         keep, _, of = pattern.partition(":")
         if of and int(keep) >= int(of):

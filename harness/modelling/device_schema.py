@@ -34,6 +34,7 @@ Picojoules = Annotated[float, _number(0.0, 1e9, "pJ", "Energy of one.", "a paper
 Watts = Annotated[float, _number(0.0, 1e6, "W", "Power.", "a datasheet")]
 Factor = Annotated[float, _number(1e-6, 1e9, "1", "How many times as much.", "the author of the file")]
 Count = Annotated[int, Meta(ge=1, le=2**31, description="A whole number.", extra_json_schema={"unit": "1"})]
+Share = Annotated[float, _number(1e-9, 1.0, "1", "Which part of a rate is reached.", CALIBRATED)]
 Ratio = Annotated[float, _number(1.0, 1e6, "1", "How many times as fast as dense.", "a datasheet")]
 SparsePattern = Annotated[
     str, Meta(pattern=r"^(any|[1-9][0-9]{0,3}:[1-9][0-9]{0,3})$", description="keep:of, such as 2:4; or any.")
@@ -48,19 +49,28 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A table of the file."""
 
 
+class SmallProduct(_Section, frozen=True, kw_only=True):
+    """Of a product whose shortest side is `side`: the `share` of the rate of large products that it reaches."""
+
+    side: Count
+    share: Share
+
+
 class MatmulUnit(_Section, frozen=True, kw_only=True):
     """Dense products. `rate`: FLOP/s by dtype. `tile` [m, n, k]: sides are rounded up to it; [1, 1, 1] by default.
 
     `sparse`: by which factor a product is faster where keep of every `of` values are not zero; `any`: at most, where
     zeros stand anywhere and the operation multiplies with them. `packs` (false by default): operands are copied into an
     order of the unit's own before it multiplies, as the libraries of processors do (Goto & van de Geijn 2008, "Anatomy
-    of High-Performance Matrix Multiplication"), so that this traffic comes on top of the arithmetic.
+    of High-Performance Matrix Multiplication"), so that this traffic comes on top of the arithmetic. `small` from the
+    shortest side up: a curve, straight in logarithms between them, and the whole rate beyond (without it everywhere).
     """
 
     rate: dict[ModelledDtype, FlopRate] = {}
     tile: tuple[Count, Count, Count] | None = None
     sparse: dict[SparsePattern, Ratio] = {}
     packs: bool | None = None
+    small: list[SmallProduct] = []
 
 
 class VectorUnit(_Section, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
     time of a kernel   = max(matmul, vector, memory, gather, scatter, sparse, select)
     time of a call     = Σ kernels + launches           pipelined: max over the terms of Σ kernels, + launches
-    matmul             = FLOP of sides rounded up to the tile / rate, divided by the sparse ratio where one applies
+    matmul             = FLOP of sides rounded up to the tile / rate, divided by the sparse ratio where one applies; the
+                         rate is less where a side is short
     a unit that packs  : a product of matrices takes matmul + memory, and memory has its operands once more: they are
                          copied, then multiplied. A product with a vector needs no copy
     memory             = bytes / bandwidth of the working set: of operands what the call touches, of what was made just
@@ -44,6 +45,7 @@ PARAMETERS = {
     "launch": "launch",
 }
 LINE_BYTES = 64.0
+VECTOR = 1.5  # a product whose shortest side is below is one with a vector
 TABLE_ROW = 16.0  # bytes: a narrower row is an entry of a small table
 
 
@@ -216,7 +218,19 @@ def _matmul(table: KernelTable, part: FrameworkPart) -> Floats:
         padded = np.ceil(sides / np.array([tile[0], tile[1], tile[2]])) * np.array([tile[0], tile[1], tile[2]])
         waste = np.where(np.isnan(sides).any(axis=1), 1.0, (padded / sides).prod(axis=1))
         flop = flop * waste
-    return _over(flop, table.by_dtype(dict(part.matmul.rate))) / _sparse_ratio(table, part)[table.owner]
+    rates = table.by_dtype(dict(part.matmul.rate)) * _share_of_short_sides(table, part)
+    return _over(flop, rates) / _sparse_ratio(table, part)[table.owner]
+
+
+def _share_of_short_sides(table: KernelTable, part: FrameworkPart) -> Floats:
+    """The part of the matmul rate that products with a short side reach; of those with a vector memory decides."""
+    small = part.matmul.small
+    shortest = table.sides[:, 1:].min(axis=1, initial=np.inf)
+    if not small:
+        return np.ones_like(shortest)
+    sides, shares = np.log([s.side for s in small]), np.log([s.share for s in small])
+    reached = np.exp(np.interp(np.log(np.nan_to_num(shortest, nan=np.inf)), sides, shares, right=0.0))
+    return np.where(shortest < VECTOR, 1.0, reached)
 
 
 def _sparse_ratio(table: KernelTable, part: FrameworkPart) -> Floats:
@@ -251,7 +265,7 @@ def _memory(table: KernelTable, part: FrameworkPart) -> Floats:
 
 def _packed(table: KernelTable, part: FrameworkPart) -> npt.NDArray[np.bool_]:
     """Whether the kernel is a product of matrices whose operands are copied first."""
-    narrow = np.nan_to_num(table.sides[:, 1:3]).min(axis=1, initial=np.inf) < 1.5  # a product with a vector
+    narrow = np.nan_to_num(table.sides[:, 1:3]).min(axis=1, initial=np.inf) < VECTOR
     return np.asarray(bool(part.matmul.packs) & (table.matmul_flop > 0) & ~narrow)
 
 

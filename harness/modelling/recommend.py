@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from math import log2
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from harness.figures.answer import brief
 from harness.figures.estimates import EstimateRow
+from harness.figures.modelled import ModelledRow
 from harness.figures.summary import Row, summarise
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
 from harness.modelling.validation import ANY
@@ -77,18 +78,24 @@ def _apart(a: Value, b: Value) -> float:
 def recommendation(
     idea: str, runs: Sequence[Run], modelled: Iterable[WhatIfRow], wanted: Mapping[str, Sequence[Value]]
 ) -> Recommendation:
-    """The three lists; `modelled` are rows of the model, of which those of any framework count."""
+    """The three lists; `modelled` are rows of the model, of which those of any framework count.
+
+    Records that a run of `model:FILE` stored stand in the third list too, each through its own framework.
+    """
     measured: list[Suited] = []
     estimated: list[Suited] = []
+    said: list[Suited] = []
     for run in runs:
         summary = summarise([r for r in run.records if not r.control], all_points=True)
         where = str(run.info.machine.get("cpu") or run.info.run)
         rows = [row for row in summary.rows if row.workload == idea]
         measured += [_measured(row, where, wanted) for row in _nearest(rows, wanted)]
         compiled = [row for row in summary.estimates if row.workload == idea]
-        estimated += [_estimated(row, wanted) for row in _nearest_compiled(compiled, wanted)]
+        estimated += [_estimated(row, wanted) for row in _nearest(compiled, wanted)]
+        stored = [row for row in summary.modelled if row.workload == idea and row.time_s is not None]
+        said += [_stored(row, wanted) for row in _nearest(stored, wanted)]
     reckoned = [row for row in modelled if row.workload == idea and row.backend == ANY and row.time_s is not None]
-    said = [_modelled(row, wanted) for row in reckoned]
+    said += [_modelled(row, wanted) for row in reckoned]
     lists = [sorted(several, key=_order) for several in (measured, estimated, _each_nearest(said))]
     return Recommendation(
         idea=idea, measured=lists[0], estimated=lists[1], modelled=lists[2], answer=_answer(idea, *lists)
@@ -100,25 +107,21 @@ def _order(found: Suited) -> tuple[float, float]:
     return (round(found.distance, 6), -(found.speed_up or 0.0))
 
 
-def _nearest(rows: Sequence[Row], wanted: Mapping[str, Sequence[Value]]) -> list[Row]:
+_AnyRow = TypeVar("_AnyRow", Row, EstimateRow, ModelledRow)
+
+
+def _nearest(rows: Sequence[_AnyRow], wanted: Mapping[str, Sequence[Value]]) -> list[_AnyRow]:
     """Of each mode, framework, device and dtype the rows of the nearest point; of equally near ones the headline's."""
-    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.mode, row.backend, row.device, row.dtype].append(row)
-    return [min(g, key=lambda r: (distance(r.params, wanted), not r.headline)) for g in groups.values()]
-
-
-def _nearest_compiled(rows: Sequence[EstimateRow], wanted: Mapping[str, Sequence[Value]]) -> list[EstimateRow]:
-    groups: dict[tuple[str, ...], list[EstimateRow]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[_AnyRow]] = defaultdict(list)
     for row in rows:
         groups[row.mode, row.backend, row.device, row.dtype].append(row)
     return [min(g, key=lambda r: (distance(r.params, wanted), not r.headline)) for g in groups.values()]
 
 
 def _each_nearest(found: Sequence[Suited]) -> list[Suited]:
-    groups: dict[tuple[str, str], list[Suited]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Suited]] = defaultdict(list)
     for row in found:
-        groups[row.where, row.mode].append(row)
+        groups[row.where, row.backend, row.mode].append(row)
     return [min(g, key=_order) for g in groups.values()]
 
 
@@ -153,6 +156,23 @@ def _estimated(row: EstimateRow, wanted: Mapping[str, Sequence[Value]]) -> Suite
         path=row.path,
         speed_up=1 / ratio if ratio else None,
         time_s=row.optimal_s,
+    )
+
+
+def _stored(row: ModelledRow, wanted: Mapping[str, Sequence[Value]]) -> Suited:
+    return Suited(
+        kind="modelled",
+        where=row.device_name or row.device,
+        backend=row.backend,
+        point=row.point,
+        mode=row.mode,
+        distance=distance(row.params, wanted),
+        path=row.path,
+        speed_up=row.speed_up,
+        time_s=row.time_s,
+        energy_j=row.energy_j,
+        bound_by=row.bound_by,
+        error=row.median_error,
     )
 
 

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from backends.ops import HostArray
+from harness.quality.costs import StepCost
 from harness.quality.facts import EndToEnd
 from harness.quality.images import Split
 from harness.quality.learners import Learner, NetworkShape, Weights
 from harness.quality.training import batches, first_at, right, right_in_float64, train
-from harness.quality.worth import StepCost
 from harness.records.record import Case
 from harness.worker.carry_on import BATCHES, INPUTS
 from harness.worker.client import Server
@@ -28,11 +28,13 @@ SLACK = 3  # evaluations beyond the one that saw the target where the same seed 
 
 def counted_at(
     learner: Learner, workload: Definition, shape: NetworkShape, split: Split, seeds: Sequence[int], rate: float, *,
-    target: int, steps: int, every: int,
+    target: int, steps: int, every: int, threads: int = 1,
 ) -> list[int | None]:  # fmt: skip
     """The evaluation that first sees the target where each seed is trained in NumPy; None where none does."""
-    rates = [rate] * len(seeds)
-    trained = train(learner, workload, shape, split, seeds=seeds, rates=rates, steps=steps, every=every, target=target)
+    trained = train(
+        learner, workload, shape, split, seeds=seeds, rates=[rate] * len(seeds), steps=steps, every=every,
+        target=target, threads=threads,
+    )  # fmt: skip
     return [first_at(correct, target) for correct in trained.correct]
 
 
@@ -82,8 +84,8 @@ class EndToEndTrainer:
         first = self._learner.weights(self._workload, self._shape, seed)
         given = self._write(first, seed, steps)
         job = TrainingJob(
-            case=case, data=str(self._scratch), rate=rate, steps=steps, every=every, parameters=list(first),
-            keep=cost.kept,
+            case=case, data=str(self._scratch), rate=rate, steps=steps, every=every,
+            batch=len(self._learner.operands), parameters=list(first), keep=cost.kept,
         )  # fmt: skip
         answer = server.run(job, self._timeout_s).measured
         if answer.status != "ok":
@@ -95,11 +97,13 @@ class EndToEndTrainer:
         stream = batches(self._learner, self._split.train, seed, self._shape.batch)
         several = list(itertools.islice(stream, steps))
         given = {name: np.stack([one[name] for one in several]).astype(np.float32) for name in self._learner.operands}
-        operands = {name: values[0] for name, values in given.items()} | first
+        patterns = self._learner.patterns(self._workload, self._shape, seed)
+        operands = {**{name: values[0] for name, values in given.items()}, **first, **patterns}
         for folder, arrays in ((INPUTS, operands), (BATCHES, given)):
             (self._scratch / folder).mkdir(parents=True)
             for name, values in arrays.items():
-                np.save(self._scratch / folder / f"{name}.npy", values.astype(np.float32))
+                exact = values.astype(np.float32) if values.dtype.kind == "f" else values
+                np.save(self._scratch / folder / f"{name}.npy", exact)
         return given
 
     def _judged(

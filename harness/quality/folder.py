@@ -9,11 +9,11 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -30,6 +30,14 @@ FACTS = "quality.jsonl"
 STEPS = "steps"
 WEIGHTS = "weights"
 LOCK = ".lock"
+
+
+class StudyProgress(NamedTuple):
+    """What is told of a study: a step begins with so many parts, one begins, one is done."""
+
+    begin: Callable[[str, int], None]
+    now: Callable[[str], None]
+    done: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -18,7 +19,10 @@ import numpy as np
 from backends.ops import HostArray
 from harness.quality.images import CLASSES, FEATURES
 from workloads.base import LEARNING_RATE, Definition, Params
+from workloads.common import topology
 from workloads.forward_forward import THRESHOLD, TINY, labelled
+
+DENSITY = 0.2  # of sparse training's hidden layers
 
 Weights: TypeAlias = dict[str, HostArray]  # each (seeds, …), named as the workload's inputs
 Batch: TypeAlias = dict[str, HostArray]  # each (seeds, batch, …)
@@ -52,6 +56,14 @@ class Learner:
 
     def weights(self, workload: Definition, shape: NetworkShape, seed: int) -> Weights:
         """The first weights of one seed, those that the workload begins with, float64 without an axis of seeds."""
+        return {name: value for name, value in self._kept(workload, shape, seed).items() if value.dtype.kind == "f"}
+
+    def patterns(self, workload: Definition, shape: NetworkShape, seed: int) -> Mapping[str, HostArray]:
+        """What a step reads and leaves as it is, whole numbers: where weights are stored. Most learners have none."""
+        return {name: value for name, value in self._kept(workload, shape, seed).items() if value.dtype.kind != "f"}
+
+    def _kept(self, workload: Definition, shape: NetworkShape, seed: int) -> Mapping[str, HostArray]:
+        """The workload's inputs but those of a batch."""
         inputs = workload.inputs(workload.check(self.axes(shape)), seed)
         return {name: value for name, value in inputs.items() if name not in self.operands}
 
@@ -93,6 +105,39 @@ def _relu_network(layers: list[HostArray], x: HostArray) -> HostArray:
 
 def _one_hot(x: HostArray, y: HostArray, _: np.random.Generator) -> Mapping[str, HostArray]:
     return {"x": x, "target": np.eye(CLASSES)[y]}
+
+
+# -- sparse training ---------------------------------------------------------------------------------------------------
+@cache
+def _places(layer: int, inputs: int, units: int, count: int) -> tuple[HostArray, HostArray]:
+    """Rows and columns of the stored weights of a layer (inputs, units), in their order: the workload's own pattern."""
+    pattern = topology.even_pattern(units, inputs, count, np.random.default_rng([1, layer]))
+    return pattern.indices, pattern.rows
+
+
+def _with_zeros(weights: Weights) -> tuple[Weights, dict[str, tuple[HostArray, HostArray]]]:
+    """Every layer (seeds, inputs, units) with its zeros, and where the stored weights of sparse ones are."""
+    *sparse, last = _numbered(weights, "w")
+    whole, places, inputs, units = {}, {}, FEATURES, last.shape[-2]
+    for layer, values in enumerate(sparse):
+        name = f"w{layer}"
+        places[name] = _places(layer, inputs, units, values.shape[-1])
+        whole[name] = np.zeros((len(values), inputs, units), values.dtype)
+        whole[name][:, *places[name]] = values
+        inputs = units
+    return {**whole, f"w{len(sparse)}": last}, places
+
+
+def learn_sparsely(weights: Weights, batch: Batch, rate: HostArray) -> None:
+    """A step of plain SGD at the stored weights (seeds, stored) alone, and at the last layer, which is dense."""
+    whole, places = _with_zeros(weights)
+    back_propagate(whole, batch, rate)
+    for name, (rows, columns) in places.items():
+        weights[name][:] = whole[name][:, rows, columns]
+
+
+def _sparse_network(weights: Weights, x: HostArray) -> HostArray:
+    return _relu_network(_numbered(_with_zeros(weights)[0], "w"), x)
 
 
 # -- local learning ----------------------------------------------------------------------------------------------------
@@ -158,6 +203,11 @@ def _local_axes(shape: NetworkShape) -> Params:
     return {"network": "mlp", "batch": shape.batch, "side": side, "channels": 1, "width": shape.hidden / 1024}
 
 
+def _sparse_axes(shape: NetworkShape) -> Params:
+    """The pattern stays as it is drawn: moving it is another phase of the workload, measured for itself."""
+    return {**_mlp_axes(shape), "density": DENSITY, "phase": "step", "rule": "rigl"}
+
+
 _TWIN = Learner(
     name="dense_mlp",
     baseline="dense_mlp",
@@ -180,6 +230,7 @@ LEARNERS: Mapping[str, Learner] = {
             step=learn_forward,
             predict=_most_goodness,
         ),
+        replace(_TWIN, name="sparse_training", axes=_sparse_axes, step=learn_sparsely, predict=_sparse_network),
     )
 }
 IDEAS = tuple(name for name, learner in LEARNERS.items() if learner.baseline != name)
@@ -196,9 +247,10 @@ def disagreement(learner: Learner, workload: Definition, shape: NetworkShape, se
     Both in float64, from the workload's own inputs; rounding leaves about 1e-12.
     """
     params = workload.check(learner.axes(shape))
-    inputs = {k: np.asarray(v, np.float64) for k, v in workload.inputs(params, seed).items()}
+    inputs = workload.inputs(params, seed)
+    inputs = {k: np.asarray(v, np.float64 if v.dtype.kind == "f" else None) for k, v in inputs.items()}
     expected = workload.reference(inputs, params, "train_step")
-    weights = {k: v[None].copy() for k, v in inputs.items() if k not in learner.operands}
+    weights = {k: np.array(inputs[k][None]) for k in learner.weights(workload, shape, seed)}
     batch = {k: inputs[k][None] for k in learner.operands}
     learner.step(weights, batch, np.full((1, 1, 1), LEARNING_RATE))
     return max(

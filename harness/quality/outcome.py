@@ -11,11 +11,13 @@ import msgspec
 
 from harness.quality import forgotten, worth
 from harness.quality.arrivals import Steps, steps_of, trainings
+from harness.quality.costs import StepCost, step_costs
 from harness.quality.facts import EndToEnd, Training, Tuned
 from harness.quality.folder import STEPS, Study, load_study
+from harness.quality.foretold import CarriedOn, carried
 from harness.quality.forgotten import Forgets, NoiseFloor
 from harness.quality.learners import LEARNERS, NetworkShape
-from harness.quality.worth import StepCost, Worth
+from harness.quality.worth import Worth
 from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, Run, load
 from workloads.base import Params
@@ -41,6 +43,11 @@ class Outcome:
     def steps(self) -> list[Steps]:
         """The steps that each learner needs."""
         return [steps_of(training) for training in trainings(self.study.facts, "count").values()]
+
+    @property
+    def carried(self) -> CarriedOn | None:
+        """What carrying on adds to a measured step, by all trainings end to end; None of too few."""
+        return carried([f for f in self.study.facts.values() if isinstance(f, EndToEnd)], self.costs)
 
     @property
     def failed(self) -> list[EndToEnd]:
@@ -83,7 +90,7 @@ def costs_of(study: Study, records: Sequence[Record]) -> Mapping[tuple[str, str]
     """What a step of each learner costs at the shape of the study."""
     shape = msgspec.convert(study.info.shape, NetworkShape)
     axes: dict[str, Params] = {name: LEARNERS[name].axes(shape) for name in LEARNERS}
-    return worth.step_costs(records, axes)
+    return step_costs(records, axes)
 
 
 def target_training(study: Study) -> Training | None:

@@ -7,7 +7,7 @@ so that a level and the dense models are independent samples, as Welch's test wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +18,7 @@ from harness.quality.compression import CompressionLevel, nothing
 from harness.quality.facts import Answers
 from harness.quality.images import CLASSES, FEATURES, Draw, Images
 from harness.quality.learners import Weights
+from harness.quality.sharing import shared
 
 BATCH, RATE = 32, 0.1
 HALVES = ("first", "second")
@@ -47,17 +48,37 @@ def first_weights(recipe: Recipe, seeds: Sequence[int], branched: bool) -> Weigh
 
 
 def fit(
-    weights: Weights, images: Images, seeds: Sequence[int], steps: int, level: CompressionLevel | None, part: int
+    weights: Weights,
+    images: Images,
+    seeds: Sequence[int],
+    steps: int,
+    level: CompressionLevel | None,
+    part: int,
+    threads: int = 1,
 ) -> Weights:
     """Train for `steps` of plain SGD under a level's projection; what is multiplied in the end, (models, …).
 
-    Images are drawn with replacement, by a generator for each model: `part` tells training from fine-tuning.
+    Images are drawn with replacement, by a generator for each model: `part` tells training from fine-tuning. `threads`
+    share the models.
     """
+
+    def some(of: slice, go_on: Callable[[], None]) -> Weights:
+        return _fit({name: value[of] for name, value in weights.items()}, images, seeds[of], steps, level, part, go_on)
+
+    found = shared(len(seeds), threads, some)
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+
+def _fit(
+    weights: Weights, images: Images, seeds: Sequence[int], steps: int, level: CompressionLevel | None, part: int,
+    go_on: Callable[[], None],
+) -> Weights:  # fmt: skip
     project = (level.project if level else nothing)(weights)
     drawn = [np.random.default_rng([seed, 4, part]).integers(0, len(images), (steps, BATCH)) for seed in seeds]
     chosen = np.stack(drawn, axis=1)
     x, target = images.x.astype(np.float32), np.eye(CLASSES, dtype=np.float32)[images.y]
     for number in range(steps):
+        go_on()
         used = project(weights)
         for name, gradient in _gradients(used, x[chosen[number]], target[chosen[number]]).items():
             weights[name] = weights[name] - np.float32(RATE) * gradient
@@ -121,8 +142,8 @@ def _margin(z: HostArray) -> HostArray:
 class Population:
     """The models of one draw, trained where they are first needed."""
 
-    def __init__(self, draw: Draw, test: Images, recipe: Recipe, seed: int) -> None:
-        self._draw, self._test, self._recipe, self._seed = draw, test, recipe, seed
+    def __init__(self, draw: Draw, test: Images, recipe: Recipe, seed: int, threads: int = 1) -> None:
+        self._draw, self._test, self._recipe, self._seed, self._threads = draw, test, recipe, seed, threads
         self._trained: dict[tuple[int, bool], Weights] = {}
 
     def _seeds(self, third: int) -> list[int]:
@@ -135,21 +156,26 @@ class Population:
         if key not in self._trained:
             seeds = self._seeds(third)
             begun = first_weights(self._recipe, seeds, branched)
-            self._trained[key] = fit(begun, self._draw.images, seeds, self._recipe.steps, None, 0)
+            self._trained[key] = self._fit(begun, seeds, self._recipe.steps, None, 0)
         return {name: value.copy() for name, value in self._trained[key].items()}
+
+    def _fit(
+        self, weights: Weights, seeds: Sequence[int], steps: int, level: CompressionLevel | None, part: int
+    ) -> Weights:
+        return fit(weights, self._draw.images, seeds, steps, level, part, self._threads)
 
     def dense(self, branched: bool) -> Iterator[Answers]:
         """What the two halves of the dense models say, trained as long as a compressed one in all."""
         method = "dense with an exit" if branched else "dense"
         for third, half in enumerate(HALVES):
             seeds = self._seeds(third)
-            weights = fit(self._of(third, branched), self._draw.images, seeds, self._recipe.fine_steps, None, 1)
+            weights = self._fit(self._of(third, branched), seeds, self._recipe.fine_steps, None, 1)
             yield self._fact(method, half, seeds, answers(weights, self._test.x))
 
     def compressed(self, level: CompressionLevel) -> Answers:
         """What the models of a level say."""
         branched, seeds = level.early is not None, self._seeds(2)
-        weights = fit(self._of(2, branched), self._draw.images, seeds, self._recipe.fine_steps, level, 1)
+        weights = self._fit(self._of(2, branched), seeds, self._recipe.fine_steps, level, 1)
         sure = None if level.early is None else thresholds(weights, self._test.x, level.early)
         return self._fact(level.method, level.level, seeds, answers(weights, self._test.x, sure))
 

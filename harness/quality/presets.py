@@ -14,23 +14,25 @@ from harness.quality.populations import Recipe
 class StudyPreset:
     """How large a study is.
 
-    Each learner has `trials` seeds at each of `rates` for `steps`; `seeds` train for up to `patience` times as long to
-    be counted. `end_to_end` trainings of each learner run in each framework. `levels` of compression are trained by
-    `recipe`. `run` is the preset of the run that measures a step, `run_budget_s` its budget.
+    Each learner has `trials` seeds at each of `rates` for `steps`. `target_seeds` of the twin set the target; `seeds`
+    train for up to `patience` times as long to be counted. `end_to_end` trainings of each learner run in each
+    framework. `levels` of compression are trained by `recipe`. `run` is the preset of the run that measures a step,
+    `run_budget_s` its budget.
     """
 
     shape: NetworkShape = field(default_factory=NetworkShape)
     rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
     trials: int = 3
-    seeds: int = 20
+    target_seeds: int = 20
+    seeds: int = 40
     steps: int = 600
     every: int = 15
     patience: int = 2
-    end_to_end: int = 3
+    end_to_end: int = 4
     recipe: Recipe = field(default_factory=Recipe)
     levels: tuple[int, ...] = tuple(range(len(LEVELS)))
-    run: str = "quick"
-    run_budget_s: float | None = 120.0
+    run: str = "ideas"
+    run_budget_s: float | None = 105.0
 
 
 PRESETS: Mapping[str, StudyPreset] = {
@@ -38,6 +40,7 @@ PRESETS: Mapping[str, StudyPreset] = {
         shape=NetworkShape(batch=16, hidden=32),
         rates=(0.1, 0.3),
         trials=1,
+        target_seeds=4,
         seeds=4,
         steps=60,
         every=10,
@@ -51,6 +54,7 @@ PRESETS: Mapping[str, StudyPreset] = {
     "quick": StudyPreset(),
     "standard": StudyPreset(
         trials=5,
+        target_seeds=50,
         seeds=50,
         steps=1200,
         recipe=Recipe(steps=600, fine_steps=200),

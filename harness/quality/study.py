@@ -7,41 +7,23 @@ compressed models are asked what they forget.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
 
-from msgspec.structs import replace
-
-from backends.ops import Backend, Device
 from harness.errors import UserError
-from harness.quality.arrivals import target_of, trainings
+from harness.quality.arrivals import target_of
 from harness.quality.compression import LEVELS
-from harness.quality.end_to_end import EndToEndTrainer, counted_at
 from harness.quality.facts import Purpose, Training, Tuned
-from harness.quality.folder import StudyStore
+from harness.quality.folder import StudyProgress, StudyStore
 from harness.quality.images import draws, split
 from harness.quality.learners import LEARNERS, Learner, NetworkShape, disagreement
 from harness.quality.populations import Population
 from harness.quality.presets import StudyPreset
 from harness.quality.training import Trained, right_in_float64, train
-from harness.quality.worth import StepCost
-from harness.worker.client import Server, ServerError
 from workloads.base import Definition, Params
 
 SAME_STEP = 1e-8  # how far a step may be from the workload's, in float64
-TRIAL_SEEDS, TARGET_SEEDS, OWN_SEEDS = 10_000, 20_000, 30_000  # where those begin that no published seed may have
-
-
-class StudyProgress(NamedTuple):
-    """What is told of a study: a step begins with so many parts, one begins, one is done."""
-
-    begin: Callable[[str, int], None]
-    now: Callable[[str], None]
-    done: Callable[[], None]
+TRIAL_SEEDS, TARGET_SEEDS = 10_000, 20_000  # where those begin that no counted seed may have
 
 
 def chosen(ideas: Sequence[str]) -> list[Learner]:
@@ -66,10 +48,11 @@ class Learning:
         learners: Sequence[Learner],
         workloads: Mapping[str, Definition],
         seed: int,
+        threads: int,
         told: StudyProgress,
     ) -> None:
         self._store, self._preset, self._learners = store, preset, learners
-        self._workloads, self._seed, self._told = workloads, seed, told
+        self._workloads, self._seed, self._threads, self._told = workloads, seed, threads, told
         self._split = split()
 
     def execute(self) -> None:
@@ -123,7 +106,7 @@ class Learning:
         target = self._target(learner) if counting else None
         steps = preset.steps * (preset.patience if counting else 1)
         first = self._seed + (0 if counting else TARGET_SEEDS)
-        seeds = [first + k for k in range(preset.seeds)]
+        seeds = [first + k for k in range(preset.seeds if counting else preset.target_seeds)]
         rate = self._rate(learner)
         found = self._train(learner, seeds, [rate] * len(seeds), steps, target)
         weights = self._store.keep_weights(learner.name, found.weights) if counting else (None, None)
@@ -149,7 +132,8 @@ class Learning:
 
         return train(
             learner, self._workloads[learner.name], self._preset.shape, self._split,
-            seeds=seeds, rates=rates, steps=steps, every=self._preset.every, target=target, told=told,
+            seeds=seeds, rates=rates, steps=steps, every=self._preset.every, target=target, threads=self._threads,
+            told=told,
         )  # fmt: skip
 
     def _target(self, learner: Learner) -> int:
@@ -163,95 +147,14 @@ class Learning:
         return fact.rate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frameworks:
-    """Where trainings run end to end: what a step costs by learner and backend, and how servers are started."""
-
-    backends: Mapping[str, Backend]
-    costs: Mapping[tuple[str, str], StepCost]
-    threads: int
-    cache: Path
-    timeout_s: float
-
-
-def end_to_end(
-    store: StudyStore,
-    preset: StudyPreset,
-    learners: Sequence[Learner],
-    workloads: Mapping[str, Definition],
-    frameworks: Frameworks,
-    seed: int,
-    told: StudyProgress,
+def forgetting(
+    store: StudyStore, preset: StudyPreset, numbers: Sequence[int], seed: int, threads: int, told: StudyProgress
 ) -> None:
-    """Train each learner in each framework from seeds that nothing else had; UserError where a server cannot start."""
-    places = sorted({backend for _, backend in frameworks.costs})
-    first = seed + OWN_SEEDS
-    several = preset.end_to_end
-    # Every framework has seeds of its own: one that is late would else count in each.
-    seeds = {at: [first + number * several + k for k in range(several)] for number, at in enumerate(places)}
-    told.begin("training end to end", len(places) * len(learners))
-    counts: dict[str, dict[int, int | None]] = {}
-    every = [s for of_place in seeds.values() for s in of_place]
-    for backend in places:
-        left = {
-            learner.name: [s for s in seeds[backend] if f"end to end {learner.name} {backend} {s}" not in store.facts]
-            for learner in learners
-            if (learner.name, backend) in frameworks.costs
-        }
-        if not any(left.values()):
-            continue
-        with _server(frameworks, backend) as server:
-            for learner in learners:
-                told.now(f"{learner.name} in {backend}")
-                if left.get(learner.name):
-                    trained = trainings(store.facts, "count")[learner.name]
-                    if learner.name not in counts:
-                        found = counted_at(
-                            learner, workloads[learner.name], preset.shape, split(), every, trained.rate,
-                            target=trained.target or 0, steps=trained.steps, every=trained.every,
-                        )  # fmt: skip
-                        counts[learner.name] = dict(zip(every, found, strict=True))
-                    trainer = EndToEndTrainer(
-                        learner, workloads[learner.name], preset.shape, split(),
-                        scratch=store.folder / ".scratch", timeout_s=frameworks.timeout_s,
-                    )  # fmt: skip
-                    cost = frameworks.costs[learner.name, backend]
-                    for own in left[learner.name]:
-                        _keep_trained(store, trainer, server, cost, trained, own, counts[learner.name][own])
-                told.done()
-
-
-def _keep_trained(
-    store: StudyStore, trainer: EndToEndTrainer, server: Server, cost: StepCost, trained: Training, seed: int,
-    counted: int | None,
-) -> None:  # fmt: skip
-    """Train one seed and keep what came of it."""
-    fact, weights = trainer.run(
-        server, cost, seed=seed, rate=trained.rate, target=trained.target or 0, steps=trained.steps,
-        every=trained.every, counted=counted,
-    )  # fmt: skip
-    if weights is not None:
-        path, digest = store.keep_weights(f"{fact.learner}-{fact.backend}-{seed}", weights)
-        fact = replace(fact, weights=path, digest=digest)
-    store.keep(fact)
-
-
-@contextlib.contextmanager
-def _server(frameworks: Frameworks, backend: str) -> Iterator[Server]:
-    with Server(frameworks.backends[backend], Device("cpu"), frameworks.threads, frameworks.cache) as server:
-        try:
-            server.start()
-        except ServerError as error:
-            raise UserError(str(error)) from None
-        yield server
-
-
-def forgetting(store: StudyStore, preset: StudyPreset, numbers: Sequence[int], seed: int, told: StudyProgress) -> None:
     """Train the models of these levels, on the long-tailed draw and on its balanced control, and keep their answers."""
     levels = [LEVELS[number] for number in numbers]
     told.begin("compressing", 2 * (len(levels) + 1))
     for draw in draws(seed):
-        models = Population(draw, split().test, preset.recipe, seed)
+        models = Population(draw, split().test, preset.recipe, seed, threads)
         exits = any(level.early is not None for level in levels)
         told.now(f"dense models, {draw.name}")
         if f"{draw.name} dense second" not in store.facts:

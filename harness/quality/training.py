@@ -10,6 +10,7 @@ import numpy as np
 from backends.ops import HostArray
 from harness.quality.images import Images, Split
 from harness.quality.learners import Learner, NetworkShape, Weights, stacked
+from harness.quality.sharing import shared
 from workloads.base import Definition
 
 HELD = 3  # evaluations in a row at the target: a first crossing alone rewards a spike
@@ -57,13 +58,32 @@ def train(
     steps: int,
     every: int,
     target: int | None = None,
+    threads: int = 1,
     told: Callable[[int], None] = lambda _: None,
 ) -> Trained:
     """Train a network for each of `seeds` at its rate for `steps`, with an evaluation after each `every` of them.
 
     With a `target`, right answers of the validation images, a seed ends as soon as it has held it for HELD evaluations.
-    `told` is told the steps that are done.
+    `threads` share the seeds. `told` is told the steps that are done, of the first of them.
     """
+
+    def some(part: slice, go_on: Callable[[], None]) -> Trained:
+        def done(count: int) -> None:
+            go_on()
+            if part.start == 0:
+                told(count)
+
+        return _train(learner, workload, shape, split, seeds[part], rates[part], steps, every, target, done)
+
+    found = shared(len(seeds), threads, some)
+    correct = [row for one in found for row in one.correct]
+    return Trained(correct, {name: np.concatenate([one.weights[name] for one in found]) for name in found[0].weights})
+
+
+def _train(
+    learner: Learner, workload: Definition, shape: NetworkShape, split: Split, seeds: Sequence[int],
+    rates: Sequence[float], steps: int, every: int, target: int | None, told: Callable[[int], None],
+) -> Trained:  # fmt: skip
     weights = stacked([learner.weights(workload, shape, seed) for seed in seeds])
     final = {name: value.copy() for name, value in weights.items()}
     streams = [batches(learner, split.train, seed, shape.batch) for seed in seeds]

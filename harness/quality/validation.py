@@ -15,9 +15,10 @@ import numpy as np
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.validate import Report
 from harness.gate.validate import validate as validate_run
-from harness.quality.arrivals import VALID_IMAGES, target_of, trainings
+from harness.quality.arrivals import VALID_IMAGES, steps_of, target_of, trainings
 from harness.quality.facts import Answers, EndToEnd, Training, Tuned
 from harness.quality.folder import STEPS, Study, load_study, read_weights
+from harness.quality.foretold import FEWEST
 from harness.quality.images import CLASSES, TEST, draws, split
 from harness.quality.learners import LEARNERS
 from harness.quality.study import SAME_STEP
@@ -26,7 +27,7 @@ from harness.records.store import INFO, Run, StoreError
 
 FEWEST_SEEDS = 20  # of a learner whose steps are counted
 FEWEST_MODELS = 30  # of a level of compression
-FEWEST_TRAININGS = 3  # end to end, of a learner in a framework
+FEWEST_TRAININGS = 3  # end to end, in a framework, of learners that arrive
 ROUNDING = 1  # validation image that float32 and float64 may tell apart
 
 
@@ -144,11 +145,12 @@ def _reckoned_again(study: Study, fact: Training) -> Iterator[Refusal]:
 def _end_to_end(study: Study) -> Iterator[Refusal]:
     runs = [fact for fact in study.facts.values() if isinstance(fact, EndToEnd)]
     counted = trainings(study.facts, "count")
-    for name, backend in dict.fromkeys((run.learner, run.backend) for run in runs):
-        several = [run for run in runs if (run.learner, run.backend) == (name, backend)]
-        if len(several) < FEWEST_TRAININGS:
-            said = f"{len(several)} trainings end to end are too few"
-            yield refusal("few-trainings", f"{name} {backend}", said, f"run {FEWEST_TRAININGS}: --preset quick")
+    arriving = [run for run in runs if run.learner in counted and steps_of(counted[run.learner]).reached >= FEWEST]
+    for backend in dict.fromkeys(run.backend for run in arriving):
+        several = sum(run.backend == backend for run in arriving)
+        if several < FEWEST_TRAININGS:
+            said = f"{several} trainings end to end are too few"
+            yield refusal("few-trainings", backend, said, f"run {FEWEST_TRAININGS}: --preset quick")
     for run in runs:
         if run.status != "ok":
             continue

@@ -10,49 +10,22 @@ import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
-import numpy as np
-from scipy.stats import t
 
-from harness.figures.best_paths import best_rows
-from harness.figures.frame import case_rows
 from harness.quality.arrivals import VALID_IMAGES, Steps, steps_of, steps_ratio, target_of, trainings
+from harness.quality.costs import StepCost
 from harness.quality.facts import EndToEnd, Fact
+from harness.quality.foretold import arrival_s, carried, run_interval
 from harness.quality.learners import LEARNERS
 from harness.quality.training import first_at
-from harness.records.record import EnergySource, Record
-from harness.stats.intervals import CONFIDENCE, none_if_nan
-from harness.stats.process_times import that_count
-from workloads.base import Params
-
-
-class StepCost(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step costs on a backend, by the best path of the measured run. `spread` is of log seconds over processes.
-
-    `energy_*` are joules a step by `energy_source`, None where they are unknown.
-    """
-
-    workload: str
-    backend: str
-    formulation: str
-    execution: str
-    kept: str | None
-    time_s: float
-    time_low_s: float | None
-    time_high_s: float | None
-    processes: int
-    spread: float | None
-    energy_j: float | None
-    energy_low_j: float | None
-    energy_high_j: float | None
-    energy_source: EnergySource
 
 
 class Worth(msgspec.Struct, frozen=True, kw_only=True):
     """A learner on a backend. A figure is None where it is unknown or nothing bounds it.
 
-    `run_low_s` to `run_high_s` holds 95 of 100 single runs that arrive; `inside` of `end_to_end` runs lay in it,
-    `never` of them did not arrive, and `alike` saw the target at the evaluation that was counted without a framework,
-    or like it never. The ratios are over the twin's own.
+    `run_low_s` to `run_high_s` holds 95 of 100 single runs that arrive. Of `end_to_end` runs, `foretold` have such an
+    interval, since their seed arrives in NumPy, and `inside` of these lay in it; `never` did not arrive, and `alike`
+    saw the target at the evaluation that was counted without a framework, or like it never. The ratios are over the
+    twin's own.
     """
 
     idea: str
@@ -78,6 +51,7 @@ class Worth(msgspec.Struct, frozen=True, kw_only=True):
     run_low_s: float | None
     run_high_s: float | None
     end_to_end: int
+    foretold: int
     inside: int
     never: int
     alike: int
@@ -87,39 +61,6 @@ PUBLISHED = (
     *("idea", "baseline", "backend", "target", "seeds", "reached", "success_low", "success_high", "steps", "seconds"),
     *("seconds_low", "seconds_high", "energy_j", "energy_source"),
 )  # of `quality --json`, in this order
-
-
-# -- seconds and joules ------------------------------------------------------------------------------------------------
-def step_costs(records: Sequence[Record], axes: Mapping[str, Params]) -> dict[tuple[str, str], StepCost]:
-    """What a step costs by workload and backend: of train steps at `axes`, which has those of each workload."""
-    out: dict[tuple[str, str], StepCost] = {}
-    measured = [r for r in records if not r.control and r.case.mode == "train_step"]
-    for row in best_rows(case_rows(measured)):
-        if row["path"] is None or axes.get(row["workload"]) != row["params"]:
-            continue
-        logs = [math.log(process.centre_s) for process in that_count(row["paired"])]
-        out[row["workload"], row["backend"]] = StepCost(
-            workload=row["workload"],
-            backend=row["backend"],
-            formulation=row["formulation"],
-            execution=row["execution"],
-            kept=_kept(row["settings"]),
-            time_s=row["time_s"],
-            time_low_s=none_if_nan(row["time_low_s"]),
-            time_high_s=none_if_nan(row["time_high_s"]),
-            processes=len(logs),
-            spread=float(np.std(logs, ddof=1)) if len(logs) > 1 else None,
-            energy_j=none_if_nan(row["energy_j"]),
-            energy_low_j=none_if_nan(row["energy_low_j"]),
-            energy_high_j=none_if_nan(row["energy_high_j"]),
-            energy_source=row["energy_source"],
-        )
-    return out
-
-
-def _kept(settings: object) -> str | None:
-    kept = settings.get("kept") if isinstance(settings, Mapping) else None
-    return kept if isinstance(kept, str) else None
 
 
 def product(
@@ -143,31 +84,6 @@ def product(
     return middle, ends[0], ends[1]
 
 
-def run_interval(steps: Steps, cost: StepCost) -> tuple[float, float] | None:
-    """Seconds between which 95 of 100 single runs lie that arrive; None where too few did, or one process was timed.
-
-    Student's prediction interval on logarithms, of steps and of seconds apart; the halves add in squares. It begins one
-    evaluation earlier.
-    """
-    logs = [math.log(k) for k in steps.arrived if k is not None]
-    if len(logs) < 3 or cost.spread is None or cost.processes < 2:
-        return None
-    centre = math.log(cost.time_s) + float(np.mean(logs))
-    half = math.hypot(_ahead(len(logs)) * float(np.std(logs, ddof=1)), _ahead(cost.processes) * cost.spread)
-    low, high = math.exp(centre - half), math.exp(centre + half)
-    return max(low - steps.every * cost.time_s, 0.0), high
-
-
-def _ahead(n: int) -> float:
-    return float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * math.sqrt(1 + 1 / n)
-
-
-def arrival_s(fact: EndToEnd) -> float | None:
-    """Seconds of all steps until an end-to-end run was seen at the target; None where it never was."""
-    at = first_at(fact.correct, fact.target)
-    return None if at is None else sum(fact.chunks_s[:at])
-
-
 # -- rows --------------------------------------------------------------------------------------------------------------
 def worths(facts: Mapping[str, Fact], costs: Mapping[tuple[str, str], StepCost]) -> list[Worth]:
     """A row for every learner and backend that was measured, each twin before its ideas."""
@@ -181,20 +97,20 @@ def worths(facts: Mapping[str, Fact], costs: Mapping[tuple[str, str], StepCost])
             baseline = LEARNERS[name].baseline
             if cost is not None and baseline in counted:
                 own = [r for r in runs if (r.learner, r.backend, r.status) == (name, backend, "ok")]
-                out.append(
-                    _worth(steps, cost, counted[baseline], costs.get((baseline, backend)), targets[baseline], own)
-                )
+                between = run_interval(steps, cost, carried(runs, costs, (name, backend)))
+                twin_cost = costs.get((baseline, backend))
+                out.append(_worth(steps, cost, counted[baseline], twin_cost, targets[baseline], own, between))
     return out
 
 
 def _worth(
-    steps: Steps, cost: StepCost, twin: Steps, twin_cost: StepCost | None, target: int, runs: Sequence[EndToEnd]
-) -> Worth:
+    steps: Steps, cost: StepCost, twin: Steps, twin_cost: StepCost | None, target: int, runs: Sequence[EndToEnd],
+    between: tuple[float, float] | None,
+) -> Worth:  # fmt: skip
     n = (steps.steps, steps.steps_low, steps.steps_high)
     seconds = product(n, (cost.time_s, cost.time_low_s, cost.time_high_s))
     energy = product(n, (cost.energy_j, cost.energy_low_j, cost.energy_high_j))
     ratio = (1.0, 1.0, 1.0) if steps is twin else steps_ratio(steps, twin)
-    between = run_interval(steps, cost)
     ends = [arrival_s(run) for run in runs]
     inside = sum(between[0] <= end <= between[1] for end in ends if end is not None) if between else 0
     time_ratio = None if ratio[0] is None or twin_cost is None else ratio[0] * cost.time_s / twin_cost.time_s
@@ -222,6 +138,7 @@ def _worth(
         run_low_s=between[0] if between else None,
         run_high_s=between[1] if between else None,
         end_to_end=len(runs),
+        foretold=sum(run.counted is not None for run in runs) if between else 0,
         inside=inside,
         never=sum(end is None for end in ends),
         alike=sum(first_at(run.correct, run.target) == run.counted for run in runs),

@@ -1,7 +1,8 @@
 """Trains on through a sequence of batches in one process: each step takes the parameters that the last one left.
 
 The same contract of the timed region as the clock's: operands are on the device, every step is waited for, nothing is
-copied to the host inside. What is made between two chunks of steps, operands and copies of parameters, is not timed.
+copied to the host inside. All steps follow each other without a rest, as those of a slice of the clock do: what every
+batch needs is made before the first of them, and what parameters were on the way is copied after the last.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from harness.worker.messages import Measured, TrainingJob
 from workloads.base import Definition, Formulation
 
 INPUTS, BATCHES = "inputs", "batches"  # folders of a job's data: the first operands, and those of every step
-WARMING = 3  # steps that do not count: outputs as operands may be traced anew, and threads sleep through a rest
+WARMING = 3  # steps that do not count at least: outputs as operands may be traced anew
 
 
 def at_rate(ops: Ops, rate: float) -> None:
@@ -47,56 +48,66 @@ def carry_on(job: TrainingJob, workload: Definition, phase: Callable[[str], None
     phase("compiling")
     compiled = ops.compile(formulation.step(ops, case.params), case.execution, operands, job.keep)
     phase("warming up")
-    _warm(ops, compiled.call, operands, count)
-    weights: Sequence[Matrix] = operands[-count:]
-    chunks: list[float] = []
-    for start in range(0, job.steps, job.every):
-        phase(f"training, step {start}")
-        steps = range(start, min(start + job.every, job.steps))
-        given = [_given(ops, formulation, job, inputs, batches, number)[:-count] for number in steps]
-        ops.wait([operand for operands in given for operand in operands])
-        seconds, outputs = _chunk(ops, compiled.call, given, weights, count)
-        weights = outputs[-count:]
-        chunks.append(seconds)
-        host = [ops.to_numpy(output) for output in outputs]
-        named = formulation.restore(host, inputs, case.params)
-        np.savez(folder / f"{len(chunks)}.npz", **{name: named[name] for name in job.parameters})  # type: ignore[arg-type]
+    first, weights, rest = operands[: job.batch], operands[job.batch :][:count], operands[job.batch + count :]
+
+    def step(batch: Sequence[Matrix], weights: Sequence[Any]) -> Sequence[Array]:
+        return compiled.call(*batch, *weights, *rest)
+
+    _warm(ops, step, first, weights)
+    phase("preparing every batch")
+    given = [_given(ops, formulation, job, inputs, batches, number) for number in range(job.steps)]
+    ops.wait([operand for operands in given for operand in operands])
+    phase("training")
+    chunks, kept = _train(ops, step, given, weights, job.every)
+    phase("copying parameters")
+    for number, outputs in enumerate(kept, 1):
+        named = formulation.restore([ops.to_numpy(output) for output in outputs], inputs, case.params)
+        np.savez(folder / f"{number}.npz", **{name: named[name] for name in job.parameters})  # type: ignore[arg-type]
     return Measured(status="ok", samples_s=chunks)
 
 
-def _chunk(
-    ops: Ops,
-    call: Callable[..., Sequence[Array]],
-    given: Sequence[Sequence[Matrix]],
-    weights: Sequence[Any],
-    count: int,
-) -> tuple[float, Sequence[Array]]:
-    """Seconds of a step for each of `given`, and what the last of them gave back.
+Step: TypeAlias = Callable[[Sequence[Matrix], Sequence[Any]], Sequence[Array]]  # of a batch and of the parameters
 
-    As with a slice of the clock: a few calls after the rest are not timed, nor kept, and the collector is off.
+
+def _train(
+    ops: Ops, step: Step, given: Sequence[Sequence[Matrix]], weights: Sequence[Any], every: int
+) -> tuple[list[float], list[Sequence[Array]]]:
+    """Seconds of every `every` steps, one for each of `given`, and what the last of each of these gave back.
+
+    As many steps before are not timed, nor kept, and the collector is off, as with a slice of the clock.
     """
+    chunks: list[float] = []
+    kept: list[Sequence[Array]] = []
     outputs: Sequence[Array] = ()
-    for _ in range(WARMING):
-        ops.wait(call(*given[0], *weights))
+    count, first = len(weights), weights
+    for batch in given[: max(every, WARMING)]:
+        outputs = step(batch, first)
+        ops.wait(outputs)
+        first = outputs[-count:]
     collecting = gc.isenabled()
     gc.disable()
     try:
         began = perf_counter()
-        for operands in given:
-            outputs = call(*operands, *weights)
+        for number, batch in enumerate(given, 1):
+            outputs = step(batch, weights)
             ops.wait(outputs)
             weights = outputs[-count:]
-        return perf_counter() - began, outputs
+            if number % every == 0:
+                now = perf_counter()
+                chunks.append(now - began)
+                kept.append(outputs)
+                began = now
+        return chunks, kept
     finally:
         if collecting:
             gc.enable()
 
 
-def _warm(ops: Ops, call: Callable[..., Sequence[Array]], operands: Sequence[Matrix], count: int) -> None:
+def _warm(ops: Ops, step: Step, batch: Sequence[Matrix], weights: Sequence[Any]) -> None:
     """A few steps that do not count; Unsupported where what a step gives back is not what the next one takes."""
-    weights: Sequence[Any] = operands[-count:]
+    count = len(weights)
     for _ in range(WARMING):
-        outputs = call(*operands[:-count], *weights)
+        outputs = step(batch, weights)
         ops.wait(outputs)
         shapes = [tuple(getattr(w, "shape", ())) for w in weights], [tuple(w.shape) for w in outputs[-count:]]
         if shapes[0] != shapes[1]:
@@ -107,6 +118,6 @@ def _warm(ops: Ops, call: Callable[..., Sequence[Array]], operands: Sequence[Mat
 def _given(
     ops: Ops, formulation: Formulation, job: TrainingJob, inputs: Any, batches: Any, number: int
 ) -> list[Array | Matrix]:
-    """The operands with those of one step's batch."""
+    """The operands of one step's batch."""
     batch = rounded({name: values[number] for name, values in batches.items()}, job.case.dtype)
-    return list(formulation.prepare(ops, {**inputs, **batch}, job.case.params))
+    return list(formulation.prepare(ops, {**inputs, **batch}, job.case.params))[: job.batch]

@@ -65,7 +65,8 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, tag="training"):
     """Train on for `steps` of a case's train step at a learning rate of its own, `every` of them timed as one chunk.
 
     `data` is the folder of the first operands and of every step's batch, where the parameters, of these names, are left
-    after each chunk (`harness.worker.carry_on`). `keep` as in a CaseJob.
+    after each chunk (`harness.worker.carry_on`). A step takes the operands of a batch, `batch` in number, then the
+    parameters, then what stays. `keep` as in a CaseJob.
     """
 
     case: Case
@@ -73,6 +74,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, tag="training"):
     rate: float
     steps: int
     every: int
+    batch: int
     parameters: list[str]
     keep: str | None = None
 

@@ -79,9 +79,9 @@ def test_where_a_useful_flop_costs_most():
 
 def test_software_is_to_blame_where_the_ceilings_ask_for_little():
     (sentence,) = said(
-        routing(2.0, least_bytes=10), dense(TWIN, least_bytes=100), stream(), begins="The machine's dense rate"
+        routing(2.0, least_bytes=10), dense(TWIN, least_bytes=100), stream(), begins="By this machine's dense rate"
     )
-    assert "ask for no part of that tax; more than half of it is software's" in sentence
+    assert "need cost no more than a dense one: more than half of that tax is software's" in sentence
 
 
 def test_the_machine_is_to_blame_where_its_bandwidth_asks_for_more_than_half():

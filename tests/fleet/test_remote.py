@@ -112,6 +112,34 @@ def test_the_command_ends_with_what_started_it_or_when_nobody_asks(tmp_path, pat
     _wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.fault("a node's folder whose Ray worker was killed", "fleets")
+def test_what_a_killed_one_left_behind_goes_with_the_next_and_what_lives_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote.tempfile, "tempdir", str(tmp_path))
+    others = tmp_path / f"{remote.PREFIX}others"  # of one that has not locked it yet, or cannot
+    others.mkdir()
+    living = _begun(tmp_path, FAKE_LINES="1")
+    command = ["3600", sys.executable, "-c", "import time; time.sleep(600)"]
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, *command], cwd=ROOT, stdout=subprocess.PIPE, env={"TMPDIR": str(tmp_path)}
+    )
+    holder.stdout.readline()
+    before = set(tmp_path.glob(f"{remote.PREFIX}*"))
+    assert len(before) == 3
+    holder.kill()
+    holder.wait(PATIENCE_S)
+    holder.communicate()
+    again = _begun(tmp_path, FAKE_LINES="1")
+    after = set(tmp_path.glob(f"{remote.PREFIX}*"))
+    assert others in after
+    assert len(after) == 3
+    assert len(before & after) == 2
+    for node in (living, again):
+        _wait_for(lambda node=node: node._process.poll() is not None)
+        assert node.read(0, 0)["piece"]
+        node.discard()
+    assert set(tmp_path.glob(f"{remote.PREFIX}*")) == {others}
+
+
 def test_the_environment_is_that_of_the_node_without_what_ray_sets(monkeypatch):
     from harness.fleet.engines.remote import _environment
 

@@ -42,6 +42,7 @@ def ceilings(backend="torch", speed=1.0):
         ceiling("stored_product", 1e-3, 2 * 10**6, backend=backend, n=1, side=9, stored=9),
         ceiling("stored_product", 1e-3, 64 * 10**6, backend=backend, n=64, side=9, stored=9),
         ceiling("row_sort", 1e-3, 10**6, backend=backend, rows=4, width=4),
+        ceiling("square_products", 1166e-6, 10**6 * speed, 10**6, backend=backend, batch=4, side=8),
         ceiling("polynomial", 1e-3, 10**7, backend=backend, execution="compiled", elements=4, degree=4),
     ]
 
@@ -91,6 +92,14 @@ def test_a_framework_keeps_its_own_and_the_device_has_the_best():
     device = device_of([*ceilings(), *ceilings("jax", speed=0.5)])
     assert device.matmul.rate["float32"] == pytest.approx(RATE)
     assert device.backend["jax"].matmul.rate["float32"] == pytest.approx(RATE / 2)
+
+
+def test_small_products_reach_a_share_of_the_rate_beside_their_memory_and_never_less_than_smaller_ones():
+    """1166 µs are 1 to begin, 99 to move 10⁶ bytes, 66 to copy two thirds of them and 1000 for 10⁶ FLOP, of 10⁷."""
+    (found,) = device_of(ceilings()).matmul.small
+    assert (found.side, found.share) == (8, pytest.approx(0.1, rel=1e-6))
+    worse = ceiling("square_products", 2166e-6, 10**6, 10**6, batch=4, side=16)
+    assert [s.share for s in device_of([*ceilings(), worse]).matmul.small] == pytest.approx([0.1, 0.1])
 
 
 def test_what_was_not_measured_is_left_out_and_named():

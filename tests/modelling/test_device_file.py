@@ -77,6 +77,12 @@ def test_a_good_file_is_read(tmp_path):
         ("[backend.torch.launch]", "[backend.torch.lunch]", "backend.torch.lunch is no key of a device file"),
         ("bytes = 1e9", "bytes = 1e5", "memory.levels must go from the smallest working set up"),
         ("bytes = 1e9", "", "memory.levels[1].bytes is missing"),
+        (
+            "[matmul.rate]",
+            "[matmul]\nsmall = [{side = 4, share = 0.1}, {side = 4, share = 0.2}]\n[matmul.rate]",
+            "side up",
+        ),
+        ("[matmul.rate]", "[matmul]\nsmall = [{side = 4, share = 1.5}]\n[matmul.rate]", "matmul.small[0].share is 1.5"),
         ('name = "small"', "", "name is missing"),
         ('kind = "prototype"', 'kind = "toaster"', "kind is 'toaster'"),
         (

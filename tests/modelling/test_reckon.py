@@ -53,6 +53,19 @@ def test_a_unit_that_packs_copies_the_operands_of_a_product_before_it_multiplies
     assert times(DENSE, file=packs | {"limits": {"pipelined": True}}).times()[0] == pytest.approx(3e-6)
 
 
+def test_a_product_with_a_short_side_reaches_less_of_the_rate_and_one_with_a_vector_is_left_alone():
+    """The shortest side is 10, half way in logarithms from 1/16 at 1 to 1/4 at 100: an eighth of the rate."""
+    small = [{"side": 1, "share": 1 / 16}, {"side": 100, "share": 1 / 4}]
+    short = FILE | {"matmul": {"rate": {"float32": 1e9}, "small": small}}
+    assert times(DENSE, file=short).times()[0] == pytest.approx(8 * 2e-6 + 1e-6)
+    large = Kernel(kind="dense", matmul_flop=2000, sides=(1, 101, 101, 101), held_bytes=8)
+    assert times(large, file=short).times()[0] == times(large).times()[0]
+    vector = Kernel(kind="dense", matmul_flop=200, sides=(1, 10, 1, 10), held_bytes=440, written_bytes=40)
+    assert times(vector, file=short).times()[0] == times(vector).times()[0]
+    conv = Kernel(kind="elementwise", other_flop=10, held_bytes=8)
+    assert times(conv, file=short).times()[0] == times(conv).times()[0]
+
+
 def test_twice_the_bandwidth_halves_what_packing_takes():
     packs = FILE | {"matmul": {"rate": {"float32": 1e9}, "packs": True}}
     assert times(DENSE, file=packs).times("memory", 2.0)[0] == pytest.approx(2e-6 + 0.09e-6 + 1e-6)

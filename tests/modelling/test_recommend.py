@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from _records import dense, idea, twin_ref
 
@@ -11,6 +13,7 @@ from harness.figures.answer import brief
 from harness.modelling.recommend import distance, recommendation, transfers
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
 from harness.modelling.validation import class_error
+from harness.records.record import Modelled
 from harness.records.store import Run, RunInfo
 
 TWIN = {"m": 8, "k": 8, "n": 4}
@@ -99,6 +102,33 @@ def test_the_nearest_point_counts_and_says_how_near_it_is():
 
 def test_rows_of_a_framework_are_no_recommendation_of_hardware():
     assert recommend(rows=[modelled("m", 2.0, backend="torch")]).modelled == []
+
+
+def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_framework():
+    figures = Modelled(
+        device="gather-x16",
+        digest="0" * 64,
+        kind="sparse",
+        time_s=1.0,
+        energy_j=None,
+        bound_by="gather",
+        parts_s={"gather": 1.0},
+        cases=3,
+        median_error=0.2,
+        p95_error=0.4,
+    )
+    twin = msgspec.structs.replace(figures, time_s=4.0)
+    facts = {"device": "model:gather-x16", "status": "modelled", "backend": "torch"}
+    records = [
+        idea(None, modelled=figures, twins=[twin_ref(params=TWIN)], **facts),
+        dense(None, modelled=twin, params=TWIN, **facts),
+    ]
+    whole = run("a", [2.0])
+    found = recommendation("unstructured_sparse", [replace(whole, records=[*whole.records, *records])], [], {})
+    assert [f.where for f in found.measured] == ["a cpu"]
+    (stored,) = found.modelled
+    assert (stored.where, stored.backend, stored.speed_up, stored.error) == ("gather-x16", "torch", 4.0, 0.2)
+    assert any("Modelled: unstructured_sparse pays on gather-x16 through torch, 4× its twin" in s for s in found.answer)
 
 
 def test_distances():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from backends.ops import Unsupported
+from harness.quality.costs import StepCost
 from harness.quality.end_to_end import AGREES, EndToEndTrainer, counted_at
 from harness.quality.images import split
 from harness.quality.learners import LEARNERS, NetworkShape
-from harness.quality.worth import StepCost
 from harness.worker import carry_on
 from harness.worker.messages import Measured
 from workloads.discovery import workloads
@@ -55,6 +55,9 @@ def trained(name, formulation, tmp_path, server=None, rate=0.3, steps=40, counte
         ("local_update", "by_hand"),
         ("local_update", "by_hand_transposed"),
         ("forward_forward", "by_hand"),
+        ("sparse_training", "masked_dense"),
+        ("sparse_training", "csr_dense_sample"),
+        ("sparse_training", "constant_fan_in"),
     ],
 )
 def test_every_formulation_trains_at_the_rate_that_was_tuned(name, formulation, tmp_path):
@@ -95,4 +98,4 @@ def test_a_framework_that_refuses_is_a_result(tmp_path):
 def test_a_step_that_gives_back_what_it_does_not_take_cannot_be_carried_on():
     ops = SimpleNamespace(wait=lambda _: None)
     with pytest.raises(Unsupported, match="cannot be carried on"):
-        carry_on._warm(ops, lambda x, w: (w.sum(), w[:1]), [np.ones(3), np.ones((2, 2))], 1)
+        carry_on._warm(ops, lambda _, w: (w[0].sum(), w[0][:1]), [np.ones(3)], [np.ones((2, 2))])

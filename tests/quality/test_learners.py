@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from harness.quality import study
 from harness.quality.images import Images, split
 from harness.quality.learners import IDEAS, LEARNERS, NetworkShape, disagreement, stacked
 from harness.quality.presets import PRESETS
+from harness.quality.sharing import EndedError, shared
 from harness.quality.study import Learning, chosen
 from harness.quality.training import HELD, batches, first_at, right, train
 from workloads.discovery import workloads
@@ -63,6 +65,38 @@ def test_each_seed_of_many_is_trained_as_it_would_be_alone():
     np.testing.assert_allclose(both.weights["w0"][1], alone.weights["w0"][0], rtol=1e-4, atol=1e-6)
 
 
+def test_threads_change_nothing():
+    learner, workload = LEARNERS["sparse_training"], WORKLOADS["sparse_training"]
+    kwargs = {"seeds": [1, 2, 3], "rates": [0.1, 0.3, 0.2], "steps": 20, "every": 10}
+    told = []
+    apart = train(learner, workload, SMALL, split(), **kwargs, threads=2, told=told.append)
+    together = train(learner, workload, SMALL, split(), **kwargs)
+    assert apart.correct == together.correct
+    assert told == [10, 20]
+    for name, value in together.weights.items():
+        np.testing.assert_array_equal(apart.weights[name], value)
+
+
+def test_where_one_part_fails_the_others_end():
+    begun, ended = Event(), []
+
+    def part(of, go_on):
+        if of.start == 0:
+            begun.wait(10)
+            raise ValueError("no")
+        begun.set()
+        try:
+            while True:
+                go_on()
+        except EndedError:
+            ended.append(of.start)
+            raise
+
+    with pytest.raises(ValueError, match="no"):
+        shared(4, 2, part)
+    assert ended == [2]
+
+
 def test_a_seed_ends_when_the_target_was_held_and_the_others_go_on():
     learner, workload = LEARNERS["dense_mlp"], WORKLOADS["dense_mlp"]
     target = 100
@@ -103,6 +137,6 @@ def test_a_study_of_another_step_than_the_workloads_is_refused(monkeypatch):
     monkeypatch.setattr(study, "disagreement", lambda *_: 0.5)
     store = type("Store", (), {"facts": {}, "keep": None})()
     told = study.StudyProgress(lambda *_: None, lambda _: None, lambda: None)
-    learning = Learning(store, PRESETS["smoke"], chosen(["local_update"]), WORKLOADS, 0, told)
+    learning = Learning(store, PRESETS["smoke"], chosen(["local_update"]), WORKLOADS, 0, 1, told)
     with pytest.raises(UserError, match="not the workload's own"):
         learning.execute()

@@ -27,7 +27,7 @@ from harness.web import pictures as pictures_of_the_web
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A study of both ideas that learn."""
+    """A study of every idea that learns."""
     out = tmp_path_factory.mktemp("study") / "out"
     assert run_cli(["quality", "--preset", "smoke", "--backend", "numpy", "--threads", "1", "--out", str(out)]) == 0
     return out
@@ -49,7 +49,7 @@ def again(capsys, *arguments):
 def test_every_learner_is_tuned_on_the_same_grid_and_counted_to_its_twins_target(made):
     facts = load_study(made).facts
     tuned = [f for f in facts.values() if isinstance(f, Tuned)]
-    assert [f.learner for f in tuned] == ["dense_mlp", "local_update", "forward_forward"]
+    assert [f.learner for f in tuned] == ["dense_mlp", "local_update", "forward_forward", "sparse_training"]
     assert len({(*f.rates, len(f.seeds), f.steps) for f in tuned}) == 1
     counted = trainings(facts, "count")
     target = target_of(trainings(facts, "target")["dense_mlp"])
@@ -59,7 +59,7 @@ def test_every_learner_is_tuned_on_the_same_grid_and_counted_to_its_twins_target
 
 def test_end_to_end_takes_the_steps_that_were_counted_without_a_framework(made):
     runs = [f for f in load_study(made).facts.values() if isinstance(f, EndToEnd)]
-    assert {run.learner for run in runs} == {"dense_mlp", "local_update", "forward_forward"}
+    assert {run.learner for run in runs} == {"dense_mlp", "local_update", "forward_forward", "sparse_training"}
     for run in runs:
         assert run.status == "ok"
         assert run.apart < 1e-3
@@ -74,7 +74,7 @@ def test_json_is_the_rows_and_what_is_forgotten_and_nothing_is_trained_again(mad
     assert code == 0, err
     found = json.loads(out)
     assert [*found] == ["rows", "forgets"]
-    assert [tuple(row) for row in found["rows"]] == [worth.PUBLISHED] * 3
+    assert [tuple(row) for row in found["rows"]] == [worth.PUBLISHED] * 4
     assert [tuple(row) for row in found["forgets"]] == [forgotten.PUBLISHED] * 4
     assert all(row["baseline"] == "dense_mlp" and row["seeds"] == 4 for row in found["rows"])
     assert (made / FACTS).read_bytes() == before
@@ -138,6 +138,7 @@ def test_a_picture_has_a_point_a_level_and_the_other_the_time_to_quality(made):
         "dense_mlp",
         "local_update",
         "forward_forward",
+        "sparse_training",
     }
     assert "0 of 4 arrived" in str(time.spec)
     for chart in (forgets, time):
@@ -151,7 +152,7 @@ def codes(folder):
     return {refusal.code for refusal in validate_study(folder).refusals if not refusal.where.startswith("steps/")}
 
 
-SMALL = {"few-seeds", "few-trainings", "few-models"}  # a smoke study is no more than that
+SMALL = {"few-seeds", "few-models"}  # a smoke study is no more than that
 
 
 def test_a_study_is_refused_for_its_size_alone_where_nothing_is_wrong_with_it(made):
@@ -167,6 +168,17 @@ def change(folder, key, **more):
     ]
     assert changed != lines
     (folder / FACTS).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in changed))
+
+
+def test_fewer_than_three_trainings_end_to_end_in_a_framework_are_refused(copy):
+    lines = (copy / FACTS).read_bytes().splitlines(keepends=True)
+    (copy / FACTS).write_bytes(b"".join(text for text in lines if not _ended(text, "local_update")))
+    assert codes(copy) == SMALL | {"few-trainings", "incomplete"}
+
+
+def _ended(text, learner):
+    fact = msgspec.json.decode(text, type=FactLine).fact
+    return isinstance(fact, EndToEnd) and fact.learner == learner
 
 
 def training(folder, key="count local_update"):

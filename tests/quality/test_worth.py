@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from harness.quality.arrivals import ert, ert_interval, steps_of, steps_ratio, target_of
+from harness.quality.costs import StepCost
 from harness.quality.facts import EndToEnd, Training
-from harness.quality.worth import PUBLISHED, StepCost, arrival_s, product, run_interval, worths
+from harness.quality.foretold import arrival_s, carried, run_interval
+from harness.quality.worth import PUBLISHED, product, worths
 
 
 def training(learner="dense_mlp", purpose="count", correct=(), target=170, steps=100, every=10):
@@ -96,13 +99,13 @@ def test_the_ratio_of_steps_needs_arrivals_on_both_sides():
 
 def test_a_single_run_is_foretold_wider_than_the_expected_time():
     steps = steps_of(training(correct=[[0] * k + [170] for k in (1, 2, 3, 4, 5, 6)]))
-    low, high = run_interval(steps, cost())
+    low, high = run_interval(steps, cost(), None)
     mean, _, sure = product((steps.steps, steps.steps_low, steps.steps_high), (1e-3, 0.9e-3, 1.1e-3))
     assert low < 20e-3
     assert high > 70e-3
     assert high > sure > mean
-    assert run_interval(steps, cost(processes=1, spread=None)) is None
-    assert run_interval(steps_of(training(correct=[[170], [170]])), cost()) is None
+    assert run_interval(steps, cost(processes=1, spread=None), None) is None
+    assert run_interval(steps_of(training(correct=[[170], [170]])), cost(), None) is None
 
 
 def end(chunks, correct, seed=7, **more):
@@ -117,13 +120,37 @@ def test_an_end_to_end_run_takes_what_its_chunks_took_until_the_target_was_seen(
     assert arrival_s(end([1.0, 2.0], [0, 0])) is None
 
 
+def test_what_carrying_on_adds_is_foretold_by_the_others_alone():
+    costs = {
+        (name, "numpy"): cost(name) for name in ("dense_mlp", "local_update", "forward_forward", "sparse_training")
+    }
+    runs = [
+        msgspec.structs.replace(end([10e-3 * times] * 2, [0, 170], seed=seed), learner=name)
+        for (name, _), times in zip(costs, (50, 2, 2, 2), strict=True)
+        for seed in (1, 2)
+    ]
+    beside = carried(runs, costs, ("dense_mlp", "numpy"))
+    assert beside == (pytest.approx(math.log(2)), pytest.approx(0), 3)
+    assert carried(runs[2:], costs, ("local_update", "numpy")) is None
+    wider = carried(runs, costs, ("local_update", "numpy"))
+    assert wider.mean > math.log(2)
+    assert wider.spread > 1
+    steps = steps_of(training(correct=[[0] * k + [170] for k in (1, 2, 3, 4, 5, 6)]))
+    apart = cost(processes=1, spread=None)
+    low, high = run_interval(steps, apart, beside)
+    one_low, one_high = run_interval(steps, apart, beside._replace(mean=0.0))
+    assert (low, high) == (pytest.approx(2 * one_low), pytest.approx(2 * one_high))
+    assert run_interval(steps, apart, wider)[1] > 2 * high
+
+
 def test_end_to_end_runs_are_held_to_what_was_foretold():
     twin = training(correct=[[0] * k + [170] for k in (1, 2, 2, 3, 3, 4)])
     facts = {f.key: f for f in (training(purpose="target", correct=[[170]]), twin)}
-    inside, outside, never = end([0.01] * 3, [0, 0, 170]), end([9.0], [170], seed=8), end([0.01], [0], seed=9)
-    facts |= {f.key: f for f in (inside, outside, never)}
+    inside, outside = end([0.01] * 3, [0, 0, 170], counted=3), end([9.0], [170], seed=8, counted=1)
+    late, never = end([0.01], [0], seed=9, counted=1), end([0.01], [0], seed=10)
+    facts |= {f.key: f for f in (inside, outside, late, never)}
     (row,) = worths(facts, {("dense_mlp", "numpy"): cost()})
-    assert (row.end_to_end, row.inside, row.never) == (3, 1, 1)
+    assert (row.end_to_end, row.foretold, row.inside, row.never, row.alike) == (4, 3, 1, 2, 3)
     assert row.energy_j == pytest.approx(row.steps * 2e-3)
     assert row.energy_low_j < row.energy_j < row.energy_high_j
     assert row.seconds_low < row.seconds < row.seconds_high

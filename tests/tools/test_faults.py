@@ -75,6 +75,17 @@ def test_runs_of_the_night_are_added_once():
     )
 
 
+FLEET = TOLL.replace(b"{", b'{"fleet": true, ', 1).replace(b"parent", b"raylet")
+
+
+def test_kills_of_fleets_are_told_apart_and_once():
+    after = added(summed([], {9: Toll(kills=Counter(parent=4), runs=1)}), [FLEET, FLEET, FLEET.replace(b"9", b"10")])
+    assert (after.seeds, after.kills) == ([9], {"parent": 4})
+    said = markdown(after).split("\n\n")[1]
+    assert said.startswith("4 SIGKILLs at random moments of what carries a fleet of two Ray nodes (seeds 9 to 10; ")
+    assert said.endswith("raylet 4), with 2 attempts at runs: 0 lines torn, 0 lost, 0 stored twice, 0 folders left.")
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [(b'{"seed": 9}', "is of no run"), (b"{", "is of no run"), (FUZZED.replace(b"0}", b"1}"), "found 1 faults")],

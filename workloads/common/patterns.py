@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import threadpoolctl
 
+from backends.csr import rows_of
 from backends.ops import CSR, HostArray
 from workloads.common import digits
 
@@ -37,7 +38,7 @@ class Pattern(NamedTuple):
     @property
     def rows(self) -> HostArray:
         """Row of each non-zero, (nnz,) int32."""
-        return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
+        return rows_of(self.indptr)
 
     @property
     def flat(self) -> HostArray:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from backends.ops import CSR, Array, HostArray, Matrix, Ops
-from workloads.base import Formulation, Inputs, Parameters
+from workloads.base import Formulation, Inputs, Mode, Parameters
 from workloads.common import patterns, sparse
 from workloads.common.patterns import Pattern
 from workloads.common.sparse import Products, by_columns, summed_over_columns, transpose
@@ -26,6 +26,14 @@ def pattern_of(x: Inputs, p: Parameters) -> Pattern:
 def host_csr(x: Inputs, p: Parameters) -> CSR:
     """A on the host."""
     return CSR(x["a"], x["a_indices"], x["a_indptr"], sparse.shape(p)[:2])
+
+
+def reference(x: Inputs, p: Parameters, mode: Mode) -> Mapping[str, HostArray]:
+    """By dense products of A with its zeros; gradients are taken at the stored values."""
+    pattern = pattern_of(x, p)
+    dense = np.zeros(pattern.shape, x["a"].dtype)
+    dense[pattern.rows, pattern.indices] = x["a"]
+    return sparse.reference(dense, lambda full: patterns.take(full, pattern), x, mode)
 
 
 # -- forward ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ It knows nothing of what it runs, and needs nothing but Python: Ray carries this
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -19,6 +21,7 @@ from typing import Any
 MOST_BYTES = 4 << 20  # of lines in one answer
 MOST_FILES_BYTES = 64 << 20  # of other files, when the command has ended
 PYTHON, OUT = "{python}", "{out}"  # in an argv: the interpreter of the node's Ray; a new folder of the node
+PREFIX, LOCK = "fleet-hwlottery-", "lock"  # of that folder's parent, and what is locked in it as long as we live
 
 # Makes the command end (SIGTERM) when the process that started it does, in whatever way: PR_SET_PDEATHSIG is 1.
 _BOUND = (
@@ -38,7 +41,10 @@ class Remote:
     def __init__(
         self, argv: Sequence[str], folder: str, env: Mapping[str, str], lines: str, info: str, patience_s: float
     ) -> None:
-        self._out = os.path.join(tempfile.mkdtemp(prefix="fleet-hwlottery-"), "run")
+        _clear(tempfile.gettempdir())
+        above = tempfile.mkdtemp(prefix=PREFIX)
+        self._lock = _lock(above)
+        self._out = os.path.join(above, "run")
         self._log_path = self._out + ".log"
         self._lines_path, self._info_path = os.path.join(self._out, lines), os.path.join(self._out, info)
         self._lines = -1
@@ -79,10 +85,11 @@ class Remote:
     def discard(self) -> None:
         """Remove the folder."""
         self.stop()
-        if self._lines >= 0:
-            os.close(self._lines)
-            self._lines = -1
         shutil.rmtree(os.path.dirname(self._out), ignore_errors=True)
+        for file in (self._lines, self._lock):
+            if file >= 0:
+                os.close(file)
+        self._lines = self._lock = -1
 
     def _piece(self, offset: int) -> bytes:
         # The file as it was first made: a run that ends puts another in its place, with the same records joined.
@@ -119,6 +126,36 @@ class Remote:
             time.sleep(min(60.0, self._patience_s))
         self.discard()
         os._exit(0)
+
+
+def _lock(folder: str) -> int:
+    """Lock a new folder of ours for as long as this process lives; -1 where the file system has no locks."""
+    made = os.path.join(folder, f"{LOCK}.new")
+    try:
+        file = os.open(made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.rename(made, os.path.join(folder, LOCK))  # whoever finds it finds it locked
+    except OSError:
+        return -1
+    return file
+
+
+def _clear(temporary: str) -> None:
+    """Remove what those left behind who were killed: folders of ours whose lock nobody holds."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(temporary)):
+            if entry.name.startswith(PREFIX) and entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                _clear_one(entry.path)
+
+
+def _clear_one(folder: str) -> None:
+    with contextlib.suppress(OSError):  # among them that it is locked, or has no lock
+        file = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(file)
 
 
 def _environment() -> dict[str, str]:

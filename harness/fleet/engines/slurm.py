@@ -1,15 +1,17 @@
 """SLURM, through submitit: a job for each attempt, alone on its node. What travels is a command, on a common disk.
 
-submitit puts the job into the queue and says whether it is there still; what came of the command its own shell writes
-down beside the results. A job that is preempted is asked to end, keeps what it measured, and goes on as a new job on
-the same node: a run is of one computer.
+submitit puts the job into the queue; `squeue` says how it stands there, which needs no accounting, as `sacct` does.
+What came of the command its own shell writes down beside the results. A job that is preempted is asked to end, keeps
+what it measured, and goes on as a new job on the same node: a run is of one computer.
+SLURM queues none again by itself.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,10 @@ from harness.records.text import plain
 MINUTES = 24 * 60  # of a job, where nothing is said
 POLL_S = 5.0
 GRACE_S = 30.0  # for an exit code to be seen on a disk that is far away
+ASK_S = 60.0  # for the queue to answer
+GONE = "no longer in the queue"
 _OVER = (
+    GONE,
     "COMPLETED",
     "FAILED",
     "CANCELLED",
@@ -33,8 +38,10 @@ _OVER = (
     "OUT_OF_MEMORY",
     "BOOT_FAIL",
     "DEADLINE",
+    "FINISHED",  # and the others: of submitit's own processes
+    "INTERRUPTED",
+    "NO PROCESS AND NO RESULT",
 )
-_OVER_LOCAL = ("FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT")
 
 
 class SlurmEngine:
@@ -43,12 +50,16 @@ class SlurmEngine:
     keeps = True
     at_once: int | None = None
 
-    def __init__(self, folder: Path, options: Mapping[str, Any], *, poll_s: float = POLL_S) -> None:
-        self._folder, self._options, self._poll_s = folder, options, poll_s
+    def __init__(
+        self, folder: Path, options: Mapping[str, Any], *, poll_s: float = POLL_S, grace_s: float = GRACE_S
+    ) -> None:
+        self._folder, self._options, self._poll_s, self._grace_s = folder, options, poll_s, grace_s
         self._kinds: Mapping[str, MachineKind] = {}
         self._submitit: Any = None
         self._jobs: dict[str, tuple[Job, Any]] = {}
         self._over_since: dict[str, float] = {}
+        self._asked_at = -poll_s
+        self._known: Mapping[str, str] = {}  # of each job, when the queue was last asked
 
     def connect(self, kinds: Mapping[str, MachineKind]) -> None:
         """Find SLURM; UserError where submitit, or SLURM, is not there."""
@@ -62,6 +73,7 @@ class SlurmEngine:
     def _executor(self, options: Mapping[str, Any]) -> Any:
         given = {**self._options, **options}
         cluster = given.pop("cluster", "slurm")
+        extra = {"no-requeue": True, **{key: given.pop(key) for key in ("reservation",) if key in given}}
         try:
             executor = self._submitit.AutoExecutor(folder=self._folder, cluster=cluster)
             executor.update_parameters(
@@ -70,6 +82,7 @@ class SlurmEngine:
                 slurm_nodes=1,
                 slurm_exclusive=True,
                 slurm_job_name="hwlottery",
+                slurm_additional_parameters=extra,  # what submitit has no name for
                 **{f"slurm_{key}": list(value) if isinstance(value, tuple) else value for key, value in given.items()},
             )
         except (RuntimeError, ValueError, OSError) as error:
@@ -103,35 +116,49 @@ class SlurmEngine:
         if job.place is None:
             return False
         queued = self._executor({}).job_class(folder=self._folder, job_id=job.place)
-        if code_of(job.log) is None and self._over(queued):
+        if code_of(job.log) is None and self._states([queued]).get(job.place) in _OVER:
             return False
         self._jobs[job.attempt] = (job, queued)
         return True
 
-    def _over(self, queued: Any) -> bool:
+    def _states(self, jobs: Iterable[Any]) -> Mapping[str, str]:
+        """How each stands by the queue; without those of which it does not say just now."""
+        by_id = {str(queued.job_id): queued for queued in jobs}
+        if not by_id:
+            return {}
+        if self._options.get("cluster") == "local":
+            return {number: str(queued.state).upper() for number, queued in by_id.items()}
+        command = ["squeue", "--noheader", "--states=all", "--format=%i %T", f"--jobs={','.join(by_id)}"]
         try:
-            state = str(queued.state).upper()
-        except Exception:  # the queue cannot be asked just now
-            return False
-        return state.split()[0].split("+")[0] in _OVER or state in _OVER_LOCAL
+            made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ASK_S)
+        except (OSError, subprocess.TimeoutExpired):
+            return {}
+        if made.returncode != 0 and "Invalid job id" not in made.stderr:  # said of a single one that it has forgotten
+            return {}
+        told = dict(line.split(maxsplit=1) for line in made.stdout.splitlines() if " " in line.strip())
+        return {number: told.get(number, GONE) for number in by_id}
 
     def heard(self, timeout_s: float) -> Sequence[Heard]:
         """Which jobs have ended."""
         time.sleep(min(timeout_s, self._poll_s))
+        if time.monotonic() - self._asked_at >= self._poll_s:
+            self._known = self._states(queued for job, queued in self._jobs.values() if code_of(job.log) is None)
+            self._asked_at = time.monotonic()
         return [heard for name in list(self._jobs) if (heard := self._ended(name))]
 
     def _ended(self, name: str) -> Heard | None:
         job, queued = self._jobs[name]
         code = code_of(job.log)
-        if code is None and self._over(queued):
+        state = self._known.get(str(queued.job_id), "")
+        if code is not None:
+            heard: Heard = Finished(attempt=name, code=code, said=last_words(job.log))
+        elif state in _OVER:
             since = self._over_since.setdefault(name, time.monotonic())
-            if time.monotonic() - since < min(GRACE_S, 6 * self._poll_s):
+            if time.monotonic() - since < self._grace_s:
                 return None
-            heard: Heard = Gone(attempt=name, why=f"SLURM says of job {queued.job_id}: {queued.state}")
-        elif code is None:
-            return None
+            heard = Gone(attempt=name, why=f"SLURM says of job {queued.job_id}: {state}")
         else:
-            heard = Finished(attempt=name, code=code, said=last_words(job.log))
+            return None
         del self._jobs[name]
         self._over_since.pop(name, None)
         return heard
