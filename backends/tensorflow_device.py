@@ -83,6 +83,7 @@ def environ(device: Device, threads: int, cache: Path) -> Mapping[str, str]:
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={_quoted(cache / 'tensorflow-xla')}",
         "TF_USE_LEGACY_KERAS": "1",
+        "KERAS_HOME": str(cache / "keras"),  # a file of settings that Keras would write into the user's home
         **({"CUDA_VISIBLE_DEVICES": ""} if device.kind == "cpu" or device.ahead_of_time else {}),
         **aot.environ(device),
     }

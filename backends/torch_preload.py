@@ -10,9 +10,13 @@ or pool is started.
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 for _module in (
     "torch._dynamo.backends.inductor",
@@ -27,8 +31,13 @@ for _module in (
         importlib.import_module(_module)
 
 with suppress(Exception):  # no C++ compiler: the case that compiles says so
+    _cache: Any = importlib.import_module("torch._inductor.codecache")
+    if _CACHE in os.environ:
+        # PyTorch keeps it among the temporary files whatever is set: 200 MB a kind of kernels, for ever, in a folder
+        # whose name another user may have taken.
+        _cache._HEADER_DIR = os.path.join(os.environ[_CACHE], "precompiled_headers")
+        _cache._HEADER_LOCK_DIR = os.path.join(_cache._HEADER_DIR, "locks")
     importlib.import_module("torch._inductor.cpu_vec_isa").pick_vec_isa()
-    _cache = importlib.import_module("torch._inductor.codecache")
     _cache.torch_key()
     # Where nothing was precompiled yet it takes 8 s, which are left to the first kernel. This source is not compiled.
     if any(Path(_cache._HEADER_DIR).glob("*.gch")):

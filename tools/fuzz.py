@@ -32,13 +32,16 @@ if str(ROOT) not in sys.path:
 from tools import fuzz_targets  # noqa: E402
 from tools.fuzz_targets import PIECES, SHARES  # noqa: E402
 
-LONGEST_S = 5.0  # for an input: a machine that is busy beside must not be a fault
+LONGEST_S = 5.0  # of the processor for an input: a machine that is busy beside is no fault
+WAITING_S = (
+    3600.0  # and by the clock: an input that waits for something for ever is one, and a fuzzer that is paused not
+)
 MEMORY_BYTES = 8 << 30
 MOST_FAULTS = 50
 
 
 class TooLongError(Exception):
-    """An input took longer than LONGEST_S."""
+    """An input took longer than it may."""
 
 
 def mutated(seed: bytes, others: Sequence[bytes], draw: random.Random) -> bytes:
@@ -78,13 +81,16 @@ def run(
         chosen = {name: share for name, share in SHARES.items() if only in (None, name)}
         known = {name: fuzz_targets.warmed(folder, name, seeds[name]) for name in chosen}
         switch = fuzz_targets.watch(folder)
+        signal.signal(signal.SIGPROF, _too_long)
         signal.signal(signal.SIGALRM, _too_long)
         for name in draw.choices([*chosen], [*chosen.values()], k=count):
             data = mutated(draw.choice(seeds[name]), seeds[name], draw)
-            signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+            signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
+            signal.setitimer(signal.ITIMER_REAL, WAITING_S)
             try:
                 fault = fuzz_targets.fault_of(known[name], data, switch)
             finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             if tried is not None:
                 tried[name] += 1

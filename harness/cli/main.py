@@ -127,6 +127,7 @@ def run_cli(arguments: Sequence[str] | None = None) -> int:
 
 def _code_of(arguments: Sequence[str] | None) -> int:
     from harness.errors import UserError
+    from harness.records.text import visible
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     _escape_what_streams_cannot_hold()
@@ -141,14 +142,12 @@ def _code_of(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         if os.environ.get(DEBUG):
             raise
-        said = error.format_message().replace("\n", " ")
-        click.echo(f"error: {said}", err=True)
+        click.echo(f"error: {visible(error.format_message())}", err=True)
         return EXIT_USAGE
     except UserError as error:
         if os.environ.get(DEBUG):
             raise
-        said = str(error).replace("\n", " ")  # the name of a file may hold a line end
-        click.echo(f"error: {said}", err=True)
+        click.echo(f"error: {visible(str(error))}", err=True)  # names of files hold what they like
         return EXIT_USAGE
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_FAILED
@@ -160,7 +159,7 @@ def _code_of(arguments: Sequence[str] | None) -> int:
         if os.environ.get(DEBUG):
             raise
         if isinstance(error, OSError) and error.errno in PLACES:  # of the machine, not of ours
-            where = f"{error.filename} cannot be used" if error.filename else "a file cannot be used"
+            where = f"{visible(str(error.filename))} cannot be used" if error.filename else "a file cannot be used"
             click.echo(f"error: {where} ({error.strerror}); make room there or name another place", err=True)
             return EXIT_USAGE
         click.echo(f"error: {type(error).__name__}: {error} (an error of the harness; --debug shows where)", err=True)

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from backends.ops import FLUSH_BYTES, Device, Ops, Scalar
 from harness.measuring.energy.meter import Unavailable
 from harness.measuring.energy.nvml import Gpu, ask, cuda_uuid, open_gpu
+from harness.records.locks import common_folder
 
 LOOK_S = 0.02  # a reading takes tens of microseconds; clocks that fall for heat stay down for longer than this
 
@@ -57,7 +57,7 @@ def alone(
         with contextlib.suppress(Unavailable):  # AMD's, or no driver: opening it will say so in the framework's words
             what = uuid_of(device.index)
     name = hashlib.sha256(what.encode()).hexdigest()[:16]
-    path = (folder or Path(tempfile.gettempdir())) / f"hwlottery-gpu-{name}.lock"
+    path = (folder or common_folder()) / f"hwlottery-gpu-{name}.lock"
     descriptor = _lock_file(path)
     if descriptor is None:
         phase(f"going on without the lock of {device}: {path} cannot be opened")

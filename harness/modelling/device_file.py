@@ -17,6 +17,7 @@ import msgspec
 from harness.errors import UserError, nearest
 from harness.modelling.device_schema import FrameworkPart, ModelDevice
 from harness.modelling.library import datasheet_documents
+from harness.records.text import plain
 
 FOLDER = Path(__file__).with_name("devices")
 MOST_BASES = 8
@@ -96,7 +97,7 @@ def _whole(path: Path, seen: tuple[Path, ...], where: str) -> dict[str, Any]:
     if base is not None:
         if not isinstance(base, str) or not base:
             raise UserError(f"{where}: base must be the name of a device file, found {base!r}")
-        under = _named(base, path.parent, (*seen, path.resolve()), f"{where}: base {base}")
+        under = _named(base, path.parent, (*seen, path.resolve()), f"{where}: base {plain(base)}")
         _hold_alone(checked_alone, where)
         document = _over(under, checked_alone)
     factors = document.pop("factor", {})

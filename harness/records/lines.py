@@ -35,7 +35,10 @@ def lines_of(path: Path) -> Lines:
     decoder = msgspec.json.Decoder(Record)
     whole = path.read_bytes()
     # Not splitlines: what a stranger wrote may hold other line ends.
-    for number, line in enumerate(whole.removesuffix(b"\n").split(b"\n") if whole else [], 1):
+    contents = whole.split(b"\n")
+    if not contents[-1]:
+        contents.pop()
+    for number, line in enumerate(contents, 1):
         try:
             record = decoder.decode(line)
         except UNREADABLE as error:

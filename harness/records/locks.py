@@ -6,12 +6,19 @@ import contextlib
 import errno
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 from harness.records.text import plain
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 _MOST_WORDS = 4096
+
+
+def common_folder() -> Path:
+    """Where locks stand that all users of a machine share, whatever TMPDIR each of them has."""
+    common = Path("/tmp")
+    return common if common.is_dir() else Path(tempfile.gettempdir())
 
 
 class NoLocksError(OSError):

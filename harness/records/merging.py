@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from harness.records.record import ANSWERED, Energy, Record, Timing
+from harness.records.record import ANSWERED, Energy, Memory, Record, Timing, Trial
 
 
 def merge(records: Iterable[Record]) -> list[Record]:
@@ -18,6 +18,27 @@ def merge(records: Iterable[Record]) -> list[Record]:
     for record in records:
         groups.setdefault((record.run, record.case.key, record.control), []).append(record)
     return [group[0] if len(group) == 1 else _merged(group) for group in groups.values()]
+
+
+def with_next(known: Record, made: Record) -> Record:
+    """The same as `merge` of the two, of one case; quick where `made` is a process after all of `known`.
+
+    A run that goes on does this for every process that it stored.
+    """
+    old, new = known.time, made.time
+    if old is None or new is None or len(new.trials) != 1 or {known.status, made.status} != {"ok"}:
+        return _merged([known, made])
+    last, next_ = old.trials[-1], new.trials[0]
+    if (last.round, last.started_at) >= (next_.round, next_.started_at):
+        return _merged([known, made])
+    return msgspec.structs.replace(
+        known,
+        time=_timing([*old.trials, next_], [*old.samples_s, *new.samples_s]),
+        memory=_largest([known, made]),
+        headline=known.headline or made.headline,
+        energy=_energy([known, made]),
+        settings={**made.settings, **known.settings},
+    )
 
 
 def _merged(group: Sequence[Record]) -> Record:
@@ -37,21 +58,28 @@ def _merged(group: Sequence[Record]) -> Record:
     pairs = list({(trial.round, trial.heat, trial.started_at): (trial, samples) for trial, samples in pairs}.values())
     pairs.sort(key=lambda pair: (pair[0].round, pair[0].started_at))
     trials, samples = [p[0] for p in pairs], [p[1] for p in pairs]
-    time = Timing(
+    time = _timing(trials, samples)
+    settings = {name: value for record in reversed(group) for name, value in record.settings.items()}  # the first wins
+    return msgspec.structs.replace(
+        first, time=time, memory=_largest(group), headline=headline, energy=_energy(group), settings=settings
+    )
+
+
+def _timing(trials: list[Trial], samples_s: list[list[float]]) -> Timing:
+    return Timing(
         first_call_s=trials[0].first_call_s,
         compile_s=trials[0].compile_s,
         convert_s=trials[0].convert_s,
-        samples_s=samples,
+        samples_s=samples_s,
         steady=all(t.steady for t in trials),
         drift=max((t.drift for t in trials), key=abs),
         trials=trials,
     )
+
+
+def _largest(group: Sequence[Record]) -> Memory | None:
     peaks = [r.memory for r in group if r.memory is not None]
-    memory = max(peaks, key=lambda m: (m.device_peak_bytes or 0, m.host_peak_bytes or 0)) if peaks else None
-    settings = {name: value for record in reversed(group) for name, value in record.settings.items()}  # the first wins
-    return msgspec.structs.replace(
-        first, time=time, memory=memory, headline=headline, energy=_energy(group), settings=settings
-    )
+    return max(peaks, key=lambda m: (m.device_peak_bytes or 0, m.host_peak_bytes or 0), default=None)
 
 
 def _energy(group: Sequence[Record]) -> Energy | None:

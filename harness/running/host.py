@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.records import timestamps
 from harness.records.disk import why
-from harness.records.locks import FileLock
+from harness.records.locks import FileLock, common_folder
 from harness.records.store import DISTURBED
 
 VARIABLE = "HWLOTTERY_HOST_LOCK"  # another file, or `off`
@@ -24,8 +23,7 @@ def lock_file() -> Path | None:
     told = os.environ.get(VARIABLE, "")
     if told:
         return None if told == OFF else Path(told)
-    common = Path("/tmp")
-    return (common if common.is_dir() else Path(tempfile.gettempdir())) / _NAME
+    return common_folder() / _NAME
 
 
 @contextlib.contextmanager

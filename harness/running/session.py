@@ -22,7 +22,7 @@ from harness.planning.options import Options
 from harness.planning.plan import Planned
 from harness.planning.reasons import BEATEN, LATE
 from harness.records import timestamps
-from harness.records.merging import merge
+from harness.records.merging import with_next
 from harness.records.record import KEPT, OTHER_INPUTS, Case, Record
 from harness.records.store import Store
 from harness.running.compiled_before import CompiledBefore
@@ -201,7 +201,7 @@ class Session:
 
     def _know(self, key: MemberKey, made: Record) -> None:
         known = self.records.get(key)
-        self.records[key] = merge([known, made])[0] if known else made
+        self.records[key] = with_next(known, made) if known else made
 
     def _slowest_s(self, group: InterleavedGroup) -> float:
         """Seconds that the member takes to prepare which takes longest."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from harness.records import timestamps, traces
 from harness.records.disk import why
 from harness.records.traces import CaseTrace
 from harness.running.inputs import Inputs
+from harness.worker import folder as temporary
 from harness.worker.client import Answer, Server, ServerError
 from harness.worker.messages import CaseJob, TraceJob
 
@@ -47,7 +47,7 @@ class Tracing:
         """
         started_at = timestamps.now()
         with ExitStack() as stack:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hwlottery-trace-")))
+            scratch = stack.enter_context(temporary.scratch())
             try:
                 data = self._inputs(planned, scratch)
                 if isinstance(data, Answer):

@@ -83,6 +83,7 @@ class Server:
         self._log = Path(self._folder.name) / "server.log"
         self._mark = strays.mark(Path(self._folder.name).name)
         self.environ[strays.OWNER] = self._mark
+        self.environ["TMPDIR"] = folder.for_others(Path(self._folder.name))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "harness.worker.server", backend.name, *(["bare"] if bare else [])],
@@ -173,6 +174,7 @@ class Server:
         place = Path(self._folder.name)
         for stale in place.glob("case*"):
             stale.unlink()
+        folder.for_others(place)
         names = (str(place / f"case{number}") for number in itertools.count())
         asked = [
             GroupJobs(

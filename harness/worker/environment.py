@@ -51,7 +51,9 @@ def environment(backend: Backend, device: Device, threads: int, cache: Path, *, 
         "HWLOTTERY_THREADS": n,
         PRECISION: TF32 if tf32 else "float32",
     }
-    return {**kept, **_MALLOC, **threading, **ours, **backend.environ(device, threads, cache)}
+    # The driver keeps what it compiles in the user's home, where nothing is told.
+    driver = {"CUDA_CACHE_PATH": str(cache / "cuda")} if device.kind == "cuda" else {}
+    return {**driver, **kept, **_MALLOC, **threading, **ours, **backend.environ(device, threads, cache)}
 
 
 def memory_limit(device: Device, asked: int | None) -> int | None:

@@ -7,12 +7,14 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.records.locks import FileLock
 
 LOCK = ".lock"
+TEMPORARY = "tmp"  # in it: what frameworks and their compilers write among the temporary files
 ROOM_BYTES = 64 << 10  # of temporary files, below which a process that left no answer had no room for it
 
 
@@ -33,6 +35,29 @@ def locked() -> tuple[tempfile.TemporaryDirectory[str], FileLock]:
         if ours:
             return folder, lock
         folder.cleanup()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder of that kind for what is made on the way; it is gone after."""
+    folder, lock = locked()
+    try:
+        yield Path(folder.name)
+    finally:
+        lock.release()
+        folder.cleanup()
+
+
+def for_others(folder: Path) -> str:
+    """The folder for temporary files of whatever the server runs, empty, which goes with the server's own.
+
+    Compilers leave files there when they are killed, as by the limit on a case's time.
+    """
+    place = folder / TEMPORARY
+    shutil.rmtree(place, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        place.mkdir()
+    return str(place)
 
 
 def refuse_full(folder: Path) -> None:

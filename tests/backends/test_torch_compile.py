@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -167,3 +170,13 @@ def test_a_missing_compiler_is_a_refusal_and_a_warning_is_not(ops, monkeypatch):
         fails_with(MemoryError("out of memory"))(x)
     with pytest.raises(torch._dynamo.exc.BackendCompilerFailed, match="a broken promise"):
         fails_with(DeprecationWarning("a broken promise"))(x)
+
+
+def test_headers_of_kernels_are_precompiled_into_the_cache_and_not_among_temporary_files(monkeypatch, tmp_path):
+    codecache = importlib.import_module("torch._inductor.codecache")
+    for name in ("_HEADER_DIR", "_HEADER_LOCK_DIR"):
+        monkeypatch.setattr(codecache, name, getattr(codecache, name))  # to be put back
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    importlib.reload(importlib.import_module("backends.torch_preload"))
+    assert Path(codecache._HEADER_DIR) == tmp_path / "precompiled_headers"
+    assert Path(codecache._HEADER_LOCK_DIR).is_relative_to(tmp_path)

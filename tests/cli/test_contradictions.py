@@ -134,7 +134,7 @@ def test_no_encoding_ends_a_command(encoding, codec, words):
 
 
 @pytest.mark.fault("names of files with a line end, or longer than a system bears", "text")
-@pytest.mark.parametrize("name", ["two\nlines", "a" * 5000])
+@pytest.mark.parametrize("name", ["two\nlines", "a" * 5000, "bell\a \r\u202eback"])
 @pytest.mark.parametrize(
     "words", ["report", "compare A", "whatif", "check", "run --dry-run --workload-file", "fleet plan"]
 )
@@ -143,6 +143,7 @@ def test_the_name_of_a_file_does_not_break_the_sentence_about_it(words, name, tm
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert "of the harness" not in line
+    assert not {*line} & {"\a", "\r", "\u202e"}, "nothing moves the cursor, and nothing hides"
 
 
 def test_repeated_axes_are_all_values():

@@ -226,6 +226,7 @@ def _close(a, b):
         ("../other.toml", "base ../other.toml is outside the folder of the file that names it; copy it there"),
         ("linked.toml", "base linked.toml is outside the folder of the file that names it; copy it there"),
         ("/etc/passwd", "base /etc/passwd is outside the folder of the file that names it; copy it there"),
+        ("../two\\nlines", "base ../two lines is outside the folder of the file that names it; copy it there"),
         ("a" * 5000 + ".toml", "there is no such device file"),
     ],
 )

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from _stored import RUN, record
 
-from harness.records.locks import FileLock, NoLocksError
+from harness.records.locks import FileLock, NoLocksError, common_folder
 from harness.records.store import LOCK, Store, StoreError, load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,3 +101,9 @@ def test_a_second_run_into_a_folder_is_refused_while_the_first_lives(tmp_path, r
         first.append(record("b"))
     assert len(load(tmp_path).records) == 2
     assert not (tmp_path / LOCK).exists()
+
+
+def test_what_all_users_of_a_machine_lock_does_not_hang_on_where_each_has_temporary_files(tmp_path, monkeypatch):
+    before = common_folder()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert common_folder() == before == Path("/tmp")

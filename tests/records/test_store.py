@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from _stored import RUN, record
 
-from harness.records.merging import merge
+from harness.records.merging import merge, with_next
 from harness.records.record import SCHEMA
 from harness.records.store import INFO, RECORDS, Store, StoreError, load
 
@@ -44,6 +44,25 @@ def test_processes_of_a_case_become_one_record(tmp_path):
     assert not item.time.steady
     assert item.time.drift == -0.2
     assert item.energy.gross_j == 3.0
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        record("a", 3, joules=0.5),
+        record("a", 1),  # before the last, or the same again
+        record("a", 2),
+        record("a", 3, status="crash", reason="killed"),
+        record("a", 3, status="unsupported"),
+    ],
+    ids=["next", "earlier", "again", "failed", "refused"],
+)
+@pytest.mark.parametrize("known", [[record("a", 2)], [record("a", 0, joules=2.0), record("a", 2)]], ids=["one", "two"])
+def test_the_next_process_of_a_case_is_taken_up_as_merging_does(known, made):
+    (before,) = merge(known)
+    made = msgspec.structs.replace(made, settings={"kept": "b", "more": 1})
+    before = msgspec.structs.replace(before, settings={"kept": "a"})
+    assert with_next(before, made) == merge([before, made])[0]
 
 
 def test_merging_twice_changes_nothing():

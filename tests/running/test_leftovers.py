@@ -24,8 +24,9 @@ LIVING = (
     "from backends.discovery import backends; from backends.ops import Device\n"
     "from harness.running import leftovers; from harness.worker.client import Server\n"
     "out = Path(sys.argv[1])\n"
-    "with leftovers.marked(out), Server(backends()[0]['numpy'], Device('cpu'), 1, out / 'cache'):\n"
+    "with leftovers.marked(out), Server(backends()[0]['numpy'], Device('cpu'), 1, out / 'cache') as server:\n"
     "    (out / '.scratch').mkdir(); (out / '.scratch' / 'large.npy').write_text('x')\n"
+    "    (Path(server.environ['TMPDIR']) / 'ccXYZ.s').write_text('of a compiler')\n"
     "    print('living', flush=True); time.sleep(60)\n"
 )
 
@@ -55,6 +56,17 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_of_a_living_one
     assert len(leftovers.sweep()) == 3
     assert not (out / ".scratch").exists()
     assert [path.name for path in temporary.iterdir()] == ["hwlottery-of-a-user"], "what has no lock is not ours"
+
+
+@pytest.mark.fault("temporary files of a framework or compiler that was killed", "signals")
+def test_what_runs_in_a_server_has_temporary_files_of_its_own_which_go_with_it(tmp_path, temporary):
+    with Server(backends()[0]["numpy"], Device("cpu"), 1, tmp_path / "cache") as server:
+        theirs = Path(server.environ["TMPDIR"])
+        assert theirs.is_dir()
+        assert theirs.is_relative_to(temporary)
+        (theirs / "torchinductor").mkdir()
+        (theirs / "torchinductor" / "ccXYZ.s").write_text("of a compiler that was killed")
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_scratch_folder_is_not_removed_while_another_run_writes_there(tmp_path, temporary):

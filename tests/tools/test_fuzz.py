@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,13 +53,18 @@ def test_the_corpus_is_read_or_refused_in_a_sentence(target, known, monkeypatch)
     ("planted", "said"),
     [
         (lambda data: 1 // 0, "ZeroDivisionError"),
+        (lambda data: [None for _ in itertools.count() if False], "TooLongError"),
+        (lambda data: threading.Event().wait(), "TooLongError"),
         (lambda data: exec("pass"), "exec"),
         (lambda data: open("/etc/hostname").close(), "open /etc/hostname"),
         (lambda data: (_ for _ in ()).throw(UserError("two\nlines")), "not one sentence"),
     ],
 )
 def test_a_planted_fault_is_found(planted, said, monkeypatch):
+    monkeypatch.setattr(fuzz, "LONGEST_S", 0.02)
+    monkeypatch.setattr(fuzz, "WAITING_S", 0.5)
     monkeypatch.setattr(fuzz_targets, "targets", lambda folder: dict.fromkeys(fuzz_targets.SHARES, planted))
+    monkeypatch.setattr(fuzz_targets, "warmed", lambda folder, name, seeds: planted)
     found = [what for _, _, what in fuzz.run(5, 0, "smtx")]
     assert len(found) == 5
     assert all(said in what for what in found)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from pathlib import Path
 
 import msgspec
 import pytest
+from _opened import installed
 
 from backends.discovery import backends
 from backends.ops import Device
@@ -17,28 +19,43 @@ from harness.worker import recheck
 from harness.worker.client import Server
 from harness.worker.messages import CaseJob, DataJob
 
-N = 256
+N = 384
+FRAMEWORKS = ("torch", "jax", "tensorflow")
 
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
     """A function that has NumPy's server measure a formulation of the cheating workload."""
-    folder = tmp_path_factory.mktemp("cheats")
+    with _measuring(tmp_path_factory.mktemp("cheats"), "numpy", N) as measure:
+        yield measure
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def asked_of(request, tmp_path_factory):
+    """The same of a framework, with a product that takes long beside what a call of the framework costs."""
+    installed(request.param)
+    with _measuring(tmp_path_factory.mktemp("cheats"), request.param, 2 * N) as measure:
+        measure.framework = request.param
+        yield measure
+
+
+@contextlib.contextmanager
+def _measuring(folder, backend, n):
     shutil.copy(Path(__file__).parents[1] / "helpers" / "cheating.py", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HWLOTTERY_WORKLOADS", str(folder))
-        with Server(backends()[0]["numpy"], Device("cpu"), 1, folder / "cache") as server:
-            assert server.run(_data(folder), 60).measured.status == "ok"
+        with Server(backends()[0][backend], Device("cpu"), 1, folder / "cache") as server:
+            assert server.run(_data(folder, n), 60).measured.status == "ok"
 
             def measure(formulation, **changes):
-                params = {"n": N, "unseeded": 0}
+                params = {"n": n, "unseeded": 0}
                 case = Case(
                     workload="cheating",
                     formulation=formulation,
                     params=params,
                     dtype="float32",
                     mode="forward",
-                    backend="numpy",
+                    backend=backend,
                     execution="eager",
                     device="cpu",
                 )
@@ -52,14 +69,16 @@ def asked(tmp_path_factory):
                 )
                 return server.run(msgspec.structs.replace(job, **changes), 60).measured
 
-            measure.data = lambda **changes: server.run(_data(folder, **changes), 60).measured
+            shutil.copytree(folder / "data", folder / "dear", ignore=shutil.ignore_patterns("other"))
+            measure.without_other = str(folder / "dear")
+            measure.data = lambda **changes: server.run(_data(folder, n, **changes), 60).measured
             yield measure
 
 
-def _data(folder, unseeded=0):
+def _data(folder, n, unseeded=0):
     return DataJob(
         workload="cheating",
-        points=[({"n": N, "unseeded": unseeded}, "forward")],
+        points=[({"n": n, "unseeded": unseeded}, "forward")],
         dtype="float32",
         seed=0,
         folders=[str(folder / f"data{unseeded or ''}")],
@@ -90,6 +109,8 @@ CHEATS = {
     "half_precision": ("wrong", "y is off by"),
     "reads_the_answer": ("wrong", "wrong with others after the clock"),
     "drifts": ("error", "the step changes its operands"),
+    "tires": ("wrong", "wrong with others after the clock"),
+    "knows_them": ("error", "it fails with other inputs of the same shapes: ValueError: never seen"),
 }
 
 
@@ -104,6 +125,8 @@ TRIED = {
     "half_precision": "half precision in a case of float32",
     "reads_the_answer": "the answer read from the reference's file",
     "drifts": "operands changed in place by less than any tolerance",
+    "tires": "outputs that are right only while they are looked at",
+    "knows_them": "a step that works for no inputs but the case's own",
 }
 
 
@@ -118,6 +141,54 @@ def test_a_cheat_is_refused_and_has_no_time(asked, formulation, said):
     assert said[1] in measured.reason
     assert measured.trial is None
     assert measured.samples_s == []
+
+
+WRITING = {"lazy", "drifts"}  # into arrays, which JAX and TensorFlow let nobody do
+
+
+@pytest.mark.parametrize(
+    ("formulation", "said"),
+    [pytest.param(name, said, marks=pytest.mark.fault(TRIED[name], "cheats")) for name, said in CHEATS.items()],
+    ids=CHEATS,
+)
+def test_a_cheat_is_refused_whatever_the_framework(asked_of, formulation, said):
+    if formulation in WRITING and asked_of.framework != "torch":
+        pytest.skip("nobody can write into its arrays")
+    measured = asked_of(formulation)
+    assert measured.status == said[0], measured.reason
+    assert said[1] in measured.reason
+    assert measured.samples_s == []
+
+
+def test_honest_code_of_a_framework_passes(asked_of):
+    measured = asked_of("honest")
+    assert (measured.status, measured.settings[OTHER_INPUTS]) == ("ok", "agree"), measured.reason
+
+
+DEAR = {
+    "first_answer": ("wrong", "after the clock the answer to other inputs is the answer to the first ones"),
+    "reads_the_answer": ("wrong", "after the clock the answer to other inputs is the answer to the first ones"),
+    "tires": ("wrong", "right at first, wrong after the clock: y is off by 0.1"),
+    "lazy": ("error", "its outputs change after they were said to be ready"),
+}
+
+
+@pytest.mark.parametrize(
+    ("formulation", "said"),
+    [
+        pytest.param(name, said, marks=pytest.mark.fault(f"{TRIED[name]}, the reference of others too dear", "cheats"))
+        for name, said in DEAR.items()
+    ],
+    ids=DEAR,
+)
+def test_a_cheat_is_refused_where_the_reference_of_other_inputs_takes_too_long(asked, formulation, said):
+    measured = asked(formulation, data=asked.without_other)
+    assert measured.status == said[0], measured.reason
+    assert said[1] in measured.reason
+
+
+def test_honest_code_passes_without_a_reference_of_other_inputs(asked):
+    assert asked("honest", data=asked.without_other).settings[OTHER_INPUTS] == "differ"
 
 
 def test_the_clock_is_looked_at_in_every_process(asked):

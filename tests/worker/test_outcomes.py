@@ -169,6 +169,7 @@ def test_the_environment_is_an_allow_list_with_the_same_settings_for_all(tmp_pat
     monkeypatch.setenv("SECRET_TOKEN", "x")
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
     seen = {n: environment(b, Device("cpu"), 2, tmp_path) for n, b in backends()[0].items()}
+    assert Path(seen["tensorflow"]["KERAS_HOME"]).is_relative_to(tmp_path), "nothing is written into the home"
     for environ in seen.values():
         assert "SECRET_TOKEN" not in environ
         assert environ["OMP_NUM_THREADS"] == environ["MKL_NUM_THREADS"] == "2"
@@ -183,6 +184,7 @@ def test_where_cuda_is_is_told_to_servers_of_a_gpu_only(tmp_path, monkeypatch):
     numpy = backends()[0]["numpy"]
     assert not set(told) & set(environment(numpy, Device("cpu"), 2, tmp_path))
     assert set(told) <= set(environment(numpy, Device("cuda"), 2, tmp_path))
+    assert Path(environment(numpy, Device("cuda"), 2, tmp_path)["CUDA_CACHE_PATH"]).is_relative_to(tmp_path)
 
 
 def test_memory_is_limited_where_it_is_the_hosts():
