@@ -23,7 +23,7 @@ from harness.records.store import load  # noqa: E402
 from harness.report.modelled_text import validation_text  # noqa: E402
 from workloads.discovery import workloads  # noqa: E402
 
-RUNS = ("results/quick-cpu", "results/quick-xeon=today", "results/standard-cpu")
+RUNS = ("results/quick-cpu", "results/quick-xeon=today", "results/quick-avx512=today", "results/standard-cpu")
 
 
 def held(run: str) -> tuple[str, Validation]:

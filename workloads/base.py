@@ -182,6 +182,8 @@ class Definition:
     function of the axes that returns such a mapping. gate_limit(params) is how far an output may be, by the Frobenius
     norm, from what its gate says; None where there is no gate. Past it a case is `wrong`, though its arithmetic agrees.
     work(params, mode, itemsize) gives the formulas; twins(params, mode) the dense path, the principal one first.
+    product_dtype(params) is that of the products where they are not in the case's dtype, which then is no ceiling of
+    theirs; None where they are.
     `convolves`: some formulation is a convolution of the framework's, of which CUDA has faster and less exact ones.
     `lone`: each formulation is a single operation of the framework's, of which compiling makes no other, so that it is
     measured in the execution that a backend names first.
@@ -203,12 +205,20 @@ class Definition:
     twins: Callable[[Any, Mode], Sequence[Twin]]
     tolerances: Tolerances | Callable[[Any], Tolerances] = field(default_factory=_tolerances)
     gate_limit: Callable[[Any], float | None] = lambda params: None
+    product_dtype: Callable[[Any], str | None] = lambda params: None
     convolves: bool = False
     lone: bool = False
     written: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)  # see `author`
 
     def __post_init__(self) -> None:
-        for name, position in (("inputs", 0), ("reference", 1), ("work", 0), ("twins", 0), ("gate_limit", 0)):
+        for name, position in (
+            ("inputs", 0),
+            ("reference", 1),
+            ("work", 0),
+            ("twins", 0),
+            ("gate_limit", 0),
+            ("product_dtype", 0),
+        ):
             object.__setattr__(self, name, typed(getattr(self, name), position))
         if callable(self.tolerances):
             object.__setattr__(self, "tolerances", typed(self.tolerances, 0))

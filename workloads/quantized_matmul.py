@@ -42,6 +42,7 @@ w = Workload(
     },
     tolerances=lambda p: {("float32", "forward"): TOLERANCES.get(p.scheme, 1e-5)},
     gate_limit=lambda p: GATES.get(p.scheme),
+    product_dtype=lambda p: "int8" if p.scheme in INT8 else "float8" if p.scheme == "fp8" else None,
 )
 for _scheme in SCHEMES:
     w.preset("smoke", n=16, k=64, m=32, scheme=_scheme, group_size=32 if _scheme == "w4" else 0)

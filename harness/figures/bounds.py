@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.figures.ceilings import Ceiling, Ceilings, Kind
+from harness.figures.ceilings import Ceiling, Ceilings, Kind, product_dtype
 from harness.figures.frame import Rows
 from harness.records.record import Executed
 
@@ -91,7 +91,7 @@ class Bounds:
     def limits_of(self, row: Mapping[str, Any]) -> Limits | None:
         """The ceilings of a row; None without a dense rate or a bandwidth."""
         place, found = (row["run"], row["device"]), self.limits
-        matmul = found.matmul.get((*place, row["dtype"]))
+        matmul = found.matmul.get((*place, product_dtype(row["workload"], row["params"], row["dtype"])))
         level = found.level(*place, row["least_bytes"])
         if matmul is None or level is None:
             return None
@@ -131,11 +131,15 @@ class Bounds:
         found = limits._replace(bandwidth=level)
         return max(float(seconds[0]) for _, seconds in _terms(way_of(executed), found, None))
 
+    def share(self, row: Mapping[str, Any]) -> float | None:
+        """Useful FLOP/s over what the ceilings of the row's products and of memory allow; None where one is missing."""
+        dtype = product_dtype(row["workload"], row["params"], row["dtype"])
+        figures = (row[name] for name in ("flop_per_s", "useful_flop", "least_bytes"))
+        return self.limits.share(row["run"], row["device"], dtype, *figures)
+
     def impossible(self, row: Mapping[str, Any]) -> bool:
         """Whether a row took less than its bound: then a ceiling or the time is wrong."""
-        share = self.limits.share(
-            row["run"], row["device"], row["dtype"], row["flop_per_s"], row["useful_flop"], row["least_bytes"]
-        )
+        share = self.share(row)
         if share is None or share > 1 or not self.limits.beyond:
             return share is not None and share > 1
         least = self.least_s(row)

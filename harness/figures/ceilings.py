@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import accumulate
 from statistics import median
@@ -16,6 +16,7 @@ from backends.dtypes import ITEM_BYTES, itemsize
 from harness.figures.frame import Table, rows_of
 from harness.records.record import Record
 from harness.stats.process_times import counted
+from workloads.discovery import workloads
 
 CEILING_MATMUL, CEILING_STREAM = "dense_matmul", "stream"
 POLYNOMIAL, SMALL_STEPS = "polynomial", "small_steps"
@@ -121,6 +122,22 @@ class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if matmul is None or bandwidth is None or flop_per_s != flop_per_s or not flop or not least_bytes:
             return None
         return flop_per_s / min(matmul.per_s, flop / least_bytes * bandwidth)
+
+
+_PRODUCTS: dict[str, Callable[[Any], str | None]] = {}  # by workload, since the files are looked at on every call
+
+
+def product_dtype(workload: str, params: Mapping[str, Any], dtype: str) -> str:
+    """The dtype of the products of a case, whose ceiling bounds it: int8 where both operands are quantised to it."""
+    if workload not in _PRODUCTS:
+        definition = workloads()[0].get(workload)
+        if definition is None:
+            return dtype
+        _PRODUCTS[workload] = definition.product_dtype
+    try:
+        return _PRODUCTS[workload](params) or dtype
+    except (AttributeError, KeyError, TypeError, ValueError):  # axes of a stored record that the workload has not
+        return dtype
 
 
 def ceilings(frame: Table) -> Ceilings:

@@ -181,14 +181,11 @@ def _row(
     bounds: Bounds,
     noise: float | None,
 ) -> Row:
-    share = bounds.limits.share(
-        row["run"], row["device"], row["dtype"], row["flop_per_s"], row["useful_flop"], row["least_bytes"]
-    )
     memory = none_if_nan(row["memory_bytes"])
     computed: dict[str, Any] = {
         "label": ", ".join(f"{name}={row['params'][name]}" for name in axes if name in row["params"]),
         "memory_bytes": None if memory is None else int(memory),
-        "roofline_share": share,
+        "roofline_share": bounds.share(row),
         "share_suspect": bounds.impossible(row),
         "against": [_against(against_twin, noise) for against_twin in against],
         "steady": level(process.slices_s for process in that_count(row["paired"])),

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from backends.ops import Device
-from harness.figures.ceilings import Ceilings, ceilings_of
+from harness.figures.ceilings import Ceilings, ceilings_of, product_dtype
 from harness.gate import modelled_rules
 from harness.gate.record_rules import Known
 from harness.gate.refusal import Mark, Refusal, refusal
@@ -48,7 +48,7 @@ def check(
     if measured and not controlled:
         said = "no case was measured against itself, so nobody knows its noise"
         yield refusal("no-control", RECORDS, said, "run with --rounds 2 or more, which measures A/A controls")
-    yield from _shares(measured)
+    yield from shares(measured)
 
 
 def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
@@ -234,7 +234,7 @@ def has_control(records: Iterable[Record]) -> bool:
 # -- ceilings ----------------------------------------------------------------------------------------------------------
 
 
-def _shares(measured: Sequence[Record]) -> Iterator[Refusal]:
+def shares(measured: Sequence[Record]) -> Iterator[Refusal]:
     """Roofline shares that cannot be: above 1 even at the slow end.
 
     The slow end of a time is the upper end of its 95 % interval over processes, lengthened by the A/A noise of the run;
@@ -252,14 +252,7 @@ def _shares(measured: Sequence[Record]) -> Iterator[Refusal]:
         if not known:
             noise, known = noise_floor(measured), True
         slow = _slow_end(record, noise or 0.0)
-        share = limits.share(
-            record.run,
-            record.case.device,
-            record.case.dtype,
-            record.work.useful_flop / slow,
-            record.work.useful_flop,
-            record.work.least_bytes,
-        )
+        share = _share(limits, record, slow)
         if share is not None and share > 1:
             said = f"{record.case} reaches {share:.2f} of the ceiling measured in this run, even at its slow end"
             yield refusal(
@@ -268,11 +261,14 @@ def _shares(measured: Sequence[Record]) -> Iterator[Refusal]:
 
 
 def _above(limits: Ceilings, record: Record, seconds: float) -> bool:
-    case, work = record.case, record.work
-    share = limits.share(
-        record.run, case.device, case.dtype, work.useful_flop / seconds, work.useful_flop, work.least_bytes
-    )
+    share = _share(limits, record, seconds)
     return share is not None and share > 1
+
+
+def _share(limits: Ceilings, record: Record, seconds: float) -> float | None:
+    case, work = record.case, record.work
+    dtype = product_dtype(case.workload, case.params, case.dtype)
+    return limits.share(record.run, case.device, dtype, work.useful_flop / seconds, work.useful_flop, work.least_bytes)
 
 
 def _slow_end(record: Record, noise: float) -> float:

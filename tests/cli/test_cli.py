@@ -261,8 +261,8 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(bad, tmp_path):
 def test_smoke_runs_every_workload_through_every_framework(tmp_path):
     """The preset of tests and CI: nothing failed, every idea has its row.
 
-    Each idea by its first formulation and uncompiled, which takes a seventh of the time: test_conformance.py tries every
-    formulation of every workload, compiled ones too.
+    Each idea by its first formulation and uncompiled, which takes a third of the time: test_conformance.py tries
+    every formulation of every workload, compiled ones too.
     """
     first = {next(iter(f)) for w in workloads()[0].values() if w.role == "idea" for f in w.formulations.values()}
     words = ("--preset", "smoke", "--execution", "eager", "--formulation", ",".join(sorted(first)))

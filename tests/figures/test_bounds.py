@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from _records import dense, idea, record
+from _records import dense, idea, record, twin_ref
 
 from harness.figures.answer import answer
-from harness.figures.ceilings import ceilings
+from harness.figures.ceilings import ceilings, product_dtype
 from harness.figures.frame import frame
 from harness.figures.summary import main_table
+from harness.gate.run_rules import shares
 from harness.records.record import Executed
 
 TWIN = dense([1.0, 1.0, 1.0], flop=1000, least_bytes=100)  # 1000 FLOP/s, and all of it
@@ -176,3 +177,22 @@ def test_the_answer_blames_gathers_where_these_bind_and_claims_none_where_they_h
     ]
     (old,) = said(8.0)
     assert "of gathers and launches, whose rates were not measured here" in old
+
+
+@pytest.mark.parametrize(("scheme", "share"), [("w8a8", None), ("w8", 4.0)])
+def test_a_product_of_quantised_operands_is_not_held_to_the_rate_of_the_cases_dtype(scheme, share):
+    """1000 FLOP in a quarter of the twin's second: beyond the machine in floats, and not in int8."""
+    params = {"n": 4, "k": 8, "m": 8, "scheme": scheme, "group_size": 0}
+    quantised = record(
+        "quantized_matmul", [[0.25] * 2] * 3, formulation="int8", params=params, least_bytes=100, twins=[twin_ref()]
+    )
+    records = [quantised, TWIN, BANDWIDTH, vector(500)]
+    (row,) = [row for row in main_table(frame(records)) if row.workload == "quantized_matmul"]
+    assert row.roofline_share == (None if share is None else pytest.approx(share))
+    assert row.share_suspect == (share is not None)
+    assert [refusal.code for refusal in shares([quantised, TWIN, BANDWIDTH])] == ["share"] * (share is not None)
+
+
+def test_axes_that_the_workload_has_not_leave_a_record_its_own_dtype():
+    assert product_dtype("quantized_matmul", {"n": 4}, "float32") == "float32"
+    assert product_dtype("no_such_idea", {"scheme": "w8a8"}, "bfloat16") == "bfloat16"

@@ -59,7 +59,7 @@ class Workload:
     `axes` are numbers or words, their defaults, or `Axis(default=…, help=…, low=…, high=…, choices=…, break_even=…)`.
     A plain whole number has 1 as its lower bound, 0 where it is 0 itself. `smoke` gives axes of the smoke size, where
     the one that is derived (workloads/authoring/points.py) does not fit. `leaves_out`, `tolerances`, `gate_limit`,
-    `convolves` and `lone` are as in `Definition`.
+    `product_dtype`, `convolves` and `lone` are as in `Definition`.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Workload:
         smoke: Params | None = None,
         tolerances: Tolerances | Callable[[Parameters], Tolerances] | None = None,
         gate_limit: Callable[[Parameters], float | None] | None = None,
+        product_dtype: Callable[[Parameters], str | None] | None = None,
         convolves: bool = False,
         lone: bool = False,
     ) -> None:
@@ -87,10 +88,8 @@ class Workload:
             "convolves": convolves,
             "lone": lone,
         }
-        if tolerances is not None:
-            self._facts["tolerances"] = tolerances
-        if gate_limit is not None:
-            self._facts["gate_limit"] = gate_limit
+        given_functions = {"tolerances": tolerances, "gate_limit": gate_limit, "product_dtype": product_dtype}
+        self._facts |= {name: function for name, function in given_functions.items() if function is not None}
         self._axes = {axis: axis_of(name, axis, given) for axis, given in axes.items()}
         self._smoke = dict(smoke or {})
         self._places: dict[str, list[Place]] = {}
