@@ -77,14 +77,18 @@ def model_errors(_: Block) -> str:
     out = []
     for run in held().runs:
         shapes, loads = ({e.name: e for e in several} for several in (run.shapes, run.workloads))
+        choices = {c.name: f"{c.within} of {c.points}" for c in run.choices}
         rows = [
             [
                 *(e.name, str(e.cases), _share(e.median_error), _share(e.p95_error), f"{e.bias:.2f}"),
-                *(_median(shapes, e.name), _median(loads, e.name)),
+                *(_median(shapes, e.name), _median(loads, e.name), choices.get(e.name, "–")),
             ]
             for e in run.errors
         ]
-        names = ["class", "cases", "median", "95 %", "reckoned / measured", "leave a shape out", "leave a workload out"]
+        names = [
+            *("class", "cases", "median", "95 %", "reckoned / measured", "leave a shape out", "leave a workload out"),
+            "chosen well",
+        ]
         out += [f"**{run.run}**", "", table(names, rows), "", _regret(run), ""]
     return "\n".join(out).strip()
 

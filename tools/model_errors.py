@@ -58,6 +58,7 @@ def table(runs: Sequence[str]) -> validated.HeldRuns:
                 by_workload=found.by("workload", "backend"),
                 points=len(regrets),
                 within=sum(regret <= REGRET for regret in regrets),
+                choices=found.regret_by_class(),
                 left_out=found.left_out,
             )
         )

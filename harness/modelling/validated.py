@@ -10,14 +10,14 @@ from pathlib import Path
 
 import msgspec
 
-from harness.modelling.validation import ClassError
+from harness.modelling.validation import ClassError, ClassRegret
 
 TABLE = Path(__file__).with_name("validated.json")
 
 
 class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
     """One stored run, by a device: errors by class and framework, with a factor learnt from other shapes and from other
-    workloads, by workload; regret; and how many measured cases have no figure, by why.
+    workloads, by workload; regret, by class as well; and how many measured cases have no figure, by why.
     """
 
     run: str
@@ -28,6 +28,7 @@ class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
     by_workload: list[ClassError]
     points: int
     within: int
+    choices: list[ClassRegret]
     left_out: dict[str, int]
 
 

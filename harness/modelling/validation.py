@@ -50,6 +50,18 @@ class ClassError(msgspec.Struct, frozen=True, kw_only=True):
         return self.median_error <= MEDIAN_LIMIT and self.p95_error <= P95_LIMIT
 
 
+class ClassRegret(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the model chooses where the best path is of one class.
+
+    In `within` of `points` it takes at most REGRET times the best; `median` is the regret in the middle.
+    """
+
+    name: str
+    points: int
+    within: int
+    median: float
+
+
 class Judged(NamedTuple):
     """A measured path and what the model said of it; `order` is its place in the workload's file."""
 
@@ -119,6 +131,22 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
 
     def regrets(self) -> list[float]:
         """Of every point and framework with two paths or more: time of the path that the model chooses / least time."""
+        return [regret for _, regret in self._choices()]
+
+    def regret_by_class(self) -> list[ClassRegret]:
+        """By the class and framework of the best measured path, as `classes` has them."""
+        groups: dict[str, list[float]] = defaultdict(list)
+        for best, regret in self._choices():
+            groups[f"{best.kind} {best.backend}"].append(regret)
+        return [
+            ClassRegret(
+                name=name, points=len(several), within=sum(r <= REGRET for r in several), median=median(several)
+            )
+            for name, several in sorted(groups.items())
+        ]
+
+    def _choices(self) -> list[tuple[Judged, float]]:
+        """The best measured path of each point and framework, and the regret of what the model chooses there."""
         points: dict[tuple[object, ...], list[Judged]] = defaultdict(list)
         for path in self.judged:
             points[(path.workload, path.backend, *path.point)].append(path)
@@ -126,7 +154,8 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
         for several in points.values():
             if len(several) > 1:
                 chosen = several[first_of_least([(p.reckoned_s, p.order) for p in several])]
-                out.append(chosen.measured_s / min(p.measured_s for p in several))
+                best = min(several, key=lambda p: p.measured_s)
+                out.append((best, chosen.measured_s / best.measured_s))
         return out
 
 

@@ -105,7 +105,18 @@ def ticket_lines(tickets: Sequence[Ticket]) -> list[str]:
 def validation_text(device: str, validation: Validation) -> list[str]:
     """Errors by class, with one factor learnt from other shapes or workloads beside them; regret; what was left out."""
     shapes, loads = ({e.name: e for e in validation.held_out(what)} for what in ("shape", "workload"))
-    names = ("class", "cases", "median", "95 %", "reckoned/measured", "leave a shape out", "a workload", "break-even")
+    names = (
+        "class",
+        "cases",
+        "median",
+        "95 %",
+        "reckoned/measured",
+        "leave a shape out",
+        "a workload",
+        "chosen well",
+        "break-even",
+    )
+    choices = {c.name: f"{c.within} of {c.points}" for c in validation.regret_by_class()}
     told = [
         [
             error.name,
@@ -115,6 +126,7 @@ def validation_text(device: str, validation: Validation) -> list[str]:
             significant(error.bias),
             _median(shapes, error.name),
             _median(loads, error.name),
+            choices.get(error.name, UNKNOWN),
             "told" if error.breaks_even else f"not told: above {MEDIAN_LIMIT:.0%} or {P95_LIMIT:.0%}",
         ]
         for error in validation.classes()

@@ -155,6 +155,8 @@ def test_regret_is_what_the_choice_of_a_path_costs():
     slow = [product(expected(256), 256), product(expected(256) / 2, 256, "nt")]
     found = validate_device(device_of(ceilings()), slow, workloads()[0])
     assert found.regrets() == [pytest.approx(2.0), pytest.approx(2.0)]  # through torch, and through any
+    ofs = [(c.name, c.points, c.within, c.median) for c in found.regret_by_class()]
+    assert ofs == [("dense any", 1, 0, pytest.approx(2.0)), ("dense torch", 1, 0, pytest.approx(2.0))]
     assert found.by("kind", "backend")[0].bias == pytest.approx(2.0, rel=0.01)
 
 
