@@ -35,7 +35,7 @@ CEILINGS = (CEILING_MATMUL, CEILING_STREAM, *PRIMITIVES)
 
 
 WANTED = (
-    *("matmul.rate", "matmul.small", "vector.rate", "memory.levels", "gather.rows_per_s", "scatter.rows_per_s"),
+    *("matmul.rate", "vector.rate", "memory.levels", "gather.rows_per_s", "scatter.rows_per_s"),
     *("sparse.values_per_s", "sparse.rate", "select.sort_per_s", "launch.op_s", "launch.program_s", "launch.kernel_s"),
 )  # of a calibrated device
 
