@@ -34,6 +34,11 @@ class IdeaCountingOps(Ops):
     def round(self, x: Array) -> Array:
         return elementwise("round", (x,), (None,))
 
+    def multiply_add(self, x: Array, y: Array, z: Array) -> Array:
+        """One operation of two FLOP a value."""
+        passed = (lambda g: g * y, lambda g: g * x, lambda g: g)
+        return elementwise("multiply_add", (x, y, z), passed, flop=2)
+
     def argsort(self, x: Array) -> Array:
         flop = x.size * ceil(log2(max(2, x.shape[-1])))
         return self.trace.make("argsort", "sort", x.shape, np.int32, (x,), (None,), other_flop=flop)

@@ -154,6 +154,9 @@ TORCH_DIFFERS = {
     ("causal_attention", "forward", "native"): _NOTHING,  # 2
     **{("causal_attention", "forward", f): _attended(n) for f, n in (("masked", 1), ("blocked", 8))},  # later steps too
     **{("selective_scan", "forward", f): _NOTHING for f in FOUND["selective_scan"].formulations["forward"]},  # 2
+    ("selective_scan", "forward", "in_spans"): lambda p, x: (
+        2 * p["batch"] * p["steps"] * p["width"] * p["state"]
+    ),  # reads by a product
     ("spiking", "forward", "event_bag"): _NOTHING,  # 2
     ("spiking", "forward", "event_csr"): _EVENTS_AS_VALUES,  # 1
     **{("spiking", "forward", f): _EVENTS_AS_VALUES for f in ("batched", "stepwise")},  # zeros are multiplied
