@@ -106,6 +106,7 @@ def test_a_backend_whose_operation_is_wrong_is_told(tmp_path):
     assert out.returncode == 1
     assert f"{file}: Mine on cpu: exp differs from NumPy's by" in out.stdout
     assert "workloads are tried once its operators are right" in out.stderr
+    assert "Mine: " not in out.stderr, "none is tried"
 
 
 def test_a_backend_that_ends_the_process_when_it_is_read_is_told(tmp_path):
