@@ -7,6 +7,7 @@ import re
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from tools import docs_sources as sources
 from tools.docs_pages import Block, PageError
@@ -109,15 +110,16 @@ def warnings() -> set[str]:
     return _keyword("StateWarning", "code") | _first_strings("_above")
 
 
-def _trees() -> list[ast.Module]:
-    return [ast.parse(path.read_text(encoding="utf-8")) for path in sources.source_files("harness")]
+@cache
+def _nodes() -> list[ast.Call | ast.FunctionDef]:
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in sources.source_files("harness"))
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call | ast.FunctionDef)]
 
 
 def _calls(name: str) -> list[ast.Call]:
     return [
         node
-        for tree in _trees()
-        for node in ast.walk(tree)
+        for node in _nodes()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
     ]
 
@@ -138,12 +140,11 @@ def _keyword(name: str, keyword: str) -> set[str]:
 def _returned(function: str) -> set[str]:
     """First strings of the pairs that functions of this name return."""
     found = set()
-    for tree in _trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node.name == function:
-                returns = [n.value for n in ast.walk(node) if isinstance(n, ast.Return)]
-                pairs = [v.elts[0] for v in returns if isinstance(v, ast.Tuple)]
-                found |= {str(c.value) for c in pairs if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+    for node in _nodes():
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            returns = [n.value for n in ast.walk(node) if isinstance(n, ast.Return)]
+            pairs = [v.elts[0] for v in returns if isinstance(v, ast.Tuple)]
+            found |= {str(c.value) for c in pairs if isinstance(c, ast.Constant) and isinstance(c.value, str)}
     return found
 
 

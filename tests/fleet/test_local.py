@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from _command import ROOT, call
-from _fleet import fleet, lines, of_command
+from _fleet import fleet, lines, of_command, wait_for
 
 from harness.fleet.campaign import Campaign
 from harness.fleet.description import MachineKind
@@ -48,13 +48,6 @@ def _end_of(engine):
     raise AssertionError("nothing was heard")
 
 
-def _wait_for(condition):
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def test_a_command_ends_and_says_how(tmp_path):
     engine = LocalEngine()
     job = _job(tmp_path)
@@ -83,13 +76,13 @@ def test_a_stopped_command_goes_on_behind_its_last_line(tmp_path):
     job = _job(tmp_path, FAKE_LINES="8", FAKE_PAUSE_S="0.05")
     records = job.results / "records.jsonl"
     engine.start(job)
-    _wait_for(lambda: records.exists() and records.read_bytes().count(b"\n") >= 2)
+    wait_for(lambda: records.exists() and records.read_bytes().count(b"\n") >= 2)
     engine.stop(job.attempt)
     assert _end_of(engine).code == 143
     before = len(lines(records))
     assert 2 <= before < 8
     pid = int(engine.start(job).split()[0])
-    _wait_for(lambda: len(lines(records)) > before)
+    wait_for(lambda: len(lines(records)) > before)
     os.kill(pid, signal.SIGKILL)  # the shell: its command is asked to end
     assert _end_of(engine).code == 137
     engine.start(job)
@@ -131,7 +124,7 @@ def test_a_killed_driver_and_a_stopped_one_are_gone_on_with(tmp_path):
     (tmp_path / "fleet.toml").write_text(text)
     records = tmp_path / "c" / "runs" / "a" / "w-a-run1-try1" / "records.jsonl"
     driver = _driver(tmp_path)
-    _wait_for(lambda: records.exists() and records.read_bytes().count(b"\n") >= 2)
+    wait_for(lambda: records.exists() and records.read_bytes().count(b"\n") >= 2)
     driver.kill()
     driver.communicate()
     driver = _driver(tmp_path)

@@ -10,11 +10,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from _command import ROOT, call
-from _fleet import fleet, of_command
+from _fleet import fleet, of_command, wait_for
 
 from harness.fleet.campaign import Campaign
 from tools.fleet_kills import killed
@@ -52,19 +51,14 @@ def _campaign(tmp_path, text):
     return Campaign(tmp_path / "c", *fleet(tmp_path, text)).read()
 
 
-def _wait_for(condition):
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def test_a_removed_node_leaves_a_partial_run_and_its_shard_goes_to_another(nodes, tmp_path):
     text = _text(nodes, tmp_path, FAKE_LINES="100", FAKE_PAUSE_S="0.05")
     (tmp_path / "fleet.toml").write_text(text)
     driver = _begun(tmp_path)
-    _wait_for(lambda: len(list(tmp_path.glob("c/runs/*/*/records.jsonl"))) == 2)
-    _wait_for(lambda: all(p.read_bytes().count(b"\n") > 5 for p in tmp_path.glob("c/runs/*/*/records.jsonl")))
+    wait_for(lambda: len(list(tmp_path.glob("c/runs/*/*/records.jsonl"))) == 2, PATIENCE_S)
+    wait_for(
+        lambda: all(p.read_bytes().count(b"\n") > 5 for p in tmp_path.glob("c/runs/*/*/records.jsonl")), PATIENCE_S
+    )
     nodes.lose(1)
     assert driver.wait(PATIENCE_S) == 0, (tmp_path / "driver.log").read_text()
     nodes.mend()
@@ -83,7 +77,7 @@ def test_a_stopped_driver_ends_what_runs_and_nodes_that_lack_something_are_named
     text = _text(nodes, tmp_path, FAKE_LINES="1000", FAKE_PAUSE_S="0.05", runs=1)
     (tmp_path / "fleet.toml").write_text(text)
     driver = _begun(tmp_path)
-    _wait_for(lambda: any(path.stat().st_size for path in tmp_path.glob("c/runs/*/*/records.jsonl")))
+    wait_for(lambda: any(path.stat().st_size for path in tmp_path.glob("c/runs/*/*/records.jsonl")), PATIENCE_S)
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(PATIENCE_S) == 143
     (attempt,) = _campaign(tmp_path, text).ledger.attempts.values()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 import zlib
 
 import psutil
 import pytest
 from _command import ROOT
-from _fleet import python
+from _fleet import python, wait_for
 
 from harness.fleet.engines import remote
 from harness.fleet.engines.remote import Remote
@@ -23,16 +22,9 @@ def _begun(tmp_path, patience_s=3600.0, **told):
     return Remote([str(python(tmp_path)), *ARGV], str(tmp_path), told, "records.jsonl", "run.json", patience_s)
 
 
-def _wait_for(condition):
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def test_lines_are_handed_out_by_their_place_as_often_as_they_are_asked_for(tmp_path):
     node = _begun(tmp_path, FAKE_LINES="3")
-    _wait_for(lambda: node._process.poll() is not None)
+    wait_for(lambda: node._process.poll() is not None)
     whole = node.read(0, 0)
     assert whole["piece"].count(b"\n") == 3
     assert whole["code"] is None  # first all that it wrote
@@ -53,7 +45,7 @@ def test_lines_are_handed_out_by_their_place_as_often_as_they_are_asked_for(tmp_
 def test_a_line_that_is_being_written_is_not_handed_out_and_a_long_one_is_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "MOST_BYTES", 16)
     node = _begun(tmp_path, FAKE_LINES="0")
-    _wait_for(lambda: node._process.poll() is not None)
+    wait_for(lambda: node._process.poll() is not None)
     with open(node._lines_path, "ab") as file:
         file.write(b"x" * 50)
     assert node.read(0, 0)["piece"] == b""
@@ -66,7 +58,7 @@ def test_a_line_that_is_being_written_is_not_handed_out_and_a_long_one_is_whole(
 def test_the_lines_are_those_of_the_file_that_was_first_made(tmp_path):
     """A run puts another in its place when it ends, with the records of each case joined."""
     node = _begun(tmp_path, FAKE_LINES="2")
-    _wait_for(lambda: node._process.poll() is not None)
+    wait_for(lambda: node._process.poll() is not None)
     before = node.read(0, 0)["piece"]
     (tmp_path / "other").write_bytes(b"joined\n")
     (tmp_path / "other").replace(node._lines_path)
@@ -76,14 +68,14 @@ def test_the_lines_are_those_of_the_file_that_was_first_made(tmp_path):
 
 def test_signals_are_told_as_shells_do_and_what_cannot_be_started_says_so(tmp_path):
     node = _begun(tmp_path, FAKE_UNTIL=str(tmp_path / "never"), FAKE_PAUSE_S="0.05")
-    _wait_for(lambda: node.read(0, 0)["piece"])
+    wait_for(lambda: node.read(0, 0)["piece"])
     node._process.kill()
     node._process.wait()
     size = len(node.read(0, 0)["piece"])
     assert node.read(size, 0)["code"] == 137
     node.discard()
     nowhere = Remote(["/nowhere/python", *ARGV], "/nowhere", {}, "records.jsonl", "run.json", 3600.0)
-    _wait_for(lambda: nowhere._process.poll() is not None)
+    wait_for(lambda: nowhere._process.poll() is not None)
     ended = nowhere.read(0, 0)
     assert ended["code"] == 1
     assert b"/nowhere/python" in ended["printed"] or b"No such file" in ended["printed"]
@@ -105,11 +97,11 @@ def test_the_command_ends_with_what_started_it_or_when_nobody_asks(tmp_path, pat
     holder = subprocess.Popen([sys.executable, "-c", HOLDING, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     pid = int(holder.stdout.readline())
     if patience_s > 60:
-        _wait_for(lambda: psutil.Process(pid).cmdline()[1:2] == ["-c"])  # bound to its parent by then
+        wait_for(lambda: psutil.Process(pid).cmdline()[1:2] == ["-c"])  # bound to its parent by then
         holder.kill()
     holder.wait(PATIENCE_S)
     holder.communicate()
-    _wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 @pytest.mark.fault("a node's folder whose Ray worker was killed", "fleets")
@@ -134,7 +126,7 @@ def test_what_a_killed_one_left_behind_goes_with_the_next_and_what_lives_stays(t
     assert len(after) == 3
     assert len(before & after) == 2
     for node in (living, again):
-        _wait_for(lambda node=node: node._process.poll() is not None)
+        wait_for(lambda node=node: node._process.poll() is not None)
         assert node.read(0, 0)["piece"]
         node.discard()
     assert set(tmp_path.glob(f"{remote.PREFIX}*")) == {others}

@@ -9,12 +9,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from types import SimpleNamespace
 
 import psutil
 import pytest
-from _fleet import fleet, lines, of_command
+from _fleet import fleet, lines, of_command, wait_for
 
 from harness.errors import UserError
 from harness.fleet import description
@@ -25,7 +24,6 @@ from harness.fleet.engines.slurm import SlurmEngine
 submitit = pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 # submitit leaves the processes that it started to themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
-PATIENCE_S = 60
 PARTITION = os.environ.get("HWLOTTERY_SLURM_PARTITION")
 
 
@@ -68,16 +66,9 @@ def _engine(tmp_path, told, *, grace_s=30.0, **options):
     return engine, job
 
 
-def _wait_for(condition):
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def _end_of(engine):
     found = []
-    _wait_for(lambda: found.extend(engine.heard(0.1)) or found)
+    wait_for(lambda: found.extend(engine.heard(0.1)) or found)
     return found[0]
 
 
@@ -101,7 +92,7 @@ def test_a_preempted_job_goes_on_behind_its_last_line(tmp_path, queue):
     engine, job = _engine(tmp_path, {"FAKE_UNTIL": str(tmp_path / "enough"), "FAKE_PAUSE_S": "0.05"}, **queue)
     engine.start(job)
     records = job.results / "records.jsonl"
-    _wait_for(lambda: records.exists() and records.read_bytes().count(b"\n") >= 2)
+    wait_for(lambda: records.exists() and records.read_bytes().count(b"\n") >= 2)
     _send(engine, job, "TERM")
     assert _end_of(engine).code == 143
     before = len(lines(records))
@@ -125,7 +116,7 @@ def test_a_later_driver_takes_up_what_is_queued(tmp_path, queue):
 def test_a_job_that_is_gone_without_a_code_is_lost(tmp_path, queue):
     engine, job = _engine(tmp_path, {"FAKE_UNTIL": str(tmp_path / "never")}, grace_s=0.5, **queue)
     engine.start(job)
-    _wait_for(lambda: (job.results / "records.jsonl").exists())
+    wait_for(lambda: (job.results / "records.jsonl").exists())
     _send(engine, job, "KILL", "--full")  # the job's own file, too
     heard = _end_of(engine)
     if queue["cluster"] == "slurm" and isinstance(heard, Finished):  # SLURM let our shell write its code down before
@@ -138,7 +129,7 @@ def test_a_job_that_is_gone_without_a_code_is_lost(tmp_path, queue):
 def test_a_job_that_is_taken_out_of_the_queue_ends(tmp_path, queue):
     engine, job = _engine(tmp_path, {"FAKE_UNTIL": str(tmp_path / "never")}, grace_s=0.5, **queue)
     engine.start(job)
-    _wait_for(lambda: (job.results / "records.jsonl").exists())
+    wait_for(lambda: (job.results / "records.jsonl").exists())
     engine.stop(job.attempt)
     heard = _end_of(engine)
     (tmp_path / "never").touch()  # submitit's own processes leave theirs behind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -44,3 +45,11 @@ def of_command(folder, **told):
 def lines(path):
     """The numbers of the lines that are stored of a run."""
     return [json.loads(line)["line"] for line in path.read_text().splitlines()]
+
+
+def wait_for(condition, patience_s=60.0):
+    """Wait until the condition holds; fail the test once the patience is at its end."""
+    until = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
