@@ -40,6 +40,13 @@ class IdeaOps(CoreOps):
         """Where a vector of truth values is true, ascending; its length is known when it is computed, not before."""
         raise self._unsupported("nonzero, whose result has a length that only its values tell,")
 
+    def partition(self, labels: Array, parts: int) -> Sequence[Array]:
+        """Positions of each label of 0 … parts − 1 in the vector `labels`, ascending: `parts` vectors.
+
+        One operator where there is one, else a search for each label. Lengths are known when they are computed.
+        """
+        return [self.nonzero(labels == label) for label in range(parts)]
+
     def bitwise_right_shift(self, x: Array, bits: int) -> Array:
         """Integers shifted right by `bits`; of signed ones the sign stays. (`&`, `|`, `^` are used as they are.)"""
         return x >> bits

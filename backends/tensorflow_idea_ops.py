@@ -43,6 +43,11 @@ class TensorflowIdeaOps(Ops):
             raise Unsupported("XLA compiles no tf.where of unknown length: shapes must be known when it compiles")
         return self._tf.squeeze(self._tf.where(x), 1)
 
+    def partition(self, labels: Array, parts: int) -> Sequence[Array]:
+        if self._xla:
+            return super().partition(labels, parts)
+        return self._tf.dynamic_partition(self._tf.range(self._tf.size(labels)), labels, parts)
+
     def embedding_bag(self, table: Array, rows: Array) -> Array:
         if self._xla:
             raise Unsupported("No registered 'SparseSegmentSum' OpKernel for XLA_CPU_JIT devices")

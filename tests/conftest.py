@@ -20,7 +20,7 @@ GIB = 1 << 30
 # What measures, or waits for what others do within fractions of a second: these have the machine for themselves.
 ALONE = (
     *("measuring/test_measure.py", "measuring/test_memory_truth.py", "measuring/test_gpu_conditions.py"),
-    *("planning/test_groups.py", "web/test_browser.py", "cli/test_doctor.py"),
+    *("planning/test_groups.py", "web/test_browser.py"),
     *("worker/test_outcomes.py", "worker/test_side_by_side_preparation.py"),
 )
 

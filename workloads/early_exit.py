@@ -154,7 +154,7 @@ def compacted(ops: Ops, p: Parameters, h: Array, here: Array, classes: Array, *r
             logits, numbers, at = [*logits, found], [*numbers, here], [*at, here * 0 + layer]
             break
         stays = _margin(ops, found, classes) < thresholds[layer]
-        leaving, staying = ops.nonzero(stays == False), ops.nonzero(stays)  # noqa: E712 - an array's own comparison
+        leaving, staying = ops.partition(ops.astype(stays, "int32"), 2)
         gone = ops.take(here, leaving)
         logits, numbers, at = [*logits, ops.take(found, leaving)], [*numbers, gone], [*at, gone * 0 + layer]
         h, here = ops.take(h, staying), ops.take(here, staying)

@@ -237,6 +237,24 @@ def sorted_loop(
     return (_mixed(ops, p, ops.concat(parts, 0), order, gates),)
 
 
+@w.formulation(
+    note="each expert's pairs found, one product an expert",
+    prepare=_prepare,
+    outputs=Y,
+    executions=("eager", "graph"),
+)
+def parted(
+    ops: Ops, p: Parameters, x: Array, w1: Array, w2: Array, experts_of: Array, gates: Array, every: Array
+) -> tuple[Array, ...]:
+    """As `sorted_loop` without the sort, as most write it; an expert may have no pair."""
+    pairs = ops.partition(ops.reshape(experts_of, (p.n * p.k,)), p.experts)
+    parts = [
+        ops.matmul(ops.relu(ops.matmul(ops.take(x, of // p.k), w1[expert, ...])), w2[expert, ...])
+        for expert, of in enumerate(pairs)
+    ]
+    return (_mixed(ops, p, ops.concat(parts, 0), ops.concat(pairs, 0), gates),)
+
+
 @w.formulation(note="pairs sorted by expert, the framework's grouped product", prepare=_prepare, outputs=Y)
 def grouped(
     ops: Ops, p: Parameters, x: Array, w1: Array, w2: Array, experts_of: Array, gates: Array, every: Array

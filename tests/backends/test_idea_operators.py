@@ -98,6 +98,12 @@ def test_nonzero_finds_the_places_in_order(ops, eager):
     assert np.array_equal(at, np.nonzero(X[0] > 0)[0])
 
 
+def test_a_partition_has_the_places_of_each_label_in_order(ops, eager):
+    labels = np.array([2, 0, 2, 3, 0], np.int32)
+    parts = eager(lambda x: tuple(ops.partition(x, 4)), labels)
+    assert [p.tolist() for p in parts] == [[1, 4], [], [0, 2], [3]]
+
+
 def test_nonzero_is_refused_where_shapes_must_be_known():
     for name in ("jax", "tensorflow"):
         framework = opened(name)

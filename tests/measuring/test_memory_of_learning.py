@@ -83,7 +83,7 @@ def test_the_formulas_say_how_much_depth_costs_back_propagation_alone():
     assert local < 0.3 * kept
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_local_learning_needs_less_memory_than_back_propagation(framework, tmp_path):
     """Measured by the harness, each in its own process, by the framework's own differentiation."""
