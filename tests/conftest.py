@@ -43,6 +43,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+@pytest.fixture
+def one_run(monkeypatch):
+    """Intervals as the groups of a run have them, without what other runs differ by."""
+    monkeypatch.setattr("harness.stats.intervals.RUN_SD", 0.0)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with the misbehaving workload, on the path where workloads are looked for."""

@@ -61,6 +61,17 @@ def transposed(ops: Ops, x: Array, w1: Array, w2: Array) -> tuple[Array, ...]:
     return (mlp_block.forward(ops, x, mlp_block.turned(ops, w1), mlp_block.turned(ops, w2)),)
 
 
+@w.formulation(
+    note="a column an example: weights times activities",
+    prepare=mlp_block.columns,
+    restore=mlp_block.rows_again,
+    outputs=("y",),
+)
+def columns(ops: Ops, x: Array, w1: Array, w2: Array) -> tuple[Array, ...]:
+    """As `plain`, everything transposed."""
+    return (mlp_block.of_columns(ops, x, w1, w2),)
+
+
 STEP = ("loss", "w1", "w2")
 
 

@@ -77,6 +77,24 @@ def _products(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
     return run
 
 
+def _prepare_columns(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
+    host = (x["x"], *(x[name] for name in networks.named("w", len(_layers(p)))))
+    return [ops.asarray(np.ascontiguousarray(v.T)) for v in host]
+
+
+def _restore_columns(outputs: Sequence[HostArray], x: Inputs, p: Parameters) -> Mapping[str, HostArray]:
+    return {"logits": outputs[0].T}
+
+
+def _columns(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+    def run(h: Array, *weights: Array) -> tuple[Array, ...]:
+        for weight in weights[:-1]:
+            h = ops.relu(ops.matmul(weight, h))
+        return (ops.matmul(weights[-1], h),)
+
+    return run
+
+
 def _by_autodiff(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
     layers = _layers(p)
 
@@ -139,6 +157,9 @@ w.add(
     "forward",
     products=Formulation(
         note="a product and a relu a layer", prepare=_prepare_forward, step=_products, restore=_restore_forward
+    ),
+    columns=Formulation(
+        note="the same with a column an example", prepare=_prepare_columns, step=_columns, restore=_restore_columns
     ),
 )
 w.add(

@@ -166,6 +166,14 @@ def sliced_transposed(ops: Ops, x: Array, w1: Array, w2: Array) -> tuple[Array, 
 
 
 @w.formulation(
+    note="smaller arrays, a column an example", prepare=mlp_block.columns, restore=mlp_block.rows_again, outputs=Y
+)
+def sliced_columns(ops: Ops, x: Array, w1: Array, w2: Array) -> tuple[Array, ...]:
+    """As `sliced`, everything transposed."""
+    return (mlp_block.of_columns(ops, x, w1, w2),)
+
+
+@w.formulation(
     note="zeros kept in place, as torch.nn.utils.prune.ln_structured leaves them behind",
     prepare=_masked,
     outputs=Y,

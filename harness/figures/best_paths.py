@@ -20,6 +20,7 @@ GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed
 
 # A path that had its first look only must beat the best by more than that look can err to be the best itself.
 FIRST_LOOK_MARGIN = 1.3
+WELL_KNOWN = 3  # full groups of a path, with which its time is
 
 # What belongs to a path's own record, and so to nobody where no path is ok.
 _NO_PATH = {
@@ -94,6 +95,7 @@ class Paths:
     def __init__(self, time: Sequence[float], paired: Sequence[Sequence[Process]]) -> None:
         self._time, self._paired = time, paired
         self._rounds = [max((process.round for process in found), default=0) for found in paired]
+        self._full = [len({process.group for process in found if process.round}) for found in paired]
         self._ratios: dict[tuple[int, int], list[float]] = {}
 
     def contenders(self, timed: Sequence[int]) -> list[int]:
@@ -156,16 +158,27 @@ class Paths:
             return min(left, key=time.__getitem__)
 
         def to_hub(k: int) -> float:
-            shared = self._over(k, hub) if k != hub else [1.0]
-            return median(shared) if shared else time[k] / time[hub]
+            return self._against(k, hub) if k == hub or self._over(k, hub) else time[k] / time[hub]
 
         best, seen = min(left, key=to_hub), {hub}
         while best not in seen:
             seen.add(best)
-            ratios = {k: median(self._over(k, best) or [1.0]) for k in left if k not in seen}
+            ratios = {k: self._against(k, best) for k in left if k not in seen}
             faster = min(ratios, key=ratios.__getitem__, default=best)
             best = faster if ratios.get(faster, 1.0) < 1 else best
         return best
+
+    def _against(self, k: int, other: int) -> float:
+        """The median ratio of a row to another in the groups that both shared, 1 of none.
+
+        In one group the other may have had bad luck of its own, such as two threads on one core. Where WELL_KNOWN
+        groups tell its time, a row that shared one of them must take less than that, too, to be faster.
+        """
+        shared = self._over(k, other)
+        ratio = median(shared or [1.0])
+        if len(shared) == 1 and ratio < 1 and self._full[other] >= WELL_KNOWN:
+            return min(1.0, max(ratio, self._time[k] / self._time[other]))
+        return ratio
 
     def _first_look(self, k: int, other: int) -> float:
         """How many times as long a row took as another in a first look that both had alike; infinite without one."""

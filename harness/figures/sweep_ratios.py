@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from harness.figures.best_paths import grouped, place_of
 from harness.figures.frame import Rows
-from harness.stats.intervals import SINGLE, median_intervals
+from harness.stats.intervals import SINGLE, across_runs, median_intervals
 from harness.stats.process_times import paired_ratios
 
 
@@ -57,7 +57,8 @@ def time_ratio(
         link = _link(path, twin) if ratios else nan
         if link == link:
             low, high = (float(bound[0]) for bound in median_intervals([[ratio * link for ratio in ratios]]))
-            return _bounded(median(ratios) * link, low, high)
+            middle = median(ratios) * link
+            return _bounded(middle, *across_runs(middle, low, high))
     alone = idea["alone_s"] / twin["alone_s"]
     return Ratio(alone if alone == alone else figures["time_ratio"], nan, nan, SINGLE)
 

@@ -17,7 +17,7 @@ import pandas as pd
 from harness.figures.best_paths import place_of
 from harness.figures.frame import Rows, rows_of
 from harness.measuring.energy.model import UNEQUAL_POWER
-from harness.stats.intervals import Floats, median_intervals, pooled_intervals
+from harness.stats.intervals import Floats, across_runs, median_intervals, pooled_intervals
 from harness.stats.process_times import pair_ratio, paired_ratios, pairs, turn_ratios
 from harness.stats.trend import level
 
@@ -69,7 +69,8 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
     The interval of T is over groups and covers the choice of the paths, too: another run may well choose another of
     those that cannot be told from the best. It reaches over the intervals of every such path of the idea against every
     such path of the twin, each from the groups that these two shared; where these are two, with the spread of all pairs
-    of the run (`pooled_intervals`). It is unknown for one group. Without any common group T is the ratio of the two
+    of the run (`pooled_intervals`); and what a run is beside its groups is added (`across_runs`). It is unknown for one
+    group. Without any common group T is the ratio of the two
     times, of first looks alone where a side has nothing else, and has no interval.
     """
     at = {place_of(row): k for k, row in enumerate(best)}
@@ -91,7 +92,10 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
         *median_intervals([cpu if len(cpu) >= FEWEST_PAIRS else [] for cpu in seconds]),
     )
     for row, low, high, cpu_low, cpu_high in zip(out, *(bound.tolist() for bound in bounds), strict=True):
-        row["time_ratio_low"], row["time_ratio_high"] = low, high
+        apart = row["idea"] != row["twin"]
+        row["time_ratio_low"], row["time_ratio_high"] = (
+            across_runs(row["time_ratio"], low, high) if apart else (low, high)
+        )
         if cpu_low == cpu_low:
             row["energy_ratio_low"], row["energy_ratio_high"] = cpu_low / UNEQUAL_POWER, cpu_high * UNEQUAL_POWER
         work = row["work_ratio"] if row["work_ratio"] > 0 else nan

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
+from math import exp, hypot, log, nan, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtrc, stdtrit
+from scipy.special import bdtrc, ndtri, stdtrit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 CONFIDENCE = 0.95
 FEWEST = 20  # values from which the bootstrap bounds their median: of seven it holds 87.5 %, of six 94 %
+# What a case's time differs by between runs of one code on one machine, beside the spread of its processes, as a share:
+# what all processes of a run share, such as the clock that the processor held then, its neighbours, a layout of memory.
+# With it as many intervals of repeated runs of `quick` on two kinds of host leave out each other's estimates as exact
+# ones would (`tools/chain.py`). One run cannot tell it by itself.
+RUN_SD = 0.021
 SINGLE = 0.3  # what two single processes differ by on a busy machine, as a share: no interval says how much
 _EXACT_PAIRS = 200  # past this many values the two middle ones of an even number are taken as one
 _CHUNK = 4_000_000  # candidate values held at once
@@ -133,6 +139,17 @@ def pooled_intervals(ratios: Sequence[Sequence[float]], runs: Sequence[str]) -> 
             centre = np.sqrt(values[0] * values[1])
             low[k], high[k] = centre * np.exp(-half[run]), centre * np.exp(half[run])
     return low, high
+
+
+def across_runs(ratio: float, low: float, high: float) -> tuple[float, float]:
+    """The interval of a ratio of two cases, such that it speaks of other runs, too; NaN stays NaN.
+
+    What either case's time has of its run (RUN_SD) is independent of the spread within the run, so that the halves of
+    the interval, on the logarithm, grow by it in quadrature.
+    """
+    beside = float(ndtri((1 + CONFIDENCE) / 2)) * RUN_SD * sqrt(2)
+    below, above = (hypot(log(ratio / low), beside), hypot(log(high / ratio), beside)) if low > 0 else (nan, nan)
+    return ratio * exp(-below), ratio * exp(above)
 
 
 def verdict(ratio: float, low: float, high: float, noise: float | None) -> str | None:

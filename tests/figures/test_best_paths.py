@@ -75,6 +75,14 @@ def test_where_no_full_round_was_run_the_groups_of_the_first_look_decide():
     assert _best(first, second)["path"] == "second/eager", "nothing that they shared: their times are all there is"
 
 
+def test_bad_luck_of_a_known_path_in_the_one_group_of_another_does_not_decide():
+    known = idea([0.352, 0.351, 0.348, 0.459], rounds=[1, 2, 3, 4], groups=[1, 2, 3, 4])
+    unlucky = idea([0.372], rounds=[4], groups=[4], formulation="other")
+    better = idea([0.340], rounds=[4], groups=[4], formulation="other")
+    assert _best(known, unlucky)["path"] == "csr/eager"
+    assert _best(known, better)["path"] == "other/eager"
+
+
 def test_what_leads_by_a_common_third_gives_way_to_what_beats_it_in_their_own_groups():
     hub = idea([1.0] * 5, groups=[1, 2, 3, 4, 5])
     lead = idea([0.7, 0.9, 0.9], rounds=[1, 2, 5], groups=[1, 2, 5], formulation="lead")

@@ -54,6 +54,7 @@ def _found(records, noise=None):
 # -- one curve ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("one_run")
 def test_break_even_by_log_log_interpolation():
     """T = 1/4 at δ = 0.01 and 4 at 0.16: half-way in log, δ = 0.04."""
     found = _found(_sweep({0.01: 0.25, 0.16: 4.0}))
@@ -64,6 +65,7 @@ def test_break_even_by_log_log_interpolation():
     assert [(p.value, p.path, p.time_ratio) for p in found.curve] == [(0.01, "csr/eager", 0.25), (0.16, "csr/eager", 4)]
 
 
+@pytest.mark.usefixtures("one_run")
 def test_the_interval_of_a_break_even_is_where_the_bounds_of_the_ratio_cross():
     """The upper bounds, 1/4 → 16, pass 1 a third of the way in log; the lower, 1/16 → 4, at two thirds."""
     r = 2 ** (1 / REACH)  # so that the intervals reach a factor of 2
@@ -93,6 +95,7 @@ def test_over_density_an_idea_that_is_faster_on_the_dense_side_is_not_monotone()
     assert _found(_sweep({0.01: 4.0, 0.16: 0.25})).verdict == "not_monotone"
 
 
+@pytest.mark.usefixtures("one_run")
 def test_of_several_crossings_inside_the_noise_the_first_from_the_sparse_side_is_given():
     """0.95, 1.05 and 0.96 are ties at 10 % noise: surely faster until 0.01, surely slower from 0.8 on."""
     times = {0.01: 0.25, 0.1: 0.95, 0.2: 1.05, 0.4: 0.96, 0.8: 2.0}
@@ -149,7 +152,7 @@ def declared(monkeypatch):
     monkeypatch.setattr("harness.figures.break_even.workloads", lambda: ({name: known}, ()))
 
 
-@pytest.mark.usefixtures("declared")
+@pytest.mark.usefixtures("declared", "one_run")
 def test_any_axis_that_its_workload_declares_is_one_to_break_even_on():
     below, above = (_found(_over_k(times)) for times in ({10: 0.25, 160: 4.0}, {10: 4.0, 160: 0.25}))
     assert (below.axis, below.verdict, below.above) == ("k", "crosses", False)
@@ -229,6 +232,7 @@ def test_a_swept_idea_is_held_against_its_twin_in_the_group_that_they_shared():
     assert _found([twin, *ideas], noise=0.5).low < found.low, "of a run that is noisier than that, its noise"
 
 
+@pytest.mark.usefixtures("one_run")
 def test_several_groups_of_a_sweep_have_an_interval():
     twin = _in_group(dense([1.0] * 2, rounds=[0, 1]), *((heat, 1.0) for heat in range(7, 13)))
     r = 2 ** (1 / REACH)

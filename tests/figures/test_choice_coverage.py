@@ -32,6 +32,7 @@ def _raced(rng, rounds):
     return times
 
 
+@pytest.mark.usefixtures("one_run")
 @pytest.mark.parametrize("rounds", [3, 4, 5])
 def test_the_interval_holds_the_ratio_of_the_truly_best_paths_as_often_as_it_says(rounds):
     """500 points of which T = 1 is true; at least 93 % hold it, and the interval stays useful."""

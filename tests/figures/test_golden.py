@@ -2,7 +2,8 @@
 
 `golden/RUN.json` was made by the code of commit e9fc2df, before the rooms, from the same records (the `value` of a
 break-even was called `density` there): each line is what `lines` makes of one row or finding. A change that is meant to
-change a figure makes them anew and says so: `python tests/figures/test_golden.py RUN…`.
+change a figure makes them anew and says so: `python tests/figures/test_golden.py RUN…`. Intervals are those of the
+groups of one run here, as they were then.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def write(name, figures):
     (GOLDEN / f"{name}.json").write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
+@pytest.mark.usefixtures("one_run")
 @pytest.mark.parametrize("name", RUNS)
 def test_a_stored_run_has_the_figures_that_it_always_had(name):
     expected = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))

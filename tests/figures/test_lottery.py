@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from _records import dense, idea
 
 from harness.figures.best_paths import best_paths
@@ -48,6 +49,7 @@ def test_a_shift_is_published_only_where_the_ranks_of_two_places_have_none_in_co
     assert (shifts["a"].shift, shifts["b"].shift, shifts["c"].shift) == (None, None, 0)
 
 
+@pytest.mark.usefixtures("one_run")
 def test_a_difference_inside_the_noise_moves_nobody():
     records = [*_ideas("torch", a=0.95, b=1.0), *_ideas("jax", a=1.0, b=0.95)]
     assert {s.shift for s in _shifts(records).values()} == {1}

@@ -70,6 +70,7 @@ def _as_text(format):
 
 
 @pytest.mark.parametrize("format", ["table", "markdown", "latex"])
+@pytest.mark.usefixtures("one_run")
 def test_formats_for_reading_have_the_figures_the_interval_the_tie_the_outcome_and_the_source(format, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     row = next(r for r in summarise(RECORDS).rows if r.backend == "numpy")

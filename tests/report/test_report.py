@@ -102,6 +102,7 @@ def test_memory_by_an_allocator_is_said_to_be(memory, shown):
     assert [row["memory"] for row in rows] == [shown]
 
 
+@pytest.mark.usefixtures("one_run")
 def test_a_row_in_markdown():
     (row,) = _markdown_rows(render(_plain(), "markdown"), IDEAS)
     assert row == {
@@ -267,6 +268,7 @@ def test_a_speed_up_is_marked_where_the_ratio_drifts_and_not_where_both_do_alike
     assert row["speed-up"] == r"0.690× \*"
 
 
+@pytest.mark.usefixtures("one_run")
 def test_a_tie_is_printed_as_a_tie():
     records = [idea([0.9, 1.1, 1.0], rounds=[1, 2, 3]), dense([1.0, 1.0, 1.0], rounds=[1, 2, 3])]
     (row,) = _markdown_rows(render(records, "markdown"), IDEAS)
@@ -281,6 +283,7 @@ def test_a_tie_is_printed_as_a_tie():
 LEAST = 5.656 * statistics.stdev([math.log(0.9), math.log(1.1), 0.0]) / math.sqrt(3)
 
 
+@pytest.mark.usefixtures("one_run")
 def test_what_a_table_can_find_and_how_often_it_finds_what_is_not_there_is_said():
     times = [0.9, 1.1, 1.0]
     control = msgspec.structs.replace(dense([1.0, 1.02, 1.01]), control=True)
@@ -331,6 +334,7 @@ def test_the_footer_counts_outcomes_and_says_how_sure_three_processes_are():
     assert "tax = time ratio / useful-FLOP ratio" in text
 
 
+@pytest.mark.usefixtures("one_run")
 def test_the_footer_has_break_even_and_the_ceilings():
     sweep = [idea([t] * 3, params={**SHAPE, "density": d}) for d, t in ((0.01, 0.25), (0.16, 4.0))]
     stream = record("stream", [1.0], params={"elements": 2**18, "kernel": "dot"}, least_bytes=2**20)

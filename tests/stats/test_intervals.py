@@ -9,7 +9,14 @@ import pytest
 from _records import idea, timing
 
 from harness.figures.frame import frame
-from harness.stats.intervals import median_interval, median_intervals, pooled_intervals, verdict
+from harness.stats.intervals import (
+    RUN_SD,
+    across_runs,
+    median_interval,
+    median_intervals,
+    pooled_intervals,
+    verdict,
+)
 from harness.stats.process_times import counted
 
 
@@ -89,3 +96,23 @@ def test_the_pooled_interval_of_two_holds_what_it_should(spread):
         low, high = pooled_intervals(rows, ["a"] * 20)
         held += [low[k] <= 1 <= high[k] for k in range(4)]
     assert 0.93 <= np.mean(held) <= 0.97
+
+
+@pytest.mark.parametrize(("within", "groups"), [(0.0, 3), (0.005, 3), (0.02, 3), (0.02, 5), (0.1, 5)])
+def test_an_interval_speaks_of_other_runs_too(within, groups):
+    """Of two runs of one code that share nothing but the truth, intervals leave out the other's estimate seldom."""
+    rng = np.random.default_rng(7)
+    outside = []
+    for _ in range(600):
+        logs = [rng.normal(0, RUN_SD * np.sqrt(2)) + rng.normal(0, within, groups) for _ in range(2)]
+        mine, other = np.exp(logs[0]), float(np.exp(np.median(logs[1])))
+        ratio = float(np.median(mine))
+        (low,), (high,) = median_intervals([mine.tolist()])
+        low, high = across_runs(ratio, float(low), float(high))
+        assert low <= ratio <= high
+        outside.append(not low <= other <= high)
+    assert np.mean(outside) < 0.19, "of exact intervals of known spread it is 16.6 %"
+
+
+def test_what_has_no_interval_gets_none_from_other_runs():
+    assert np.isnan(across_runs(2.0, float("nan"), float("nan"))).all()

@@ -46,6 +46,21 @@ def forward(ops: Ops, x: Array, w1: Array, w2: Array) -> Array:
     return ops.matmul(ops.relu(ops.matmul(x, w1)), w2)
 
 
+def columns(ops: Ops, x: HostArray, w1: HostArray, w2: HostArray) -> list[Array]:
+    """Everything transposed: X with a column an example, weights as (out, in)."""
+    return [ops.asarray(np.ascontiguousarray(v.T)) for v in (x, w1, w2)]
+
+
+def of_columns(ops: Ops, x: Array, w1: Array, w2: Array) -> Array:
+    """Yᵀ (d, b) of such operands."""
+    return ops.matmul(w2, ops.relu(ops.matmul(w1, x)))
+
+
+def rows_again(y: HostArray) -> Mapping[str, HostArray]:
+    """Y of Yᵀ, on the host."""
+    return {"y": y.T}
+
+
 def turned(ops: Ops, x: Array) -> Array:
     """The transpose of a matrix."""
     return ops.permute_dims(x, (1, 0))
