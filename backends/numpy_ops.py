@@ -45,6 +45,9 @@ class NumpyOps(ArrayApiOps):
         ordered = np.sort(x, axis)
         return np.flip(ordered, axis) if descending else ordered
 
+    def kth_greatest(self, x: Array, k: int) -> Array:
+        return np.partition(x, x.shape[-1] - k)[x.shape[-1] - k]
+
     def topk(self, x: Array, k: int) -> tuple[Array, Array]:
         """Only the k greatest are sorted: the rest is told apart from them by a partition."""
         first = x.shape[-1] - k

@@ -107,6 +107,10 @@ class Ops(IdeaOps):
         """
         raise self._unsupported("topk")
 
+    def kth_greatest(self, x: Array, k: int) -> Array:
+        """The k-th greatest value of a vector, without a dimension: one of a whole selection where there is no more."""
+        return self.topk(x, k)[0][k - 1]
+
     def einsum(self, equation: str, *xs: Array) -> Array:
         """Einstein summation (not in the standard; in every framework)."""
         raise self._unsupported("einsum")

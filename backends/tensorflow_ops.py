@@ -168,6 +168,10 @@ class TensorflowOps(TensorflowIdeaOps):
         values, positions = self._raw.TopKV2(input=x, k=k)
         return values, positions
 
+    def kth_greatest(self, x: Array, k: int) -> Array:
+        """XLA has no NthElement."""
+        return super().kth_greatest(x, k) if self._xla else self._raw.NthElement(input=x, n=k - 1, reverse=True)
+
     def einsum(self, equation: str, *xs: Array) -> Array:
         if len(xs) <= 2 and "->" in equation:  # more operands: tf.einsum looks for a good order
             return self._raw.Einsum(inputs=xs, equation=equation.replace(" ", ""))

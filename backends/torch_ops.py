@@ -161,6 +161,9 @@ class TorchOps(TorchIdeaOps):
         values, positions = torch.topk(x, k)
         return values, positions
 
+    def kth_greatest(self, x: Array, k: int) -> Array:
+        return torch.topk(x, k, sorted=False).values.amin()
+
     def einsum(self, equation: str, *xs: Array) -> Array:
         return torch.einsum(equation, *xs)
 

@@ -184,7 +184,7 @@ def _update_by(name: str, note: str, threshold: sparse_mlp.Threshold) -> None:
     kept(step)
 
 
-_update_by("top_k", "by the framework's top-k", sparse_mlp.by_top_k)
+_update_by("top_k", "by the framework's own selection", sparse_mlp.by_selection)
 _update_by("sorted", "by sorting the layer", sparse_mlp.by_sort)
 _update_by(
     "bisection", "by 31 counting passes over the bits of the floats, exact and without a sort", sparse_mlp.by_bisection

@@ -144,6 +144,9 @@ class CountingOps(IdeaCountingOps):
         flop = max(0, x.size - prod(shape))
         return self.trace.make("argmax", "reduction", shape, np.int32, (x,), (None,), other_flop=flop)
 
+    def kth_greatest(self, x: Array, k: int) -> Array:
+        return self.trace.make("kth_greatest", "sort", (), x.dtype, (x,), (None,), other_flop=x.size)
+
     def topk(self, x: Array, k: int) -> tuple[Array, Array]:
         shape = (*x.shape[:-1], k)
         values = self.trace.make("topk", "sort", shape, x.dtype, (x,), (self._back(x),), other_flop=x.size)

@@ -77,6 +77,9 @@ class IdeaCountingOps(Ops):
     def nonzero(self, x: Array) -> Array:
         raise NotCounted("the formulation asks where values are not zero: its work depends on more than shapes")
 
+    def partition(self, labels: Array, parts: int) -> Sequence[Array]:
+        raise NotCounted("the formulation asks where labels are: its work depends on more than shapes")
+
     def bitwise_right_shift(self, x: Array, bits: int) -> Array:
         return elementwise("bitwise_right_shift", (x,), (None,))
 

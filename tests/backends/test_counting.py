@@ -220,6 +220,8 @@ def test_bits_and_positions(ops):
     assert ops.cumsum(ops.round(y), 1).shape == (4, 6)
     with pytest.raises(NotCounted, match="depends on more than shapes"):
         ops.nonzero(x)
+    with pytest.raises(NotCounted, match="depends on more than shapes"):
+        ops.partition(x, 2)
 
 
 def test_what_depends_on_values_or_speaks_a_frameworks_own_words_is_not_counted(ops):

@@ -77,6 +77,14 @@ def test_topk_of_equal_values_names_each_position_once(ops, run, k):
         assert np.array_equal(positions, np.argsort(-TIED, -1, kind="stable")[..., :k])
 
 
+@pytest.mark.parametrize("k", [1, 5, 12])
+def test_the_kth_greatest_of_a_vector_has_no_dimension(ops, run, k):
+    values = np.resize(DISTINCT.reshape(-1), 12)
+    (found,) = run(lambda x: (ops.kth_greatest(x, k),), values)
+    assert found.shape == ()
+    assert found == np.sort(values)[-k]
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 1, 2), ()])
 def test_take_puts_the_shape_of_the_indices_in_the_place_of_the_axis(ops, run, axis, shape):

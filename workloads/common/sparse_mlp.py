@@ -172,9 +172,9 @@ def from_masked(p: Parameters, outputs: Mapping[str, HostArray]) -> Mapping[str,
 
 
 # -- thresholds and the update -----------------------------------------------------------------------------------------
-def by_top_k(ops: Ops, values: Array, count: int) -> Array:
-    """The last of the greatest."""
-    return ops.topk(values, count)[0][count - 1]
+def by_selection(ops: Ops, values: Array, count: int) -> Array:
+    """As the framework selects."""
+    return ops.kth_greatest(values, count)
 
 
 def by_sort(ops: Ops, values: Array, count: int) -> Array:
