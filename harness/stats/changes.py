@@ -17,13 +17,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import nctdtrinc, ndtri, stdtr, stdtrit
 
-from harness.stats.intervals import CONFIDENCE, Floats
+from harness.stats.intervals import CONFIDENCE, RUN_SD, Floats
 
 FALSE_ALARM = 0.05  # of two-sided tests of one family, all rows together
 POWER = 0.8  # with which a difference that is called detectable is found
-# What a case of two runs differs by beside its processes' spread, before the comparison itself is looked at: 1.4 % of
-# either run, as repeated runs of one plan do; it weighs as much as this many degrees of freedom.
-PRIOR_SD = 0.02
+# What a case of two runs differs by beside its processes' spread, before the comparison itself is looked at; it weighs
+# as much as this many degrees of freedom.
+PRIOR_SD = RUN_SD * sqrt(2)
 PRIOR_DF = 5
 # A spread beyond this is no luck of cases: of equal code the largest was some percent, and where most rows did change,
 # the spread that they show would hide that all of them did.

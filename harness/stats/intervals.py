@@ -17,11 +17,10 @@ Ints = npt.NDArray[np.intp]
 
 CONFIDENCE = 0.95
 FEWEST = 20  # values from which the bootstrap bounds their median: of seven it holds 87.5 %, of six 94 %
-# What a case's time differs by between runs of one code on one machine, beside the spread of its processes, as a share:
+# What a case's time differs by between runs of one code on one machine, beside the spread of its processes: 1.4 %, by
 # what all processes of a run share, such as the clock that the processor held then, its neighbours, a layout of memory.
-# With it as many intervals of repeated runs of `quick` on two kinds of host leave out each other's estimates as exact
-# ones would (`tools/chain.py`). One run cannot tell it by itself.
-RUN_SD = 0.021
+# One run cannot tell it by itself; repeated runs do (`tools/chain.py`), 1 % on one kind of host and 2 % on another.
+RUN_SD = 0.02 / sqrt(2)
 SINGLE = 0.3  # what two single processes differ by on a busy machine, as a share: no interval says how much
 _EXACT_PAIRS = 200  # past this many values the two middle ones of an even number are taken as one
 _CHUNK = 4_000_000  # candidate values held at once
