@@ -5,7 +5,7 @@ Pure functions on records. The ratio is t(B)/t(A): above 1, B is slower.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from math import exp
 from statistics import median
 from typing import Any, Literal
@@ -25,6 +25,7 @@ READS_MACHINES = (
     "ratio = T on B / T on A, T the time of the idea over that of its dense twin on the same machine: above 1, the "
     "idea pays less on B"
 )
+LEFT_OUT = "{side} left out what is the best path of the other: give it more time, or measure all by --exhaustive"
 NO_DRIFT = "no dense row with two rounds on both sides tells what of it is the host's"
 
 
@@ -106,8 +107,23 @@ def compare(
         only += [Only(kind=kind, case=case_name(left[key][0], matched), side="A") for key in left if key not in right]
         only += [Only(kind=kind, case=case_name(right[key][0], matched), side="B") for key in right if key not in left]
     pairs += speed_ups(best, fields)
+    if by is None and not machines:
+        tried = [{(*(row[name] for name in fields), row["path"]) for row in side} for side in cases]
+        pairs = [_of_what_both_tried(pair, len(fields), tried) for pair in pairs]
     runs = (max(1, len({r.run for r in kept[0]})), max(1, len({r.run for r in kept[1]})))
     return _judged(pairs, only, names, runs, by, differences, machines=machines)
+
+
+def _of_what_both_tried(pair: Pair, fields: int, tried: Sequence[Set[tuple[Any, ...]]]) -> Pair:
+    """Without a verdict where the best path of one side was left out by the other: nobody knows what it takes there."""
+    where, row = pair.identity[1 : 1 + fields], pair.row
+    if pair.kind == "case" or row.path_a == row.path_b or None in (row.path_a, row.path_b):
+        return pair
+    for path, other, them in ((row.path_a, "B", tried[1]), (row.path_b, "A", tried[0])):
+        gone = [one for one in str(path).split(" | ") if (*where, one) not in them]
+        if gone:
+            return pair._replace(change=None, row=msgspec.structs.replace(row, why=LEFT_OUT.format(side=other)))
+    return pair
 
 
 def _judged(

@@ -58,6 +58,22 @@ def test_a_planted_slow_down_is_called_slower_and_an_unchanged_case_a_tie():
     assert (_row(found, "dense").ratio, _row(found, "dense").verdict) == (1.0, "tie")
 
 
+def test_another_path_says_nothing_where_one_side_left_out_the_best_of_the_other():
+    """B had no time for csr; where it tried it, and chose the other all the same, it is slower."""
+    a, other = _run(1.0), idea(**_times(1.2), formulation="coo")
+    left_out = _compared(a, [other, a[1]])
+    for kind in ("best path", "speed-up"):
+        row = _row(left_out, kind=kind)
+        assert (row.verdict, row.path_a, row.path_b) == (None, "csr/eager", "coo/eager")
+        assert (
+            row.why
+            == "B left out what is the best path of the other: give it more time, or measure all by --exhaustive"
+        )
+    assert left_out.worse(0.05) == []
+    tried = _compared([*a, idea(**_times(1.2), formulation="coo")], [other, idea(**_times(1.4)), a[1]])
+    assert {r.kind for r in tried.worse(0.05)} >= {"best path", "speed-up"}
+
+
 def test_the_other_way_round_it_is_faster():
     assert _row(_compared(_run(1.1), _run(1.0))).verdict == "faster"
 
