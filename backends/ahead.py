@@ -165,9 +165,10 @@ class Target(ABC):
         found: Mapping[str, float] = executable.cost_analysis()
         return found
 
-    def versions(self) -> dict[str, Scalar]:
-        """Versions of what compiles."""
-        return versions("jax", "jaxlib", *self.packages)
+    def settings(self, precision: Scalar) -> dict[str, Scalar]:
+        """Versions of what compiles, and `precision`, which the framework says its products have; of a GPU as TF32."""
+        tf32 = {"tf32": precision != "highest"} if self.kind == "cuda" else {}
+        return {**versions("jax", "jaxlib", *self.packages), "matmul_precision": precision, **tf32}
 
 
 @contextmanager

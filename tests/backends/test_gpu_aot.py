@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from backends import ahead, aot, gpu_target
+from backends import ahead, aot, gpu_target, tpu_target
 from backends.ahead import Target
 from backends.discovery import backends
+from backends.dtypes import PRECISION, TF32
 from backends.gpu_cards import GPU_CARDS, REFUSED
 from backends.install import install_hint
 from backends.ops import TPU_CHIPS, Device, Unsupported
@@ -130,9 +131,19 @@ def test_the_environment_keeps_everything_on_the_host(name, tmp_path):
 
 
 def test_float32_is_float32_as_where_a_card_runs(monkeypatch):
-    """The TPU's variable has no say."""
+    """The TPU's variable has no say; a run that asks TF32 has it in every framework, of which none says its own."""
     monkeypatch.setenv("HWLOTTERY_TPU_PRECISION", "default")
     assert aot.precision(Device.parse(H100)) == "highest"
+    monkeypatch.setenv(PRECISION, TF32)
+    assert aot.precision(Device.parse(H100)) == "default"
+    monkeypatch.setenv("HWLOTTERY_TPU_PRECISION", "highest")
+    assert aot.precision(Device.parse("tpu-aot:v5e")) == "highest"
+
+
+def test_the_record_says_tf32_of_a_card_and_not_of_a_tpu():
+    card, tpu = object.__new__(gpu_target.CardTarget), object.__new__(tpu_target.Chip)
+    assert [card.settings(said)["tf32"] for said in ("highest", "default")] == [False, True]
+    assert "tf32" not in tpu.settings("default")
 
 
 def test_only_compiling_is_planned():
@@ -240,8 +251,23 @@ def test_each_framework_gets_its_programs_compiled_by_the_real_compiler(server):
         assert 1 <= made.flop / (flop * 256 * 256 * 128) < 1.2
         assert made.optimal_s > made.kernels * made.launch_s > 0
         assert made.argument_bytes >= 4 * 256 * 384
-        assert measured.settings["matmul_precision"] == "highest"
+        assert (measured.settings["matmul_precision"], measured.settings["tf32"]) == ("highest", False)
         assert (measured.trial, measured.samples_s) == (None, [])
+
+
+@needs_plugin
+@pytest.mark.parametrize("name", ["jax", "torch", "tensorflow"])
+def test_tf32_is_in_the_program_of_each_framework_where_it_is_asked(name, tmp_path):
+    """The product takes the time of the faster rate: here it is bound by arithmetic in float32."""
+    if importlib.util.find_spec(backends()[0][name].module) is None:
+        pytest.skip(f"{name} is not installed")
+    seconds = {}
+    for tf32 in (False, True):
+        with Server(backends()[0][name], Device.parse(H100), 2, tmp_path / "cache", tf32=tf32) as server:
+            measured = compile_((server, tmp_path), "dense_matmul", "nn", {"m": 1024, "k": 1024, "n": 1024})
+        assert measured.settings["tf32"] == tf32
+        seconds[tf32] = measured.estimate.optimal_s
+    assert seconds[False] > 2 * seconds[True]
 
 
 @needs_plugin

@@ -73,7 +73,7 @@ def test_an_option_without_help_is_seen():
         (("run", "--device", "cuda:7", "--backend", "numpy"), "device cuda:7 is not there: numpy sees cpu"),
         (("run", "--device", "neuron", "--backend", "numpy"), "device neuron is not there: numpy sees cpu"),
         (("run", "--device", "neuron", "--backend", "numpy", "--dry-run"), "device neuron is not there"),
-        (("run", "--tf32", "--backend", "numpy"), "--tf32 is for GPUs of NVIDIA's, and cpu has no TF32"),
+        (("run", "--tf32", "--backend", "numpy"), "--tf32 is for GPUs of NVIDIA's from Ampere on, and cpu has no TF32"),
         (("run", "--core-watts", "900", "--backend", "numpy"), "must lie between their bounds"),
         (("run", "--workload-file", "/nowhere.py", "--backend", "numpy"), "/nowhere.py is not there or no file"),
         (
