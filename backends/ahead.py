@@ -135,7 +135,7 @@ class Target(ABC):
         with route("jaxlib's compiler interface", *self.packages):
             client, mlir = (importlib.import_module(m) for m in ("jaxlib.xla_client", "jax.interpreters.mlir"))
             parsed = mlir.ir.Module.parse(module, mlir.make_ir_context())
-            devices, options = client.DeviceList((self.target,)), client.CompileOptions()
+            devices, options = client.DeviceList((self.target,)), self._options(client.CompileOptions())
             compile_ = self.target.client.compile
         start = time.perf_counter()
         with compiling():
@@ -159,6 +159,10 @@ class Target(ABC):
                 hlo="\n".join(module.to_string() for module in executable.hlo_modules()),
                 compiler=self.compiler,
             )
+
+    def _options(self, options: Any) -> Any:
+        """XLA's `options` as JAX itself would set them."""
+        return options
 
     def _cost(self, executable: Any) -> Mapping[str, float]:
         """XLA's cost analysis of the program; none where the platform has none."""

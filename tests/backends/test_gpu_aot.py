@@ -171,6 +171,15 @@ def test_a_workspace_that_cusparse_cannot_tell_is_of_no_bytes_and_one_that_it_ca
         module.other()
 
 
+def test_xla_takes_the_assembler_of_our_package_whatever_is_on_the_path(monkeypatch):
+    """That of CUDA 13 knows no V100, and TensorFlow's programs were refused by it: "ptxas too old"."""
+    monkeypatch.setitem(sys.modules, "nvidia.cuda_nvcc", SimpleNamespace(__path__=["/ours/cuda_nvcc"]))
+    debug = SimpleNamespace(xla_gpu_cuda_data_dir="")
+    options = SimpleNamespace(executable_build_options=SimpleNamespace(debug_options=debug))
+    assert object.__new__(gpu_target.CardTarget)._options(options) is options
+    assert debug.xla_gpu_cuda_data_dir == "/ours/cuda_nvcc"
+
+
 class Refusing(Target):
     """A target that cannot be described."""
 
@@ -283,11 +292,16 @@ def test_a_sparse_product_is_a_call_of_cusparse_or_refused_in_somebodys_words(se
 
 @needs_plugin
 @pytest.mark.parametrize("card", list(GPU_CARDS))
-def test_xla_takes_every_cards_description(card):
+def test_xla_takes_every_cards_description_and_compiles_a_module_for_it(card):
     """In a process of its own, since the plug-in is loaded for good."""
+    module = (
+        "module @m { func.func public @main(%a: tensor<4xf32>) -> tensor<4xf32> { "
+        "%b = stablehlo.add %a, %a : tensor<4xf32> return %b : tensor<4xf32> } }"
+    )
     code = (
         "from backends.aot import target\nfrom backends.ops import Device\n"
-        f"print(target(Device.parse('gpu-aot:{card}')).target.device_kind)"
+        f"opened = target(Device.parse('gpu-aot:{card}'))\nopened.compile_mlir('by hand', {module!r}, 0.0)\n"
+        "print(opened.target.device_kind)"
     )
     environ = {**aot.environ(Device.parse(H100)), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, text=True)
