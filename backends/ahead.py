@@ -135,7 +135,7 @@ class Target(ABC):
         with route("jaxlib's compiler interface", *self.packages):
             client, mlir = (importlib.import_module(m) for m in ("jaxlib.xla_client", "jax.interpreters.mlir"))
             parsed = mlir.ir.Module.parse(module, mlir.make_ir_context())
-            devices, options = client.DeviceList((self.target,)), client.CompileOptions()
+            devices, options = client.DeviceList((self.target,)), self._options(client.CompileOptions())
             compile_ = self.target.client.compile
         start = time.perf_counter()
         with compiling():
@@ -160,14 +160,19 @@ class Target(ABC):
                 compiler=self.compiler,
             )
 
+    def _options(self, options: Any) -> Any:
+        """XLA's `options` as JAX itself would set them."""
+        return options
+
     def _cost(self, executable: Any) -> Mapping[str, float]:
         """XLA's cost analysis of the program; none where the platform has none."""
         found: Mapping[str, float] = executable.cost_analysis()
         return found
 
-    def versions(self) -> dict[str, Scalar]:
-        """Versions of what compiles."""
-        return versions("jax", "jaxlib", *self.packages)
+    def settings(self, precision: Scalar) -> dict[str, Scalar]:
+        """Versions of what compiles, and `precision`, which the framework says its products have; of a GPU as TF32."""
+        tf32 = {"tf32": precision != "highest"} if self.kind == "cuda" else {}
+        return {**versions("jax", "jaxlib", *self.packages), "matmul_precision": precision, **tf32}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from backends import gpu_target, tpu_target
 from backends.ahead import PRECISIONS, Target, versions
 from backends.device import GPU_AHEAD, TPU_AHEAD
+from backends.dtypes import tf32
 from backends.gpu_cards import GPU_CARDS
 from backends.install import install_hint
 from backends.ops import TPU_CHIPS, Device, Unsupported
@@ -104,13 +105,14 @@ def target(device: Device) -> Target:
 def precision(device: Device) -> str:
     """How float32 products are made for `device`, the same in every framework.
 
-    Of a GPU `highest`, which is true float32, as the frameworks are told where one runs. Of a TPU `default` or
+    Of a GPU `highest`, which is true float32, as the frameworks are told where one runs; `default`, which is TF32, in
+    a run that asks for that. Of a TPU `default` or
     `highest`, by HWLOTTERY_TPU_PRECISION: `default` is the chip's own and what TPU programs run with, operands rounded
     to bfloat16 and sums in float32; `highest` is true float32 in six such passes, and its programs take six times as
     long to compile. ValueError for another.
     """
     if device.kind == GPU_AHEAD:
-        return "highest"
+        return "default" if tf32() else "highest"
     asked = os.environ.get("HWLOTTERY_TPU_PRECISION", "default")
     if asked not in PRECISIONS:
         raise ValueError(f"HWLOTTERY_TPU_PRECISION must be {' or '.join(PRECISIONS)}, found {asked!r}")

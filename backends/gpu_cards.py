@@ -47,6 +47,11 @@ class GpuCard:
     memory_bytes: int
     sources: tuple[str, ...]
 
+    @property
+    def has_tf32(self) -> bool:
+        """Whether it has products in TF32, as cards do from Ampere on."""
+        return int(self.capability.partition(".")[0]) >= 8
+
     def text(self, name: str) -> str:
         """What XLA is told of the card `name`."""
         major, _, minor = self.capability.partition(".")

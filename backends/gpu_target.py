@@ -38,6 +38,12 @@ class CardTarget(Target):
             )
             return described.devices[0]
 
+    def _options(self, options: Any) -> Any:
+        """With the ptxas of our package, which JAX names too, and not one that happens to be on PATH."""
+        (folder, *_) = importlib.import_module(MODULES["nvidia-cuda-nvcc-cu12"]).__path__
+        options.executable_build_options.debug_options.xla_gpu_cuda_data_dir = folder
+        return options
+
     def _cost(self, executable: Any) -> Mapping[str, float]:
         return {}  # "GetCostAnalysis is not supported": the program itself is read instead
 

@@ -36,5 +36,7 @@ class JaxAotOps(Ahead, JaxOps):
 
     def settings(self) -> dict[str, Scalar]:
         """Versions, and the precision of products."""
-        precision = jax.config.jax_default_matmul_precision
-        return {**self._target.versions(), "matmul_precision": precision, "x64": jax.config.jax_enable_x64}
+        return {
+            **self._target.settings(jax.config.jax_default_matmul_precision),
+            "x64": jax.config.jax_enable_x64,
+        }

@@ -48,5 +48,4 @@ class TensorflowAotOps(Ahead, TensorflowOps):
     def settings(self) -> dict[str, Scalar]:
         """Versions, and the precision of products."""
         rounded = self._tf.config.experimental.tensor_float_32_execution_enabled()
-        found = {**versions("tensorflow"), **self._target.versions()}
-        return {**found, "matmul_precision": "default" if rounded else "highest"}
+        return {**versions("tensorflow"), **self._target.settings("default" if rounded else "highest")}

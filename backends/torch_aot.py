@@ -87,9 +87,8 @@ class TorchAotOps(Ahead, TorchOps):
 
     def settings(self) -> dict[str, Scalar]:
         """Versions, the precision of products, and how many overloads torchax names that this PyTorch has not."""
-        precision = jax.config.jax_default_matmul_precision
-        found = {**versions("torch", "torchax"), **self._target.versions()}
-        return {**found, "matmul_precision": precision, "overloads_tolerated": len(self._absent)}
+        compiled = self._target.settings(jax.config.jax_default_matmul_precision)
+        return {**versions("torch", "torchax"), **compiled, "overloads_tolerated": len(self._absent)}
 
 
 class _Absent:

@@ -77,7 +77,9 @@ if TYPE_CHECKING:
 @threads("all usable")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of inputs and order.")
 @click.option("--memory-limit", type=Finite(0.25), metavar="GIB", help="Memory a case may allocate.")
-@click.option("--tf32", is_flag=True, help="On CUDA: float32 products in TF32, in every framework; not for publishing.")
+@click.option(
+    "--tf32", is_flag=True, help="On a card of NVIDIA's: float32 products in TF32, in every framework; not published."
+)
 @click.option("--core-watts", type=Finite(0.1, 1000), help="Watts of a busy core, for modelled energy.")
 @click.option("--core-watts-low", type=Finite(0.1, 1000), help="Its lower bound.")
 @click.option("--core-watts-high", type=Finite(0.1, 1000), help="Its upper bound.")

@@ -1,7 +1,8 @@
 """The lottery across chips: what an idea's program costs on each chip that it was compiled for, and its rank there.
 
 Of estimates only, in columns of their own. On each chip an idea stands by whichever framework's program has the least
-estimated tax. Ranked are the ideas with an estimated speed-up on every chip, so that the ranks mean the same.
+estimated tax. Ranked are the ideas with an estimated speed-up on every chip that has any, so that the ranks mean the
+same.
 """
 
 from __future__ import annotations
@@ -123,6 +124,8 @@ def _cell(rows: Sequence[EstimateRow]) -> ChipCell:
 
 
 def _ranks(cells: dict[_Idea, dict[str, ChipCell]], chips: Sequence[str]) -> dict[_Idea, dict[str, RankInterval]]:
+    # A chip whose compiler refuses every program takes no rank away on the others.
+    chips = [chip for chip in chips if any(chip in at and at[chip].speed_up for at in cells.values())]
     ranked = [idea for idea, at in cells.items() if all(chip in at and at[chip].speed_up for chip in chips)]
     out: dict[_Idea, dict[str, RankInterval]] = {idea: {} for idea in ranked}
     for chip in chips:

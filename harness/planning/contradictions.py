@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from backends.device import kind_of
+from backends.device import GPU_AHEAD, kind_of
+from backends.gpu_cards import GPU_CARDS
 from harness.errors import PlanError, UserError, nearest
 from harness.planning.plan import PRESETS, Ask, Planned
 from harness.planning.request import RunRequest
@@ -44,12 +45,19 @@ def refuse(request: RunRequest, workloads: Mapping[str, Definition], own: Sequen
 def _tf32(request: RunRequest) -> None:
     """TF32 is of NVIDIA's GPUs, and of float32: anywhere else it would be a word without a meaning."""
     for device in request.devices or ("cpu",):
-        if kind_of(device) != "cuda":
+        if not _has_tf32(device):
             raise UserError(
-                f"--tf32 is for GPUs of NVIDIA's, and {device} has no TF32; add --device cuda, or leave it out"
+                f"--tf32 is for GPUs of NVIDIA's from Ampere on, and {device} has no TF32; "
+                "add --device cuda or gpu-aot:A100, or leave it out"
             )
     if request.dtypes and "float32" not in request.dtypes:
         raise UserError(f"--tf32 is of float32, and --dtype has {', '.join(request.dtypes)}; leave one of them out")
+
+
+def _has_tf32(device: str) -> bool:
+    """Whether float32 products may be in TF32 there; of a card that is there only it knows."""
+    kind, _, card = device.partition(":")
+    return kind_of(device) == "cuda" or (kind == GPU_AHEAD and (card not in GPU_CARDS or GPU_CARDS[card].has_tf32))
 
 
 def idle_files(request: RunRequest, workloads: Mapping[str, Definition], own: Sequence[str]) -> list[str]:

@@ -99,6 +99,7 @@ def short(summary: Summary) -> list[str]:
     rows = [*summary.rows, *summary.dense]
     where = Where(rows)
     lines = [_cases(summary), *_left_out(summary), *_suspects(summary), *_precision(summary, rows, marks=False)]
+    lines += _long_compilations(summary)
     if len(where.runs) > 1:
         lines.append("runs: " + ", ".join(f"{short} = {run}" for run, short in where.runs.items()) + ".")
     lines += _break_even(summary.break_even, where)

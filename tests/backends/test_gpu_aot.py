@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from backends import ahead, aot, gpu_target
+from backends import ahead, aot, gpu_target, tpu_target
 from backends.ahead import Target
 from backends.discovery import backends
+from backends.dtypes import PRECISION, TF32
 from backends.gpu_cards import GPU_CARDS, REFUSED
 from backends.install import install_hint
 from backends.ops import TPU_CHIPS, Device, Unsupported
@@ -130,9 +131,19 @@ def test_the_environment_keeps_everything_on_the_host(name, tmp_path):
 
 
 def test_float32_is_float32_as_where_a_card_runs(monkeypatch):
-    """The TPU's variable has no say."""
+    """The TPU's variable has no say; a run that asks TF32 has it in every framework, of which none says its own."""
     monkeypatch.setenv("HWLOTTERY_TPU_PRECISION", "default")
     assert aot.precision(Device.parse(H100)) == "highest"
+    monkeypatch.setenv(PRECISION, TF32)
+    assert aot.precision(Device.parse(H100)) == "default"
+    monkeypatch.setenv("HWLOTTERY_TPU_PRECISION", "highest")
+    assert aot.precision(Device.parse("tpu-aot:v5e")) == "highest"
+
+
+def test_the_record_says_tf32_of_a_card_and_not_of_a_tpu():
+    card, tpu = object.__new__(gpu_target.CardTarget), object.__new__(tpu_target.Chip)
+    assert [card.settings(said)["tf32"] for said in ("highest", "default")] == [False, True]
+    assert "tf32" not in tpu.settings("default")
 
 
 def test_only_compiling_is_planned():
@@ -158,6 +169,15 @@ def test_a_workspace_that_cusparse_cannot_tell_is_of_no_bytes_and_one_that_it_ca
     assert module.build_coo_matvec_descriptor("f32", 4) == (64, b"x")
     with pytest.raises(RuntimeError, match="not found"):
         module.other()
+
+
+def test_xla_takes_the_assembler_of_our_package_whatever_is_on_the_path(monkeypatch):
+    """That of CUDA 13 knows no V100, and TensorFlow's programs were refused by it: "ptxas too old"."""
+    monkeypatch.setitem(sys.modules, "nvidia.cuda_nvcc", SimpleNamespace(__path__=["/ours/cuda_nvcc"]))
+    debug = SimpleNamespace(xla_gpu_cuda_data_dir="")
+    options = SimpleNamespace(executable_build_options=SimpleNamespace(debug_options=debug))
+    assert object.__new__(gpu_target.CardTarget)._options(options) is options
+    assert debug.xla_gpu_cuda_data_dir == "/ours/cuda_nvcc"
 
 
 class Refusing(Target):
@@ -240,8 +260,23 @@ def test_each_framework_gets_its_programs_compiled_by_the_real_compiler(server):
         assert 1 <= made.flop / (flop * 256 * 256 * 128) < 1.2
         assert made.optimal_s > made.kernels * made.launch_s > 0
         assert made.argument_bytes >= 4 * 256 * 384
-        assert measured.settings["matmul_precision"] == "highest"
+        assert (measured.settings["matmul_precision"], measured.settings["tf32"]) == ("highest", False)
         assert (measured.trial, measured.samples_s) == (None, [])
+
+
+@needs_plugin
+@pytest.mark.parametrize("name", ["jax", "torch", "tensorflow"])
+def test_tf32_is_in_the_program_of_each_framework_where_it_is_asked(name, tmp_path):
+    """The product takes the time of the faster rate: here it is bound by arithmetic in float32."""
+    if importlib.util.find_spec(backends()[0][name].module) is None:
+        pytest.skip(f"{name} is not installed")
+    seconds = {}
+    for tf32 in (False, True):
+        with Server(backends()[0][name], Device.parse(H100), 2, tmp_path / "cache", tf32=tf32) as server:
+            measured = compile_((server, tmp_path), "dense_matmul", "nn", {"m": 1024, "k": 1024, "n": 1024})
+        assert measured.settings["tf32"] == tf32
+        seconds[tf32] = measured.estimate.optimal_s
+    assert seconds[False] > 2 * seconds[True]
 
 
 @needs_plugin
@@ -257,11 +292,16 @@ def test_a_sparse_product_is_a_call_of_cusparse_or_refused_in_somebodys_words(se
 
 @needs_plugin
 @pytest.mark.parametrize("card", list(GPU_CARDS))
-def test_xla_takes_every_cards_description(card):
+def test_xla_takes_every_cards_description_and_compiles_a_module_for_it(card):
     """In a process of its own, since the plug-in is loaded for good."""
+    module = (
+        "module @m { func.func public @main(%a: tensor<4xf32>) -> tensor<4xf32> { "
+        "%b = stablehlo.add %a, %a : tensor<4xf32> return %b : tensor<4xf32> } }"
+    )
     code = (
         "from backends.aot import target\nfrom backends.ops import Device\n"
-        f"print(target(Device.parse('gpu-aot:{card}')).target.device_kind)"
+        f"opened = target(Device.parse('gpu-aot:{card}'))\nopened.compile_mlir('by hand', {module!r}, 0.0)\n"
+        "print(opened.target.device_kind)"
     )
     environ = {**aot.environ(Device.parse(H100)), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, text=True)

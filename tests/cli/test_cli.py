@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shlex
@@ -30,6 +31,18 @@ def commands(command=cli, words=()):
         yield (*words, name), below
         if isinstance(below, click.Group):
             yield from commands(below, (*words, name))
+
+
+def subscripted(source):
+    """The bases of classes that are a class of click's with brackets behind it."""
+    bases = [base for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef) for base in node.bases]
+    return [text for base in bases if isinstance(base, ast.Subscript) and (text := ast.unparse(base))[:6] == "click."]
+
+
+def test_classes_of_click_are_not_subscripted_since_they_are_generic_from_8_4_on_only():
+    """An earlier click, which pyproject allows, would fail when the command line is imported."""
+    assert subscripted("class Names(click.ParamType[str]): pass") == ["click.ParamType[str]"]
+    assert [found for path in (ROOT / "harness/cli").rglob("*.py") for found in subscripted(path.read_text())] == []
 
 
 EVERY = [pytest.param(words, command, id=" ".join(words)) for words, command in commands()]
@@ -73,7 +86,7 @@ def test_an_option_without_help_is_seen():
         (("run", "--device", "cuda:7", "--backend", "numpy"), "device cuda:7 is not there: numpy sees cpu"),
         (("run", "--device", "neuron", "--backend", "numpy"), "device neuron is not there: numpy sees cpu"),
         (("run", "--device", "neuron", "--backend", "numpy", "--dry-run"), "device neuron is not there"),
-        (("run", "--tf32", "--backend", "numpy"), "--tf32 is for GPUs of NVIDIA's, and cpu has no TF32"),
+        (("run", "--tf32", "--backend", "numpy"), "--tf32 is for GPUs of NVIDIA's from Ampere on, and cpu has no TF32"),
         (("run", "--core-watts", "900", "--backend", "numpy"), "must lie between their bounds"),
         (("run", "--workload-file", "/nowhere.py", "--backend", "numpy"), "/nowhere.py is not there or no file"),
         (

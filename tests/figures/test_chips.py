@@ -102,6 +102,14 @@ def test_where_nothing_compiled_there_is_no_figure_and_no_rank():
     assert chips_text.moves(first) == "–"
 
 
+def test_a_chip_that_refuses_everything_takes_no_rank_away_on_the_others():
+    words = {"device": "gpu-aot:V100", "status": "unsupported", "reason": "ptxas too old", "execution": "compiled"}
+    first, second = chips([*two_ideas(), idea(None, **words), idea(None, params=HALF, **words)])
+    assert [first.cells[chip].rank for chip in (V5E, H100)] == [RankInterval(1, 1), RankInterval(2, 2)]
+    assert (first.shift, second.shift) == (1, 1)
+    assert (chips_text.tax(first.cells["gpu-aot:V100"]), first.cells["gpu-aot:V100"].rank) == ("refused", None)
+
+
 def test_the_newest_run_of_a_chip_counts_and_one_chip_is_no_lottery():
     again = [compiled(4.0, H100, run="r2"), compiled(1.0, H100, dense, run="r2")]
     first, _ = chips([*two_ideas(), *again])

@@ -158,6 +158,7 @@ def test_the_script_runs_through_on_the_host_and_leaves_records_checks_and_repor
     assert (out / "findings.txt").read_text().splitlines() == said
     records = [json.loads(line) for line in (out / "smoke-unstructured_sparse/records.jsonl").read_text().splitlines()]
     assert {r["case"]["backend"] for r in records} == {"numpy"}
+    assert json.loads((out / "smoke-unstructured_sparse/run.json").read_text())["settings"]["timeout_s"] == 90
     assert "What ran where" in (out / "report.md").read_text()
     again = _run(*own, "--budget", "4m", "--out", out)
     assert again.stdout.splitlines()[0].startswith("done: "), "all of it is there"
