@@ -219,6 +219,7 @@ def _measure(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
     words += [word for name, value in axes.items() for word in ("--set", f"{name}={value}")]
     budget_s = plan.preset.run_budget_s
     words += [] if budget_s is None else ["--budget", f"{budget_s:g}s"]
+    words += [] if plan.preset.run_rounds is None else ["--rounds", str(plan.preset.run_rounds)]
     done = carried_out(
         RunRequest(
             preset=plan.preset.run,
@@ -227,13 +228,14 @@ def _measure(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
             axes={name: (value,) for name, value in axes.items()},
             seed=plan.seed,
             budget_s=budget_s,
+            rounds=plan.preset.run_rounds,
             timeout_s=request.timeout_s,
             threads=plan.threads,
             memory_limit_bytes=limit if isinstance(limit, int) else None,
             out=folder,
             resume=there is not None,
             wait=request.wait,
-            only_contenders=plan.preset.run != "smoke",
+            only_contenders=True,
             arguments=(*words, "--seed", str(plan.seed), "--out", str(folder)),
         )
     )
