@@ -50,6 +50,8 @@ def end_to_end(
 ) -> None:
     """Train each learner in each framework from seeds that nothing else had; UserError where a server cannot start."""
     places = sorted({backend for _, backend in frameworks.costs})
+    if not places:
+        return  # nothing was timed that they could be held to
     told.begin("training end to end", len(learners) + len(places) * len(learners))
     trained: dict[str, Training] = trainings(store.facts, "count")
     seeds: dict[tuple[str, str], Mapping[int, int | None]] = {}

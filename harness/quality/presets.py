@@ -49,7 +49,7 @@ PRESETS: Mapping[str, StudyPreset] = {
         end_to_end=1,
         recipe=Recipe(models=5, steps=60, fine_steps=20, hidden=32),
         levels=(3, 5, 10, 13),
-        run_budget_s=10.0,
+        run_budget_s=None,
         run_rounds=1,
     ),
     "quick": StudyPreset(),
