@@ -17,7 +17,7 @@ class StudyPreset:
     Each learner has `trials` seeds at each of `rates` for `steps`. `target_seeds` of the twin set the target; `seeds`
     train for up to `patience` times as long to be counted. `end_to_end` trainings of each learner run in each
     framework. `levels` of compression are trained by `recipe`. `run` is the preset of the run that measures a step,
-    `run_budget_s` its budget and `run_rounds` its rounds, where these are not the preset's own.
+    `run_budget_s` its budget and `run_executions` all that it tries, where that is not everything.
     """
 
     shape: NetworkShape = field(default_factory=NetworkShape)
@@ -33,7 +33,7 @@ class StudyPreset:
     levels: tuple[int, ...] = tuple(range(len(LEVELS)))
     run: str = "ideas"
     run_budget_s: float | None = 95.0
-    run_rounds: int | None = None
+    run_executions: tuple[str, ...] = ()
 
 
 PRESETS: Mapping[str, StudyPreset] = {
@@ -49,8 +49,9 @@ PRESETS: Mapping[str, StudyPreset] = {
         end_to_end=1,
         recipe=Recipe(models=5, steps=60, fine_steps=20, hidden=32),
         levels=(3, 5, 10, 13),
+        run="smoke",
         run_budget_s=None,
-        run_rounds=1,
+        run_executions=("eager",),
     ),
     "quick": StudyPreset(),
     "standard": StudyPreset(
