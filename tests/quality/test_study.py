@@ -140,7 +140,7 @@ def test_a_picture_has_a_point_a_level_and_the_other_the_time_to_quality(made):
         "forward_forward",
         "sparse_training",
     }
-    assert "0 of 4 arrived" in str(time.spec)
+    assert "0/4 arrived" in str(time.spec)
     for chart in (forgets, time):
         assert "<svg" in pictures_of_the_web.converter().vegalite_to_svg(pictures_of_the_web.static(chart))
 
