@@ -99,7 +99,7 @@ def accuracy_against_time(outcomes: Sequence[Outcome]) -> Iterator[Chart]:
         "field": "accuracy", "type": "quantitative", "title": "validation images right (%)",
         "scale": {"zero": False, "nice": True},
     }  # fmt: skip
-    colour = hued("who", [str(value["who"]) for value in curves])
+    colour = hued("who", [str(value["who"]) for value in curves]) | {"legend": {"columns": 2}}  # long names
     layers: list[dict[str, Any]] = [
         {
             "mark": {"type": "line", "strokeWidth": 2, "opacity": 0.8},
