@@ -259,6 +259,7 @@ def _is_study(path: Path) -> bool:
 def _of_study(path: Path) -> Report:
     from harness.quality.validation import validate_study
 
+    click.echo(f"{path}: training its networks again, which takes as long as it took the study", err=True)
     return validate_study(path if path.is_dir() else path.parent)
 
 

@@ -143,7 +143,11 @@ def _plan(request: QualityRequest) -> _Plan:
 def _info(request: QualityRequest, plan: _Plan) -> StudyInfo:
     now = datetime.now(UTC)
     found = find_backends()[0]
-    preset = {k: v for k, v in asdict(plan.preset).items() if k not in ("shape", "recipe", "rates", "levels")}
+    preset = {
+        k: v
+        for k, v in asdict(plan.preset).items()
+        if k not in ("shape", "recipe", "rates", "levels", "run_executions")
+    }
     shape: dict[str, Value] = asdict(plan.preset.shape)
     return StudyInfo(
         schema=SCHEMA,
@@ -219,6 +223,7 @@ def _measure(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
     words += [word for name, value in axes.items() for word in ("--set", f"{name}={value}")]
     budget_s = plan.preset.run_budget_s
     words += [] if budget_s is None else ["--budget", f"{budget_s:g}s"]
+    words += ["--execution", ",".join(plan.preset.run_executions)] * bool(plan.preset.run_executions)
     done = carried_out(
         RunRequest(
             preset=plan.preset.run,
@@ -227,6 +232,7 @@ def _measure(request: QualityRequest, plan: _Plan, store: StudyStore) -> None:
             axes={name: (value,) for name, value in axes.items()},
             seed=plan.seed,
             budget_s=budget_s,
+            executions=plan.preset.run_executions,
             timeout_s=request.timeout_s,
             threads=plan.threads,
             memory_limit_bytes=limit if isinstance(limit, int) else None,

@@ -2,7 +2,8 @@
 
 Raw counts are kept, every figure is derived (`worth`, `forgotten`). The format's history:
 
-schema 1 (2026-11): first.
+schema 1 (2026-11): first; counted in float32, with all final weights.
+schema 2 (2026-11): counted in float64, so that it can be trained again anywhere; weights of some end to end alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from backends.ops import Execution, Scalar
 from harness.records.record import Status
 from workloads.base import Value
 
-SCHEMA = 1
+SCHEMA = 2
 
 Purpose = Literal["target", "count"]
 
@@ -46,8 +47,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, tag="training"):
     """Seeds trained at the tuned rate, `purpose` to set the target or to count the steps to it.
 
     `correct[i]` has the validation images right at each evaluation of seed i, `test_correct[i]` the test images at the
-    end, by float64. The final weights lie in the file `weights`, whose SHA-256 is `digest`; None where they are not
-    kept. `target` is None where none was known yet.
+    end. `target` is None where none was known yet. All in float64: the same seed has the same counts on any machine.
     """
 
     learner: str
@@ -59,8 +59,6 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, tag="training"):
     target: int | None
     correct: list[list[int]]
     test_correct: list[int]
-    weights: str | None = None
-    digest: str | None = None
 
     @property
     def key(self) -> str:
@@ -73,7 +71,8 @@ class EndToEnd(msgspec.Struct, frozen=True, kw_only=True, tag="end_to_end"):
 
     `chunks_s` are the seconds of the steps between two evaluations. `counted` is the evaluation that saw the target
     where the same seed was trained in NumPy. `apart` is how far the weights then were from those of NumPy float64 at
-    the first evaluation, relative to their change.
+    the first evaluation, relative to their change. The weights at the target or the end lie in the file `weights`,
+    whose SHA-256 is `digest`; where they are not kept these are None, and so is `test_correct`: it is not stated.
     """
 
     learner: str

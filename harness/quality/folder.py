@@ -1,6 +1,7 @@
 """The folder of a study: `quality.jsonl`, a line a fact, appended whole and flushed, and `quality.json` beside it.
 
-`steps/` in it is an ordinary results folder: the seconds and joules of a step. Final weights are `.npz` files.
+`steps/` in it is an ordinary results folder: the seconds and joules of a step. Final weights are `.npz` files, of one
+training end to end of each learner in each framework: all that is counted in NumPy can be trained again.
 """
 
 from __future__ import annotations
@@ -23,13 +24,11 @@ from harness.quality.facts import SCHEMA, Fact, FactLine, StudyInfo
 from harness.records import conditions
 from harness.records.disk import replace, why, write
 from harness.records.lines import NEWER, UNREADABLE
-from harness.records.locks import FileLock, NoLocksError
-from harness.records.store import ABOUT, StoreError, described
+from harness.records.store import ABOUT, LOCK, StoreError, described, locked
 
 FACTS = "quality.jsonl"
 STEPS = "steps"
 WEIGHTS = "weights"
-LOCK = ".lock"
 
 
 class StudyProgress(NamedTuple):
@@ -95,8 +94,9 @@ class StudyStore:
         self._file = -1
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder / LOCK, f"process {os.getpid()}, since {info.started_at}")
-            self._locked()
+            self._lock, note = locked(folder, info.started_at, "a study")
+            if note:
+                self.info = msgspec.structs.replace(info, notes=[*info.notes, note])
             try:
                 self._open(resume)
             except BaseException:
@@ -104,18 +104,6 @@ class StudyStore:
                 raise
         except OSError as error:
             raise StoreError(f"--out {folder} cannot be written ({why(error)}); name another folder") from None
-
-    def _locked(self) -> None:
-        try:
-            ours = self._lock.take()
-        except NoLocksError:
-            self.info = msgspec.structs.replace(
-                self.info, notes=[*self.info.notes, f"{self.folder} is on a file system without locks"]
-            )
-            return
-        if not ours:
-            who = self._lock.holder() or "another process"
-            raise StoreError(f"a study is writing to {self.folder} ({who}); wait for it, or name another --out")
 
     def _open(self, resume: bool) -> None:
         there = is_study(self.folder)

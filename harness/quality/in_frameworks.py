@@ -14,7 +14,7 @@ from harness.errors import UserError
 from harness.quality.arrivals import trainings
 from harness.quality.costs import StepCost
 from harness.quality.end_to_end import EndToEndTrainer, counted_at
-from harness.quality.facts import Training
+from harness.quality.facts import EndToEnd, Training
 from harness.quality.folder import StudyProgress, StudyStore
 from harness.quality.foretold import FEWEST
 from harness.quality.images import split
@@ -50,6 +50,8 @@ def end_to_end(
 ) -> None:
     """Train each learner in each framework from seeds that nothing else had; UserError where a server cannot start."""
     places = sorted({backend for _, backend in frameworks.costs})
+    if not places:
+        return  # nothing was timed that they could be held to
     told.begin("training end to end", len(learners) + len(places) * len(learners))
     trained: dict[str, Training] = trainings(store.facts, "count")
     seeds: dict[tuple[str, str], Mapping[int, int | None]] = {}
@@ -130,10 +132,20 @@ def _keep_trained(
         server, cost, seed=seed, rate=trained.rate, target=trained.target or 0, steps=trained.steps,
         every=trained.every, counted=counted,
     )  # fmt: skip
-    if weights is not None:
+    if weights is not None and _first_of_its_kind(store, fact):
         path, digest = store.keep_weights(f"{fact.learner}-{fact.backend}-{seed}", weights)
         fact = replace(fact, weights=path, digest=digest)
+    else:
+        fact = replace(fact, test_correct=None)  # nobody could reckon it again
     store.keep(fact)
+
+
+def _first_of_its_kind(store: StudyStore, fact: EndToEnd) -> bool:
+    """Whether no weights of this learner in this framework are kept yet: one shows the accuracy, all would be large."""
+    return not any(
+        isinstance(other, EndToEnd) and other.weights and (other.learner, other.backend) == (fact.learner, fact.backend)
+        for other in store.facts.values()
+    )
 
 
 @contextlib.contextmanager

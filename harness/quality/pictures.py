@@ -15,6 +15,8 @@ from harness.report.wording import point_cell, speed_up_cell
 from harness.web.vega import Chart, drawing, hued, log_axis, tooltip
 
 _GROUP = "Quality"
+_HEIGHT = 340
+_APART = 9  # pixels between the marks of the times to quality, which all stand at the target
 
 
 def tail_against_speed(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> Iterator[Chart]:
@@ -52,12 +54,20 @@ def tail_against_speed(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> Iter
             },
         },
     ]  # fmt: skip
+    named = {(value["method"], value["level"]): value for value in sorted(values, key=lambda value: -value["speed"])}
+    layers.append(  # each level is named once, at its slowest row
+        {
+            "data": {"values": list(named.values())},
+            "mark": {"type": "text", "dy": -8, "tooltip": None},
+            "encoding": {"x": x, "y": y | {"field": "high"}, "text": {"field": "level", "type": "nominal"}},
+        }
+    )
     note = (
         "A point a level: right is faster than the dense twin, low is more forgotten of the rare classes than accuracy "
         "loses. The bar is the interval over models and images. Frequency in the training images, not fairness."
     )
     title = "What a speed-up forgets"
-    yield Chart(name="forgets", group=_GROUP, title=title, note=note, spec=drawing(values, 340, layers))
+    yield Chart(name="forgets", group=_GROUP, title=title, note=note, spec=drawing(values, _HEIGHT, layers))
 
 
 def accuracy_against_time(outcomes: Sequence[Outcome]) -> Iterator[Chart]:
@@ -68,7 +78,7 @@ def accuracy_against_time(outcomes: Sequence[Outcome]) -> Iterator[Chart]:
         for name, training in trainings(outcome.study.facts, "count").items():
             for row in (w for w in outcome.worths if w.idea == name):
                 cost = outcome.costs[name, row.backend]
-                who = f"{name}, {row.reached} of {row.seeds} arrived"
+                who = f"{name}, {row.reached}/{row.seeds} arrived"
                 for number in range(max(map(len, training.correct))):
                     # A run that ended has held the target: it stays where it was.
                     now = [100 * c[min(number, len(c) - 1)] / VALID_IMAGES for c in training.correct]
@@ -89,7 +99,7 @@ def accuracy_against_time(outcomes: Sequence[Outcome]) -> Iterator[Chart]:
         "field": "accuracy", "type": "quantitative", "title": "validation images right (%)",
         "scale": {"zero": False, "nice": True},
     }  # fmt: skip
-    colour = hued("who", [str(value["who"]) for value in curves])
+    colour = hued("who", [str(value["who"]) for value in curves]) | {"legend": {"columns": 2}}  # long names
     layers: list[dict[str, Any]] = [
         {
             "mark": {"type": "line", "strokeWidth": 2, "opacity": 0.8},
@@ -100,27 +110,31 @@ def accuracy_against_time(outcomes: Sequence[Outcome]) -> Iterator[Chart]:
             },
         }
     ]  # fmt: skip
-    if marks:
+    # Below one another at the bottom, where few lines are: at the target itself the intervals would cover each other.
+    for number, mark in enumerate(reversed(marks)):
+        one = {"data": {"values": [mark]}}
+        at = {"y": {"value": _HEIGHT - _APART * (number + 1)}}
         layers += [
-            {
-                "data": {"values": marks},
-                "mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.6, "tooltip": None},
-                "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": colour},
+            one
+            | {
+                "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6, "tooltip": None},
+                "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, **at, "color": colour},
             },
-            {
-                "data": {"values": marks},
-                "mark": {"type": "point", "filled": True, "size": 70},
+            one
+            | {
+                "mark": {"type": "point", "filled": True, "size": 45},
                 "encoding": {
-                    "x": x, "y": y, "color": colour, "tooltip": tooltip("who", "where", "time", "steps"),
+                    "x": x, **at, "color": colour, "shape": {"field": "where", "type": "nominal", "title": None},
+                    "tooltip": tooltip("who", "where", "time", "steps"),
                 },
             },
         ]  # fmt: skip
     note = (
-        "Lines are the median run; the mark is the expected time to the target over all runs, those that never arrive "
-        "counted, with its interval. Up and left is better."
+        "Lines are the median run. The marks below are the expected times to the target over all runs, those that "
+        "never arrive counted, with their intervals; their height says nothing. Up and left is better."
     )
     title = "Accuracy against time"
-    yield Chart(name="time-to-quality", group=_GROUP, title=title, note=note, spec=drawing(curves, 340, layers))
+    yield Chart(name="time-to-quality", group=_GROUP, title=title, note=note, spec=drawing(curves, _HEIGHT, layers))
 
 
 def charts(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> list[Chart]:

@@ -17,11 +17,11 @@ class StudyPreset:
     Each learner has `trials` seeds at each of `rates` for `steps`. `target_seeds` of the twin set the target; `seeds`
     train for up to `patience` times as long to be counted. `end_to_end` trainings of each learner run in each
     framework. `levels` of compression are trained by `recipe`. `run` is the preset of the run that measures a step,
-    `run_budget_s` its budget.
+    `run_budget_s` its budget and `run_executions` all that it tries, where that is not everything.
     """
 
     shape: NetworkShape = field(default_factory=NetworkShape)
-    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
+    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     trials: int = 3
     target_seeds: int = 20
     seeds: int = 40
@@ -32,7 +32,8 @@ class StudyPreset:
     recipe: Recipe = field(default_factory=Recipe)
     levels: tuple[int, ...] = tuple(range(len(LEVELS)))
     run: str = "ideas"
-    run_budget_s: float | None = 105.0
+    run_budget_s: float | None = 95.0
+    run_executions: tuple[str, ...] = ()
 
 
 PRESETS: Mapping[str, StudyPreset] = {
@@ -50,6 +51,7 @@ PRESETS: Mapping[str, StudyPreset] = {
         levels=(3, 5, 10, 13),
         run="smoke",
         run_budget_s=None,
+        run_executions=("eager",),
     ),
     "quick": StudyPreset(),
     "standard": StudyPreset(

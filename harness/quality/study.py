@@ -19,7 +19,7 @@ from harness.quality.images import draws, split
 from harness.quality.learners import LEARNERS, Learner, NetworkShape, disagreement
 from harness.quality.populations import Population
 from harness.quality.presets import StudyPreset
-from harness.quality.training import Trained, right_in_float64, train
+from harness.quality.training import Trained, most_right, right_in_float64, train
 from workloads.base import Definition, Params
 
 SAME_STEP = 1e-8  # how far a step may be from the workload's, in float64
@@ -83,8 +83,7 @@ class Learning:
         seeds = [self._seed + TRIAL_SEEDS + k for k in range(preset.trials)]
         pairs = [(rate, seed) for rate in preset.rates for seed in seeds]
         found = self._train(learner, [seed for _, seed in pairs], [rate for rate, _ in pairs], preset.steps, None)
-        most = [max(correct) for correct in found.correct]
-        when = [correct.index(max(correct)) + 1 for correct in found.correct]
+        most, when = most_right(found.correct)
         best = [most[k : k + preset.trials] for k in range(0, len(pairs), preset.trials)]
         reached = [when[k : k + preset.trials] for k in range(0, len(pairs), preset.trials)]
         order = [(-median(many), median(early)) for many, early in zip(best, reached, strict=True)]
@@ -109,7 +108,6 @@ class Learning:
         seeds = [first + k for k in range(preset.seeds if counting else preset.target_seeds)]
         rate = self._rate(learner)
         found = self._train(learner, seeds, [rate] * len(seeds), steps, target)
-        weights = self._store.keep_weights(learner.name, found.weights) if counting else (None, None)
         return Training(
             learner=learner.name,
             purpose=purpose,
@@ -120,8 +118,6 @@ class Learning:
             target=target,
             correct=found.correct,
             test_correct=right_in_float64(learner, found.weights, self._split.test),
-            weights=weights[0],
-            digest=weights[1],
         )
 
     def _train(

@@ -1,4 +1,8 @@
-"""Trains many seeds of a learner at once, in NumPy, and counts what each gets right as it goes."""
+"""Trains many seeds of a learner at once, in NumPy, and counts what each gets right as it goes.
+
+In float64: float32 leaves another count where sums are taken in another order, as on another kind of processor. What
+comes of a seed in float64 is the same everywhere, so that whoever doubts a count can train it again.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from harness.quality.learners import Learner, NetworkShape, Weights, stacked
 from harness.quality.sharing import shared
 from workloads.base import Definition
 
+TOGETHER = 5  # seeds that a thread trains at once: the weights of so few stay in its cache
 HELD = 3  # evaluations in a row at the target: a first crossing alone rewards a spike
 
 
@@ -20,7 +25,7 @@ HELD = 3  # evaluations in a row at the target: a first crossing alone rewards a
 class Trained:
     """What came of some seeds: `correct` has the right answers of each at every evaluation, while it was trained.
 
-    `weights` are those at the end, (seeds, …) float32.
+    `weights` are those at the end, (seeds, …) float64.
     """
 
     correct: list[list[int]]
@@ -40,6 +45,12 @@ def batches(learner: Learner, images: Images, seed: int, size: int) -> Iterator[
 def right(learner: Learner, weights: Weights, images: Images) -> list[int]:
     """How many images each seed's network names correctly."""
     return [int(n) for n in np.sum(learner.predict(weights, images.x) == images.y, axis=-1)]
+
+
+def most_right(correct: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    """The most images that each seed had right, and the number of the evaluation, from 1, that first saw so many."""
+    most = [max(one) for one in correct]
+    return most, [one.index(best) + 1 for one, best in zip(correct, most, strict=True)]
 
 
 def right_in_float64(learner: Learner, weights: Weights, images: Images) -> list[int]:
@@ -64,18 +75,19 @@ def train(
     """Train a network for each of `seeds` at its rate for `steps`, with an evaluation after each `every` of them.
 
     With a `target`, right answers of the validation images, a seed ends as soon as it has held it for HELD evaluations.
-    `threads` share the seeds. `told` is told the steps that are done, of the first of them.
+    `threads` share the seeds. `told` is told the steps that are done, of the mean seed.
     """
 
     def some(part: slice, go_on: Callable[[], None]) -> Trained:
         def done(count: int) -> None:
             go_on()
-            if part.start == 0:
-                told(count)
+            taken[part.start] = count * (part.stop - part.start)
+            told(sum(list(taken.values())) // len(seeds))
 
         return _train(learner, workload, shape, split, seeds[part], rates[part], steps, every, target, done)
 
-    found = shared(len(seeds), threads, some)
+    taken: dict[int, int] = {}
+    found = shared(len(seeds), threads, some, most=TOGETHER)
     correct = [row for one in found for row in one.correct]
     return Trained(correct, {name: np.concatenate([one.weights[name] for one in found]) for name in found[0].weights})
 
@@ -84,16 +96,16 @@ def _train(
     learner: Learner, workload: Definition, shape: NetworkShape, split: Split, seeds: Sequence[int],
     rates: Sequence[float], steps: int, every: int, target: int | None, told: Callable[[int], None],
 ) -> Trained:  # fmt: skip
-    weights = stacked([learner.weights(workload, shape, seed) for seed in seeds])
+    weights = stacked([learner.weights(workload, shape, seed) for seed in seeds], "float64")
     final = {name: value.copy() for name, value in weights.items()}
     streams = [batches(learner, split.train, seed, shape.batch) for seed in seeds]
-    rate = np.asarray(rates, np.float32)[:, None, None]
+    rate = np.asarray(rates, np.float64)[:, None, None]
     correct: list[list[int]] = [[] for _ in seeds]
     left = np.arange(len(seeds))
     for done in range(every, steps + 1, every):
         for _ in range(every):
             drawn = [next(streams[k]) for k in left]
-            batch = {name: np.stack([one[name] for one in drawn]).astype(np.float32) for name in learner.operands}
+            batch = {name: np.stack([one[name] for one in drawn]) for name in learner.operands}
             with np.errstate(over="ignore", invalid="ignore"):  # a rate that is too large diverges, and learns nothing
                 learner.step(weights, batch, rate)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -105,8 +105,9 @@ class Store:
         try:
             new = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder / LOCK, f"process {os.getpid()}, since {info.started_at}")
-            self._locked()
+            self._lock, note = locked(folder, info.started_at, "a run")
+            if note:
+                self.info = msgspec.structs.replace(info, notes=[*info.notes, note])
             try:
                 self._open(resume, retry, planned)
             except BaseException:
@@ -117,18 +118,6 @@ class Store:
                 raise
         except OSError as error:
             raise StoreError(f"--out {folder} cannot be written ({why(error)}); name another folder") from None
-
-    def _locked(self) -> None:
-        """Take the folder; StoreError with its holder where another run has it."""
-        try:
-            ours = self._lock.take()
-        except NoLocksError as error:
-            note = f"{self.folder} is on a file system without locks ({error.strerror}): let no second run write there"
-            self.info = msgspec.structs.replace(self.info, notes=[*self.info.notes, note])
-            return
-        if not ours:
-            who = self._lock.holder() or "another process"
-            raise StoreError(f"a run is writing to {self.folder} ({who}); wait for it, or name another folder by --out")
 
     def _open(self, resume: bool, retry: Collection[Status], planned: Collection[str] | None) -> None:
         for partial in (RECORDS, INFO):  # of a process that was killed while it replaced one
@@ -246,7 +235,7 @@ class Store:
         os.close(self._file)
         self._file = file
         self._lock.release()
-        self._lock = FileLock(self.folder / LOCK, f"process {os.getpid()}, since {self.info.started_at}")
+        self._lock = _lock_of(self.folder, self.info.started_at)
         with contextlib.suppress(OSError):
             self._lock.take()
         self.note(f"{self.folder} was taken away while the run went on, and was made again with all that was measured")
@@ -261,6 +250,27 @@ class Store:
             merge_lines(self.folder)
         finally:
             self._lock.release(remove=True)
+
+
+def _lock_of(folder: Path, since: str) -> FileLock:
+    return FileLock(folder / LOCK, f"process {os.getpid()}, since {since}")
+
+
+def locked(folder: Path, since: str, what: str) -> tuple[FileLock, str | None]:
+    """Take a folder for `what`, such as "a run": the lock, and a note where the file system knows none.
+
+    StoreError names the holder where another process has it; OSError where the lock cannot be written.
+    """
+    lock = _lock_of(folder, since)
+    try:
+        ours = lock.take()
+    except NoLocksError as error:
+        second = what.replace("a ", "second ")
+        return lock, f"{folder} is on a file system without locks ({error.strerror}): let no {second} write there"
+    if not ours:
+        who = lock.holder() or "another process"
+        raise StoreError(f"{what} is writing to {folder} ({who}); wait for it, or name another folder by --out")
+    return lock, None
 
 
 def merge_lines(folder: Path) -> None:

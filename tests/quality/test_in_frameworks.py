@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from harness.quality import in_frameworks
-from harness.quality.facts import Training
+from harness.quality.facts import EndToEnd, Training
 from harness.quality.in_frameworks import TRIED
 from harness.quality.presets import PRESETS
 
@@ -53,3 +55,28 @@ def test_a_learner_that_hardly_ever_arrives_has_one_training_a_framework(seeds):
     found, asked = seeds(2, lambda number: number == 101)
     assert found == [{100: None}, {101: 101}]
     assert asked == [100, 101]
+
+
+def test_an_accuracy_is_stated_only_of_the_one_training_of_a_kind_whose_weights_are_kept():
+    facts = {}
+    store = SimpleNamespace(
+        facts=facts,
+        keep=lambda fact: facts.update({fact.key: fact}),
+        keep_weights=lambda name, weights: (f"weights/{name}.npz", "aa"),
+    )
+    trained = SimpleNamespace(rate=0.1, target=5, steps=10, every=5)
+
+    def run(server, cost, *, seed, **_):
+        fact = EndToEnd(
+            learner="dense_mlp", backend=cost, formulation="f", execution="eager", seed=seed, rate=0.1, every=5,
+            target=5, status="ok", test_correct=500,
+        )  # fmt: skip
+        return fact, {"w0": 1}
+
+    for seed, backend in ((1, "numpy"), (2, "numpy"), (3, "torch")):
+        in_frameworks._keep_trained(store, SimpleNamespace(run=run), None, backend, trained, seed, 1)
+    assert [(fact.test_correct, fact.weights) for fact in facts.values()] == [
+        (500, "weights/dense_mlp-numpy-1.npz"),
+        (None, None),
+        (500, "weights/dense_mlp-torch-3.npz"),
+    ]

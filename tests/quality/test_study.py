@@ -140,7 +140,7 @@ def test_a_picture_has_a_point_a_level_and_the_other_the_time_to_quality(made):
         "forward_forward",
         "sparse_training",
     }
-    assert "0 of 4 arrived" in str(time.spec)
+    assert "0/4 arrived" in str(time.spec)
     for chart in (forgets, time):
         assert "<svg" in pictures_of_the_web.converter().vegalite_to_svg(pictures_of_the_web.static(chart))
 
@@ -157,6 +157,9 @@ SMALL = {"few-seeds", "few-models"}  # a smoke study is no more than that
 
 def test_a_study_is_refused_for_its_size_alone_where_nothing_is_wrong_with_it(made):
     assert codes(made) == SMALL
+
+
+ENDED = "end to end local_update numpy 30000"
 
 
 def change(folder, key, **more):
@@ -187,16 +190,32 @@ def training(folder, key="count local_update"):
     return found
 
 
-def test_accuracies_are_reckoned_again_from_the_weights(copy):
+def test_accuracies_are_those_of_the_networks_trained_again(copy):
     stated = training(copy).test_correct
     change(copy, "count local_update", test_correct=[stated[0] + 1, *stated[1:]])
     assert codes(copy) == SMALL | {"accuracy", "incomplete"}
 
 
 def test_other_weights_than_were_written_are_seen(copy):
-    file = copy / training(copy).weights
-    np.savez(file, w0=np.zeros(3))
+    np.savez(copy / load_study(copy).facts[ENDED].weights, w0=np.zeros(3))
     assert codes(copy) == SMALL | {"weights", "incomplete"}
+
+
+def test_a_step_count_that_is_a_little_less_is_seen(copy):
+    """The target is seen one evaluation sooner, and everything else fits."""
+    known = training(copy)
+    number, at = next((n, first_at(c, known.target)) for n, c in enumerate(known.correct) if first_at(c, known.target))
+    sooner = [[*c] for c in known.correct]
+    sooner[number][at - 2] = known.target
+    change(copy, known.key, correct=sooner)
+    found = {r.where for r in validate_study(copy).refusals if r.code == "trained-again"}
+    assert found == {f"count local_update, seed {known.seeds[number]}"}
+
+
+def test_networks_of_another_size_than_the_presets_are_not_trained_again(copy):
+    text = (copy / ABOUT).read_text()
+    (copy / ABOUT).write_text(text.replace('"hidden": 32', '"hidden": 4000'))
+    assert "preset" in codes(copy)
 
 
 @pytest.mark.parametrize(
@@ -206,13 +225,18 @@ def test_other_weights_than_were_written_are_seen(copy):
         ("count local_update", {"rate": 0.77}, "rate"),
         ("count local_update", {"seeds": [0, 0, 1, 2]}, "seeds"),
         ("count local_update", {"correct": [[1]] * 4}, "counts"),
-        ("count local_update", {"weights": None}, "weights"),
+        ("count local_update", {"steps": 10**9}, "counts"),
+        ("target dense_mlp", {"test_correct": [1, 2, 3, 4]}, "accuracy"),
+        ("tuned local_update", {"reached": [[1], [1]]}, "trained-again"),
+        (ENDED, {"counted": 1}, "trained-again"),
+        (ENDED, {"weights": None}, "weights"),
+        (ENDED, {"weights": None, "test_correct": None}, "weights"),
         ("tuned local_update", {"rates": [0.5, 0.6]}, "unequal"),
         ("tuned local_update", {"disagreement": 0.1}, "another-step"),
-        ("end to end local_update numpy 30000", {"every": 7}, "unequal"),
-        ("end to end local_update numpy 30000", {"chunks_s": [-1.0]}, "counts"),
-        ("end to end local_update numpy 30000", {"test_correct": 3}, "accuracy"),
-        ("end to end local_update numpy 30000", {"seed": 0}, "seeds"),
+        (ENDED, {"every": 7}, "unequal"),
+        (ENDED, {"chunks_s": [-1.0]}, "counts"),
+        (ENDED, {"test_correct": 3}, "accuracy"),
+        (ENDED, {"seed": 0}, "seeds"),
         ("long_tailed quantisation int8", {"says": ["0" * 540] * 4 + ["x" * 540]}, "answers"),
         ("long_tailed quantisation int8", {"counts": [1] * 10}, "draw"),
         ("long_tailed quantisation int8", {"seeds": [1000, 1001, 1002, 1003, 1004]}, "seeds"),
