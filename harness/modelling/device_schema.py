@@ -41,7 +41,7 @@ SparsePattern = Annotated[
 ]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Key = Annotated[
-    str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.:]{0,99}$", description="A key of this file, such as gather.rows_per_s.")
+    str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.:\[\]]{0,99}$", description="A key of this file, such as gather.rows_per_s.")
 ]
 
 
@@ -56,6 +56,13 @@ class SmallProduct(_Section, frozen=True, kw_only=True):
     share: Share
 
 
+class FarRows(_Section, frozen=True, kw_only=True):
+    """Of a stored sparse product whose rows are gathered of `bytes`: the `share` of the rate that it reaches."""
+
+    bytes: Size
+    share: Share
+
+
 class MatmulUnit(_Section, frozen=True, kw_only=True):
     """Dense products. `rate`: FLOP/s by dtype. `tile` [m, n, k]: sides are rounded up to it; [1, 1, 1] by default.
 
@@ -63,7 +70,9 @@ class MatmulUnit(_Section, frozen=True, kw_only=True):
     zeros stand anywhere and the operation multiplies with them. `packs` (false by default): operands are copied into an
     order of the unit's own before it multiplies, as the libraries of processors do (Goto & van de Geijn 2008, "Anatomy
     of High-Performance Matrix Multiplication"), so that this traffic comes on top of the arithmetic. `small` from the
-    shortest side up: a curve, straight in logarithms between them, and the whole rate beyond (without it everywhere).
+    shortest side up: a curve of many products in one call, straight in logarithms between them, and the whole rate
+    beyond (without it everywhere). `thin`: the same curve of one product by itself (`small` where left out). `vector`:
+    the share of the memory's bandwidth that a product with a vector reaches (1 by default).
     """
 
     rate: dict[ModelledDtype, FlopRate] = {}
@@ -71,6 +80,8 @@ class MatmulUnit(_Section, frozen=True, kw_only=True):
     sparse: dict[SparsePattern, Ratio] = {}
     packs: bool | None = None
     small: list[SmallProduct] = []
+    thin: list[SmallProduct] = []
+    vector: Share | None = None
 
 
 class VectorUnit(_Section, frozen=True, kw_only=True):
@@ -112,11 +123,25 @@ class ScatterUnit(_Section, frozen=True, kw_only=True):
     conflict: Factor | None = None
 
 
-class SparseUnit(_Section, frozen=True, kw_only=True):
-    """Products with a stored sparse matrix: values (or blocks) a second, and FLOP/s with the rows that they meet."""
+class StoredProducts(_Section, frozen=True, kw_only=True):
+    """One kind of product with a stored sparse matrix: values (or blocks) a second, FLOP/s with the rows that they meet.
+
+    `far` from the smallest table up: the share of `rate` where rows are gathered of so many bytes, a curve straight in
+    logarithms between them (the whole rate everywhere without it).
+    """
 
     values_per_s: PerSecond | None = None
     rate: dict[ModelledDtype, FlopRate] = {}
+    far: list[FarRows] = []
+
+
+class SparseUnit(StoredProducts, frozen=True, kw_only=True):
+    """Products with a stored sparse matrix. `bag`: weighted embedding bags; `vector`: products with a vector. What one
+    of these does not give is as of all others.
+    """
+
+    bag: StoredProducts = StoredProducts()
+    vector: StoredProducts = StoredProducts()
 
 
 class SelectUnit(_Section, frozen=True, kw_only=True):

@@ -196,7 +196,7 @@ def validate_device(
     Through any framework: each path by the device's own values, against the framework in which it was fastest.
     """
     from harness.figures.frame import case_rows  # pandas, which takes long and which `whatif` alone does without
-    from harness.modelling.calibration import CEILINGS, is_ceiling
+    from harness.modelling.ceiling_times import CEILINGS, is_ceiling
 
     left_out: dict[str, int] = defaultdict(int)
     every: dict[str, dict[_Path, _Measured]] = defaultdict(dict)
