@@ -43,8 +43,11 @@ def _reference(part: dict[str, Any]) -> str:
 
 
 def _keys(key: str, section: dict[str, Any], parts: dict[str, Any]) -> list[list[str]]:
-    rows = []
+    rows: list[list[str]] = []
     for name, part in section["properties"].items():
+        if "$ref" in part:  # a table within the section
+            rows += _keys(f"{key}.{name}", parts[_reference(part)], parts)
+            continue
         for suffix, number in _numbers(part, parts):
             bounds = f"{number['minimum']:g} … {number['maximum']:g}" if "minimum" in number else "true or false"
             unit = number.get("unit", "")

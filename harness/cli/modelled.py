@@ -109,15 +109,15 @@ def _planned(asked: WhatIfRequest, definitions: Mapping[str, Definition]) -> lis
 
 def _draw(reckoned: WhatIf, d: ModelDevice, errors: Mapping[str, ClassError], path: Path) -> None:
     from harness.web.modelled_chart import factors
-    from harness.web.pictures import converter, static
+    from harness.web.pictures import DRAWN, static
 
-    if path.suffix != ".svg":
-        raise UserError(f"--picture {path} must end in .svg")
+    if path.suffix not in DRAWN:
+        raise UserError(f"--picture {path} must end in {' or '.join(DRAWN)}")
     chart = factors(d.name, reckoned.curves(d, errors))
     if chart is None:
         raise UserError(f"--picture {path}: no idea has a figure on {d.name} that a parameter changes")
     try:
-        path.write_text(str(converter().vegalite_to_svg(static(chart))), encoding="utf-8")
+        path.write_bytes(DRAWN[path.suffix](static(chart)))
     except OSError as error:
         raise UserError(f"--picture {path} cannot be written ({error.strerror}); name another file") from None
     click.echo(f"written: {path}", err=True)

@@ -94,6 +94,27 @@ def test_a_stored_sparse_product_takes_the_longer_of_its_values_and_its_flop():
     assert times(few).times()[0] == pytest.approx(500 / 1e6 + 1e-6)
 
 
+def test_a_bag_and_a_vector_go_by_their_own_values_and_far_rows_by_a_share():
+    own = {"bag": {"rate": {"float32": 1e8}, "far": [{"bytes": 1e3, "share": 1.0}, {"bytes": 1e5, "share": 0.01}]}}
+    file = FILE | {"sparse": FILE["sparse"] | own | {"vector": {"values_per_s": 1e7}}}
+    facts = {"stored": 50, "sparse_flop": 10_000, "gathered_rows": 50, "gathered_bytes": 2000}
+    bag = Kernel(kind="embedding bag", form="bag", gathered_from=10_000, **facts)
+    assert times(bag, file=file).times()[0] == pytest.approx(10_000 / 1e7 + 1e-6)  # a tenth of the rate
+    assert times(bag).times()[0] == pytest.approx(10_000 / 1e7 + 1e-6)  # without: as compressed rows
+    vector = Kernel(kind="sparse", form="vector", stored=5000, sparse_flop=100, gathered_rows=5000)
+    assert times(vector, file=file).times()[0] == pytest.approx(5000 / 1e7 + 1e-6)
+
+
+def test_a_product_by_itself_has_a_curve_of_its_own_and_one_with_a_vector_a_share_of_the_bandwidth():
+    matmul = {"rate": {"float32": 1e9}, "small": [{"side": 10, "share": 0.5}], "thin": [{"side": 10, "share": 0.25}]}
+    assert times(DENSE, file=FILE | {"matmul": matmul}).times()[0] == pytest.approx(4 * 2e-6 + 1e-6)
+    several = Kernel(kind="small products", matmul_flop=2000, sides=(2, 10, 10, 10), held_bytes=8)
+    assert times(several, file=FILE | {"matmul": matmul}).times()[0] == pytest.approx(2 * 2e-6 + 1e-6)
+    vector = Kernel(kind="dense", matmul_flop=2, sides=(1, 10, 1, 10), held_bytes=960, written_bytes=40)
+    slow = FILE | {"matmul": {"rate": {"float32": 1e9}, "vector": 0.1}}
+    assert times(vector, file=slow).times()[0] == pytest.approx(1000 / 1e9 + 1e-6)
+
+
 def test_launches_go_by_the_execution():
     kernels = (DENSE,) * 3
     assert times(*kernels).times()[0] == pytest.approx(3 * 2e-6 + 3e-6)
