@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from harness.modelling.device_schema import json_schema
+from harness.modelling.reasons import REASONS
 from harness.modelling.validated import HeldRun, held
 from harness.modelling.validation import ClassError
 from tools.docs_pages import Block, table
@@ -76,8 +77,9 @@ def _numbers(part: dict[str, Any], parts: dict[str, Any]) -> list[tuple[str, dic
 
 
 def model_errors(_: Block) -> str:
-    """By run and class: cases, median and 95th percentile, a factor learnt from others, and regret below."""
-    out = []
+    """All runs together, with which class has a break-even and why not; then by run and class, and regret below."""
+    names = ["class", "cases", "median", "95 %", "break-even", "why it is off"]
+    out = ["**All runs together**, as `whatif` has them", "", table(names, [_told(e) for e in held().errors]), ""]
     for run in held().runs:
         shapes, loads = ({e.name: e for e in several} for several in (run.shapes, run.workloads))
         choices = {c.name: f"{c.within} of {c.points}" for c in run.choices}
@@ -94,6 +96,12 @@ def model_errors(_: Block) -> str:
         ]
         out += [f"**{run.run}**", "", table(names, rows), "", _regret(run), ""]
     return "\n".join(out).strip()
+
+
+def _told(error: ClassError) -> list[str]:
+    told = "told" if error.breaks_even else "not told"
+    figures = [_share(error.median_error), _share(error.p95_error)]
+    return [error.name, str(error.cases), *figures, told, REASONS[error.kind]]
 
 
 def _regret(run: HeldRun) -> str:

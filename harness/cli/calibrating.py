@@ -29,7 +29,7 @@ from workloads.facts import work_of
 
 PRIMITIVES = Path(calibration.__file__).with_name("primitives")
 STEPS = 64
-TABLES = (2**12, 2**16)  # rows of the table of stored products, beside the few that stay in the nearest cache
+TABLES = ((2**11, 128), (2**15, 128))  # rows and columns of what stored products gather of, beside the few in a cache
 FEW = 4  # columns of an embedding bag, where what it looks up counts and not its FLOP
 # Of the ceilings' formulations those that are the fastest somewhere; the others are of a whole run.
 WANTED: Mapping[str, frozenset[str]] = {
@@ -79,7 +79,7 @@ def _further(planned: Planned) -> Iterator[Planned]:
         return
     yield planned
     if case.workload == STORED_PRODUCT and int(case.params["n"]) > 1:
-        yield from (_at(planned, case.execution, columns=columns) for columns in TABLES)
+        yield from (_at(planned, case.execution, columns=columns, n=n) for columns, n in TABLES)
         if case.formulation == "bag":
             yield _at(planned, case.execution, n=FEW)
 

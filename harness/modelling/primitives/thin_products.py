@@ -10,7 +10,7 @@ from backends.ops import Array, HostArray, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Work
 
-LONG = 768
+LONG = 1280
 SIDES = (1, 16, 64, 256)
 
 w = Workload(
@@ -18,7 +18,6 @@ w = Workload(
     title="a product with a short side",
     source="the primitive of layers with few examples",
     role="ceiling",
-    lone=True,
     axes={
         "rows": Axis(help="rows and columns of the matrix", low=1, high=1e5),
         "side": Axis(help="columns of the other", low=1, high=1e5),
