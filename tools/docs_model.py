@@ -79,7 +79,12 @@ def _numbers(part: dict[str, Any], parts: dict[str, Any]) -> list[tuple[str, dic
 def model_errors(_: Block) -> str:
     """All runs together, with which class has a break-even and why not; then by run and class, and regret below."""
     names = ["class", "cases", "median", "95 %", "break-even", "why it is off"]
-    out = ["**All runs together**, as `whatif` has them", "", table(names, [_told(e) for e in held().errors]), ""]
+    out = []
+    for title, errors in (
+        ("What `whatif` says of a device that gives all that a calibration gives", held().calibrated),
+        ("What it says of any other device: all runs together", held().errors),
+    ):
+        out += [f"**{title}**", "", table(names, [_told(e) for e in errors]), ""]
     for run in held().runs:
         shapes, loads = ({e.name: e for e in several} for several in (run.shapes, run.workloads))
         choices = {c.name: f"{c.within} of {c.points}" for c in run.choices}

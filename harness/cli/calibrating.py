@@ -18,7 +18,7 @@ from harness.cli.run import run
 from harness.errors import UserError
 from harness.figures.ceilings import CEILING_STREAM, SMALL_STEPS, STORED_PRODUCT
 from harness.machine import facts
-from harness.modelling import calibration, device_file, toml_text
+from harness.modelling import calibration, device_file, device_parts, toml_text
 from harness.planning.plan import Planned
 from harness.planning.request import RunRequest
 from harness.records import timestamps
@@ -118,7 +118,7 @@ def _write(folder: Path, output: Path, name: str | None) -> int:
         click.echo(f"note: {note}", err=True)
     click.echo(f"written: {output}", err=True)
     click.echo(f"the run that it is from: {folder / INFO}", err=True)
-    left = calibration.unknown(document)
+    left = device_parts.unknown(document)
     if left:
         click.echo(f"note: not measured here, and so without a figure: {', '.join(left)}", err=True)
     return EXIT_OK

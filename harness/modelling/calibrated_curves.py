@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -44,21 +44,15 @@ def levels(several: Sequence[TimedCeiling], starts: Mapping[str, Starts]) -> lis
 def far(stored: Sequence[TimedCeiling]) -> list[CurvePoint]:
     """Of stored sparse products of one form the share of their best rate, by the bytes that rows are gathered of."""
     wide = [t for t in stored if int(t.case.params["n"]) >= WIDE]
-    rates = [(_table_bytes(t), value) for t in wide if (value := best([t], useful)) is not None]
-    if len({size for size, _ in rates}) < 2:
+    if len({_table_bytes(t) for t in wide}) < 2:
         return []
-    highest = max(value.value for _, value in rates)
-    return _falling((size, _shared(value, highest)) for size, value in rates)
+    highest = max(useful(t) / t.time_s for t in wide)
+    return _falling((_table_bytes(t), _share(t, useful, highest)) for t in wide)
 
 
 def _table_bytes(t: TimedCeiling) -> float:
     params = t.case.params
     return float(int(params["columns"]) * int(params["n"]) * itemsize(t.case.dtype))
-
-
-def _shared(value: CalibratedValue, whole: float) -> CalibratedValue:
-    share, low, high = (min(1.0, part / whole) for part in value[:3])
-    return CalibratedValue(share, low, high, value.source)
 
 
 def _falling(found: Iterable[tuple[float, CalibratedValue]]) -> list[CurvePoint]:
@@ -76,17 +70,16 @@ def short_sides(
 ) -> dict[str, list[CurvePoint]]:
     """Of each side the share of the matmul rate that the best products reach; none less than a shorter side's.
 
-    `small` of many products in one call, `thin` of one by itself. Of their time the arithmetic is what is left without
-    what it took to begin, and without the memory that the model counts beside it: each matrix once, and the operands
-    once more where they are packed.
+    `small` of many products in one call, `thin` of one by itself, both without what it took to begin.
     """
     out: dict[str, list[CurvePoint]] = {}
     for name, workload in (("small", SQUARE_PRODUCTS), ("thin", THIN_PRODUCTS)):
-        by: dict[float, list[CalibratedValue]] = defaultdict(list)
+        by: dict[int, list[CalibratedValue]] = defaultdict(list)
         for t in several:
             side = int(t.case.params["side"]) if t.case.workload == workload else 1
-            if side > 1 and t.case.dtype in part.matmul.rate and part.memory.levels:
-                by[float(side)].append(_share(t, part, starts[t.case.backend]))
+            begun = t.begun(starts[t.case.backend].of(t.case))
+            if side > 1 and t.case.dtype in part.matmul.rate and begun is not None:
+                by[side].append(_share(begun, useful, part.matmul.rate[t.case.dtype]))  # type: ignore[index]
         points: list[CurvePoint] = []
         for side in sorted(by):
             found = max(by[side])
@@ -98,41 +91,30 @@ def short_sides(
     return out
 
 
+def _share(t: TimedCeiling, amount: Callable[[TimedCeiling], float], whole: float) -> CalibratedValue:
+    """Which part of a rate a case reaches, 1 at most."""
+    work = amount(t)
+    share, low, high = (min(1.0, work / seconds / whole) for seconds in (t.time_s, t.high_s, t.low_s))
+    return CalibratedValue(share, low, high, t.said)
+
+
 def _whole(several: Sequence[TimedCeiling]) -> list[CurvePoint]:
     large = max((t for t in several if t.case.workload == CEILING_MATMUL), key=useful)
     return [CurvePoint(float(int(large.case.params["m"])), CalibratedValue(1.0, 1.0, 1.0, large.said))]
 
 
-def _share(t: TimedCeiling, part: FrameworkPart, starts: Starts) -> CalibratedValue:
-    moved = float(t.record.work.least_bytes)
-    copied = moved - _result_bytes(t) if part.matmul.packs else 0.0
-    memory_s = (moved + copied) / float(bandwidth(part.memory, np.array([moved]))[0])
-    rate = part.matmul.rate[t.case.dtype]  # type: ignore[index]
-
-    def share(time_s: float) -> float:
-        arithmetic_s = max(time_s - starts.of(t.case) - memory_s, time_s / 4)
-        return min(1.0, useful(t) / arithmetic_s / rate)
-
-    return CalibratedValue(share(t.time_s), share(t.high_s), share(t.low_s), t.said)
-
-
-def _result_bytes(t: TimedCeiling) -> float:
-    if t.case.workload == SQUARE_PRODUCTS:
-        return t.record.work.least_bytes / 3
-    return float(int(t.case.params["rows"]) * int(t.case.params["side"]) * itemsize(t.case.dtype))
-
-
 def with_a_vector(
     several: Sequence[TimedCeiling], part: FrameworkPart, starts: Mapping[str, Starts]
-) -> CalibratedValue | None:
-    """The share of the bandwidth that the best product with a vector reaches."""
-    found = []
+) -> list[CurvePoint]:
+    """Of each working set the share of the bandwidth that the best product with a vector reaches."""
+    by: dict[float, list[CalibratedValue]] = defaultdict(list)
     for t in several:
-        if t.case.workload == THIN_PRODUCTS and int(t.case.params["side"]) == 1 and part.memory.levels:
-            begun, moved = t.begun(starts[t.case.backend].of(t.case)), float(t.record.work.least_bytes)
-            if begun is not None and (value := best([begun], _least_bytes)) is not None:
-                found.append(_shared(value, float(bandwidth(part.memory, np.array([moved]))[0])))
-    return max(found, default=None)
+        begun = t.begun(starts[t.case.backend].of(t.case))
+        if t.case.workload == THIN_PRODUCTS and int(t.case.params["side"]) == 1 and begun is not None:
+            moved = _least_bytes(t)
+            streamed = float(bandwidth(part.memory, np.array([moved]))[0]) if part.memory.levels else np.inf
+            by[moved].append(_share(begun, _least_bytes, streamed))
+    return [CurvePoint(moved, max(by[moved])) for moved in sorted(by)]
 
 
 def _least_bytes(t: TimedCeiling) -> float:

@@ -24,6 +24,7 @@ from harness.figures.ceilings import (
 from harness.modelling import calibrated_curves as curves
 from harness.modelling.ceiling_times import (
     ROW_SORT,
+    THIN_PRODUCTS,
     CalibratedValue,
     CurvePoint,
     Starts,
@@ -33,15 +34,9 @@ from harness.modelling.ceiling_times import (
     timed,
     useful,
 )
-from harness.modelling.device_schema import DTYPES, PACKS, ModelDevice
 from harness.modelling.device_parts import part_for
+from harness.modelling.device_schema import DTYPES, PACKS, ModelDevice
 from harness.records.record import Record
-
-WANTED = (
-    *("matmul.rate", "vector.rate", "memory.levels", "gather.rows_per_s", "scatter.rows_per_s"),
-    *("sparse.values_per_s", "sparse.rate", "select.sort_per_s", "launch.op_s", "launch.program_s", "launch.kernel_s"),
-)  # of a calibrated device
-
 
 Values = Mapping[tuple[str, ...], CalibratedValue]
 FORMS = (((), "csr"), (("bag",), "bag"), (("vector",), "vector"))  # of stored products: key below sparse, formulation
@@ -51,7 +46,7 @@ def device_of(records: Iterable[Record], *, name: str, source: str, kind: str = 
     """The document of a device file: the best of all frameworks for the device, and each framework's own beside it."""
     several = [t for record in records if is_ceiling(record) and (t := timed(record)) is not None]
     file = _File({"name": name, "kind": kind, "source": source})
-    if kind == "cpu":
+    if kind == "cpu" and not any(t.case.workload == THIN_PRODUCTS for t in several):
         _put(file.document, ["matmul", "packs"], True)
         file.sources["matmul.packs"] = PACKS
     backends = sorted({t.case.backend for t in several})
@@ -74,9 +69,7 @@ def device_of(records: Iterable[Record], *, name: str, source: str, kind: str = 
         part = part_for(msgspec.convert(file.document, ModelDevice), backend)
         for curve, points in curves.short_sides(of, part, starts).items():
             file.curve((*place, "matmul", curve), "side", "share", points)
-        vector = curves.with_a_vector(of, part, starts)
-        if vector is not None:
-            file.value((*place, "matmul", "vector"), vector)
+        file.curve((*place, "matmul", "vector"), "bytes", "share", curves.with_a_vector(of, part, starts))
     return file.document | {"sources": file.sources, "intervals": file.intervals}
 
 
@@ -103,18 +96,6 @@ class _File:
 
     def _said(self, dotted: str, found: CalibratedValue) -> None:
         self.sources[dotted], self.intervals[dotted] = found.source, [found.low, found.high]
-
-
-def unknown(document: Mapping[str, Any]) -> list[str]:
-    """The keys that a calibration is to give and this document lacks, neither for all nor for any framework."""
-    places = [document, *document.get("backend", {}).values()]
-    return [key for key in WANTED if not any(_has(place, key.split(".")) for place in places)]
-
-
-def _has(place: Any, names: Sequence[str]) -> bool:
-    for name in names:
-        place = place.get(name, {}) if isinstance(place, Mapping) else {}
-    return bool(place != {})
 
 
 def _put(document: dict[str, Any], key: Sequence[str], value: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -13,6 +13,23 @@ from harness.modelling.device_schema import FrameworkPart, MemorySystem, ModelDe
 from harness.modelling.kernels import StoredForm
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+WANTED = (
+    *("matmul.rate", "matmul.small", "matmul.thin", "matmul.vector", "vector.rate", "memory.levels"),
+    *("gather.rows_per_s", "scatter.rows_per_s", "select.sort_per_s"),
+    *("sparse.values_per_s", "sparse.rate", "sparse.far", "launch.op_s", "launch.program_s", "launch.kernel_s"),
+)  # of a calibrated device
+
+
+def unknown(document: Mapping[str, Any]) -> list[str]:
+    """The keys that a calibration is to give and this document lacks, neither for all nor for any framework."""
+    places = [document, *document.get("backend", {}).values()]
+    return [key for key in WANTED if not any(_has(place, key.split(".")) for place in places)]
+
+
+def _has(place: Any, names: Sequence[str]) -> bool:
+    for name in names:
+        place = place.get(name, {}) if isinstance(place, Mapping) else {}
+    return bool(place != {})
 
 
 def part_for(device: ModelDevice, backend: str | None) -> FrameworkPart:
@@ -26,7 +43,9 @@ def part_for(device: ModelDevice, backend: str | None) -> FrameworkPart:
 
 def _laid_over(under: Any, over: Any) -> Any:
     given = {name: value for name in over.__struct_fields__ if (value := getattr(over, name)) not in (None, {}, [])}
-    return msgspec.structs.replace(under, **{name: _mixed(getattr(under, name), value) for name, value in given.items()})
+    return msgspec.structs.replace(
+        under, **{name: _mixed(getattr(under, name), value) for name, value in given.items()}
+    )
 
 
 def _mixed(under: Any, over: Any) -> Any:
@@ -52,7 +71,7 @@ def bandwidth(memory: MemorySystem, working_set: Floats, *, write: bool = False)
 
 
 def curve(points: Sequence[tuple[float, float]], at: Floats, beyond: float | None = None) -> Floats:
-    """Shares straight in logarithms between `points`; above the last that of the last, or `beyond`. 1 without points."""
+    """Shares straight in logarithms between `points`; above the last its own, or `beyond`. 1 without points."""
     if not points:
         return np.ones_like(at)
     sides, shares = (np.log(column) for column in zip(*points, strict=True))

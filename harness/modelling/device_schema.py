@@ -41,7 +41,8 @@ SparsePattern = Annotated[
 ]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Key = Annotated[
-    str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.:\[\]]{0,99}$", description="A key of this file, such as gather.rows_per_s.")
+    str,
+    Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.:\[\]]{0,99}$", description="A key of this file, such as gather.rows_per_s."),
 ]
 
 
@@ -56,8 +57,8 @@ class SmallProduct(_Section, frozen=True, kw_only=True):
     share: Share
 
 
-class FarRows(_Section, frozen=True, kw_only=True):
-    """Of a stored sparse product whose rows are gathered of `bytes`: the `share` of the rate that it reaches."""
+class ShareOfBytes(_Section, frozen=True, kw_only=True):
+    """Of what reads `bytes`, or gathers its rows of as many: the `share` of a rate that it reaches."""
 
     bytes: Size
     share: Share
@@ -67,12 +68,12 @@ class MatmulUnit(_Section, frozen=True, kw_only=True):
     """Dense products. `rate`: FLOP/s by dtype. `tile` [m, n, k]: sides are rounded up to it; [1, 1, 1] by default.
 
     `sparse`: by which factor a product is faster where keep of every `of` values are not zero; `any`: at most, where
-    zeros stand anywhere and the operation multiplies with them. `packs` (false by default): operands are copied into an
-    order of the unit's own before it multiplies, as the libraries of processors do (Goto & van de Geijn 2008, "Anatomy
-    of High-Performance Matrix Multiplication"), so that this traffic comes on top of the arithmetic. `small` from the
-    shortest side up: a curve of many products in one call, straight in logarithms between them, and the whole rate
-    beyond (without it everywhere). `thin`: the same curve of one product by itself (`small` where left out). `vector`:
-    the share of the memory's bandwidth that a product with a vector reaches (1 by default).
+    zeros stand anywhere and the operation multiplies with them. `packs` (false by default): operands of one product by
+    itself are copied into an order of the unit's own before it multiplies, as the libraries of processors do (Goto &
+    van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication"), so that this traffic comes on top of the
+    arithmetic. `small`, of many products in one call, and `thin`, of one by itself, go from the shortest side up: they
+    are curves straight in logarithms between sides, and the whole rate beyond (without one everywhere). `vector`: the
+    share of the memory's bandwidth that a product with a vector reaches, by the bytes of both (1 without it).
     """
 
     rate: dict[ModelledDtype, FlopRate] = {}
@@ -81,7 +82,7 @@ class MatmulUnit(_Section, frozen=True, kw_only=True):
     packs: bool | None = None
     small: list[SmallProduct] = []
     thin: list[SmallProduct] = []
-    vector: Share | None = None
+    vector: list[ShareOfBytes] = []
 
 
 class VectorUnit(_Section, frozen=True, kw_only=True):
@@ -124,7 +125,7 @@ class ScatterUnit(_Section, frozen=True, kw_only=True):
 
 
 class StoredProducts(_Section, frozen=True, kw_only=True):
-    """One kind of product with a stored sparse matrix: values (or blocks) a second, FLOP/s with the rows that they meet.
+    """One kind of product with a stored sparse matrix: values or blocks a second, FLOP/s with the rows that they meet.
 
     `far` from the smallest table up: the share of `rate` where rows are gathered of so many bytes, a curve straight in
     logarithms between them (the whole rate everywhere without it).
@@ -132,7 +133,7 @@ class StoredProducts(_Section, frozen=True, kw_only=True):
 
     values_per_s: PerSecond | None = None
     rate: dict[ModelledDtype, FlopRate] = {}
-    far: list[FarRows] = []
+    far: list[ShareOfBytes] = []
 
 
 class SparseUnit(StoredProducts, frozen=True, kw_only=True):

@@ -212,7 +212,7 @@ def _share_of_short_sides(table: KernelTable, part: FrameworkPart) -> Floats:
     """The part of the matmul rate that products with a short side reach; of those with a vector memory decides."""
     shortest = np.nan_to_num(table.sides[:, 1:].min(axis=1, initial=np.inf), nan=np.inf)
     many = [(s.side, s.share) for s in part.matmul.small]
-    single = [(s.side, s.share) for s in part.matmul.thin] or many
+    single = [(s.side, s.share) for s in part.matmul.thin]
     reached = np.where(table.sides[:, 0] > 1, curve(many, shortest, 1.0), curve(single, shortest, 1.0))
     return np.where(shortest < VECTOR, 1.0, reached)
 
@@ -238,7 +238,8 @@ def _memory(table: KernelTable, part: FrameworkPart) -> Floats:
     memory = part.memory
     far, near = bandwidth(memory, table.call_set), bandwidth(memory, table.own_set)
     moved = table.held / far + table.fresh / near + table.written / bandwidth(memory, table.own_set, write=True)
-    return np.asarray(moved / np.where(_with_a_vector(table), part.matmul.vector or 1.0, 1.0))
+    reached = curve([(point.bytes, point.share) for point in part.matmul.vector], table.own_set)
+    return np.asarray(moved / np.where(_with_a_vector(table), reached, 1.0))
 
 
 def _with_a_vector(table: KernelTable) -> npt.NDArray[np.bool_]:
@@ -248,8 +249,9 @@ def _with_a_vector(table: KernelTable) -> npt.NDArray[np.bool_]:
 
 
 def _packed(table: KernelTable, part: FrameworkPart) -> npt.NDArray[np.bool_]:
-    """Whether the kernel is a product of matrices whose operands are copied first."""
-    return np.asarray(bool(part.matmul.packs) & (table.matmul_flop > 0) & ~_with_a_vector(table))
+    """Whether the kernel is one product of matrices whose operands are copied first; of many small ones none is."""
+    single = ~(table.sides[:, 0] > 1)
+    return np.asarray(bool(part.matmul.packs) & (table.matmul_flop > 0) & single & ~_with_a_vector(table))
 
 
 def _copied(table: KernelTable, part: FrameworkPart) -> Floats:

@@ -11,8 +11,8 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
-from harness.modelling.device_schema import ModelDevice
 from harness.modelling.device_parts import Floats
+from harness.modelling.device_schema import ModelDevice
 from harness.modelling.reckon import PARAMETERS, TERMS, Asked, KernelTable, Reckoned, Terms, missing
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
 from harness.modelling.validation import ANY, ClassError, first_of_least
@@ -71,7 +71,7 @@ class Reckoning:
         return self._errors.get(f"{kind} {self.backend}")
 
     def best(self, place: Place, times: Floats | None = None) -> int | None:
-        """The number of the fastest form of a place that has a figure; with other `times`, that may have a break-even."""
+        """The number of the fastest form of a place that has a figure; by other `times`, that may have a break-even."""
         among = self._allowed if times is None else self._near
         times = self._found.time_s if times is None else times
         fit = [k for k in self._software.at.get(place, ()) if among[k]]
@@ -136,7 +136,7 @@ class Reckoning:
         )
 
     def speed_up(self, place: Place, twin_place: Place, term: str, factor: float) -> float:
-        """The speed-up with one term so many times as fast, each side by its best form of those that are near enough."""
+        """The speed-up with one term so many times as fast, each side by its best form that is near enough."""
         key = (term, factor)
         if key not in self._scaled:
             self._scaled[key] = self._terms.times(term, factor)

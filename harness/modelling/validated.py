@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from harness.modelling.device_parts import unknown
+from harness.modelling.device_schema import ModelDevice
 from harness.modelling.validation import ClassError, ClassRegret
 
 TABLE = Path(__file__).with_name("validated.json")
@@ -33,9 +35,10 @@ class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeldRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, and the errors of their cases together."""
+    """All of them, and the errors of their cases together; `calibrated` are those of devices calibrated in full."""
 
     errors: list[ClassError]
+    calibrated: list[ClassError]
     runs: list[HeldRun]
 
 
@@ -45,6 +48,10 @@ def held() -> HeldRuns:
     return msgspec.json.decode(TABLE.read_bytes(), type=HeldRuns)
 
 
-def known_errors() -> dict[str, ClassError]:
-    """By "class framework", such as "dense torch"; "dense any" for a device by itself."""
-    return {error.name: error for error in held().errors}
+def known_errors(device: ModelDevice) -> dict[str, ClassError]:
+    """By "class framework", such as "dense torch"; "dense any" for a device by itself.
+
+    A device that gives all that a calibration gives has the errors of such; any other those of all runs.
+    """
+    full = not unknown(msgspec.to_builtins(device))
+    return {error.name: error for error in (held().calibrated if full else held().errors)}

@@ -118,7 +118,7 @@ def modelled(drawer: Drawer) -> Iterator[Chart]:
             name="modelled",
             group="Modelled",
             title="What leaving the dense path would cost on devices that files describe (modelled)",
-            note="Modelled, not measured: reckoned from executed work. Each figure has the error of its class beside it.",
+            note="Modelled, not measured: reckoned from executed work. ± is the error of each figure's class.",
             spec=drawing(
                 [value | {"order": order[value["what"]]} for value in values],
                 26 * len(order),

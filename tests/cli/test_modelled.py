@@ -28,7 +28,7 @@ KNOWN = {f"{kind} any": class_error(f"{kind} any", [0.9, 1.1, 1.0]) for kind in 
 
 @pytest.fixture(autouse=True)
 def validated(monkeypatch):
-    monkeypatch.setattr(modelled, "known_errors", lambda: KNOWN)
+    monkeypatch.setattr(modelled, "known_errors", lambda _: KNOWN)
 
 
 def asked(*words):
@@ -149,6 +149,8 @@ def test_what_calibrate_writes_is_a_device_file(folder, tmp_path, capsys):
 
 
 def test_the_picture_has_a_line_for_each_idea(tmp_path):
+    assert whatif("today", "--picture", tmp_path / "x.png").exit_code == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     done = whatif("today", "--picture", tmp_path / "x.svg")
     assert done.exit_code == 0
     drawn = (tmp_path / "x.svg").read_text()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isnan
 
 import pytest
 
 from backends.counting.totals import fused, one_by_one
 from harness.modelling.device_file import checked
-from harness.modelling.kernels import Call, Counts, Kernel
 from harness.modelling.device_parts import part_for
+from harness.modelling.kernels import Call, Counts, Kernel
 from harness.modelling.reckon import Asked, KernelTable, Terms, missing
 from harness.records.record import Case
 from workloads.discovery import workloads
@@ -52,12 +53,14 @@ def test_a_unit_that_packs_copies_the_operands_of_a_product_before_it_multiplies
     vector = Kernel(kind="dense", matmul_flop=200, sides=(1, 10, 1, 10), held_bytes=440, written_bytes=40)
     assert times(vector, file=packs).times()[0] == times(vector).times()[0]
     assert times(DENSE, file=packs | {"limits": {"pipelined": True}}).times()[0] == pytest.approx(3e-6)
+    several = replace(DENSE, kind="small products", sides=(2, 10, 10, 5))
+    assert times(several, file=packs).times()[0] == times(several).times()[0]  # of many in one call none is copied
 
 
 def test_a_product_with_a_short_side_reaches_less_of_the_rate_and_one_with_a_vector_is_left_alone():
     """The shortest side is 10, half way in logarithms from 1/16 at 1 to 1/4 at 100: an eighth of the rate."""
-    small = [{"side": 1, "share": 1 / 16}, {"side": 100, "share": 1 / 4}]
-    short = FILE | {"matmul": {"rate": {"float32": 1e9}, "small": small}}
+    thin = [{"side": 1, "share": 1 / 16}, {"side": 100, "share": 1 / 4}]
+    short = FILE | {"matmul": {"rate": {"float32": 1e9}, "thin": thin}}
     assert times(DENSE, file=short).times()[0] == pytest.approx(8 * 2e-6 + 1e-6)
     large = Kernel(kind="dense", matmul_flop=2000, sides=(1, 101, 101, 101), held_bytes=8)
     assert times(large, file=short).times()[0] == times(large).times()[0]
@@ -111,7 +114,7 @@ def test_a_product_by_itself_has_a_curve_of_its_own_and_one_with_a_vector_a_shar
     several = Kernel(kind="small products", matmul_flop=2000, sides=(2, 10, 10, 10), held_bytes=8)
     assert times(several, file=FILE | {"matmul": matmul}).times()[0] == pytest.approx(2 * 2e-6 + 1e-6)
     vector = Kernel(kind="dense", matmul_flop=2, sides=(1, 10, 1, 10), held_bytes=960, written_bytes=40)
-    slow = FILE | {"matmul": {"rate": {"float32": 1e9}, "vector": 0.1}}
+    slow = FILE | {"matmul": {"rate": {"float32": 1e9}, "vector": [{"bytes": 1e3, "share": 0.1}]}}
     assert times(vector, file=slow).times()[0] == pytest.approx(1000 / 1e9 + 1e-6)
 
 

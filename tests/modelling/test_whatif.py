@@ -92,7 +92,9 @@ def test_a_class_that_was_not_validated_has_no_figure_and_says_why(reckoned):
 def test_no_class_has_a_figure_that_was_not_validated_nor_a_break_even_that_is_far_off(reckoned, kind):
     """Whatever the class, through any framework and each: neither an idea nor its twin."""
     frameworks = ("any", "numpy", "jax")
-    good = {f"{k} {b}": msgspec.structs.replace(GOOD["dense any"], name=f"{k} {b}") for k in CLASSES for b in frameworks}
+    good = {
+        f"{k} {b}": msgspec.structs.replace(GOOD["dense any"], name=f"{k} {b}") for k in CLASSES for b in frameworks
+    }
     device = checked(DEVICE | {"gather": {"rows_per_s": 1e5}, "launch": {"op_s": 1e-6, "program_s": 1e-5}}, "test")
     without = {name: error for name, error in good.items() if error.kind != kind}
     for row in reckoned.rows(device, without, ("numpy", "jax")):

@@ -11,7 +11,8 @@ from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Work
 
 LONG = 1280
-SIDES = (1, 16, 64, 256)
+SIDES = (16, 64, 256)
+ROWS = (256, 768, 1536)  # with a vector, where it is the size of the matrix that counts
 
 w = Workload(
     "thin_products",
@@ -24,8 +25,8 @@ w = Workload(
     },
     smoke={"rows": 8, "side": 4},
 )
-for side in SIDES:
-    w.preset("quick", rows=LONG, side=side, mode="forward", headline=False)
+for rows, side in (*((LONG, side) for side in SIDES), *((rows, 1) for rows in ROWS)):
+    w.preset("quick", rows=rows, side=side, mode="forward", headline=False)
 
 
 @w.inputs
