@@ -109,6 +109,12 @@ def _told(error: ClassError) -> list[str]:
     return [error.name, str(error.cases), *figures, told, REASONS[error.kind]]
 
 
+def left_out(_: Block) -> str:
+    """How good what other machines recommend is on one that is left out."""
+    rows = [[t.run, f"{t.within} of {t.points}"] for t in held().transfers]
+    return table(["machine left out", "points within 1.1 of its own best"], rows)
+
+
 def _regret(run: HeldRun) -> str:
     left = "; ".join(f"{why.replace(run.device, 'the device')}: {count}" for why, count in sorted(run.left_out.items()))
     chosen = f"The path that the model chooses takes at most 1.1 times the best in {run.within} of {run.points} points."

@@ -20,6 +20,7 @@ import msgspec  # noqa: E402
 from harness.modelling import calibration, device_file, validated  # noqa: E402
 from harness.modelling.device_parts import unknown  # noqa: E402
 from harness.modelling.device_schema import ModelDevice  # noqa: E402
+from harness.modelling.recommend import transfers  # noqa: E402
 from harness.modelling.validation import FEWEST_CASES, REGRET, Validation, validate_device  # noqa: E402
 from harness.records.store import load  # noqa: E402
 from harness.report.modelled_text import validation_text  # noqa: E402
@@ -29,6 +30,7 @@ RUNS = (
     *("results/quick-epyc=today", "results/quick-xeon=xeon-avx512", "results/quick-avx512=xeon-avx512"),
     *("results/quick-cpu", "results/standard-cpu"),
 )
+MACHINES = ("results/quick-epyc", "results/quick-xeon", "results/quick-cpu")  # one run of each
 
 
 def held(run: str) -> tuple[ModelDevice, Validation]:
@@ -73,7 +75,22 @@ def table(runs: Sequence[str]) -> validated.HeldRuns:
         if not unknown(msgspec.to_builtins(held_to)):
             full = Validation(judged=[*full.judged, *apart], left_out={})
     errors, calibrated = ([e for e in v.classes() if e.cases >= FEWEST_CASES] for v in (pooled, full))
-    return validated.HeldRuns(errors=errors, calibrated=calibrated, runs=every)
+    return validated.HeldRuns(errors=errors, calibrated=calibrated, runs=every, transfers=transferred())
+
+
+def transferred() -> list[validated.HeldTransfer]:
+    """Each machine left out: of all ideas together what the other machines recommend, on MACHINES."""
+    runs = [load(ROOT / name) for name in MACHINES]
+    ideas = [name for name, w in workloads()[0].items() if w.role == "idea"]
+    found = [transfers(runs, idea) for idea in ideas]
+    return [
+        validated.HeldTransfer(
+            run=name,
+            points=sum(several[number].points for several in found),
+            within=sum(several[number].within for several in found),
+        )
+        for number, name in enumerate(MACHINES)
+    ]
 
 
 def main() -> int:

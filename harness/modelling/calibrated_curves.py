@@ -74,21 +74,30 @@ def short_sides(
     """
     out: dict[str, list[CurvePoint]] = {}
     for name, workload in (("small", SQUARE_PRODUCTS), ("thin", THIN_PRODUCTS)):
-        by: dict[int, list[CalibratedValue]] = defaultdict(list)
-        for t in several:
-            side = int(t.case.params["side"]) if t.case.workload == workload else 1
-            begun = t.begun(starts[t.case.backend].of(t.case))
-            if side > 1 and t.case.dtype in part.matmul.rate and begun is not None:
-                by[side].append(_share(begun, useful, part.matmul.rate[t.case.dtype]))  # type: ignore[index]
+        of = [t for t in several if t.case.workload == workload and int(t.case.params["side"]) > 1]
         points: list[CurvePoint] = []
-        for side in sorted(by):
-            found = max(by[side])
-            points.append(CurvePoint(side, max(found, points[-1].found) if points else found))
-        if points and name == "thin":  # up to where the rate itself is from
-            points += _whole(several)
+        for side, t in _fastest(of, starts, lambda t: float(int(t.case.params["side"]))):
+            rate = part.matmul.rate.get(t.case.dtype)  # type: ignore[call-overload]
+            if rate:
+                found = _share(t, useful, rate)
+                points.append(CurvePoint(side, max(found, points[-1].found) if points else found))
+        if points and name == "thin":
+            points += _whole(several, points[-1].at)
         if points:
             out[name] = points
     return out
+
+
+def _fastest(
+    several: Sequence[TimedCeiling], starts: Mapping[str, Starts], size: Callable[[TimedCeiling], float]
+) -> list[tuple[float, TimedCeiling]]:
+    """Of each size, from the smallest up, the fastest case once it has begun; none where that is mostly beginning."""
+    by: dict[float, list[TimedCeiling]] = defaultdict(list)
+    for t in several:
+        by[size(t)].append(t)
+    fastest = [(at, min(by[at], key=lambda t: t.time_s)) for at in sorted(by)]
+    begun = [(at, t.begun(starts[t.case.backend].of(t.case))) for at, t in fastest]
+    return [(at, t) for at, t in begun if t is not None]
 
 
 def _share(t: TimedCeiling, amount: Callable[[TimedCeiling], float], whole: float) -> CalibratedValue:
@@ -98,23 +107,26 @@ def _share(t: TimedCeiling, amount: Callable[[TimedCeiling], float], whole: floa
     return CalibratedValue(share, low, high, t.said)
 
 
-def _whole(several: Sequence[TimedCeiling]) -> list[CurvePoint]:
-    large = max((t for t in several if t.case.workload == CEILING_MATMUL), key=useful)
-    return [CurvePoint(float(int(large.case.params["m"])), CalibratedValue(1.0, 1.0, 1.0, large.said))]
+def _whole(several: Sequence[TimedCeiling], behind: float) -> list[CurvePoint]:
+    """Where the rate itself is from, if that is a product of longer sides."""
+    square = [(float(int(t.case.params["m"])), t) for t in several if t.case.workload == CEILING_MATMUL]
+    at, large = max(square, key=lambda found: found[0], default=(0.0, None))
+    return [CurvePoint(at, CalibratedValue(1.0, 1.0, 1.0, large.said))] if large and at > behind else []
 
 
 def with_a_vector(
     several: Sequence[TimedCeiling], part: FrameworkPart, starts: Mapping[str, Starts]
 ) -> list[CurvePoint]:
     """Of each working set the share of the bandwidth that the best product with a vector reaches."""
-    by: dict[float, list[CalibratedValue]] = defaultdict(list)
-    for t in several:
-        begun = t.begun(starts[t.case.backend].of(t.case))
-        if t.case.workload == THIN_PRODUCTS and int(t.case.params["side"]) == 1 and begun is not None:
-            moved = _least_bytes(t)
-            streamed = float(bandwidth(part.memory, np.array([moved]))[0]) if part.memory.levels else np.inf
-            by[moved].append(_share(begun, _least_bytes, streamed))
-    return [CurvePoint(moved, max(by[moved])) for moved in sorted(by)]
+    if not part.memory.levels:
+        return []
+    of = [t for t in several if t.case.workload == THIN_PRODUCTS and int(t.case.params["side"]) == 1]
+    found = _fastest(of, starts, _least_bytes)
+    streamed = bandwidth(part.memory, np.array([moved for moved, _ in found], np.float64))
+    return [
+        CurvePoint(moved, _share(t, _least_bytes, whole))
+        for (moved, t), whole in zip(found, streamed.tolist(), strict=True)
+    ]
 
 
 def _least_bytes(t: TimedCeiling) -> float:

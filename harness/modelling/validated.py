@@ -34,12 +34,21 @@ class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, int]
 
 
+class HeldTransfer(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine left out: in `within` of `points` what the others recommend takes at most 1.1 times its own best."""
+
+    run: str
+    points: int
+    within: int
+
+
 class HeldRuns(msgspec.Struct, frozen=True, kw_only=True):
     """All of them, and the errors of their cases together; `calibrated` are those of devices calibrated in full."""
 
     errors: list[ClassError]
     calibrated: list[ClassError]
     runs: list[HeldRun]
+    transfers: list[HeldTransfer]
 
 
 @cache
@@ -51,7 +60,8 @@ def held() -> HeldRuns:
 def known_errors(device: ModelDevice) -> dict[str, ClassError]:
     """By "class framework", such as "dense torch"; "dense any" for a device by itself.
 
-    A device that gives all that a calibration gives has the errors of such; any other those of all runs.
+    A device that gives all that a calibration gives has the errors of such, where a class has enough cases of them; any
+    other has those of all runs.
     """
     full = not unknown(msgspec.to_builtins(device))
-    return {error.name: error for error in (held().calibrated if full else held().errors)}
+    return {error.name: error for error in (*held().errors, *(held().calibrated if full else ()))}

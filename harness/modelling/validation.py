@@ -198,7 +198,8 @@ def validate_device(
 ) -> Validation:
     """Reckon every case that was measured ok, but for the ceilings that a device is made from.
 
-    Through any framework: each path by the device's own values, against the framework in which it was fastest.
+    Through any framework: each path by the device's own values, against the framework in which it was fastest, and
+    only where all frameworks were measured that have the class.
     """
     return validate_forms(device, measured_forms(records, definitions))
 
@@ -246,8 +247,9 @@ def validate_forms(device: ModelDevice, measured: MeasuredForms) -> Validation:
     """`validate_device` of what is counted already."""
     left_out = defaultdict(int, measured.uncounted)
     every: dict[str, dict[_Path, MeasuredForm]] = defaultdict(dict)
+    everywhere = _everywhere(measured.forms)
     for form in measured.forms:
-        for backend in (form.backend, ANY):
+        for backend in (form.backend, ANY) if _place(form) in everywhere else (form.backend,):
             needs = missing(device, backend, form.asked.call, form.asked.execution, form.asked.dtype)
             if needs is None:
                 known = every[backend].get(form.path, form)
@@ -260,6 +262,26 @@ def validate_forms(device: ModelDevice, measured: MeasuredForms) -> Validation:
         for ((workload, point, name), m), time in zip(paths.items(), times, strict=True):
             judged.append(Judged(m.asked.call.kind, backend, workload, point, name, m.order, m.time_s, time))
     return Validation(judged=judged, left_out=dict(left_out))
+
+
+def _place(form: MeasuredForm) -> tuple[object, ...]:
+    workload, point, _ = form.path
+    return (form.asked.call.kind, workload, point)
+
+
+def _everywhere(forms: Sequence[MeasuredForm]) -> set[tuple[object, ...]]:
+    """Where every framework that has the class of a workload, at any of its points, was measured with it.
+
+    A sweep leaves out what was slow before, in one framework and not in another: where one is left out, the best of
+    the others is not the best of the device.
+    """
+    have: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    at: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    for form in forms:
+        kind, workload, (point, mode, dtype) = _place(form)  # type: ignore[misc]
+        have[kind, workload, mode, dtype].add(form.backend)
+        at[kind, workload, (point, mode, dtype)].add(form.backend)
+    return {(k, w, p) for (k, w, p), there in at.items() if there == have[k, w, p[1], p[2]]}  # type: ignore[index]
 
 
 _Path: TypeAlias = tuple[str, tuple[str, str, str], str]  # workload, point, path

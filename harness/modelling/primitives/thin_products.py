@@ -12,7 +12,7 @@ from workloads.base import Inputs, Mode, Work
 
 LONG = 1280
 SIDES = (16, 64, 256)
-ROWS = (256, 768, 1536)  # with a vector, where it is the size of the matrix that counts
+ROWS = (384, 768, 1536)  # with a vector, where it is the size of the matrix that counts
 
 w = Workload(
     "thin_products",
