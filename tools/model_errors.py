@@ -82,15 +82,8 @@ def transferred() -> list[validated.HeldTransfer]:
     """Each machine left out: of all ideas together what the other machines recommend, on MACHINES."""
     runs = [load(ROOT / name) for name in MACHINES]
     ideas = [name for name, w in workloads()[0].items() if w.role == "idea"]
-    found = [transfers(runs, idea) for idea in ideas]
-    return [
-        validated.HeldTransfer(
-            run=name,
-            points=sum(several[number].points for several in found),
-            within=sum(several[number].within for several in found),
-        )
-        for number, name in enumerate(MACHINES)
-    ]
+    found = zip(MACHINES, transfers(runs, ideas), strict=True)
+    return [validated.HeldTransfer(run=name, points=of.points, within=of.within) for name, of in found]
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from backends.csr import CSR
 
 EMBEDDING_BAG, SPARSE_VECTOR = "embedding_bag", "sparse_vector"  # names of operations
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedMatrix:
     """A sparse operand without values: (m, k), `stored` values in blocks of side `block`, and where they stand.
