@@ -61,8 +61,8 @@ def device_of(records: Iterable[Record], *, name: str, source: str, kind: str = 
             file.value((*place, *key), found)
         file.curve((*place, "memory", "levels"), "bytes", "read", curves.levels(of, starts))
         for key, formulation in FORMS:
-            stored = [t for t in of if t.case.workload == STORED_PRODUCT]
-            file.curve((*place, "sparse", *key, "far"), "bytes", "share", curves.far(_of_form(stored, formulation)))
+            stored = _of_form([t for t in of if t.case.workload == STORED_PRODUCT], formulation)
+            file.curve((*place, "sparse", *key, "far"), "bytes", "share", curves.far(stored))
     for backend in (None, *backends):
         of = [t for t in several if backend in (None, t.case.backend)]
         place = () if backend is None else ("backend", backend)
@@ -117,8 +117,8 @@ def _values(several: Sequence[TimedCeiling]) -> dict[tuple[str, ...], Calibrated
         vector = [t for t in by[POLYNOMIAL] if t.case.dtype == dtype]
         out["vector", "rate", dtype] = best(vector, useful)
         for key, formulation in FORMS:
-            stored = [t for t in _of_form(by[STORED_PRODUCT], formulation) if t.case.dtype == dtype]
-            out["sparse", *key, "rate", dtype] = best([t for t in stored if int(t.case.params["n"]) > 1], useful)
+            wide = [t for t in _of_form(by[STORED_PRODUCT], formulation) if int(t.case.params["n"]) > 1]
+            out["sparse", *key, "rate", dtype] = best([t for t in wide if t.case.dtype == dtype], useful)
     for key, formulation in FORMS:  # some libraries take longer for one column than for many
         stored = _of_form(by[STORED_PRODUCT], formulation)
         out["sparse", *key, "values_per_s"] = best(stored, lambda t: useful(t) / 2 / int(t.case.params["n"]))

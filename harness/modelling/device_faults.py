@@ -127,9 +127,13 @@ def faults(device: ModelDevice, document: Mapping[str, Any]) -> Iterator[str]:
         yield "matmul.rate is missing: give FLOP/s of at least one dtype, such as matmul.rate.float32 = 5e11"
     if not device.memory.levels:
         yield "memory.levels is missing: give at least one [[memory.levels]] with bytes and read"
-    for place, part in (("", device), *((f"backend.{name}.", part) for name, part in device.backend.items())):
+    parts: list[tuple[str, FrameworkPart]] = [("", device)]
+    parts += [(f"backend.{name}.", part) for name, part in device.backend.items()]
+    for place, part in parts:
         for key, (at, order) in CURVES.items():
-            points = functools.reduce(getattr, key.split("."), part)
+            points: Any = part
+            for step in key.split("."):
+                points = getattr(points, step)
             found = [getattr(point, at) for point in points]
             if found != sorted(set(found)):
                 yield f"{place}{key} must go from the {order} up, found {at} {_short(found)}"

@@ -264,24 +264,27 @@ def validate_forms(device: ModelDevice, measured: MeasuredForms) -> Validation:
     return Validation(judged=judged, left_out=dict(left_out))
 
 
-def _place(form: MeasuredForm) -> tuple[object, ...]:
+_Place: TypeAlias = tuple[KernelClass, str, tuple[str, str, str]]  # class, workload, point
+
+
+def _place(form: MeasuredForm) -> _Place:
     workload, point, _ = form.path
-    return (form.asked.call.kind, workload, point)
+    return form.asked.call.kind, workload, point
 
 
-def _everywhere(forms: Sequence[MeasuredForm]) -> set[tuple[object, ...]]:
+def _everywhere(forms: Sequence[MeasuredForm]) -> set[_Place]:
     """Where every framework that has the class of a workload, at any of its points, was measured with it.
 
     A sweep leaves out what was slow before, in one framework and not in another: where one is left out, the best of
     the others is not the best of the device.
     """
-    have: dict[tuple[object, ...], set[str]] = defaultdict(set)
-    at: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    have: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    at: dict[_Place, set[str]] = defaultdict(set)
     for form in forms:
-        kind, workload, (point, mode, dtype) = _place(form)  # type: ignore[misc]
-        have[kind, workload, mode, dtype].add(form.backend)
-        at[kind, workload, (point, mode, dtype)].add(form.backend)
-    return {(k, w, p) for (k, w, p), there in at.items() if there == have[k, w, p[1], p[2]]}  # type: ignore[index]
+        kind, workload, point = _place(form)
+        have[kind, workload, *point[1:]].add(form.backend)
+        at[kind, workload, point].add(form.backend)
+    return {place for place, there in at.items() if there == have[place[0], place[1], *place[2][1:]]}
 
 
 _Path: TypeAlias = tuple[str, tuple[str, str, str], str]  # workload, point, path

@@ -97,12 +97,13 @@ def modelled(drawer: Drawer) -> Iterator[Chart]:
     """Ideas down, devices that files describe across, through each framework; the modelled tax as colour and number."""
     rows = drawer.summary.modelled
     axes = varying(rows)
-    values = []
+    values: list[dict[str, Any]] = []
     for row in rows:
         label, level = axes_text(row.params, axes[row.workload]), palette.tax_level(row.tax)
         cells = dict(zip(modelled_rows_text.NAMES, modelled_rows_text.cells(row, drawer.where), strict=True))
+        told: dict[str, Any] = {name: cells[f"modelled {name}"] for name in ("path", "time", "tax", "speed-up")}
         values.append(
-            {name: cells[f"modelled {name}"] for name in ("path", "time", "tax", "speed-up")}
+            told
             | {"bound by": cells["bound by"], "±": cells["±"]}
             | {
                 "what": f"{row.workload} ({f'{label}, ' if label else ''}{row.mode})",

@@ -73,7 +73,7 @@ def test_axes_may_be_set():
         (["whatif", "today", "--workload", "nothing"], "there is no workload 'nothing'"),
         (["whatif", "today", "--preset", "huge"], "there is no preset 'huge'"),
         (["whatif", "today", "--against", "nowhere"], "nowhere"),
-        (["whatif", "today", "--picture", "x.png"], "--picture x.png must end in .svg"),
+        (["whatif", "today", "--picture", "x.gif"], "--picture x.gif must end in .svg or .png or .pdf"),
         (["whatif"], "Missing argument"),
         (["recommend", "capsule_rooting"], "did you mean capsule_routing"),
         (["recommend", "capsule_routing", "--set", "density=1"], "there is no axis of capsule_routing 'density'"),
