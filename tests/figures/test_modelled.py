@@ -62,7 +62,7 @@ def test_a_modelled_run_is_drawn_with_its_taxes_and_words_where_there_is_none():
     (chart,) = [c for c in charts(made) if c.name == "modelled"]
     assert "modelled" in chart.title
     marks = {mark["where"]: mark["text"] for mark in chart.spec["data"]["values"]}
-    assert marks == {"today torch": "2.50", "model:x.toml torch": "unsupported"}
+    assert marks == {"today numpy": "2.50", "model:x.toml numpy": "unsupported"}
     assert b"2.50" in pictures.svg(made)["modelled.svg"]
 
 
