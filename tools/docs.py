@@ -54,6 +54,7 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "found": docs_ideas.found,
         "headlines": docs_blocks.headlines,
         "machine": docs_blocks.machine,
+        "machine-left-out": docs_model.left_out,
         "model-errors": docs_model.model_errors,
         "names": docs_names.names,
         "notes": docs_blocks.notes,

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from harness.modelling.device_schema import json_schema
+from harness.modelling.reasons import REASONS
 from harness.modelling.validated import HeldRun, held
 from harness.modelling.validation import ClassError
 from tools.docs_pages import Block, table
@@ -43,8 +44,11 @@ def _reference(part: dict[str, Any]) -> str:
 
 
 def _keys(key: str, section: dict[str, Any], parts: dict[str, Any]) -> list[list[str]]:
-    rows = []
+    rows: list[list[str]] = []
     for name, part in section["properties"].items():
+        if "$ref" in part:  # a table within the section
+            rows += _keys(f"{key}.{name}", parts[_reference(part)], parts)
+            continue
         for suffix, number in _numbers(part, parts):
             bounds = f"{number['minimum']:g} … {number['maximum']:g}" if "minimum" in number else "true or false"
             unit = number.get("unit", "")
@@ -73,8 +77,14 @@ def _numbers(part: dict[str, Any], parts: dict[str, Any]) -> list[tuple[str, dic
 
 
 def model_errors(_: Block) -> str:
-    """By run and class: cases, median and 95th percentile, a factor learnt from others, and regret below."""
+    """All runs together, with which class has a break-even and why not; then by run and class, and regret below."""
+    names = ["class", "cases", "median", "95 %", "break-even", "why it is off"]
     out = []
+    for title, errors in (
+        ("What `whatif` says of a device that gives all that a calibration gives", held().calibrated),
+        ("What it says of any other device: all runs together", held().errors),
+    ):
+        out += [f"**{title}**", "", table(names, [_told(e) for e in errors]), ""]
     for run in held().runs:
         shapes, loads = ({e.name: e for e in several} for several in (run.shapes, run.workloads))
         choices = {c.name: f"{c.within} of {c.points}" for c in run.choices}
@@ -91,6 +101,18 @@ def model_errors(_: Block) -> str:
         ]
         out += [f"**{run.run}**", "", table(names, rows), "", _regret(run), ""]
     return "\n".join(out).strip()
+
+
+def _told(error: ClassError) -> list[str]:
+    told = "told" if error.breaks_even else "not told"
+    figures = [_share(error.median_error), _share(error.p95_error)]
+    return [error.name, str(error.cases), *figures, told, REASONS[error.kind]]
+
+
+def left_out(_: Block) -> str:
+    """How good what other machines recommend is on one that is left out."""
+    rows = [[t.run, f"{t.within} of {t.points}"] for t in held().transfers]
+    return table(["machine left out", "points within 1.1 of its own best"], rows)
 
 
 def _regret(run: HeldRun) -> str:

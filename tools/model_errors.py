@@ -18,16 +18,23 @@ if __name__ == "__main__":
 import msgspec  # noqa: E402
 
 from harness.modelling import calibration, device_file, validated  # noqa: E402
+from harness.modelling.device_parts import unknown  # noqa: E402
+from harness.modelling.device_schema import ModelDevice  # noqa: E402
+from harness.modelling.recommend import transfers  # noqa: E402
 from harness.modelling.validation import FEWEST_CASES, REGRET, Validation, validate_device  # noqa: E402
 from harness.records.store import load  # noqa: E402
 from harness.report.modelled_text import validation_text  # noqa: E402
 from workloads.discovery import workloads  # noqa: E402
 
-RUNS = ("results/quick-cpu", "results/quick-xeon=today", "results/quick-avx512=today", "results/standard-cpu")
+RUNS = (
+    *("results/quick-epyc=today", "results/quick-xeon=xeon-avx512", "results/quick-avx512=xeon-avx512"),
+    *("results/quick-cpu", "results/standard-cpu"),
+)
+MACHINES = ("results/quick-epyc", "results/quick-xeon", "results/quick-cpu")  # one run of each
 
 
-def held(run: str) -> tuple[str, Validation]:
-    """The device's name and what came of it, for RUN or RUN=DEVICE.toml."""
+def held(run: str) -> tuple[ModelDevice, Validation]:
+    """The device and what came of it, for RUN or RUN=DEVICE.toml."""
     name, _, file = run.partition("=")
     folder = Path(name) if Path(name).is_absolute() else ROOT / name
     records = load(folder).records
@@ -36,15 +43,16 @@ def held(run: str) -> tuple[str, Validation]:
     else:
         source = f"the ceilings of {name}"
         device = device_file.checked(calibration.device_of(records, name=name, source=source), name)
-    return device.name, validate_device(device, records, workloads()[0])
+    return device, validate_device(device, records, workloads()[0])
 
 
 def table(runs: Sequence[str]) -> validated.HeldRuns:
     """All runs and their cases together; a class counts from FEWEST_CASES."""
     every: list[validated.HeldRun] = []
-    pooled = Validation(judged=[], left_out={})
+    pooled, full = Validation(judged=[], left_out={}), Validation(judged=[], left_out={})
     for run in runs:
-        device, found = held(run)
+        held_to, found = held(run)
+        device = held_to.name
         print("\n".join(validation_text(device, found)))
         regrets = found.regrets()
         name = run.partition("=")[0]
@@ -64,8 +72,18 @@ def table(runs: Sequence[str]) -> validated.HeldRuns:
         )
         apart = [path._replace(point=(name, *path.point)) for path in found.judged]
         pooled = Validation(judged=[*pooled.judged, *apart], left_out={})
-    errors = [error for error in pooled.classes() if error.cases >= FEWEST_CASES]
-    return validated.HeldRuns(errors=errors, runs=every)
+        if not unknown(msgspec.to_builtins(held_to)):
+            full = Validation(judged=[*full.judged, *apart], left_out={})
+    errors, calibrated = ([e for e in v.classes() if e.cases >= FEWEST_CASES] for v in (pooled, full))
+    return validated.HeldRuns(errors=errors, calibrated=calibrated, runs=every, transfers=transferred())
+
+
+def transferred() -> list[validated.HeldTransfer]:
+    """Each machine left out: of all ideas together what the other machines recommend, on MACHINES."""
+    runs = [load(ROOT / name) for name in MACHINES]
+    ideas = [name for name, w in workloads()[0].items() if w.role == "idea"]
+    found = zip(MACHINES, transfers(runs, ideas), strict=True)
+    return [validated.HeldTransfer(run=name, points=of.points, within=of.within) for name, of in found]
 
 
 def main() -> int:

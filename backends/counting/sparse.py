@@ -10,6 +10,8 @@ from backends.counting.arrays import CountedArray, Trace
 from backends.counting.totals import Rows
 from backends.csr import CSR
 
+EMBEDDING_BAG, SPARSE_VECTOR = "embedding_bag", "sparse_vector"  # names of operations
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedMatrix:
@@ -78,7 +80,7 @@ def product(a: CountedMatrix, b: CountedArray, transposed: bool = False) -> Coun
 
     flop = 2 * a.stored * n
     return b.trace.make(
-        "sparse_matmul",
+        _name(a, b, transposed),
         "sparse",
         shape,
         b.dtype,
@@ -89,6 +91,13 @@ def product(a: CountedMatrix, b: CountedArray, transposed: bool = False) -> Coun
         gathered=rows if gathers else Rows(),
         scattered=rows if scatters else Rows(),
     )
+
+
+def _name(a: CountedMatrix, b: CountedArray, transposed: bool) -> str:
+    """What the library calls it: an embedding bag and a product with a vector are kernels of their own."""
+    if a.format == "bag" and not transposed:
+        return EMBEDDING_BAG
+    return SPARSE_VECTOR if b.ndim == 1 else "sparse_matmul"
 
 
 def sampled(a: CountedMatrix, x: CountedArray, y: CountedArray) -> CountedArray:

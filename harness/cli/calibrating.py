@@ -10,21 +10,27 @@ import click
 import msgspec
 
 from backends.discovery import backends as find_backends
+from backends.dtypes import itemsize
+from backends.ops import Execution
 from harness.cli.cache import temporary
 from harness.cli.parameters import EXIT_OK
 from harness.cli.run import run
 from harness.errors import UserError
-from harness.figures.ceilings import CEILING_STREAM, SMALL_STEPS
+from harness.figures.ceilings import CEILING_STREAM, SMALL_STEPS, STORED_PRODUCT
 from harness.machine import facts
-from harness.modelling import calibration, device_file, toml_text
+from harness.modelling import calibration, device_file, device_parts, toml_text
 from harness.planning.plan import Planned
 from harness.planning.request import RunRequest
 from harness.records import timestamps
 from harness.records.record import Case, WorkFacts
 from harness.records.store import INFO, load
+from workloads.discovery import workloads as find_workloads
+from workloads.facts import work_of
 
 PRIMITIVES = Path(calibration.__file__).with_name("primitives")
 STEPS = 64
+TABLES = ((2**11, 128), (2**15, 128))  # rows and columns of what stored products gather of, beside the few in a cache
+FEW = 4  # columns of an embedding bag, where what it looks up counts and not its FLOP
 # Of the ceilings' formulations those that are the fastest somewhere; the others are of a whole run.
 WANTED: Mapping[str, frozenset[str]] = {
     "dense_matmul": frozenset({"nn", "nt"}),
@@ -58,28 +64,32 @@ def chosen(plan: list[Planned]) -> list[Planned]:
     """The cases that may tell a rate, every one of them looked at: a sweep would leave out what is slow elsewhere.
 
     Launches are looked at in every execution, and beside each single step STEPS of them, from which comes what a step
-    takes that is not the first.
+    takes that is not the first. Stored sparse products are looked at with larger tables of rows, too.
     """
     wanted = [replace(planned, survey=True) for planned in plan if _wanted(planned.case)]
-    single = [planned for planned in wanted if planned.case.workload == SMALL_STEPS]
-    return [*(p for p in wanted if p not in single), *(longer for planned in single for longer in _launches(planned))]
+    return [further for planned in wanted for further in _further(planned)]
 
 
-def _launches(planned: Planned) -> Iterator[Planned]:
-    work = planned.work
-    for execution in find_backends()[0][planned.case.backend].executions:
-        for steps in (1, STEPS):
-            params = {**planned.case.params, "steps": steps}
-            yield replace(
-                planned,
-                case=msgspec.structs.replace(planned.case, params=params, execution=execution),
-                work=WorkFacts(
-                    useful_flop=steps * work.useful_flop,
-                    least_bytes=steps * work.least_bytes,
-                    live_bytes=steps * work.live_bytes,
-                ),
-                group=str(steps),
-            )
+def _further(planned: Planned) -> Iterator[Planned]:
+    """The case, or the cases that are measured instead of it."""
+    case = planned.case
+    if case.workload == SMALL_STEPS:
+        for execution in find_backends()[0][case.backend].executions:
+            yield from (_at(planned, execution, steps=steps) for steps in (1, STEPS))
+        return
+    yield planned
+    if case.workload == STORED_PRODUCT and int(case.params["n"]) > 1:
+        yield from (_at(planned, case.execution, columns=columns, n=n) for columns, n in TABLES)
+        if case.formulation == "bag":
+            yield _at(planned, case.execution, n=FEW)
+
+
+def _at(planned: Planned, execution: Execution, **axes: int) -> Planned:
+    """The case with some axes changed, in an execution."""
+    case = msgspec.structs.replace(planned.case, params={**planned.case.params, **axes}, execution=execution)
+    work = work_of(find_workloads()[0][case.workload], case.params, case.mode, itemsize(case.dtype))
+    facts_of = WorkFacts(useful_flop=work.useful_flop, least_bytes=work.least_bytes, live_bytes=work.live_bytes)
+    return replace(planned, case=case, work=facts_of, group=f"{planned.group} {axes}")
 
 
 def _wanted(case: Case) -> bool:
@@ -108,7 +118,7 @@ def _write(folder: Path, output: Path, name: str | None) -> int:
         click.echo(f"note: {note}", err=True)
     click.echo(f"written: {output}", err=True)
     click.echo(f"the run that it is from: {folder / INFO}", err=True)
-    left = calibration.unknown(document)
+    left = device_parts.unknown(document)
     if left:
         click.echo(f"note: not measured here, and so without a figure: {', '.join(left)}", err=True)
     return EXIT_OK

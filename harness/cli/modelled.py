@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,13 @@ def whatif(asked: WhatIfRequest) -> int:
     records = [] if asked.against is None else _records(asked.against)
     found = [validate_device(d, records, definitions) for d in devices] if records else []
     reckoned = WhatIf(_planned(asked, definitions), definitions)
-    rows: list[WhatIfRow] = []
-    for number, d in enumerate(devices):
-        errors = found[number].errors() if found else known_errors()
-        rows += reckoned.rows(d, errors, asked.backends)
+    errors = [validation.errors() for validation in found] or [known_errors(d) for d in devices]
+    rows = [row for d, own in zip(devices, errors, strict=True) for row in reckoned.rows(d, own, asked.backends)]
     if asked.picture is not None:
-        _draw(reckoned, devices[0], found[0].errors() if found else known_errors(), asked.picture)
+        _draw(reckoned, devices[0], errors[0], asked.picture)
     if asked.as_json:
-        click.echo(_json(rows, found))
+        said = [c for v in found for c in v.classes()] or dict.fromkeys(e for own in errors for e in own.values())
+        click.echo(_json(rows, said, found))
         return 0
     from harness.report import modelled_text
 
@@ -109,15 +108,15 @@ def _planned(asked: WhatIfRequest, definitions: Mapping[str, Definition]) -> lis
 
 def _draw(reckoned: WhatIf, d: ModelDevice, errors: Mapping[str, ClassError], path: Path) -> None:
     from harness.web.modelled_chart import factors
-    from harness.web.pictures import converter, static
+    from harness.web.pictures import DRAWN, static
 
-    if path.suffix != ".svg":
-        raise UserError(f"--picture {path} must end in .svg")
+    if path.suffix not in DRAWN:
+        raise UserError(f"--picture {path} must end in {' or '.join(DRAWN)}")
     chart = factors(d.name, reckoned.curves(d, errors))
     if chart is None:
         raise UserError(f"--picture {path}: no idea has a figure on {d.name} that a parameter changes")
     try:
-        path.write_text(str(converter().vegalite_to_svg(static(chart))), encoding="utf-8")
+        path.write_bytes(DRAWN[path.suffix](static(chart)))
     except OSError as error:
         raise UserError(f"--picture {path} cannot be written ({error.strerror}); name another file") from None
     click.echo(f"written: {path}", err=True)
@@ -147,7 +146,7 @@ def recommend(
     asked = WhatIfRequest(files=(), workloads=(idea,), axes=axes)
     reckoned = WhatIf(_planned(asked, definitions), definitions)
     names = devices or [*device_file.shipped(), *device_file.datasheets()]
-    rows = [row for name in names for row in reckoned.rows(device(name), known_errors())]
+    rows = [row for d in map(device, names) for row in reckoned.rows(d, known_errors(d))]
     found = recommendation(idea, runs, rows, axes)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
@@ -159,18 +158,14 @@ def recommend(
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
-def _json(rows: Sequence[WhatIfRow], found: Sequence[Validation]) -> str:
+def _json(rows: Sequence[WhatIfRow], errors: Iterable[ClassError], found: Sequence[Validation]) -> str:
     regrets = [regret for validation in found for regret in validation.regrets()]
     document = {
         "rows": [_row(row) for row in rows],
-        "validation": [_class(error) for error in (_classes(found) if found else known_errors().values())],
+        "validation": [_class(error) for error in errors],
         "regret": {"points": len(regrets), "within": sum(regret <= REGRET for regret in regrets)},
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-
-
-def _classes(found: Sequence[Validation]) -> list[ClassError]:
-    return [error for validation in found for error in validation.classes()]
 
 
 def _row(row: WhatIfRow) -> dict[str, Any]:

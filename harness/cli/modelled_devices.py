@@ -51,7 +51,7 @@ def reckon(
     """Store a record of every modelled case of the plan that has none yet."""
     there = {record.case.key for record in store.before}
     wanted = [p for p in plan if is_modelled(p.case.device) and p.case.key not in there]
-    found = modelled_records(wanted, devices, definitions, known_errors(), store.info.run)
+    found = modelled_records(wanted, devices, definitions, known_errors, store.info.run)
     store.append(*found)
 
 

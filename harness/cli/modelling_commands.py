@@ -44,7 +44,10 @@ def calibrate(
 )
 @click.option("--all", "everything", is_flag=True, help="Every point, not only those of the main table.")
 @click.option(
-    "--picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw speed-up against each parameter."
+    "--picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE.svg",
+    help="Draw speed-up by parameter: .svg, .png, .pdf.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: rows, validation and regret.")
 def whatif(

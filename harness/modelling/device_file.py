@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import functools
 import math
 import os
-import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from harness.errors import UserError, nearest
+from harness.modelling.device_faults import faults, numbers, sentence
 from harness.modelling.device_schema import FrameworkPart, ModelDevice
 from harness.modelling.library import datasheet_documents
 from harness.records.text import plain
@@ -45,11 +44,11 @@ def checked(document: Mapping[str, Any], where: str) -> ModelDevice:
     try:
         device = msgspec.convert(document, ModelDevice)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {_sentence(document, str(error))}") from None
-    for key, value in _numbers(document, ()):
+        raise UserError(f"{where}: {sentence(document, str(error))}") from None
+    for key, value in numbers(document, ()):
         if not math.isfinite(value):
             raise UserError(f"{where}: {key} is {value}, which is no finite number; leave it out if it is not known")
-    for fault in _faults(device, document):
+    for fault in faults(device, document):
         raise UserError(f"{where}: {fault}")
     return device
 
@@ -116,7 +115,7 @@ def _hold_alone(document: Mapping[str, Any], where: str) -> None:
     try:
         msgspec.convert({"name": "x", "kind": "cpu", "source": "x"} | dict(document), ModelDevice)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {_sentence(document, str(error))}") from None
+        raise UserError(f"{where}: {sentence(document, str(error))}") from None
 
 
 def _over(under: dict[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,145 +179,3 @@ def _float(value: float) -> float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
-
-
-# -- sentences ---------------------------------------------------------------------------------------------------------
-_AT = re.compile(r" - at (`?key`? in )?`([^`]*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
-_MISSING = re.compile(r"Object missing required field `([^`]*)`")
-
-
-def _sentence(document: Mapping[str, Any], words: str) -> str:
-    """msgspec's words with the key, and what is there; of a key that is not known the nearest that are."""
-    at = _AT.search(words)
-    path = at.group(2) if at else "$"
-    said = words[: at.start()] if at else words
-    of_key = bool(at and at.group(1))
-    key, value = _found(document, path, said, of_key)
-    unknown, missing = _UNKNOWN.search(said), _MISSING.search(said)
-    if unknown:
-        return f"{_joined(key, unknown.group(1))} is no key of a device file{_near(key, unknown.group(1))}"
-    if missing:
-        return f"{_joined(key, missing.group(1))} is missing"
-    if of_key:
-        return f"{key} is no name that may stand there ({said[:1].lower()}{said[1:]})"
-    return f"{key or 'the file'} is {_short(value)}: {said[:1].lower()}{said[1:].replace('`', '')}"
-
-
-def _joined(key: str, name: str) -> str:
-    return f"{key}.{name}" if key else name
-
-
-def _near(key: str, name: str) -> str:
-    try:
-        part: Any = ModelDevice
-        for step in filter(None, re.sub(r"\[\d+\]", "", key).split(".")):
-            if step == "backend":
-                part = FrameworkPart
-                continue
-            part = _type_of(part, step)
-        names = part.__struct_fields__ if part is not None else ()
-    except (AttributeError, KeyError):
-        names = ()
-    return f"; {str(nearest('key', name, names)).partition('; ')[2]}" if names else ""
-
-
-@functools.cache
-def _types(part: Any) -> dict[str, Any]:
-    return {field.name: field.type for field in msgspec.structs.fields(part)}
-
-
-def _type_of(part: Any, step: str) -> Any:
-    found = _types(part).get(step)
-    inner = [found, *getattr(found, "__args__", ())]
-    return next((t for t in inner if isinstance(t, type) and issubclass(t, msgspec.Struct)), part)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _found(document: Any, path: str, said: str, of_key: bool) -> tuple[str, Any]:
-    """The dotted key of msgspec's path and its value; `[...]` is whichever entry alone gives the same words."""
-    steps = re.findall(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]", path.removeprefix("$"))
-    key, value = "", document
-    for name, index in steps:
-        if name:
-            key, value = _joined(key, name), value.get(name) if isinstance(value, Mapping) else None
-        elif index != "...":
-            key, value = f"{key}[{index}]", value[int(index)]
-        elif isinstance(value, Mapping):
-            culprit = _culprit(key, value, said)
-            key, value = _joined(key, str(culprit)), value.get(culprit)
-    if of_key and isinstance(value, Mapping):
-        return _joined(key, _culprit(key, value, said)), None
-    return key, value
-
-
-def _culprit(key: str, table: Mapping[str, Any], said: str) -> str:
-    """The entry of a table that alone gives the same words."""
-    for name, value in table.items():
-        alone: Any = {"name": "x", "kind": "cpu", "source": "x"}
-        nested: Any = {name: value}
-        for step in filter(None, reversed(key.split("."))):
-            nested = {step: nested}
-        try:
-            msgspec.convert(alone | nested, ModelDevice)
-        except msgspec.ValidationError as error:
-            if said in str(error):
-                return str(name)
-    return next(iter(table), "")
-
-
-def _numbers(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _numbers(part, (*keys, str(name)))
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            yield from _numbers(part, (*keys[:-1], f"{keys[-1]}[{number}]"))
-    elif isinstance(value, float):
-        yield ".".join(keys), value
-
-
-def _faults(device: ModelDevice, document: Mapping[str, Any]) -> Iterator[str]:
-    """What each value may be and all together cannot."""
-    if not device.matmul.rate:
-        yield "matmul.rate is missing: give FLOP/s of at least one dtype, such as matmul.rate.float32 = 5e11"
-    if not device.memory.levels:
-        yield "memory.levels is missing: give at least one [[memory.levels]] with bytes and read"
-    for name, part in (
-        ("memory", device.memory),
-        *((f"backend.{k}.memory", p.memory) for k, p in device.backend.items()),
-    ):
-        sizes = [level.bytes for level in part.levels]
-        if sizes != sorted(set(sizes)):
-            yield f"{name}.levels must go from the smallest working set up, found bytes {_short(sizes)}"
-    for name, unit in (
-        ("matmul", device.matmul),
-        *((f"backend.{k}.matmul", p.matmul) for k, p in device.backend.items()),
-    ):
-        sides = [small.side for small in unit.small]
-        if sides != sorted(set(sides)):
-            yield f"{name}.small must go from the shortest side up, found side {_short(sides)}"
-    for pattern in device.matmul.sparse:
-        keep, _, of = pattern.partition(":")
-        if of and int(keep) >= int(of):
-            yield f"matmul.sparse.{pattern} keeps as many as there are; it must keep fewer, such as 2:4"
-    given = {key for key, _ in _numbers(_floats(document), ())}
-    for table in ("sources", "intervals"):
-        for key in getattr(device, table):
-            if not any(known == key or known.startswith((f"{key}.", f"{key}[")) for known in given):
-                yield f"{table}.{key} is about a key that the file does not give"
-    for key, (low, high) in device.intervals.items():
-        if not low <= high:
-            yield f"intervals.{key} must be [low, high], found [{low:g}, {high:g}]"
-
-
-def _floats(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _floats(v) for k, v in value.items() if k not in ("sources", "intervals", "factor")}
-    if isinstance(value, list):
-        return [_floats(part) for part in value]
-    return float(value) if isinstance(value, int | float) else value

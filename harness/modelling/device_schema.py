@@ -41,7 +41,8 @@ SparsePattern = Annotated[
 ]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Key = Annotated[
-    str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.:]{0,99}$", description="A key of this file, such as gather.rows_per_s.")
+    str,
+    Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.:\[\]]{0,99}$", description="A key of this file, such as gather.rows_per_s."),
 ]
 
 
@@ -56,14 +57,23 @@ class SmallProduct(_Section, frozen=True, kw_only=True):
     share: Share
 
 
+class ShareOfBytes(_Section, frozen=True, kw_only=True):
+    """Of what reads `bytes`, or gathers its rows of as many: the `share` of a rate that it reaches."""
+
+    bytes: Size
+    share: Share
+
+
 class MatmulUnit(_Section, frozen=True, kw_only=True):
     """Dense products. `rate`: FLOP/s by dtype. `tile` [m, n, k]: sides are rounded up to it; [1, 1, 1] by default.
 
     `sparse`: by which factor a product is faster where keep of every `of` values are not zero; `any`: at most, where
-    zeros stand anywhere and the operation multiplies with them. `packs` (false by default): operands are copied into an
-    order of the unit's own before it multiplies, as the libraries of processors do (Goto & van de Geijn 2008, "Anatomy
-    of High-Performance Matrix Multiplication"), so that this traffic comes on top of the arithmetic. `small` from the
-    shortest side up: a curve, straight in logarithms between them, and the whole rate beyond (without it everywhere).
+    zeros stand anywhere and the operation multiplies with them. `packs` (false by default): operands of one product by
+    itself are copied into an order of the unit's own before it multiplies, as the libraries of processors do (Goto &
+    van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication"), so that this traffic comes on top of the
+    arithmetic. `small`, of many products in one call, and `thin`, of one by itself, go from the shortest side up: they
+    are curves straight in logarithms between sides, and the whole rate beyond (without one everywhere). `vector`: the
+    share of the memory's bandwidth that a product with a vector reaches, by the bytes of both (1 without it).
     """
 
     rate: dict[ModelledDtype, FlopRate] = {}
@@ -71,6 +81,8 @@ class MatmulUnit(_Section, frozen=True, kw_only=True):
     sparse: dict[SparsePattern, Ratio] = {}
     packs: bool | None = None
     small: list[SmallProduct] = []
+    thin: list[SmallProduct] = []
+    vector: list[ShareOfBytes] = []
 
 
 class VectorUnit(_Section, frozen=True, kw_only=True):
@@ -112,11 +124,25 @@ class ScatterUnit(_Section, frozen=True, kw_only=True):
     conflict: Factor | None = None
 
 
-class SparseUnit(_Section, frozen=True, kw_only=True):
-    """Products with a stored sparse matrix: values (or blocks) a second, and FLOP/s with the rows that they meet."""
+class StoredProducts(_Section, frozen=True, kw_only=True):
+    """One kind of product with a stored sparse matrix: values or blocks a second, FLOP/s with the rows that they meet.
+
+    `far` from the smallest table up: the share of `rate` where rows are gathered of so many bytes, a curve straight in
+    logarithms between them (the whole rate everywhere without it).
+    """
 
     values_per_s: PerSecond | None = None
     rate: dict[ModelledDtype, FlopRate] = {}
+    far: list[ShareOfBytes] = []
+
+
+class SparseUnit(StoredProducts, frozen=True, kw_only=True):
+    """Products with a stored sparse matrix. `bag`: weighted embedding bags; `vector`: products with a vector. What one
+    of these does not give is as of all others.
+    """
+
+    bag: StoredProducts = StoredProducts()
+    vector: StoredProducts = StoredProducts()
 
 
 class SelectUnit(_Section, frozen=True, kw_only=True):

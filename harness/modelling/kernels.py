@@ -7,13 +7,14 @@ counted and what fuses are those of backends/counting/totals.py.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from backends.counting.arrays import NotCounted
+from backends.counting.sparse import EMBEDDING_BAG, SPARSE_VECTOR
 from backends.counting.totals import Buffer, Operation
 from backends.dtypes import itemsize
 from backends.ops import Execution, Unsupported
@@ -28,19 +29,18 @@ from workloads.facts import inputs_of, work_of
 LARGEST_BYTES = 2**27  # of a point's operands: beyond, making them only to count costs more than it tells
 
 KernelClass: TypeAlias = Literal[
-    "elementwise", "dense", "convolution", "small products", "gather", "scatter", "sparse", "select"
+    "elementwise", "dense", "convolution", "small products", "gather", "embedding bag", "sparse", "scatter", "select"
 ]
-CLASSES: tuple[KernelClass, ...] = (
-    *("elementwise", "dense", "convolution", "small products"),
-    *("gather", "sparse", "scatter", "select"),
-)
+CLASSES: tuple[KernelClass, ...] = get_args(KernelClass)
+StoredForm: TypeAlias = Literal["rows", "bag", "vector"]
+FORMS: Mapping[str, StoredForm] = {EMBEDDING_BAG: "bag", SPARSE_VECTOR: "vector"}  # by the name of the operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """One launch: FLOP, bytes and rows. Bytes read are `held_bytes` of operands and `fresh_bytes` made in this call.
 
-    `sides` (batch, m, n, k) of a product. Sparse: `stored` values or blocks, and their `sparse_flop`.
+    `sides` (batch, m, n, k) of a product. Sparse: `stored` values or blocks, their `sparse_flop`, and the `form`.
     """
 
     kind: KernelClass
@@ -58,6 +58,7 @@ class Kernel:
     scattered_rows: int = 0
     scattered_bytes: int = 0
     stored: int = 0
+    form: StoredForm = "rows"
 
     @property
     def bytes(self) -> int:
@@ -184,11 +185,18 @@ def _kernel(chain: Sequence[Operation], itemsize: int) -> Kernel:
         written_bytes=chain[0].bytes,
         gathered_rows=sum(o.gathered.rows for o in gathers),
         gathered_bytes=sum(o.gathered.bytes for o in gathers),
-        gathered_from=sum(max((s.bytes for s, _ in o.reads), default=0) for o in gathers),
+        gathered_from=sum(map(_table_bytes, gathers)),
         scattered_rows=sum(o.scattered.rows for o in chain),
         scattered_bytes=sum(o.scattered.bytes for o in chain),
         stored=sum(max(o.gathered.rows, o.scattered.rows) for o in sparse),
+        form=next((FORMS[o.name] for o in sparse if o.name in FORMS), "rows"),
     )
+
+
+def _table_bytes(gather: Operation) -> int:
+    """The size of what rows are taken of: of a sparse operation its last operand."""
+    sizes = [source.bytes for source, _ in gather.reads]
+    return sizes[-1] if gather.kind == "sparse" else max(sizes, default=0)
 
 
 def _kind(
@@ -200,7 +208,7 @@ def _kind(
     if "scatter" in kinds or any(o.kind == "sparse" and o.scattered.rows for o in chain):
         return "scatter"
     if "sparse" in kinds:
-        return "sparse"
+        return "embedding bag" if any(o.name == EMBEDDING_BAG for o in chain) else "sparse"
     if "gather" in kinds:
         return "gather"
     if product is None:

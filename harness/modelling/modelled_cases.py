@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 
@@ -52,13 +52,13 @@ def modelled_records(
     plan: Iterable[Planned],
     devices: Mapping[str, DescribedDevice],
     definitions: Mapping[str, Definition],
-    errors: Mapping[str, ClassError],
+    errors: Callable[[ModelDevice], Mapping[str, ClassError]],
     run: str,
 ) -> Iterator[Record]:
     """A record of every case of `plan`, whose devices are all among `devices`, by the text of the case's device.
 
-    `errors` is by "class framework", such as "dense torch". Where there is no figure the outcome is `unsupported`, and
-    the reason says what the device does not give, or that no measured case was held to the model.
+    `errors` gives those of a device by "class framework", such as "dense torch". Where there is no figure the outcome
+    is `unsupported`, and the reason says what the device does not give, or that no measured case was held to the model.
     """
     counts = Counts()  # and not the process's: a run that goes on to measure must not hold them
     groups: dict[tuple[str, str], list[tuple[Planned, CountedForm]]] = defaultdict(list)
@@ -73,7 +73,7 @@ def modelled_records(
         else:
             groups[case.device, case.backend].append((planned, counted))
     for (name, backend), several in groups.items():
-        yield from _reckoned(several, devices[name], backend, errors, run)
+        yield from _reckoned(several, devices[name], backend, errors(devices[name].device), run)
 
 
 def _reckoned(

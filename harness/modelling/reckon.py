@@ -5,11 +5,13 @@
     matmul             = FLOP of sides rounded up to the tile / rate, divided by the sparse ratio where one applies; the
                          rate is less where a side is short
     a unit that packs  : a product of matrices takes matmul + memory, and memory has its operands once more: they are
-                         copied, then multiplied. A product with a vector needs no copy
+                         copied, then multiplied. A product with a vector needs no copy: it reaches a share of the
+                         bandwidth
     memory             = bytes / bandwidth of the working set: of operands what the call touches, of what was made just
                          before what the kernel itself touches
     gather, scatter    = rows / rows_per_s, or their bytes in whole lines / bandwidth, whichever is longer
-    sparse             = stored values / values_per_s or FLOP / rate, whichever is longer
+    sparse             = stored values / values_per_s or FLOP / rate, whichever is longer; the rate is less where the
+                         rows are gathered of a large table
     energy             = FLOP · pJ + bytes · pJ of the level + launches · pJ + idle power · time
 
 A term whose rate the device does not give is unknown (NaN) where it is needed, and so is the call's time.
@@ -20,17 +22,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from backends.ops import Execution
-from harness.modelling.device_schema import FrameworkPart, MemorySystem, ModelDevice
-from harness.modelling.kernels import Call
+from harness.modelling.device_parts import Floats, bandwidth, curve, part_for, stored_unit
+from harness.modelling.device_schema import FrameworkPart, ModelDevice
+from harness.modelling.kernels import Call, StoredForm
 
-Floats = npt.NDArray[np.float64]
 TERMS = ("matmul", "vector", "memory", "gather", "scatter", "sparse", "select", "launch")
 MATMUL, MEMORY = TERMS.index("matmul"), TERMS.index("memory")
 # The parameter of a device file that each term is the time of: what a break-even multiplies.
@@ -72,23 +73,6 @@ class Reckoned(NamedTuple):
     energy_j: Floats
 
 
-def part_for(device: ModelDevice, backend: str | None) -> FrameworkPart:
-    """What holds for a framework: its own values where it has some, the device's elsewhere."""
-    own = device.backend.get(backend or "")
-    sections: dict[str, Any] = {name: getattr(device, name) for name in FrameworkPart.__struct_fields__}
-    if own is not None:
-        sections = {name: _laid_over(section, getattr(own, name)) for name, section in sections.items()}
-    return FrameworkPart(**sections)
-
-
-def _laid_over(under: Any, over: Any) -> Any:
-    given = {name: value for name in over.__struct_fields__ if (value := getattr(over, name)) not in (None, {}, [])}
-    mixed = {
-        name: {**getattr(under, name), **value} if isinstance(value, dict) else value for name, value in given.items()
-    }
-    return msgspec.structs.replace(under, **mixed)
-
-
 class KernelTable:
     """The kernels of many calls as columns, so that a device is reckoned for all of them at once."""
 
@@ -107,6 +91,7 @@ class KernelTable:
         self.held, self.fresh, self.written = column("held_bytes"), column("fresh_bytes"), column("written_bytes")
         self.gathered_rows, self.gathered_bytes = column("gathered_rows"), column("gathered_bytes")
         self.scattered_rows, self.scattered_bytes = column("scattered_rows"), column("scattered_bytes")
+        self.forms = np.array([k.form for k in kernels], str)
         self.gathered_from = np.maximum(column("gathered_from"), 1.0)
         self.own_set = np.maximum(self.held + self.fresh + self.written, 1.0)
         self.call_set = np.maximum(np.array([a.call.touched_bytes for a in asked], np.float64), 1.0)[self.owner]
@@ -188,11 +173,12 @@ def missing(device: ModelDevice, backend: str | None, call: Call, execution: Exe
     part = part_for(device, backend)
     if dtype not in part.matmul.rate and any(k.matmul_flop for k in call.kernels):
         return f"matmul.rate.{dtype}"
+    stored = [stored_unit(part, form) for form in dict.fromkeys(k.form for k in call.kernels if k.stored)]
     wanted = {
         "gather.rows_per_s": (part.gather.rows_per_s, any(k.gathered_rows and not k.stored for k in call.kernels)),
         "scatter.rows_per_s": (part.scatter.rows_per_s, any(k.scattered_rows for k in call.kernels)),
-        "sparse.values_per_s": (part.sparse.values_per_s, any(k.stored for k in call.kernels)),
-        f"sparse.rate.{dtype}": (part.sparse.rate.get(dtype), any(k.stored for k in call.kernels)),  # type: ignore[call-overload]
+        "sparse.values_per_s": (None, any(unit.values_per_s is None for unit in stored)),
+        f"sparse.rate.{dtype}": (None, any(dtype not in unit.rate for unit in stored)),
         "select.sort_per_s": (part.select.sort_per_s, any(k.select_flop for k in call.kernels)),
         "launch.op_s": (part.launch.op_s, execution == "eager"),
         "launch.program_s": (part.launch.program_s, execution != "eager"),
@@ -224,12 +210,10 @@ def _matmul(table: KernelTable, part: FrameworkPart) -> Floats:
 
 def _share_of_short_sides(table: KernelTable, part: FrameworkPart) -> Floats:
     """The part of the matmul rate that products with a short side reach; of those with a vector memory decides."""
-    small = part.matmul.small
-    shortest = table.sides[:, 1:].min(axis=1, initial=np.inf)
-    if not small:
-        return np.ones_like(shortest)
-    sides, shares = np.log([s.side for s in small]), np.log([s.share for s in small])
-    reached = np.exp(np.interp(np.log(np.nan_to_num(shortest, nan=np.inf)), sides, shares, right=0.0))
+    shortest = np.nan_to_num(table.sides[:, 1:].min(axis=1, initial=np.inf), nan=np.inf)
+    many = [(s.side, s.share) for s in part.matmul.small]
+    single = [(s.side, s.share) for s in part.matmul.thin]
+    reached = np.where(table.sides[:, 0] > 1, curve(many, shortest, 1.0), curve(single, shortest, 1.0))
     return np.where(shortest < VECTOR, 1.0, reached)
 
 
@@ -250,23 +234,24 @@ def _vector(table: KernelTable, part: FrameworkPart) -> Floats:
     return _over(table.other_flop, table.by_dtype(dict(part.vector.rate)))
 
 
-def bandwidth(memory: MemorySystem, working_set: Floats, *, write: bool = False) -> Floats:
-    """Bytes/s for working sets, straight in logarithms between the levels."""
-    sizes = np.log([level.bytes for level in memory.levels])
-    rates = np.log([(level.write or level.read) if write else level.read for level in memory.levels])
-    return np.asarray(np.exp(np.interp(np.log(working_set), sizes, rates)))
-
-
 def _memory(table: KernelTable, part: FrameworkPart) -> Floats:
     memory = part.memory
     far, near = bandwidth(memory, table.call_set), bandwidth(memory, table.own_set)
-    return table.held / far + table.fresh / near + table.written / bandwidth(memory, table.own_set, write=True)
+    moved = table.held / far + table.fresh / near + table.written / bandwidth(memory, table.own_set, write=True)
+    reached = curve([(point.bytes, point.share) for point in part.matmul.vector], table.own_set)
+    return np.asarray(moved / np.where(_with_a_vector(table), reached, 1.0))
+
+
+def _with_a_vector(table: KernelTable) -> npt.NDArray[np.bool_]:
+    """Whether the kernel is a product of which one side is a vector."""
+    shortest = table.sides[:, 1:3].min(axis=1, initial=np.inf)  # NaN of what is no product
+    return np.asarray((table.matmul_flop > 0) & (shortest < VECTOR))
 
 
 def _packed(table: KernelTable, part: FrameworkPart) -> npt.NDArray[np.bool_]:
-    """Whether the kernel is a product of matrices whose operands are copied first."""
-    narrow = np.nan_to_num(table.sides[:, 1:3]).min(axis=1, initial=np.inf) < VECTOR
-    return np.asarray(bool(part.matmul.packs) & (table.matmul_flop > 0) & ~narrow)
+    """Whether the kernel is one product of matrices whose operands are copied first; of many small ones none is."""
+    single = ~(table.sides[:, 0] > 1)
+    return np.asarray(bool(part.matmul.packs) & (table.matmul_flop > 0) & single & ~_with_a_vector(table))
 
 
 def _copied(table: KernelTable, part: FrameworkPart) -> Floats:
@@ -290,8 +275,14 @@ def _rows(table: KernelTable, part: FrameworkPart, unit: str) -> Floats:
 
 
 def _sparse(table: KernelTable, part: FrameworkPart) -> Floats:
-    values = _over(table.stored, part.sparse.values_per_s or nan)
-    return np.maximum(values, _over(table.sparse_flop, table.by_dtype(dict(part.sparse.rate))))
+    out = np.zeros_like(table.stored)
+    for form in get_args(StoredForm):
+        unit = stored_unit(part, form)
+        reached = curve([(far.bytes, far.share) for far in unit.far], table.gathered_from)
+        products = _over(table.sparse_flop, table.by_dtype(dict(unit.rate)) * reached)
+        found = np.maximum(_over(table.stored, unit.values_per_s or nan), products)
+        out = np.where(table.forms == form, found, out)
+    return out
 
 
 def _select(table: KernelTable, part: FrameworkPart) -> Floats:

@@ -11,8 +11,9 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
+from harness.modelling.device_parts import Floats
 from harness.modelling.device_schema import ModelDevice
-from harness.modelling.reckon import PARAMETERS, TERMS, Asked, Floats, KernelTable, Reckoned, Terms, missing
+from harness.modelling.reckon import PARAMETERS, TERMS, Asked, KernelTable, Reckoned, Terms, missing
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
 from harness.modelling.validation import ANY, ClassError, first_of_least
 
@@ -56,8 +57,11 @@ class Reckoning:
         self._terms = Terms(software.table, device, self._part)
         self._found: Reckoned = self._terms.reckoned()
         known = np.isfinite(self._found.time_s)
-        judged = np.array([self._error(form) is not None for form in software.forms], bool)
+        found = [self._error(form) for form in software.forms]
+        judged = np.array([error is not None for error in found], bool)
+        near = np.array([error is not None and error.breaks_even for error in found], bool)
         self._allowed = known & (judged if errors is not None else True)
+        self._near = known & (near if errors is not None else True)
         self._scaled: dict[tuple[str, float], Floats] = {}
 
     def _error(self, form: CountedPath) -> ClassError | None:
@@ -67,9 +71,10 @@ class Reckoning:
         return self._errors.get(f"{kind} {self.backend}")
 
     def best(self, place: Place, times: Floats | None = None) -> int | None:
-        """The number of the fastest form of a place that has a figure."""
+        """The number of the fastest form of a place that has a figure; by other `times`, that may have a break-even."""
+        among = self._allowed if times is None else self._near
         times = self._found.time_s if times is None else times
-        fit = [k for k in self._software.at.get(place, ()) if self._allowed[k]]
+        fit = [k for k in self._software.at.get(place, ()) if among[k]]
         if not fit:
             return None
         return fit[first_of_least([(float(times[k]), self._software.forms[k].order) for k in fit])]
@@ -119,18 +124,19 @@ class Reckoning:
         row = msgspec.structs.replace(
             row,
             twin_best=self._software.forms[twin].path,
+            twin_error=self._error(self._software.forms[twin]),
             twin_time_s=twin_s,
             speed_up=1 / ratio,
             tax=ratio / work_ratio if work_ratio > 0 else None,
         )
-        if row.own_twin or (row.error is not None and not row.error.breaks_even):
+        if row.own_twin or not row.near_enough:
             return row
         return msgspec.structs.replace(
             row, break_even=self._break_even(place, twin_place, ratio), helps=self._helps(place, twin_place, ratio)
         )
 
     def speed_up(self, place: Place, twin_place: Place, term: str, factor: float) -> float:
-        """The speed-up with one term so many times as fast, each side by what is then its best form."""
+        """The speed-up with one term so many times as fast, each side by its best form that is near enough."""
         key = (term, factor)
         if key not in self._scaled:
             self._scaled[key] = self._terms.times(term, factor)

@@ -7,7 +7,7 @@ the distance of two points is the sum over numeric axes of |log₂| of the ratio
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import log2
 from typing import Literal, NamedTuple, TypeVar
 
@@ -236,15 +236,15 @@ class Transfer(NamedTuple):
     within: int  # points at which it takes at most 1.1 times the machine's own best
 
 
-def transfers(runs: Sequence[Run], idea: str) -> list[Transfer]:
+def transfers(runs: Sequence[Run], ideas: Collection[str]) -> list[Transfer]:
     """Leave one machine out: at each of its points take the framework that is best, on the mean, elsewhere."""
     times: list[dict[tuple[str, ...], dict[str, float]]] = []
     for run in runs:
         summary = summarise([r for r in run.records if not r.control], all_points=True)
         places: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
         for row in summary.rows:
-            if row.workload == idea and row.time_s is not None and row.path is not None:
-                places[row.point, row.mode, row.dtype][row.backend] = row.time_s
+            if row.workload in ideas and row.time_s is not None and row.path is not None:
+                places[row.workload, row.point, row.mode, row.dtype][row.backend] = row.time_s
         times.append(places)
     out = []
     for number, own in enumerate(times):

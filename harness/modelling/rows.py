@@ -63,7 +63,13 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
     helps: DeviceNeeded | None = None
     why: str | None = None
     error: ClassError | None = None
+    twin_error: ClassError | None = None
     own_twin: bool = False
+
+    @property
+    def near_enough(self) -> bool:
+        """Whether a break-even is told: the classes of both sides have no error that is too large for one."""
+        return all(error is None or error.breaks_even for error in (self.error, self.twin_error))
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):

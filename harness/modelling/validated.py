@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from harness.modelling.device_parts import unknown
+from harness.modelling.device_schema import ModelDevice
 from harness.modelling.validation import ClassError, ClassRegret
 
 TABLE = Path(__file__).with_name("validated.json")
@@ -32,11 +34,21 @@ class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, int]
 
 
+class HeldTransfer(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine left out: in `within` of `points` what the others recommend takes at most 1.1 times its own best."""
+
+    run: str
+    points: int
+    within: int
+
+
 class HeldRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, and the errors of their cases together."""
+    """All of them, and the errors of their cases together; `calibrated` are those of devices calibrated in full."""
 
     errors: list[ClassError]
+    calibrated: list[ClassError]
     runs: list[HeldRun]
+    transfers: list[HeldTransfer]
 
 
 @cache
@@ -45,6 +57,11 @@ def held() -> HeldRuns:
     return msgspec.json.decode(TABLE.read_bytes(), type=HeldRuns)
 
 
-def known_errors() -> dict[str, ClassError]:
-    """By "class framework", such as "dense torch"; "dense any" for a device by itself."""
-    return {error.name: error for error in held().errors}
+def known_errors(device: ModelDevice) -> dict[str, ClassError]:
+    """By "class framework", such as "dense torch"; "dense any" for a device by itself.
+
+    A device that gives all that a calibration gives has the errors of such, where a class has enough cases of them; any
+    other has those of all runs.
+    """
+    full = not unknown(msgspec.to_builtins(device))
+    return {error.name: error for error in (*held().errors, *(held().calibrated if full else ()))}

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
 import numpy as np
 
 from backends.ops import EXECUTIONS
 from harness.modelling.device_schema import ModelDevice
-from harness.modelling.kernels import COUNTS
+from harness.modelling.kernels import COUNTS, KernelClass
 from harness.modelling.reckon import Asked, KernelTable, Terms, missing
 from harness.records.record import Case, Record
 from workloads.base import Definition
@@ -43,6 +43,11 @@ class ClassError(msgspec.Struct, frozen=True, kw_only=True):
     median_error: float
     p95_error: float
     bias: float
+
+    @property
+    def kind(self) -> KernelClass:
+        """The class, without the framework."""
+        return cast("KernelClass", self.name.rpartition(" ")[0])
 
     @property
     def breaks_even(self) -> bool:
@@ -193,13 +198,36 @@ def validate_device(
 ) -> Validation:
     """Reckon every case that was measured ok, but for the ceilings that a device is made from.
 
-    Through any framework: each path by the device's own values, against the framework in which it was fastest.
+    Through any framework: each path by the device's own values, against the framework in which it was fastest, and
+    only where all frameworks were measured that have the class.
     """
-    from harness.figures.frame import case_rows  # pandas, which takes long and which `whatif` alone does without
-    from harness.modelling.calibration import CEILINGS, is_ceiling
+    return validate_forms(device, measured_forms(records, definitions))
 
-    left_out: dict[str, int] = defaultdict(int)
-    every: dict[str, dict[_Path, _Measured]] = defaultdict(dict)
+
+class MeasuredForms(NamedTuple):
+    """What was measured, counted; and how many cases cannot be counted, by why."""
+
+    forms: list[MeasuredForm]
+    uncounted: dict[str, int]
+
+
+class MeasuredForm(NamedTuple):
+    """A counted path through a framework, its place in the workload's file, and its time."""
+
+    backend: str
+    path: _Path
+    asked: Asked
+    order: int
+    time_s: float
+
+
+def measured_forms(records: Sequence[Record], definitions: Mapping[str, Definition]) -> MeasuredForms:
+    """Every case that was measured ok, but for ceilings."""
+    from harness.figures.frame import case_rows  # pandas, which takes long and which `whatif` alone does without
+    from harness.modelling.ceiling_times import CEILINGS, is_ceiling
+
+    forms: list[MeasuredForm] = []
+    uncounted: dict[str, int] = defaultdict(int)
     candidates = [r for r in records if r.status == "ok" and not r.control and not is_ceiling(r)]
     candidates = [r for r in candidates if r.case.workload not in CEILINGS[1:]]
     for record, row in zip(candidates, case_rows(candidates), strict=True):
@@ -207,34 +235,56 @@ def validate_device(
         definition = definitions.get(case.workload)
         counted = "no workload of that name is known here" if definition is None else COUNTS.of(definition, case)
         if isinstance(counted, str) or definition is None:
-            left_out[str(counted)] += 1
-            continue
-        if not row["time_s"] > 0:
-            continue
-        form = Asked(call=counted.call(case.execution), execution=case.execution, dtype=case.dtype)
-        path: _Path = (case.workload, (case.point, case.mode, case.dtype), f"{case.formulation}/{case.execution}")
-        found = _Measured(form, path_order(definition, case), row["time_s"])
-        for backend in (case.backend, ANY):
-            needs = missing(device, backend, form.call, case.execution, case.dtype)
+            uncounted[str(counted)] += 1
+        elif row["time_s"] > 0:
+            asked = Asked(call=counted.call(case.execution), execution=case.execution, dtype=case.dtype)
+            path = (case.workload, (case.point, case.mode, case.dtype), f"{case.formulation}/{case.execution}")
+            forms.append(MeasuredForm(case.backend, path, asked, path_order(definition, case), row["time_s"]))
+    return MeasuredForms(forms, uncounted)
+
+
+def validate_forms(device: ModelDevice, measured: MeasuredForms) -> Validation:
+    """`validate_device` of what is counted already."""
+    left_out = defaultdict(int, measured.uncounted)
+    every: dict[str, dict[_Path, MeasuredForm]] = defaultdict(dict)
+    everywhere = _everywhere(measured.forms)
+    for form in measured.forms:
+        for backend in (form.backend, ANY) if _place(form) in everywhere else (form.backend,):
+            needs = missing(device, backend, form.asked.call, form.asked.execution, form.asked.dtype)
             if needs is None:
-                known = every[backend].get(path, found)
-                every[backend][path] = min(known, found, key=lambda m: m.time_s)
+                known = every[backend].get(form.path, form)
+                every[backend][form.path] = min(known, form, key=lambda m: m.time_s)
             elif backend != ANY:
                 left_out[f"{device.name} does not give {needs}"] += 1
     judged = []
     for backend, paths in every.items():
-        times = Terms(KernelTable([m.form for m in paths.values()]), device, backend).times().tolist()
+        times = Terms(KernelTable([m.asked for m in paths.values()]), device, backend).times().tolist()
         for ((workload, point, name), m), time in zip(paths.items(), times, strict=True):
-            judged.append(Judged(m.form.call.kind, backend, workload, point, name, m.order, m.time_s, time))
+            judged.append(Judged(m.asked.call.kind, backend, workload, point, name, m.order, m.time_s, time))
     return Validation(judged=judged, left_out=dict(left_out))
 
 
+_Place: TypeAlias = tuple[KernelClass, str, tuple[str, str, str]]  # class, workload, point
+
+
+def _place(form: MeasuredForm) -> _Place:
+    workload, point, _ = form.path
+    return form.asked.call.kind, workload, point
+
+
+def _everywhere(forms: Sequence[MeasuredForm]) -> set[_Place]:
+    """Where every framework that has the class of a workload, at any of its points, was measured with it.
+
+    A sweep leaves out what was slow before, in one framework and not in another: where one is left out, the best of
+    the others is not the best of the device.
+    """
+    have: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    at: dict[_Place, set[str]] = defaultdict(set)
+    for form in forms:
+        kind, workload, point = _place(form)
+        have[kind, workload, *point[1:]].add(form.backend)
+        at[kind, workload, point].add(form.backend)
+    return {place for place, there in at.items() if there == have[place[0], place[1], *place[2][1:]]}
+
+
 _Path: TypeAlias = tuple[str, tuple[str, str, str], str]  # workload, point, path
-
-
-class _Measured(NamedTuple):
-    """A form, its place in the workload's file, and its time."""
-
-    form: Asked
-    order: int
-    time_s: float

@@ -71,7 +71,7 @@ class WhatIf:
     def curves(self, device: ModelDevice, errors: Mapping[str, ClassError] | None = None) -> list[FactorPoint]:
         """The speed-up of every headline idea against the factor on each parameter alone, through any framework.
 
-        Only of parameters that change some speed-up by a tenth, and of ideas that have a figure.
+        Only of parameters that change some speed-up by a tenth, and of ideas that may have a break-even.
         """
         reckoning = Reckoning(self._software[ANY], device, errors)
         out = []

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from harness.modelling.reasons import REASONS
 from harness.modelling.rows import DeviceNeeded, Ticket, WhatIfRow
 from harness.modelling.validation import MEDIAN_LIMIT, P95_LIMIT, REGRET, ClassError, Validation
 from harness.records.text import plain
@@ -38,10 +39,22 @@ def whatif_text(rows: Sequence[WhatIfRow], tickets: Sequence[Ticket], everything
         shown = [row for row in of if row.time_s is not None]
         out += [f"{device} (modelled)", *table(NAMES, [cells(row) for row in shown]), ""]
         missing = Counter(f"{row.workload} {row.mode}: {row.why}" for row in of if row.time_s is None)
-        out += [f"no figure: {why}" + (f" ({count} rows)" if count > 1 else "") for why, count in missing.items()]
-        out += [""] if missing else []
+        told = [f"no figure: {why}" + (f" ({count} rows)" if count > 1 else "") for why, count in missing.items()]
+        told += _not_told(shown)
+        out += [*told, *([""] if told else [])]
     out += ticket_lines(tickets)
     return [*out, READS]
+
+
+def _not_told(rows: Sequence[WhatIfRow]) -> list[str]:
+    """Which classes are too far off for a break-even, how far, and why."""
+    errors = {error.name: error for row in rows for error in (row.error, row.twin_error) if error is not None}
+    return [
+        f"no break-even: {name} is off by {error_cell(error)} (at most {MEDIAN_LIMIT:.0%}, {P95_LIMIT:.0%}): "
+        f"{REASONS[error.kind]}"
+        for name, error in sorted(errors.items())
+        if not error.breaks_even
+    ]
 
 
 def cells(row: WhatIfRow) -> list[str]:
@@ -81,7 +94,7 @@ def _needed(needed: DeviceNeeded | None, before: str = "") -> str:
 def _break_even(row: WhatIfRow) -> str:
     if row.break_even is not None or row.speed_up is None or row.own_twin:
         return _needed(row.break_even)
-    if row.error is not None and not row.error.breaks_even:
+    if not row.near_enough:
         return "not told: error too large"
     return "pays already" if row.speed_up >= 1 else "none alone"
 

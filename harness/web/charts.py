@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.figures.chips import ChipCell, chip_name
 from harness.figures.summary import Against, Row
-from harness.report import chips_text
+from harness.report import chips_text, modelled_rows_text
 from harness.report.constants import axes_text, varying
 from harness.report.published import Published
 from harness.report.wording import outcome_cell, significant
@@ -38,6 +38,7 @@ def charts(published: Published, index: Index | None = None) -> list[Chart]:
         scatter_charts.compilation,
         ranks,
         chips,
+        modelled,
         distributions,
     )
     return [chart for make in makers for chart in make(drawer)]
@@ -90,6 +91,42 @@ def chips(drawer: Drawer) -> Iterator[Chart]:
         note="Estimated: compiled for these chips and run on none. In brackets is the rank by estimated speed-up.",
         spec=drawing(values, 26 * len(rows), _heat_layers(), encoding=_HEAT_AXES | {"tooltip": tips}),
     )
+
+
+def modelled(drawer: Drawer) -> Iterator[Chart]:
+    """Ideas down, devices that files describe across, through each framework; the modelled tax as colour and number."""
+    rows = drawer.summary.modelled
+    axes = varying(rows)
+    values: list[dict[str, Any]] = []
+    for row in rows:
+        label, level = axes_text(row.params, axes[row.workload]), palette.tax_level(row.tax)
+        cells = dict(zip(modelled_rows_text.NAMES, modelled_rows_text.cells(row, drawer.where), strict=True))
+        told: dict[str, Any] = {name: cells[f"modelled {name}"] for name in ("path", "time", "tax", "speed-up")}
+        values.append(
+            told
+            | {"bound by": cells["bound by"], "±": cells["±"]}
+            | {
+                "what": f"{row.workload} ({f'{label}, ' if label else ''}{row.mode})",
+                "where": f"{row.device_name or row.device} {row.backend}{drawer.where.run(row.run)}",
+                "level": None if level is None else _LEVELS[level],
+                "text": row.outcome.partition(" ")[0] if row.tax is None else significant(row.tax),
+            }
+        )
+    order = {what: number for number, what in enumerate(dict.fromkeys(value["what"] for value in values))}
+    tips = tooltip("what", "where", "path", "time", "±", "speed-up", "tax", "bound by")
+    if values:
+        yield Chart(
+            name="modelled",
+            group="Modelled",
+            title="What leaving the dense path would cost on devices that files describe (modelled)",
+            note="Modelled, not measured: reckoned from executed work. ± is the error of each figure's class.",
+            spec=drawing(
+                [value | {"order": order[value["what"]]} for value in values],
+                26 * len(order),
+                _heat_layers(),
+                encoding=_HEAT_AXES | {"tooltip": tips},
+            ),
+        )
 
 
 def _on_chip(cell: ChipCell) -> dict[str, Any]:

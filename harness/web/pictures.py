@@ -32,23 +32,32 @@ def converter() -> ModuleType:
     return vl_convert
 
 
+# By a file's suffix, what makes its bytes of a specification.
+DRAWN: Mapping[str, Callable[[dict[str, Any]], bytes]] = {
+    ".svg": lambda spec: str(converter().vegalite_to_svg(spec)).encode(),
+    ".png": lambda spec: bytes(converter().vegalite_to_png(spec, ppi=_PIXELS_PER_INCH)),
+    ".pdf": lambda spec: bytes(converter().vegalite_to_pdf(spec)),
+}
+
+
 def svg(published: Published) -> Mapping[str, bytes]:
     """A file a chart, `NAME.svg`."""
-    return _files(published, ".svg", lambda spec: str(converter().vegalite_to_svg(spec)).encode())
+    return _files(published, ".svg")
 
 
 def png(published: Published) -> Mapping[str, bytes]:
     """A file a chart, `NAME.png`, at 200 pixels an inch."""
-    return _files(published, ".png", lambda spec: bytes(converter().vegalite_to_png(spec, ppi=_PIXELS_PER_INCH)))
+    return _files(published, ".png")
 
 
 def pdf(published: Published) -> Mapping[str, bytes]:
     """A file a chart, `NAME.pdf`, with its fonts."""
-    return _files(published, ".pdf", lambda spec: bytes(converter().vegalite_to_pdf(spec)))
+    return _files(published, ".pdf")
 
 
-def _files(published: Published, suffix: str, draw: Callable[[dict[str, Any]], bytes]) -> Mapping[str, bytes]:
+def _files(published: Published, suffix: str) -> Mapping[str, bytes]:
     converter()
+    draw = DRAWN[suffix]
     made = [*charts(published), *published.beside.charts]
     if not made:
         raise UserError(

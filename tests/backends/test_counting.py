@@ -112,6 +112,15 @@ def test_sparse_formats_by_what_they_reach(ops, format, gathered, scattered, pla
     assert work.bytes == 4 * (3 + places + 8 + 6)
 
 
+def test_an_embedding_bag_and_a_product_with_a_vector_are_named_apart(ops):
+    csr = CSR(np.ones(3, np.float32), np.int32([0, 2, 1]), np.int32([0, 2, 3, 3]), (3, 4))
+    for format, b in (("csr", array(ops, 4, 2)), ("bag", array(ops, 4, 2)), ("csr", array(ops, 4))):
+        ops.sparse_matmul(ops.sparse(csr, format), b)
+    ops.sparse_matmul_transposed(ops.sparse(csr, "bag"), array(ops, 3, 2))
+    names = [o.name for o in ops.trace.operations]
+    assert names == ["sparse_matmul", "embedding_bag", "sparse_vector", "sparse_matmul"]
+
+
 def test_blocks_are_stored_whole(ops):
     csr = CSR(np.ones(3, np.float32), np.int32([0, 1, 3]), np.int32([0, 1, 2, 3, 3]), (4, 4))
     matrix = ops.sparse(csr, "bsr", 2)

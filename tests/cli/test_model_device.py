@@ -22,7 +22,7 @@ WORDS = ("run", "--preset", "smoke", "--workload", "unstructured_sparse", "--bac
 
 @pytest.fixture(autouse=True)
 def validated(monkeypatch):
-    monkeypatch.setattr(modelled_devices, "known_errors", lambda: KNOWN)
+    monkeypatch.setattr(modelled_devices, "known_errors", lambda _: KNOWN)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ KNOWN = {f"{kind} any": class_error(f"{kind} any", [0.9, 1.1, 1.0]) for kind in 
 
 @pytest.fixture(autouse=True)
 def validated(monkeypatch):
-    monkeypatch.setattr(modelled, "known_errors", lambda: KNOWN)
+    monkeypatch.setattr(modelled, "known_errors", lambda _: KNOWN)
 
 
 def asked(*words):
@@ -73,7 +73,7 @@ def test_axes_may_be_set():
         (["whatif", "today", "--workload", "nothing"], "there is no workload 'nothing'"),
         (["whatif", "today", "--preset", "huge"], "there is no preset 'huge'"),
         (["whatif", "today", "--against", "nowhere"], "nowhere"),
-        (["whatif", "today", "--picture", "x.png"], "--picture x.png must end in .svg"),
+        (["whatif", "today", "--picture", "x.gif"], "--picture x.gif must end in .svg or .png or .pdf"),
         (["whatif"], "Missing argument"),
         (["recommend", "capsule_rooting"], "did you mean capsule_routing"),
         (["recommend", "capsule_routing", "--set", "density=1"], "there is no axis of capsule_routing 'density'"),
@@ -144,11 +144,14 @@ def test_what_calibrate_writes_is_a_device_file(folder, tmp_path, capsys):
     document = tomllib.loads((tmp_path / "here.toml").read_text())
     assert document["name"] == "here"
     assert document["intervals"].keys() <= document["sources"].keys()
-    assert "not measured here, and so without a figure: vector.rate, gather.rows_per_s" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not measured here, and so without a figure: matmul.small, matmul.thin, matmul.vector, vector.rate" in said
     assert json.loads(whatif(tmp_path / "here.toml", "--json").stdout)["rows"]
 
 
 def test_the_picture_has_a_line_for_each_idea(tmp_path):
+    assert whatif("today", "--picture", tmp_path / "x.png").exit_code == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     done = whatif("today", "--picture", tmp_path / "x.svg")
     assert done.exit_code == 0
     drawn = (tmp_path / "x.svg").read_text()

@@ -7,6 +7,7 @@ import json
 
 import pandas as pd
 import pytest
+from _published import published
 from _records import dense, idea, record
 
 from harness.cli.formats import render
@@ -14,6 +15,8 @@ from harness.figures.ceilings import CEILINGS_ALONE
 from harness.figures.modelled import modelled_rows
 from harness.figures.summary import summarise
 from harness.records.record import Modelled
+from harness.web import pictures
+from harness.web.charts import charts
 
 DEVICE = "model:today.toml"
 
@@ -52,6 +55,15 @@ def test_speed_up_and_tax_are_by_the_fastest_path_of_each_side():
     assert (row.speed_up, row.tax) == (pytest.approx(4.0), pytest.approx(2.5))
     assert (row.bound_by, row.bound_share) == ("gather", pytest.approx(0.75))
     assert (row.median_error, row.p95_error, row.outcome) == (0.12, 0.4, "modelled 2")
+
+
+def test_a_modelled_run_is_drawn_with_its_taxes_and_words_where_there_is_none():
+    made = published([*BOTH, idea(None, device="model:x.toml", status="unsupported", reason="no figure: x")])
+    (chart,) = [c for c in charts(made) if c.name == "modelled"]
+    assert "modelled" in chart.title
+    marks = {mark["where"]: mark["text"] for mark in chart.spec["data"]["values"]}
+    assert marks == {"today numpy": "2.50", "model:x.toml numpy": "unsupported"}
+    assert b"2.50" in pictures.svg(made)["modelled.svg"]
 
 
 def test_where_there_is_no_figure_the_reason_stands_instead():

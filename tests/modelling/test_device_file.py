@@ -83,12 +83,29 @@ def test_a_good_file_is_read(tmp_path):
             "side up",
         ),
         ("[matmul.rate]", "[matmul]\nsmall = [{side = 4, share = 1.5}]\n[matmul.rate]", "matmul.small[0].share is 1.5"),
+        (
+            "[matmul.rate]",
+            "[backend.jax.matmul]\nthin = [{side = 9, share = 0.1}, {side = 4, share = 0.2}]\n[matmul.rate]",
+            "backend.jax.matmul.thin must go from the shortest side up, found side [9, 4]",
+        ),
+        (
+            "[matmul.rate]",
+            "[sparse.bag]\nfar = [{bytes = 9, share = 0.1}, {bytes = 4, share = 0.2}]\n[matmul.rate]",
+            "sparse.bag.far must go from the smallest table up, found bytes [9.0, 4.0]",
+        ),
+        ("[matmul.rate]", "[matmul]\nvector = [{bytes = 9, share = 0}]\n[matmul.rate]", "matmul.vector[0].share is 0"),
+        ("[matmul.rate]", "[sparse.bog]\n[matmul.rate]", "sparse.bog is no key of a device file; did you mean bag?"),
         ('name = "small"', "", "name is missing"),
         ('kind = "prototype"', 'kind = "toaster"', "kind is 'toaster'"),
         (
             'source = "a test"',
             'source = "a test"\nsources = {"sparse.rate" = "x"}',
             "sources.sparse.rate is about a key",
+        ),
+        (
+            'source = "a test"',
+            'source = "a test"\nintervals = {"memory.levels[7].read" = [1.0, 2.0]}',
+            "intervals.memory.levels[7].read is about a key",
         ),
         ('source = "a test"', 'source = "a test"\nintervals = {"gather" = [2.0, 1.0]}', "intervals.gather must be"),
         ('source = "a test"', 'source = "a test"\nbase = "toady"', "there is no device 'toady'; did you mean today"),
@@ -136,7 +153,7 @@ def test_every_device_that_comes_along_is_good_and_there_are_eight_prototypes():
     assert devices["nvidia-h100-sxm"].energy.idle_w == 700
     assert devices["tpu-v5e"].energy.idle_w is None  # its maker does not say
     packing = {name for name, device in devices.items() if device.matmul.packs and device.kind != "prototype"}
-    assert packing == {name for name, device in devices.items() if device.kind == "cpu"}
+    assert packing == {name for name, d in devices.items() if d.kind == "cpu" and not d.matmul.thin}
     assert all(device.source for device in devices.values())
 
 

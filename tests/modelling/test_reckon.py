@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isnan
 
 import pytest
 
 from backends.counting.totals import fused, one_by_one
 from harness.modelling.device_file import checked
+from harness.modelling.device_parts import part_for
 from harness.modelling.kernels import Call, Counts, Kernel
-from harness.modelling.reckon import Asked, KernelTable, Terms, missing, part_for
+from harness.modelling.reckon import Asked, KernelTable, Terms, missing
 from harness.records.record import Case
 from workloads.discovery import workloads
 
@@ -51,12 +53,14 @@ def test_a_unit_that_packs_copies_the_operands_of_a_product_before_it_multiplies
     vector = Kernel(kind="dense", matmul_flop=200, sides=(1, 10, 1, 10), held_bytes=440, written_bytes=40)
     assert times(vector, file=packs).times()[0] == times(vector).times()[0]
     assert times(DENSE, file=packs | {"limits": {"pipelined": True}}).times()[0] == pytest.approx(3e-6)
+    several = replace(DENSE, kind="small products", sides=(2, 10, 10, 5))
+    assert times(several, file=packs).times()[0] == times(several).times()[0]  # of many in one call none is copied
 
 
 def test_a_product_with_a_short_side_reaches_less_of_the_rate_and_one_with_a_vector_is_left_alone():
     """The shortest side is 10, half way in logarithms from 1/16 at 1 to 1/4 at 100: an eighth of the rate."""
-    small = [{"side": 1, "share": 1 / 16}, {"side": 100, "share": 1 / 4}]
-    short = FILE | {"matmul": {"rate": {"float32": 1e9}, "small": small}}
+    thin = [{"side": 1, "share": 1 / 16}, {"side": 100, "share": 1 / 4}]
+    short = FILE | {"matmul": {"rate": {"float32": 1e9}, "thin": thin}}
     assert times(DENSE, file=short).times()[0] == pytest.approx(8 * 2e-6 + 1e-6)
     large = Kernel(kind="dense", matmul_flop=2000, sides=(1, 101, 101, 101), held_bytes=8)
     assert times(large, file=short).times()[0] == times(large).times()[0]
@@ -91,6 +95,27 @@ def test_a_stored_sparse_product_takes_the_longer_of_its_values_and_its_flop():
     assert times(sparse).times()[0] == pytest.approx(1000 / 1e7 + 1e-6)
     few = Kernel(kind="sparse", stored=500, sparse_flop=1000, gathered_rows=500, gathered_bytes=2000)
     assert times(few).times()[0] == pytest.approx(500 / 1e6 + 1e-6)
+
+
+def test_a_bag_and_a_vector_go_by_their_own_values_and_far_rows_by_a_share():
+    own = {"bag": {"rate": {"float32": 1e8}, "far": [{"bytes": 1e3, "share": 1.0}, {"bytes": 1e5, "share": 0.01}]}}
+    file = FILE | {"sparse": FILE["sparse"] | own | {"vector": {"values_per_s": 1e7}}}
+    facts = {"stored": 50, "sparse_flop": 10_000, "gathered_rows": 50, "gathered_bytes": 2000}
+    bag = Kernel(kind="embedding bag", form="bag", gathered_from=10_000, **facts)
+    assert times(bag, file=file).times()[0] == pytest.approx(10_000 / 1e7 + 1e-6)  # a tenth of the rate
+    assert times(bag).times()[0] == pytest.approx(10_000 / 1e7 + 1e-6)  # without: as compressed rows
+    vector = Kernel(kind="sparse", form="vector", stored=5000, sparse_flop=100, gathered_rows=5000)
+    assert times(vector, file=file).times()[0] == pytest.approx(5000 / 1e7 + 1e-6)
+
+
+def test_a_product_by_itself_has_a_curve_of_its_own_and_one_with_a_vector_a_share_of_the_bandwidth():
+    matmul = {"rate": {"float32": 1e9}, "small": [{"side": 10, "share": 0.5}], "thin": [{"side": 10, "share": 0.25}]}
+    assert times(DENSE, file=FILE | {"matmul": matmul}).times()[0] == pytest.approx(4 * 2e-6 + 1e-6)
+    several = Kernel(kind="small products", matmul_flop=2000, sides=(2, 10, 10, 10), held_bytes=8)
+    assert times(several, file=FILE | {"matmul": matmul}).times()[0] == pytest.approx(2 * 2e-6 + 1e-6)
+    vector = Kernel(kind="dense", matmul_flop=2, sides=(1, 10, 1, 10), held_bytes=960, written_bytes=40)
+    slow = FILE | {"matmul": {"rate": {"float32": 1e9}, "vector": [{"bytes": 1e3, "share": 0.1}]}}
+    assert times(vector, file=slow).times()[0] == pytest.approx(1000 / 1e9 + 1e-6)
 
 
 def test_launches_go_by_the_execution():

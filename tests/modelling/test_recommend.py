@@ -140,9 +140,9 @@ def test_leaving_one_machine_out_tells_what_the_others_recommend_costs_there():
     """The choice of two machines that agree is within 10 % of the best of a third like them, and not of one unlike."""
     names = ("torch", "jax")
     alike = [run(cpu, seconds, backends=names) for cpu, seconds in (("a", [1.0, 2.0]), ("b", [1.1, 2.0]))]
-    assert [(t.points, t.within) for t in transfers(alike, "unstructured_sparse")] == [(1, 1), (1, 1)]
+    assert [(t.points, t.within) for t in transfers(alike, ("unstructured_sparse",))] == [(1, 1), (1, 1)]
     unlike = [*alike, run("c", [2.0, 1.0], backends=names)]
-    assert transfers(unlike, "unstructured_sparse")[2].within == 0
+    assert transfers(unlike, ("unstructured_sparse",))[2].within == 0
 
 
 @pytest.mark.parametrize(("value", "said"), [(189.4, "190"), (1334.0, "1300"), (0.0412, "0.041"), (2.04, "2")])

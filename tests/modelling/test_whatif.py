@@ -7,10 +7,13 @@ import pytest
 
 from backends.discovery import backends
 from harness.modelling.device_file import checked
+from harness.modelling.kernels import CLASSES
+from harness.modelling.reasons import REASONS
 from harness.modelling.rows import tickets
 from harness.modelling.validation import ClassError
 from harness.modelling.whatif import WhatIf
 from harness.planning.plan import Ask, cases
+from harness.report.modelled_text import whatif_text
 from workloads.discovery import workloads
 
 DEVICE = {
@@ -83,6 +86,31 @@ def test_a_class_that_was_not_validated_has_no_figure_and_says_why(reckoned):
     row = sparse(rows(reckoned, {}))
     assert (row.time_s, row.speed_up, row.best) == (None, None, None)
     assert "has not been held to measured times" in row.why
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_no_class_has_a_figure_that_was_not_validated_nor_a_break_even_that_is_far_off(reckoned, kind):
+    """Whatever the class, through any framework and each: neither an idea nor its twin."""
+    frameworks = ("any", "numpy", "jax")
+    good = {
+        f"{k} {b}": msgspec.structs.replace(GOOD["dense any"], name=f"{k} {b}") for k in CLASSES for b in frameworks
+    }
+    device = checked(DEVICE | {"gather": {"rows_per_s": 1e5}, "launch": {"op_s": 1e-6, "program_s": 1e-5}}, "test")
+    without = {name: error for name, error in good.items() if error.kind != kind}
+    for row in reckoned.rows(device, without, ("numpy", "jax")):
+        assert kind not in {row.kind, row.twin_error.kind if row.twin_error else None}
+        assert (row.time_s is None) == (row.error is None)
+    far = {n: msgspec.structs.replace(e, p95_error=0.6) if e.kind == kind else e for n, e in good.items()}
+    for row in reckoned.rows(device, far, ("numpy", "jax")):
+        assert row.near_enough or (row.break_even, row.helps) == (None, None)
+        assert row.near_enough == (kind not in {e.kind for e in (row.error, row.twin_error) if e is not None})
+
+
+def test_every_class_has_a_reason_for_its_error_and_the_table_says_it(reckoned):
+    assert set(REASONS) == set(CLASSES)
+    far = {name: msgspec.structs.replace(error, median_error=0.4) for name, error in GOOD.items()}
+    said = "\n".join(whatif_text(rows(reckoned, far), []))
+    assert f"no break-even: dense any is off by 40%, 30% (at most 15%, 50%): {REASONS['dense']}" in said
 
 
 def test_a_class_with_a_large_error_has_a_figure_and_no_break_even(reckoned):
