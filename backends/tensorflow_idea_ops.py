@@ -46,7 +46,7 @@ class TensorflowIdeaOps(Ops):
     def partition(self, labels: Array, parts: int) -> Sequence[Array]:
         if self._xla:
             return super().partition(labels, parts)
-        return self._tf.dynamic_partition(self._tf.range(self._tf.size(labels)), labels, parts)
+        return list(self._tf.dynamic_partition(self._tf.range(self._tf.size(labels)), labels, parts))
 
     def embedding_bag(self, table: Array, rows: Array) -> Array:
         if self._xla:
