@@ -31,7 +31,7 @@ from harness.gate.refusal import Refusal  # noqa: E402
 from harness.gate.strict_read import Alike, read_info, read_records  # noqa: E402
 from harness.gate.validate import Remembered, validate  # noqa: E402
 from harness.machine.digest import _of_files  # noqa: E402
-from harness.modelling import device_file, device_schema  # noqa: E402
+from harness.modelling import device_faults, device_file, device_schema  # noqa: E402
 from harness.planning import learnt  # noqa: E402
 from harness.records.store import load  # noqa: E402
 from harness.records.text import plain, private  # noqa: E402
@@ -100,7 +100,7 @@ def targets(folder: Path) -> Mapping[str, Target]:
     machine = {"cpu": "fuzz", "architecture": "fuzz", "cores_usable": 1}
     for part in vars(device_schema).values():  # once made of their annotations, which are ours
         if isinstance(part, type) and issubclass(part, msgspec.Struct):
-            device_file._types(part)
+            device_faults._types(part)
 
     def smtx(data: bytes) -> object:
         (folder / "a.smtx").write_bytes(data)

@@ -13,7 +13,7 @@ from harness.modelling.ceiling_times import (
     SQUARE_PRODUCTS,
     THIN_PRODUCTS,
     CalibratedValue,
-    CurvePoint,
+    CalibratedPoint,
     Starts,
     TimedCeiling,
     best,
@@ -25,7 +25,7 @@ from harness.modelling.device_schema import FrameworkPart
 WIDE = 64  # columns from which a stored sparse product is bound by its FLOP, not by the values that it looks up
 
 
-def levels(several: Sequence[TimedCeiling], starts: Mapping[str, Starts]) -> list[CurvePoint]:
+def levels(several: Sequence[TimedCeiling], starts: Mapping[str, Starts]) -> list[CalibratedPoint]:
     """Of each working set the best stream; from the smallest up, none slower than one beyond it.
 
     Bytes move once a stream has begun, and what it takes to begin is counted by itself. A stream that is mostly
@@ -41,7 +41,7 @@ def levels(several: Sequence[TimedCeiling], starts: Mapping[str, Starts]) -> lis
     return _falling((size, value) for size, value in found if value is not None)
 
 
-def far(stored: Sequence[TimedCeiling]) -> list[CurvePoint]:
+def far(stored: Sequence[TimedCeiling]) -> list[CalibratedPoint]:
     """Of stored sparse products of one form the share of their best rate, by the bytes that rows are gathered of."""
     wide = [t for t in stored if int(t.case.params["n"]) >= WIDE]
     if len({_table_bytes(t) for t in wide}) < 2:
@@ -55,32 +55,32 @@ def _table_bytes(t: TimedCeiling) -> float:
     return float(int(params["columns"]) * int(params["n"]) * itemsize(t.case.dtype))
 
 
-def _falling(found: Iterable[tuple[float, CalibratedValue]]) -> list[CurvePoint]:
+def _falling(found: Iterable[tuple[float, CalibratedValue]]) -> list[CalibratedPoint]:
     """From the smallest up: the best of each size, and none worse than one beyond it."""
-    out: list[CurvePoint] = []
+    out: list[CalibratedPoint] = []
     for at, value in sorted(found, key=lambda f: (-f[0], -f[1].value)):
         if out and out[-1].at == at:
             continue
-        out.append(CurvePoint(at, max(value, out[-1].found) if out else value))
+        out.append(CalibratedPoint(at, max(value, out[-1].found) if out else value))
     return out[::-1]
 
 
 def short_sides(
     several: Sequence[TimedCeiling], part: FrameworkPart, starts: Mapping[str, Starts]
-) -> dict[str, list[CurvePoint]]:
+) -> dict[str, list[CalibratedPoint]]:
     """Of each side the share of the matmul rate that the best products reach; none less than a shorter side's.
 
     `small` of many products in one call, `thin` of one by itself, both without what it took to begin.
     """
-    out: dict[str, list[CurvePoint]] = {}
+    out: dict[str, list[CalibratedPoint]] = {}
     for name, workload in (("small", SQUARE_PRODUCTS), ("thin", THIN_PRODUCTS)):
         of = [t for t in several if t.case.workload == workload and int(t.case.params["side"]) > 1]
-        points: list[CurvePoint] = []
+        points: list[CalibratedPoint] = []
         for side, t in _fastest(of, starts, lambda t: float(int(t.case.params["side"]))):
             rate = part.matmul.rate.get(t.case.dtype)  # type: ignore[call-overload]
             if rate:
                 found = _share(t, useful, rate)
-                points.append(CurvePoint(side, max(found, points[-1].found) if points else found))
+                points.append(CalibratedPoint(side, max(found, points[-1].found) if points else found))
         if points and name == "thin":
             points += _whole(several, points[-1].at)
         if points:
@@ -107,16 +107,16 @@ def _share(t: TimedCeiling, amount: Callable[[TimedCeiling], float], whole: floa
     return CalibratedValue(share, low, high, t.said)
 
 
-def _whole(several: Sequence[TimedCeiling], behind: float) -> list[CurvePoint]:
+def _whole(several: Sequence[TimedCeiling], behind: float) -> list[CalibratedPoint]:
     """Where the rate itself is from, if that is a product of longer sides."""
     square = [(float(int(t.case.params["m"])), t) for t in several if t.case.workload == CEILING_MATMUL]
     at, large = max(square, key=lambda found: found[0], default=(0.0, None))
-    return [CurvePoint(at, CalibratedValue(1.0, 1.0, 1.0, large.said))] if large and at > behind else []
+    return [CalibratedPoint(at, CalibratedValue(1.0, 1.0, 1.0, large.said))] if large and at > behind else []
 
 
 def with_a_vector(
     several: Sequence[TimedCeiling], part: FrameworkPart, starts: Mapping[str, Starts]
-) -> list[CurvePoint]:
+) -> list[CalibratedPoint]:
     """Of each working set the share of the bandwidth that the best product with a vector reaches."""
     if not part.memory.levels:
         return []
@@ -124,7 +124,7 @@ def with_a_vector(
     found = _fastest(of, starts, _least_bytes)
     streamed = bandwidth(part.memory, np.array([moved for moved, _ in found], np.float64))
     return [
-        CurvePoint(moved, _share(t, _least_bytes, whole))
+        CalibratedPoint(moved, _share(t, _least_bytes, whole))
         for (moved, t), whole in zip(found, streamed.tolist(), strict=True)
     ]
 

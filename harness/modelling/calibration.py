@@ -26,7 +26,7 @@ from harness.modelling.ceiling_times import (
     ROW_SORT,
     THIN_PRODUCTS,
     CalibratedValue,
-    CurvePoint,
+    CalibratedPoint,
     Starts,
     TimedCeiling,
     best,
@@ -86,7 +86,7 @@ class _File:
         _put(self.document, key, found.value)
         self._said(".".join(key), found)
 
-    def curve(self, key: Sequence[str], at: str, name: str, points: Sequence[CurvePoint]) -> None:
+    def curve(self, key: Sequence[str], at: str, name: str, points: Sequence[CalibratedPoint]) -> None:
         """A list of `name` at `at`, from the smallest up; nothing where there are no points."""
         if points:
             whole = at == "side"

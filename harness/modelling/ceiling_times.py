@@ -59,7 +59,7 @@ class CalibratedValue(NamedTuple):
     source: str
 
 
-class CurvePoint(NamedTuple):
+class CalibratedPoint(NamedTuple):
     """A point of a curve of the device file: at `at` (bytes, or a side) the value is that."""
 
     at: float

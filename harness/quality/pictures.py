@@ -54,7 +54,10 @@ def tail_against_speed(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> Iter
             },
         },
     ]  # fmt: skip
-    named = {(value["method"], value["level"]): value for value in sorted(values, key=lambda value: float(str(value["speed"])), reverse=True)}
+    named = {
+        (value["method"], value["level"]): value
+        for value in sorted(values, key=lambda value: float(str(value["speed"])), reverse=True)
+    }
     layers.append(  # each level is named once, at its slowest row
         {
             "data": {"values": list(named.values())},

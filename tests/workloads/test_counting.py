@@ -138,6 +138,7 @@ def _smoke():
 # Whose work hangs on values: how many examples stay, how many tokens an expert has.
 BY_VALUE = {
     *(("early_exit", "forward", name) for name in ("compacted", "buckets", "one_by_one")),
+    ("mixture_of_experts", "forward", "parted"),
     ("mixture_of_experts", "forward", "sorted_loop"),
 }
 # Fewer operations than useful FLOP: by sums of few, where the formula of a product counts one addition more, and by
