@@ -12,8 +12,8 @@ from harness.figures.ceilings import CEILING_MATMUL, CEILING_STREAM
 from harness.modelling.ceiling_times import (
     SQUARE_PRODUCTS,
     THIN_PRODUCTS,
-    CalibratedValue,
     CalibratedPoint,
+    CalibratedValue,
     Starts,
     TimedCeiling,
     best,

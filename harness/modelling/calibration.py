@@ -25,8 +25,8 @@ from harness.modelling import calibrated_curves as curves
 from harness.modelling.ceiling_times import (
     ROW_SORT,
     THIN_PRODUCTS,
-    CalibratedValue,
     CalibratedPoint,
+    CalibratedValue,
     Starts,
     TimedCeiling,
     best,
