@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -9,7 +10,13 @@ def main() -> None:
     """Run the command line and exit with its code."""
     from harness.cli.main import run_cli
 
-    sys.exit(run_cli())
+    code = run_cli()
+    if code >= 128:  # asked to end, and cleaned up: a second signal may not cut the interpreter's own end short
+        from harness.running.stopping import ASKING
+
+        for number in ASKING:
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
