@@ -20,7 +20,7 @@ GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed
 
 # A path that had its first look only must beat the best by more than that look can err to be the best itself.
 FIRST_LOOK_MARGIN = 1.3
-WELL_KNOWN = 3  # full groups of a path, with which its time is
+WELL_KNOWN = 3  # full groups from which a path's time is well known
 
 # What belongs to a path's own record, and so to nobody where no path is ok.
 _NO_PATH = {

@@ -119,10 +119,9 @@ def _of_what_both_tried(pair: Pair, fields: int, tried: Sequence[Set[tuple[Any, 
     where, row = pair.identity[1 : 1 + fields], pair.row
     if pair.kind == "case" or row.path_a == row.path_b or None in (row.path_a, row.path_b):
         return pair
-    for path, other, them in ((row.path_a, "B", tried[1]), (row.path_b, "A", tried[0])):
-        gone = [one for one in str(path).split(" | ") if (*where, one) not in them]
-        if gone:
-            return pair._replace(change=None, row=msgspec.structs.replace(row, why=LEFT_OUT.format(side=other)))
+    for paths, side, there in ((row.path_a, "B", tried[1]), (row.path_b, "A", tried[0])):
+        if any((*where, path) not in there for path in str(paths).split(" | ")):
+            return pair._replace(change=None, row=msgspec.structs.replace(row, why=LEFT_OUT.format(side=side)))
     return pair
 
 

@@ -69,9 +69,9 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
     The interval of T is over groups and covers the choice of the paths, too: another run may well choose another of
     those that cannot be told from the best. It reaches over the intervals of every such path of the idea against every
     such path of the twin, each from the groups that these two shared; where these are two, with the spread of all pairs
-    of the run (`pooled_intervals`); and what a run is beside its groups is added (`across_runs`). It is unknown for one
-    group. Without any common group T is the ratio of the two
-    times, of first looks alone where a side has nothing else, and has no interval.
+    of the run (`pooled_intervals`). What runs differ by is added to it (`across_runs`). It is unknown for one group.
+    Without any common group T is the ratio of the two times, of first looks alone where a side has nothing else, and
+    has no interval.
     """
     at = {place_of(row): k for k, row in enumerate(best)}
     out: Rows = []

@@ -20,6 +20,7 @@ from harness.records.text import plain
 
 FOLDER = Path(__file__).with_name("devices")
 MOST_BASES = 8
+KEPT = ("bytes", "side", "share")  # of curves, by a factor on the table that they are in
 LARGEST_FILE = 1 << 20
 _PARTS = tuple(FrameworkPart.__struct_fields__)
 
@@ -144,8 +145,9 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 def scaled(document: dict[str, Any], key: str, factor: float) -> int:
     """Multiply the numbers of a dotted key, of every framework's too; how many there were.
 
-    A key may stop at a table or a list: `matmul.rate` is every dtype, `memory.levels.read` that of every level. Times
-    of `launch` are divided, so that a factor is always how many times as good.
+    A key may stop at a table or a list: `matmul.rate` is every dtype, `memory.levels.read` that of every level. What
+    says where a curve's points are, and shares of a rate, stay as they are then. Times of `launch` are divided, so that
+    a factor is always how many times as good.
     """
     names = key.split(".")
     found = 0
@@ -159,7 +161,7 @@ def _scaled(place: Any, names: list[str], factor: float) -> int:
         return sum(_scaled(part, names, factor) for part in place)
     if not isinstance(place, dict):
         return 0
-    wanted = names[:1] or list(place)
+    wanted = names[:1] or [name for name in place if name not in KEPT]
     found = 0
     for name in wanted:
         value = place.get(name)

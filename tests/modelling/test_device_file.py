@@ -144,6 +144,22 @@ def test_a_file_on_a_base_says_only_what_differs_and_that_for_every_framework(tm
     assert (device.launch.op_s, device.backend["torch"].launch.op_s) == (0.0, None)
 
 
+@pytest.mark.parametrize("table", ["matmul", "memory", "sparse"])
+def test_a_factor_on_a_whole_table_scales_rates_and_leaves_the_curves_where_they_are(tmp_path, table):
+    text = 'name = "faster"\nkind = "prototype"\nsource = "a test"\nbase = "today"\n'
+    today = device_file.read_device("today")
+    device = read(tmp_path, f"{text}[factor]\n{table} = 2.0\n", "faster.toml")
+    assert [(p.side, p.share) for p in device.matmul.small] == [(p.side, p.share) for p in today.matmul.small]
+    assert [level.bytes for level in device.memory.levels] == [level.bytes for level in today.memory.levels]
+    rates = {
+        "matmul": lambda d: d.matmul.rate["float32"],
+        "memory": lambda d: d.memory.levels[0].read,
+        "sparse": lambda d: d.sparse.values_per_s,
+    }
+    for name, of in rates.items():
+        assert of(device) == (2 if name == table else 1) * of(today)
+
+
 def test_every_device_that_comes_along_is_good_and_there_are_eight_prototypes():
     devices = {name: device_file.read_device(name) for name in (*device_file.shipped(), *device_file.datasheets())}
     assert sum(device.kind == "prototype" for device in devices.values()) >= 8
