@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from math import sqrt
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,7 @@ from workloads.base import Mode, Value
 FORMAT = 2
 INPUT_S, REFERENCE_FLOP_PER_S = 0.2, 6e9  # of a point; of NumPy on two cores
 REFUSAL_S = 0.1  # of a process that is refused; no record tells
+DISTURBED = 1.25  # two times of one path that differ by more: the slower one was disturbed
 FILE = Path(__file__).with_name("contenders.json")
 
 
@@ -85,8 +87,13 @@ class Learnt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def machine_name(machine: Mapping[str, Scalar]) -> str:
-    """A machine as far as times go: its processor and cores, `machine` being the facts that run.json holds."""
-    return f"{machine.get('cpu')}, {machine.get('architecture')}, {machine.get('cores_usable')} cores"
+    """A machine as far as times go: its processor and cores, `machine` being the facts that run.json holds.
+
+    Clouds give one name to processors of several generations, with and without wide vectors; the id tells them apart.
+    """
+    cpu, told = machine.get("cpu"), machine.get("cpu_id")  # older runs do not tell the id
+    processor = f"{cpu} ({told})" if told else cpu
+    return f"{processor}, {machine.get('architecture')}, {machine.get('cores_usable')} cores"
 
 
 def version_of(backend: str, versions: Mapping[str, str]) -> str | None:
@@ -114,7 +121,7 @@ def short(seconds: float) -> float:
 
 
 def merged(*several: Learnt) -> Learnt:
-    """All of them, those of one machine as one: the faster of two times of a path at a point, and the later costs."""
+    """All of them, those of one machine as one: what lies between two times of a path at a point, and later costs."""
     machines: dict[tuple[str, str], KnownMachine] = {}
     for learnt in several:
         for machine in learnt.machines:
@@ -177,9 +184,14 @@ def _at_point(old: Mapping[str, Seen], new: Mapping[str, Seen]) -> dict[str, See
 
 
 def _later(old: Seen, new: Seen) -> Seen:
+    """Of two times what lies between, so that the luck of one run does not choose a path for all that follow.
+
+    What slows a process down by as much as DISTURBED is no luck of a run, and only ever adds time.
+    """
+    low, high = sorted((old.time_s, new.time_s))
     return Seen(
         new.point,
-        min(old.time_s, new.time_s),
+        low if high > DISTURBED * low else short(sqrt(low * high)),
         rest_s=old.rest_s if new.rest_s is None else new.rest_s,
         cold_s=old.cold_s if new.cold_s is None else new.cold_s,
         warm_s=old.warm_s if new.warm_s is None else new.warm_s,

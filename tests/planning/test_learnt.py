@@ -40,6 +40,23 @@ def test_of_one_machine_a_slow_hour_makes_no_path_slow():
     assert len(both.lookup.machines) == 1
 
 
+def test_the_luck_of_one_run_does_not_choose_a_path_for_all_that_follow():
+    """Two percent and ten percent slower: between them; what is three times slower was disturbed."""
+    runs = [learn(run_of(seen("csr", 1.0), seen("coo", seconds))) for seconds in (1.02, 1.1, 3.0)]
+    assert Contenders(merged(*runs[:2]), VERSIONS).expected(planned("coo")) == pytest.approx(1.06, abs=0.01)
+    assert Contenders(merged(*runs), VERSIONS).expected(planned("coo")) == pytest.approx(1.06, abs=0.01)
+
+
+def test_processors_of_one_name_are_told_apart_by_their_id():
+    """One has wide vectors and the other none: what was best on either says little of the other."""
+    machines = [{**HOST, "cpu_id": f"Maker 25 {model}, instructions {model}f"} for model in (1, 17)]
+    runs = [
+        learn(run_of(seen("csr", 1.0), seen("coo", s), machine=m)) for s, m in zip((0.5, 2.0), machines, strict=True)
+    ]
+    for machine, expected in zip(machines, (1.0, 2.0), strict=True):
+        assert Contenders(merged(*runs), VERSIONS, [machine_name(machine)]).expected(planned("coo")) == expected
+
+
 def test_refusals_of_two_versions_are_kept_apart():
     old = learn(run_of(seen("csr", 1.0), seen("bsr")))
     new = learn(run_of(seen("csr", 1.0), seen("bsr"), versions={**VERSIONS, "torch": "2.1"}))

@@ -121,3 +121,14 @@ def test_the_study_counts_every_pair_both_ways_and_is_shown_by_the_documentation
     assert read(tmp_path / "perf-cpu" / "chain.json") == made
     monkeypatch.setattr(docs_blocks.sources, "RESULTS", tmp_path)
     assert "| verdicts that differ |" in docs_blocks.perf(Block("perf chain", ("chain",), "", tmp_path))
+
+
+def test_of_four_runs_one_half_is_held_against_the_other(tmp_path, stored):
+    """Where ideas take twice as long in copies they are found; in copies of the same times nothing is."""
+    runs = [of.scaled_copy(stored.run, tmp_path / n, 1.0, of.is_idea, n) for n in ("a", "b", "c", "d")]
+    slow = [of.scaled_copy(stored.run, tmp_path / f"{n.name}-slow", 2.0, of.is_idea, f"{n.name}-slow") for n in runs]
+    counts = chain._halves([of.Told(load(folder)) for folder in runs], slow, 2)
+    found = {what: of.total(several) for what, several in counts.items()}
+    assert found[chain.CALLED_SLOWER].share > 0.8
+    assert found[chain.FALSE_ROWS].found == 0 < found[chain.FALSE_ROWS].of
+    assert found[chain.FALSE_FAILURES] == of.Count(0, 6)
