@@ -59,15 +59,7 @@ def evaluate(folders: Sequence[Path], planted: Sequence[Path] = (), command: str
         info, noise = told.run.info, told.summary.noise
         facts[f"run {number}"] = f"{' '.join(info.command)}, {info.started_at}, {(info.wall_s or 0) / 60:.1f} min"
         facts[f"A/A noise of run {number}"] = "unknown" if noise is None else f"{noise:.1%}".replace("%", " %")
-    return Perf(name="chain", command=command, machine=_machine(runs[0]), tables=tables, facts=facts)
-
-
-def _machine(told: Told) -> str:
-    """The host of the runs, with the versions of what they measured."""
-    facts, versions = told.run.info.machine, told.run.info.versions
-    names = ", ".join(f"{name} {versions[name]}" for name in ("torch", "jax", "tensorflow") if name in versions)
-    memory = float(facts.get("memory_bytes") or 0) / 2**30
-    return f"{facts.get('cpu')}, {facts.get('cores_usable')} cores, {memory:.0f} GiB, {names}"
+    return Perf(name="chain", command=command, machine=perf_tables.host(runs[0].run.info), tables=tables, facts=facts)
 
 
 def _pair(a: Told, b: Told) -> list[Count]:

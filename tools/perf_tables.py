@@ -16,6 +16,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from harness.records.store import RunInfo
+
 OUT = "HWLOTTERY_BENCH_OUT"
 _WIDTH = 160  # a pipe is 80 columns wide, and the rows are not
 Cell: TypeAlias = str | int | float | None
@@ -130,6 +132,14 @@ def _joined(before: Table, now: Table, identity: Sequence[str]) -> Table:
 
 def _machine() -> str:
     return f"{os.cpu_count()} cores, {os.uname().machine}"
+
+
+def host(info: RunInfo) -> str:
+    """The machine of a run, with the versions of what it measured."""
+    facts, versions = info.machine, info.versions
+    names = ", ".join(f"{name} {versions[name]}" for name in ("torch", "jax", "tensorflow") if name in versions)
+    memory = float(facts.get("memory_bytes") or 0) / 2**30
+    return f"{facts.get('cpu')}, {facts.get('cores_usable')} cores, {memory:.0f} GiB, {names}"
 
 
 def markdown(perf: Perf) -> str:

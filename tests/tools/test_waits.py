@@ -1,0 +1,42 @@
+"""How long a run let its user wait is read from its records, and a pair counts once both of it were measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.records.store import load
+from tools import waits
+
+STORED = Path(__file__).resolve().parents[2] / "results" / "quick-epyc"
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return load(STORED)
+
+
+def test_the_waits_of_a_stored_run_are_in_order(stored):
+    row = waits.row(stored)
+    assert 0 < row["first_s"] < row["every_s"] < row["whole_s"]
+    assert row["without"] < row["rows"]
+
+
+def _without_groups(record, keep):
+    """The record as if only `keep` of its groups had been."""
+    if record.time is None:
+        return record
+    trials = [msgspec.structs.replace(t, heat=t.heat if t.heat in keep else None) for t in record.time.trials]
+    return msgspec.structs.replace(record, time=msgspec.structs.replace(record.time, trials=trials))
+
+
+def test_without_enough_pairs_nothing_has_an_interval(stored):
+    heats = sorted({t.heat for r in stored.records if r.time for t in r.time.trials if t.heat is not None and t.round})
+    few = [_without_groups(record, set(heats[:1])) for record in stored.records]
+    row = waits.row(dataclasses.replace(stored, records=few))
+    assert row["without"] == row["rows"] > 0
+    assert row["every_s"] is None
+    assert row["first_s"] is not None
