@@ -19,7 +19,8 @@ def look(session: Session, name: str, plan: Sequence[Planned]) -> None:
     """Look at the cases of `plan` that have no record yet, while there is time; `name` is SURVEY or SWEEP.
 
     What is most likely the best path goes first, over the seconds that it takes. A survey ends early enough for the
-    sweep and the rounds that follow; what it did not come to is told in the run's account of what was left out.
+    sweep and the rounds that follow, and a sweep with the time of the preset; what they did not come to is told in the
+    run's account of what was left out.
     """
     with session.clock.timing(f"{name}_s"):
         _look(session, name, plan)
@@ -43,7 +44,8 @@ def _look(session: Session, name: str, plan: Sequence[Planned]) -> None:
     for batch in batches(groups, session.records, options.memory_bytes):
         cases = [planned for group in batch for planned in new(group)]
         seconds = sum(session.expected_s(group, window(group, options)) for group in batch)
-        if session.spent() or (name == SURVEY and session.past_looks(seconds)):
+        past = session.past_looks if name == SURVEY else session.past_sweeps
+        if session.spent() or past(seconds):
             session.late += missing
             break
         session.measure(batch, lambda group: window(group, options))

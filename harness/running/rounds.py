@@ -25,11 +25,21 @@ class Rounds:
         self._session = session
         self._cut: set[tuple[MemberKey, ...]] = set()  # groups that had no more than `long_rounds`
 
-    def first(self, plan: Sequence[Planned], rounds: int) -> None:
-        """Rounds of what is expected to be best, short groups before long ones; before anything else is looked at."""
-        groups = self.groups(plan)
-        with self._session.clock.timing("rounds_s"):
-            all(self._round(groups, round_) for round_ in range(1, rounds + 1))
+    def first(self, plan: Sequence[Planned], rounds: int) -> int:
+        """Rounds of what is expected to be best, short groups before long ones; before anything else is looked at.
+
+        Returns how many there were: one where the others would leave no time to look for better paths.
+        """
+        session, groups = self._session, self.groups(plan)
+        with session.clock.timing("rounds_s"):
+            for round_ in range(1, rounds + 1):
+                if round_ == 2:
+                    round_s = sum(session.expected_s(group, session.options.sampling) for group in groups)
+                    if session.past_looks((rounds - 1) * round_s, budget=False):
+                        return 1
+                if not self._round(groups, round_):
+                    break
+        return rounds
 
     def race(self, since: int) -> None:
         """The rounds after `since`, and with a precision asked for more where the intervals are widest."""

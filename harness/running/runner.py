@@ -67,7 +67,7 @@ class Runner:
                 here = [planned for planned in session.plan if not is_ahead_of_time(planned.case.device)]
                 first = session.options.first_rounds
                 session.time_left.anew()
-                rounds.first(firsts(here, self._foresight) if first else [], first)
+                first = rounds.first(firsts(here, self._foresight) if first else [], first)
                 self._survey()
                 session.chosen = session.kept_in_survey()
                 self._step(SWEEP, self._swept())

@@ -117,16 +117,16 @@ class Account(msgspec.Struct, kw_only=True):
     notes: list[str] = []
 
 
-def test_a_sweep_goes_on_past_that_share_until_a_budget_is_spent(looked, planned):
+@pytest.mark.parametrize("limits", [{"enough_s": 35.0}, {"budget_s": 35.0}])
+def test_a_sweep_goes_on_past_that_share_until_the_time_of_the_preset_or_a_budget_ends(looked, planned, limits):
     swept = [p for p in planned if not p.survey]
-    session, seen = looked(planned, enough_s=10.0, looks_share=0.7)
+    session, seen = looked(planned, looks_share=0.5, **limits)
     look(session, SWEEP, swept)
-    assert {p.case.key for p in seen} == {p.case.key for p in swept}
-    assert not session.late
-    session, seen = looked(planned, budget_s=5.0, looks_share=0.7)
-    look(session, SWEEP, swept)
+    assert 0.5 * 35.0 < session.clock.elapsed < 35.0 + BATCH_S
     assert seen
-    assert {p.case.key for p in session.late} == {p.case.key for p in swept} - {p.case.key for p in seen}
+    late = {p.case.key for p in session.late}
+    assert late == {p.case.key for p in swept} - {p.case.key for p in seen}
+    assert late
 
 
 def test_points_of_a_sweep_whose_path_was_never_looked_at_are_late_and_not_ruled_out(planned, tmp_path):

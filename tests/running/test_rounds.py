@@ -100,6 +100,31 @@ def test_the_first_round_of_a_preset_that_leaves_none_out_compiles_the_longest_b
     assert [number for _, number in ran] == [1, 0, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("times", "rounds_"),
+    [
+        ({"enough_s": 100.0, "looks_share": 0.7}, 3),  # 20 s each: looks begin at 60 of 100 s
+        ({"enough_s": 80.0, "looks_share": 0.7}, 1),
+        ({"budget_s": 80.0, "looks_share": 0.7}, 3),  # the same run, ended earlier
+        ({}, 3),
+    ],
+)
+def test_first_rounds_that_leave_no_time_for_better_paths_wait_for_the_looks(tmp_path, monkeypatch, times, rounds_):
+    session = a_session(tmp_path, **{"rounds": 5, "long_rounds": 3, **times})
+    racing, ran = Rounds(session), []
+    racing.groups = lambda plan: [InterleavedGroup(number, (Numbered(number),)) for number in range(2)]
+    monkeypatch.setattr(type(session), "expected_s", lambda *_: 10.0)
+
+    def run(batch, round_):
+        ran.append(round_)
+        session.clock.began -= 10.0
+
+    racing.run_batch = run
+    session.clock.began = time.monotonic()
+    assert racing.first([], 3) == rounds_
+    assert ran == sorted(list(range(1, rounds_ + 1)) * 2)
+
+
 def test_after_the_looks_a_round_goes_first_to_what_has_the_fewest_and_then_to_the_widest(tmp_path, monkeypatch):
     session = a_session(tmp_path, rounds=4, long_rounds=4)
     groups = [InterleavedGroup(number, (Numbered(number),)) for number in range(3)]
