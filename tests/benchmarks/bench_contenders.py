@@ -31,15 +31,15 @@ from harness.planning import plan, selection
 from harness.planning import request as requests
 from harness.planning.contenders import Choice, Contenders, to_retry
 from harness.planning.durations import Durations
-from harness.planning.forecast import forecast
+from harness.planning.forecast import cold_share, forecast, within_limits
 from harness.planning.foresight import Experience
 from harness.planning.learning import learn, point_times
 from harness.planning.learnt import Learnt, machine_name, merged
-from harness.planning.options import WINDOWS, Options
+from harness.planning.options import COMPILING_S, WINDOWS, Options
 from harness.planning.plan import Planned
 from harness.planning.reasons import FACTOR, REFUSED
 from harness.planning.request import TIMEOUT_S
-from harness.records.record import Record
+from harness.records.record import Case, Record
 from harness.records.store import INFO, Run, load
 from tools import perf_tables
 from tools.perf_tables import Column, Table
@@ -196,7 +196,7 @@ FORECAST_COLUMNS = [
     Column(key="others_s", head="forecast by others, s", format=".0f"),
     Column(key="own_s", head="by itself, s", format=".0f"),
     Column(key="off", head="off", format="+.0%"),
-    Column(key="steps", head="steps by itself, s"),
+    Column(key="steps", head="steps by itself, without limits, s"),
 ]
 
 
@@ -215,8 +215,8 @@ def warm(run: Run) -> set[str]:
     return {key for key, trial in firsts.items() if trial.compile_cache != "cold"}
 
 
-def forecast_of(run: Run, planned: Sequence[Planned], learnt: Learnt) -> dict[str, float]:
-    """Seconds of each step of a run as it was planned, by what was learnt."""
+def forecast_of(run: Run, planned: Sequence[Planned], learnt: Learnt) -> tuple[dict[str, float], float]:
+    """Seconds of each step of a run as it was planned, by what was learnt, and of all within the time of its preset."""
     settings, compiled = run.info.settings, warm(run)
     left_out = {case for cases in run.info.left_out.values() for case in cases}
     knowing = Contenders(learnt, run.info.versions, [machine_name(run.info.machine)])
@@ -231,8 +231,17 @@ def forecast_of(run: Run, planned: Sequence[Planned], learnt: Learnt) -> dict[st
         cache=Path(),
         seed=int(settings["seed"] or 0),
         memory_bytes=settings["memory_limit_bytes"],
+        enough_s=settings["enough_s"],
+        compiling_s=COMPILING_S.get(str(settings["preset"]), 0.0),
+        ends_s=settings["ends_s"],
     )
-    return forecast(foresight.tried(planned), foresight, options, lambda case: case.key in compiled)
+
+    def known(case: Case) -> bool:
+        return case.key in compiled
+
+    tried_ = foresight.tried(planned)
+    steps = forecast(tried_, foresight, options, known)
+    return steps, within_limits(sum(steps.values()), options, cold=cold_share(tried_, foresight, known))
 
 
 def test_a_run_takes_what_is_forecast():
@@ -242,7 +251,7 @@ def test_a_run_takes_what_is_forecast():
     rows = []
     for run in whole:
         planned, compiled = plan_of(run), warm(run)
-        own = forecast_of(run, planned, learn(run))
+        own, own_s = forecast_of(run, planned, learn(run))
         others = merged(*(learn(other) for other in runs() if other.path != run.path))
         ran = [r for r in run.records if r.case.execution == "compiled" and r.time is not None and not r.control]
         rows.append(
@@ -251,9 +260,9 @@ def test_a_run_takes_what_is_forecast():
                 "cases": len(run.records),
                 "cold": sum(r.case.key not in compiled for r in ran) / max(1, len(ran)),
                 "took_s": run.info.wall_s,
-                "others_s": sum(forecast_of(run, planned, others).values()),
-                "own_s": sum(own.values()),
-                "off": sum(own.values()) / run.info.wall_s - 1,
+                "others_s": forecast_of(run, planned, others)[1],
+                "own_s": own_s,
+                "off": own_s / run.info.wall_s - 1,
                 "steps": ", ".join(f"{step} {seconds:.0f}" for step, seconds in own.items()),
             }
         )
