@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import re
 import time
 import warnings
 from collections import Counter
@@ -36,6 +37,11 @@ TRIAL_ROUNDS = 5
 SHORT_S = 5e-3
 MARGIN = 0.97  # capture is kept only where it is clearly faster
 
+# Operators of few data types, whose check before they are compiled takes fewer still: what it says is a refusal.
+_CHECKED = re.compile(
+    r"<built-in method (?P<operator>_grouped_mm|_scaled_mm|_int_mm) .*got RuntimeError\((['\"])(?P<words>.+?)\2\)",
+    re.DOTALL,
+)
 # A break of the graph, an operator that Inductor cannot lower, no C++ compiler or one that fails, no Triton.
 _REFUSALS = (
     exc.Unsupported,
@@ -272,6 +278,9 @@ def _refused(error: exc.TorchDynamoException) -> Exception:
     cause = getattr(error, "inner_exception", error)
     if isinstance(cause, MemoryError | torch.OutOfMemoryError):
         return cause
+    said = _CHECKED.search(str(cause)) if isinstance(cause, exc.TorchRuntimeError) else None
+    if said is not None:
+        return Unsupported(f"{said['words']} (torch.{said['operator']}, compiled)")
     if not isinstance(cause, _REFUSALS):
         return refusal(error)
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]

@@ -216,6 +216,20 @@ def test_a_grouped_product_of_odd_rows_is_refused_in_pytorch_s_words():
         torch.grouped_matmul(x, w, torch.asarray(np.array([2, 4], np.int32)))
 
 
+def test_a_grouped_product_whose_data_type_is_checked_before_it_is_compiled_is_refused_in_pytorch_s_words():
+    """What runs eagerly: the compiler's own description of the operator takes bfloat16 only."""
+    torch = opened("torch")
+    x, w = (torch.asarray(RNG.standard_normal(s).astype(np.float32)) for s in ((8, 16), (2, 16, 8)))
+    operands = [x, w, torch.asarray(np.array([3, 5], np.int32))]
+
+    def product(x, w, sizes):
+        return (torch.grouped_matmul(x, w, sizes),)
+
+    assert product(*operands)[0].shape == (8, 8)
+    with pytest.raises(Unsupported, match=r"Expected inputs of BF16 type.*_grouped_mm, compiled"):
+        torch.compile(product, "compiled", operands).call(*operands)
+
+
 def test_attention_looks_at_no_later_step(ops, eager):
     q, k, v = (RNG.standard_normal((2, 3, 5, 4)).astype(np.float32) for _ in range(3))
     (found,) = eager(lambda q, k, v: (ops.causal_attention(q, k, v),), q, k, v)
