@@ -7,11 +7,11 @@ pads them belongs to the step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Ops
+from backends.ops import Array, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Work
 from workloads.common import digits, routing_of_tokens
@@ -118,6 +118,15 @@ def _prepare_blocked(
     """As `_prepare`, and the numbers of the blocks and of the rows in one."""
     blocks, rows = np.arange(_most_blocks(p), dtype=np.int32), np.arange(p.block, dtype=np.int32)
     return [*_prepare(ops, p, x, w1, w2, experts_of, gates), ops.asarray(blocks), ops.asarray(rows)]
+
+
+def _prepare_packed(
+    ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
+) -> Sequence[Array | Matrix]:
+    """As `_prepare`, the weights of each expert laid out ahead for as many tokens as it has on average."""
+    rows = -(-p.n * p.k // p.experts)
+    host = (x, experts_of, gates, np.arange(p.experts, dtype=np.int32))
+    return [*(ops.asarray(v) for v in host), *(ops.packed_weights(w, rows) for both in (w1, w2) for w in both)]
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------
@@ -228,13 +237,45 @@ def sorted_loop(
     ops: Ops, p: Parameters, x: Array, w1: Array, w2: Array, experts_of: Array, gates: Array, every: Array
 ) -> tuple[Array, ...]:
     """Nothing is padded; shapes are those of the call."""
+
+    def block(expert: int, rows: Array) -> Array:
+        return ops.matmul(ops.relu(ops.matmul(rows, w1[expert, ...])), w2[expert, ...])
+
+    return (_one_by_one(ops, p, x, experts_of, gates, every, block),)
+
+
+@w.formulation(
+    note="the same with each expert's weights laid out ahead, the relu within the product",
+    prepare=_prepare_packed,
+    outputs=Y,
+    executions=("eager",),
+)
+def sorted_packed(
+    ops: Ops, p: Parameters, x: Array, experts_of: Array, gates: Array, every: Array, *weights: Matrix
+) -> tuple[Array, ...]:
+    """In the framework's own layout, as a server of a trained network has them."""
+
+    def block(expert: int, rows: Array) -> Array:
+        return ops.packed_matmul(ops.packed_matmul(rows, weights[expert], relu=True), weights[p.experts + expert])
+
+    return (_one_by_one(ops, p, x, experts_of, gates, every, block),)
+
+
+def _one_by_one(
+    ops: Ops,
+    p: Parameters,
+    x: Array,
+    experts_of: Array,
+    gates: Array,
+    every: Array,
+    block: Callable[[int, Array], Array],
+) -> Array:
+    """y by `block` of each expert that has tokens, (their number, d) to the same."""
     order, _, rows = _sorted(ops, p, x, experts_of)
     ends = np.cumsum(ops.to_numpy(_counts(ops, p, experts_of, every))).tolist()
-    parts = []
-    for expert, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-        if end > start:
-            parts.append(ops.matmul(ops.relu(ops.matmul(rows[start:end, :], w1[expert, ...])), w2[expert, ...]))
-    return (_mixed(ops, p, ops.concat(parts, 0), order, gates),)
+    runs = enumerate(zip([0, *ends], ends, strict=False))
+    parts = [block(expert, rows[start:end, :]) for expert, (start, end) in runs if end > start]
+    return _mixed(ops, p, ops.concat(parts, 0), order, gates)
 
 
 @w.formulation(

@@ -141,6 +141,7 @@ BY_VALUE = {
     ("sparse_training", "train_step", "sampled"),
     ("mixture_of_experts", "forward", "parted"),
     ("mixture_of_experts", "forward", "sorted_loop"),
+    ("mixture_of_experts", "forward", "sorted_packed"),
 }
 # Fewer operations than useful FLOP: by sums of few, where the formula of a product counts one addition more, and by
 # words of many bits, of which one operation does all.
@@ -230,7 +231,7 @@ TORCH_DIFFERS = {
     *(("dense_conv", "forward", "nhwc_packed"), ("capsule_conv", "forward", "folded_packed")),
     # nor for its product of packed weights
     *((name, "forward", "packed") for name in ("dense_block", "dense_mlp")),
-    ("structured_pruned", "forward", "sliced_packed"),
+    *(("structured_pruned", "forward", "sliced_packed"), ("early_exit", "forward", "sorted_prefix_packed")),
 }
 
 
