@@ -104,18 +104,22 @@ def _leaf_sum(ops: Ops, p: Parameters, table: Array, leaf: Array, begins: Array)
 def _walk_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     rows = np.arange(p.n, dtype=np.int32)[:, None] * PIXELS
     trees = np.arange(p.trees, dtype=np.int32)
-    flat = (x["x"].reshape(-1), x["pixels"].reshape(-1), x["thresholds"].reshape(-1), x["leaves"].reshape(-1, CLASSES))
-    return [*(ops.asarray(a) for a in (*flat, rows, trees * _nodes(p), trees * 2**p.depth))]
+    flat = (x["thresholds"].reshape(-1), x["leaves"].reshape(-1, CLASSES))
+    return [
+        ops.asarray(x["x"].reshape(-1)),
+        ops.positions(x["pixels"].reshape(-1)),
+        *(ops.asarray(a) for a in flat),
+        *(ops.positions(a) for a in (rows, trees * _nodes(p), trees * 2**p.depth)),
+    ]
 
 
 def _walked(ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, rows: Array, begins: Array) -> Array:
     """Leaf numbers (N, trees) of trees whose nodes begin there."""
-    node = ops.zeros((p.n, begins.shape[0]), "int32")
+    at = ops.zeros((p.n, begins.shape[0]), "int32") + begins
     for _ in range(p.depth):
-        at = node + begins
         right = ops.take(x, rows + ops.take(pixels, at)) > ops.take(thresholds, at)
-        node = node * 2 + 1 + ops.astype(right, "int32")
-    return node - _nodes(p)
+        at = at * 2 + 1 - begins + ops.astype(right, "int32")
+    return at - begins - _nodes(p)
 
 
 def _traverse(
