@@ -241,11 +241,12 @@ def sorted_loop(
     def block(expert: int, rows: Array) -> Array:
         return ops.matmul(ops.relu(ops.matmul(rows, w1[expert, ...])), w2[expert, ...])
 
-    return (_one_by_one(ops, p, x, experts_of, gates, every, block),)
+    results, order = _one_by_one(ops, p, x, experts_of, every, block)
+    return (_mixed(ops, p, results, order, gates),)
 
 
 @w.formulation(
-    note="the same with each expert's weights laid out ahead, the relu within the product",
+    note="the same with each expert's weights laid out ahead, the relu within the product; results mixed by a bag",
     prepare=_prepare_packed,
     outputs=Y,
     executions=("eager",),
@@ -258,7 +259,10 @@ def sorted_packed(
     def block(expert: int, rows: Array) -> Array:
         return ops.packed_matmul(ops.packed_matmul(rows, weights[expert], relu=True), weights[p.experts + expert])
 
-    return (_one_by_one(ops, p, x, experts_of, gates, every, block),)
+    results, order = _one_by_one(ops, p, x, experts_of, every, block)
+    share = ops.take(ops.reshape(gates, (p.n * p.k,)), order)
+    places = ops.reshape(ops.argsort(order), (p.n, p.k))
+    return (ops.embedding_bag(results * ops.expand_dims(share, 1), places),)
 
 
 def _one_by_one(
@@ -266,16 +270,15 @@ def _one_by_one(
     p: Parameters,
     x: Array,
     experts_of: Array,
-    gates: Array,
     every: Array,
     block: Callable[[int, Array], Array],
-) -> Array:
-    """y by `block` of each expert that has tokens, (their number, d) to the same."""
+) -> tuple[Array, Array]:
+    """Results (n·k, d) of sorted pairs by `block` of each expert that has tokens, and which pair each is of."""
     order, _, rows = _sorted(ops, p, x, experts_of)
     ends = np.cumsum(ops.to_numpy(_counts(ops, p, experts_of, every))).tolist()
     runs = enumerate(zip([0, *ends], ends, strict=False))
     parts = [block(expert, rows[start:end, :]) for expert, (start, end) in runs if end > start]
-    return _mixed(ops, p, ops.concat(parts, 0), order, gates)
+    return ops.concat(parts, 0), order
 
 
 @w.formulation(
