@@ -96,63 +96,50 @@ def _slices(p: Parameters, per_tree: int) -> list[slice]:
     return [slice(i, min(i + width, p.trees)) for i in range(0, p.trees, width)]
 
 
-def _leaf_sum(ops: Ops, p: Parameters, table: Array, leaf: Array, begins: Array) -> Array:
-    """Sum of the rows of `table` (E·2^d, 10) at leaf numbers (N, trees) of trees that begin there."""
-    return ops.sum(ops.take(table, leaf + begins), 1)
+def _leaf_sum(ops: Ops, table: Array, rows: Array) -> Array:
+    """Sum of the rows of `table` (E·2^d, 10), one a tree, at (N, trees)."""
+    return ops.sum(ops.take(table, rows), 1)
 
 
 def _walk_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
-    rows = np.arange(p.n, dtype=np.int32)[:, None] * PIXELS
-    trees = np.arange(p.trees, dtype=np.int32)
-    flat = (x["thresholds"].reshape(-1), x["leaves"].reshape(-1, CLASSES))
+    """X and the nodes flat, the leaves, where rows of X begin; then of each tree what its walk adds.
+
+    That is where its nodes begin; from twice a place to its left child and to its right; to the leaves from behind.
+    """
+    rows, begins = np.arange(p.n)[:, None] * PIXELS, np.arange(p.trees) * _nodes(p)
+    steps = (begins, 1 - begins, 2 - begins, np.arange(p.trees) * 2**p.depth - begins - _nodes(p))
     return [
         ops.asarray(x["x"].reshape(-1)),
         ops.positions(x["pixels"].reshape(-1)),
-        *(ops.asarray(a) for a in flat),
-        *(ops.positions(a) for a in (rows, trees * _nodes(p), trees * 2**p.depth)),
+        *(ops.asarray(a) for a in (x["thresholds"].reshape(-1), x["leaves"].reshape(-1, CLASSES))),
+        *(ops.positions(a) for a in (rows, *steps)),
     ]
 
 
-def _walked(ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, rows: Array, begins: Array) -> Array:
-    """Leaf numbers (N, trees) of trees whose nodes begin there."""
+def _walked(ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, rows: Array, *steps: Array) -> Array:
+    """Rows (N, trees) of the leaves where X comes to."""
+    begins, left, right, to_leaves = steps
     at = ops.zeros((p.n, begins.shape[0]), "int32") + begins
     for _ in range(p.depth):
-        right = ops.take(x, rows + ops.take(pixels, at)) > ops.take(thresholds, at)
-        at = at * 2 + 1 - begins + ops.astype(right, "int32")
-    return at - begins - _nodes(p)
+        above = ops.take(x, rows + ops.take(pixels, at)) > ops.take(thresholds, at)
+        at = at * 2 + ops.where(above, right, left)
+    return at + to_leaves
 
 
 def _traverse(
-    ops: Ops,
-    p: Parameters,
-    x: Array,
-    pixels: Array,
-    thresholds: Array,
-    table: Array,
-    rows: Array,
-    nodes: Array,
-    leaves: Array,
+    ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, table: Array, rows: Array, *steps: Array
 ) -> Array:
     out = None
     for trees in _slices(p, CLASSES):
-        leaf = _walked(ops, p, x, pixels, thresholds, rows, nodes[trees])
-        part = _leaf_sum(ops, p, table, leaf, leaves[trees])
+        part = _leaf_sum(ops, table, _walked(ops, p, x, pixels, thresholds, rows, *(step[trees] for step in steps)))
         out = part if out is None else out + part
     return out
 
 
 def _traverse_bag(
-    ops: Ops,
-    p: Parameters,
-    x: Array,
-    pixels: Array,
-    thresholds: Array,
-    table: Array,
-    rows: Array,
-    nodes: Array,
-    leaves: Array,
+    ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, table: Array, rows: Array, *steps: Array
 ) -> Array:
-    return ops.embedding_bag(table, _walked(ops, p, x, pixels, thresholds, rows, nodes) + leaves)
+    return ops.embedding_bag(table, _walked(ops, p, x, pixels, thresholds, rows, *steps))
 
 
 def _all_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
@@ -183,7 +170,7 @@ def _compare_all(
             found = [ops.where(bit, b, a) for a, b in zip(found[::2], found[1::2], strict=True)]
         bits.append(found[0])
         leaf = leaf * 2 + ops.astype(found[0], "int32")
-    return _leaf_sum(ops, p, table, leaf, leaves)
+    return _leaf_sum(ops, table, leaf + leaves)
 
 
 def paths(depth: int) -> HostArray:

@@ -9,6 +9,7 @@ a step, drops the smallest and grows where it is told. Between two updates lie a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -193,5 +194,23 @@ _update_by("sorted", "by sorting the layer", sparse_mlp.by_sort)
 _update_by(
     "bisection", "by 31 counting passes over the bits of the floats, exact and without a sort", sparse_mlp.by_bisection
 )
+
+
+@w.formulation(
+    note="weights stored with their zeros, dense products; the same passes as steps of a loop",
+    mode="train_step",
+    prepare=lambda ops, p, x, target, **rest: [
+        ops.asarray(np.array([1 << bit for bit in range(30, -1, -1)], np.int32)),
+        *sparse_mlp.masked_operands(ops, p, x, target, rest),
+    ],
+    outputs=_names,
+    applies=lambda p: p.phase == "update",
+)
+def bisection_loop(
+    ops: Ops, p: Parameters, powers: Array, x: Array, target: Array, *operands: Array
+) -> tuple[Array, ...]:
+    """Where a compiler would make each pass anew from what it reads."""
+    return sparse_mlp.update(ops, p, partial(sparse_mlp.by_loop, powers=powers), x, target, operands)
+
 
 WORKLOAD = w.definition()

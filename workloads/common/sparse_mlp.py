@@ -206,6 +206,19 @@ def by_bisection(ops: Ops, values: Array, count: int) -> Array:
     return ops.bitcast(found, "float32")
 
 
+def by_loop(ops: Ops, values: Array, count: int, powers: Array) -> Array:
+    """The same with the passes as steps of a loop, which reads the bits where they were written; `powers` of two."""
+    bits = ops.bitcast(values, "int32")
+
+    def narrowed(found: tuple[Array, ...], power: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        tried = found[0] + power[0]
+        enough = ops.sum(ops.astype(bits >= tried, "int32"), 0) >= count
+        return (ops.where(enough, tried, found[0]),), (tried,)
+
+    (found,), _ = ops.scan(narrowed, (ops.astype(ops.sum(bits * 0, 0), "int32"),), (powers,))
+    return ops.bitcast(found, "float32")
+
+
 def update(
     ops: Ops, p: Parameters, threshold: Threshold, x: Array, target: Array, operands: Sequence[Array]
 ) -> tuple[Array, ...]:
