@@ -69,7 +69,7 @@ def _attended(ops: Ops, q: Array, k: Array, v: Array, late: Array, whole: bool) 
 
     By the framework's softmax of the `whole`, or divided behind the product, where there is less to divide.
     """
-    scores = ops.matmul(q, ops.permute_dims(k, (0, 1, 3, 2))) * (1 / float(q.shape[3]) ** 0.5)
+    scores = ops.einsum("bhtw,bhjw->bhtj", q, k) * (1 / float(q.shape[3]) ** 0.5)  # XLA copies a transposed k
     scores = ops.where(late, scores * 0.0 + _ABSENT, scores)
     if whole:
         return ops.matmul(ops.softmax(scores, 3), v)
