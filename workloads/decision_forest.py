@@ -102,44 +102,76 @@ def _leaf_sum(ops: Ops, table: Array, rows: Array) -> Array:
 
 
 def _walk_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
-    """X and the nodes flat, the leaves, where rows of X begin; then of each tree what its walk adds.
-
-    That is where its nodes begin; from twice a place to its left child and to its right; to the leaves from behind.
-    """
-    rows, begins = np.arange(p.n)[:, None] * PIXELS, np.arange(p.trees) * _nodes(p)
-    steps = (begins, 1 - begins, 2 - begins, np.arange(p.trees) * 2**p.depth - begins - _nodes(p))
+    """X and the nodes flat, the leaves, where rows of X, nodes and leaves of trees begin."""
+    rows, trees = np.arange(p.n)[:, None] * PIXELS, np.arange(p.trees)
     return [
         ops.asarray(x["x"].reshape(-1)),
         ops.positions(x["pixels"].reshape(-1)),
         *(ops.asarray(a) for a in (x["thresholds"].reshape(-1), x["leaves"].reshape(-1, CLASSES))),
-        *(ops.positions(a) for a in (rows, *steps)),
+        *(ops.positions(a) for a in (rows, trees * _nodes(p), trees * 2**p.depth)),
     ]
 
 
-def _walked(ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, rows: Array, *steps: Array) -> Array:
-    """Rows (N, trees) of the leaves where X comes to."""
-    begins, left, right, to_leaves = steps
-    at = ops.zeros((p.n, begins.shape[0]), "int32") + begins
+def _walked(ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, rows: Array, begins: Array) -> Array:
+    """Leaf numbers (N, trees) of trees whose nodes begin there."""
+    node = ops.zeros((p.n, begins.shape[0]), "int32")
     for _ in range(p.depth):
-        above = ops.take(x, rows + ops.take(pixels, at)) > ops.take(thresholds, at)
-        at = at * 2 + ops.where(above, right, left)
-    return at + to_leaves
+        at = node + begins
+        right = ops.take(x, rows + ops.take(pixels, at)) > ops.take(thresholds, at)
+        node = node * 2 + 1 + ops.astype(right, "int32")
+    return node - _nodes(p)
 
 
 def _traverse(
-    ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, table: Array, rows: Array, *steps: Array
+    ops: Ops,
+    p: Parameters,
+    x: Array,
+    pixels: Array,
+    thresholds: Array,
+    table: Array,
+    rows: Array,
+    nodes: Array,
+    leaves: Array,
 ) -> Array:
     out = None
     for trees in _slices(p, CLASSES):
-        part = _leaf_sum(ops, table, _walked(ops, p, x, pixels, thresholds, rows, *(step[trees] for step in steps)))
+        leaf = _walked(ops, p, x, pixels, thresholds, rows, nodes[trees])
+        part = _leaf_sum(ops, table, leaf + leaves[trees])
         out = part if out is None else out + part
     return out
 
 
+def _bag_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
+    """X, the nodes flat and the leaves; then of each tree where its nodes begin and what its walk adds.
+
+    That is from twice a place to its left child, and to the leaves from behind.
+    """
+    begins = np.arange(p.trees) * _nodes(p)
+    steps = (begins, 1 - begins, np.arange(p.trees) * 2**p.depth - begins - _nodes(p))
+    return [
+        ops.asarray(x["x"]),
+        ops.positions(x["pixels"].reshape(-1)),
+        *(ops.asarray(a) for a in (x["thresholds"].reshape(-1), x["leaves"].reshape(-1, CLASSES))),
+        *(ops.positions(a) for a in steps),
+    ]
+
+
 def _traverse_bag(
-    ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, table: Array, rows: Array, *steps: Array
+    ops: Ops,
+    p: Parameters,
+    x: Array,
+    pixels: Array,
+    thresholds: Array,
+    table: Array,
+    begins: Array,
+    left: Array,
+    to_leaves: Array,
 ) -> Array:
-    return ops.embedding_bag(table, _walked(ops, p, x, pixels, thresholds, rows, *steps))
+    at = ops.zeros((p.n, p.trees), "int32") + begins
+    for _ in range(p.depth):
+        right = ops.take_along_axis(x, ops.take(pixels, at), 1) > ops.take(thresholds, at)
+        at = at * 2 + left + ops.astype(right, "int32")
+    return ops.embedding_bag(table, at + to_leaves)
 
 
 def _all_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
@@ -242,7 +274,7 @@ WORKLOAD = Definition(
                 "d rounds of gathers, all trees at once: a place, its value, its threshold", _walk_operands, _traverse
             ),
             "traverse_bag": forward_step(
-                "the same walk, the leaves summed as they are read: an embedding bag", _walk_operands, _traverse_bag
+                "the same walk, the leaves summed as they are read: an embedding bag", _bag_operands, _traverse_bag
             ),
             "compare_all": forward_step(
                 "all nodes compared, the way chosen among the answers, one gather of leaves",

@@ -229,7 +229,7 @@ def _prepare_sorted_packed(
 ) -> Sequence[Array | Matrix]:
     """The same with every layer and head laid out ahead for as many examples as come to it."""
     order = _order(p, x, thresholds, weights)
-    host = (x[order], order, np.arange(p.classes, dtype=np.int32), thresholds)
+    host = (x[order], order, thresholds)
     packed = [
         ops.packed_weights(weights[n], rows) for names in _names(p) for n, rows in zip(names, _plan(p), strict=True)
     ]
@@ -249,21 +249,24 @@ def _unsorted(logits: HostArray, left_at: HostArray, order: HostArray) -> Mappin
 )
 def sorted_prefix(ops: Ops, p: Parameters, h: Array, order: Array, classes: Array, *rest: Array) -> tuple[Array, ...]:
     """Static slices; the margins are looked at all the same."""
-    return _prefixes(ops, p, partial(_layer, ops), ops.matmul, h, order, classes, *rest)
+    return _prefixes(ops, p, partial(_layer, ops), ops.matmul, partial(_margin, ops, classes=classes), h, order, *rest)
 
 
 @w.formulation(
-    note="the same with weights laid out ahead, each relu within its product",
+    note="the same with weights laid out ahead, each relu within its product; margins by a selection",
     prepare=_prepare_sorted_packed,
     restore=_unsorted,
     outputs=("logits", "left_at", "order"),
     executions=("eager",),
 )
-def sorted_prefix_packed(
-    ops: Ops, p: Parameters, h: Array, order: Array, classes: Array, *rest: Array | Matrix
-) -> tuple[Array, ...]:
+def sorted_prefix_packed(ops: Ops, p: Parameters, h: Array, order: Array, *rest: Array | Matrix) -> tuple[Array, ...]:
     """In the framework's own layout, as a server of a trained network has them."""
-    return _prefixes(ops, p, partial(ops.packed_matmul, relu=True), ops.packed_matmul, h, order, classes, *rest)
+
+    def margin(logits: Array) -> Array:
+        greatest = ops.topk(logits, 2)[0]
+        return greatest[:, 0] - greatest[:, 1]
+
+    return _prefixes(ops, p, partial(ops.packed_matmul, relu=True), ops.packed_matmul, margin, h, order, *rest)
 
 
 def _prefixes(
@@ -271,9 +274,9 @@ def _prefixes(
     p: Parameters,
     layer_of: Product,
     head_of: Product,
+    margin: Callable[[Array], Array],
     h: Array,
     order: Array,
-    classes: Array,
     *rest: Array | Matrix,
 ) -> tuple[Array, ...]:
     """Each layer for the examples that come to it."""
@@ -284,11 +287,11 @@ def _prefixes(
         h = layer_of(h[: plan[layer], :], weights)
         found = head_of(h, head)
         leaving = found[plan[layer + 1] :, :]
-        late = 0
-        if layer < p.layers - 1:
-            late = ops.astype(_margin(ops, leaving, classes) < thresholds[layer], "int32")
         logits.append(leaving)
-        at.append(order[plan[layer + 1] : plan[layer]] * 0 + layer + late)
+        if layer < p.layers - 1:
+            at.append(ops.astype(margin(leaving) < thresholds[layer], "int32") + layer)
+        else:
+            at.append(order[: plan[layer]] * 0 + layer)
     return ops.concat(logits[::-1], 0), ops.concat(at[::-1], 0), order
 
 

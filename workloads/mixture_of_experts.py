@@ -123,9 +123,9 @@ def _prepare_blocked(
 def _prepare_packed(
     ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
 ) -> Sequence[Array | Matrix]:
-    """As `_prepare`, the weights of each expert laid out ahead for as many tokens as it has on average."""
+    """Tokens and routing, and the weights of each expert laid out ahead for as many tokens as it has on average."""
     rows = -(-p.n * p.k // p.experts)
-    host = (x, experts_of, gates, np.arange(p.experts, dtype=np.int32))
+    host = (x, experts_of, gates)
     return [*(ops.asarray(v) for v in host), *(ops.packed_weights(w, rows) for both in (w1, w2) for w in both)]
 
 
@@ -175,14 +175,18 @@ def capacity_bmm(
     every: Array,
     places: Array,
 ) -> tuple[Array, ...]:
-    """A place that an expert does not fill holds somebody else's token, and nobody reads what becomes of it."""
-    order, of, rows = _sorted(ops, p, x, experts_of)
-    capacity = places.shape[0]
-    starts = _starts(ops, _counts(ops, p, experts_of, every))
-    wanted = ops.expand_dims(starts, 1) + ops.expand_dims(places, 0)
-    source = ops.where(wanted < p.n * p.k, wanted, p.n * p.k - 1)
-    results = ops.reshape(_experts(ops, ops.take(rows, source), w1, w2), (p.experts * capacity, p.d))
-    return (_mixed(ops, p, ops.take(results, _rank(ops, p, starts, of) + of * capacity), order, gates),)
+    """A place that an expert does not fill holds somebody else's token, and nobody reads what becomes of it.
+
+    Tokens go to their places in one gather and come back in one: a running count says the place of each pair.
+    """
+    capacity, flat = places.shape[0], ops.reshape(experts_of, (p.n * p.k,))
+    wanted = ops.expand_dims(_starts(ops, _counts(ops, p, experts_of, every)), 1) + ops.expand_dims(places, 0)
+    source = ops.take(ops.argsort(flat), ops.where(wanted < p.n * p.k, wanted, p.n * p.k - 1))
+    results = ops.reshape(_experts(ops, ops.take(x, source // p.k), w1, w2), (p.experts * capacity, p.d))
+    hits = ops.astype(ops.expand_dims(flat, 1) == ops.expand_dims(every, 0), "int32")
+    rank = ops.astype(ops.sum(ops.cumsum(hits, 0) * hits, 1) - 1, "int32")
+    back = ops.reshape(ops.take(results, flat * capacity + rank), (p.n, p.k, p.d))
+    return (ops.sum(back * ops.expand_dims(gates, 2), 1),)
 
 
 def _rank(ops: Ops, p: Parameters, starts: Array, of: Array) -> Array:
@@ -241,7 +245,7 @@ def sorted_loop(
     def block(expert: int, rows: Array) -> Array:
         return ops.matmul(ops.relu(ops.matmul(rows, w1[expert, ...])), w2[expert, ...])
 
-    results, order = _one_by_one(ops, p, x, experts_of, every, block)
+    results, order = _one_by_one(ops, p, x, experts_of, block)
     return (_mixed(ops, p, results, order, gates),)
 
 
@@ -252,33 +256,29 @@ def sorted_loop(
     executions=("eager",),
 )
 def sorted_packed(
-    ops: Ops, p: Parameters, x: Array, experts_of: Array, gates: Array, every: Array, *weights: Matrix
+    ops: Ops, p: Parameters, x: Array, experts_of: Array, gates: Array, *weights: Matrix
 ) -> tuple[Array, ...]:
     """In the framework's own layout, as a server of a trained network has them."""
 
     def block(expert: int, rows: Array) -> Array:
         return ops.packed_matmul(ops.packed_matmul(rows, weights[expert], relu=True), weights[p.experts + expert])
 
-    results, order = _one_by_one(ops, p, x, experts_of, every, block)
+    results, order = _one_by_one(ops, p, x, experts_of, block)
     share = ops.take(ops.reshape(gates, (p.n * p.k,)), order)
     places = ops.reshape(ops.argsort(order), (p.n, p.k))
     return (ops.embedding_bag(results * ops.expand_dims(share, 1), places),)
 
 
 def _one_by_one(
-    ops: Ops,
-    p: Parameters,
-    x: Array,
-    experts_of: Array,
-    every: Array,
-    block: Callable[[int, Array], Array],
+    ops: Ops, p: Parameters, x: Array, experts_of: Array, block: Callable[[int, Array], Array]
 ) -> tuple[Array, Array]:
     """Results (n·k, d) of sorted pairs by `block` of each expert that has tokens, and which pair each is of."""
-    order, _, rows = _sorted(ops, p, x, experts_of)
-    ends = np.cumsum(ops.to_numpy(_counts(ops, p, experts_of, every))).tolist()
+    flat = ops.reshape(experts_of, (p.n * p.k,))
+    order = ops.argsort(flat)
+    rows = ops.take(x, order // p.k)
+    ends = np.cumsum(np.bincount(ops.to_numpy(flat), minlength=p.experts)).tolist()
     runs = enumerate(zip([0, *ends], ends, strict=False))
-    parts = [block(expert, rows[start:end, :]) for expert, (start, end) in runs if end > start]
-    return ops.concat(parts, 0), order
+    return ops.concat([block(expert, rows[start:end, :]) for expert, (start, end) in runs if end > start], 0), order
 
 
 @w.formulation(
