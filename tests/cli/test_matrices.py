@@ -189,7 +189,7 @@ def test_a_matrix_of_groups_runs_as_one_and_only_as_its_own(tmp_path):
     assert "2 of every 4 in a row), its own values; runs as unstructured_sparse, nm_sparse" in said[0]
     params, workload = found["nm_sparse"][0].params, WORKLOADS["nm_sparse"]
     assert (params["keep"], params["out_of"], params["m"], params["k"], params["n"]) == (2, 4, 4, 12, 2)
-    for formulation in ("csr", "ell", "unpack"):
+    for formulation in ("csr", "ell"):
         x, y = product("nm_sparse", params, formulation)
         assert np.allclose(y, dense @ x["b"])
     for other in ({"keep": 1}, {"out_of": 3}, {"m": 8}, {"transposable": 1}):
