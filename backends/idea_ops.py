@@ -95,6 +95,22 @@ class IdeaOps(CoreOps):
         """
         raise self._unsupported("product of packed weights")
 
+    def widened_matmul(self, a: Array, b: Array) -> Array:
+        """bfloat16 a (M×K) · b (K×N) → float32 (M×N): the sums as they are, not rounded to bfloat16."""
+        raise self._unsupported("bfloat16 product with float32 sums")
+
+    # -- weights laid out ahead --------------------------------------------------------------------------------------
+    def packed_weights(self, w: HostArray, rows: int) -> Matrix:
+        """Float weights (K×N) laid out for `packed_matmul` with x of about `rows` rows, and for nothing else.
+
+        Unsupported where the framework has no such layout: it lays them out when it compiles, or in each call.
+        """
+        raise self._unsupported("float weights that are packed ahead")
+
+    def packed_matmul(self, x: Array, weights: Matrix, relu: bool = False) -> Array:
+        """x (M×K) · `packed_weights` (K×N) → (M×N), or the relu of that, taken within the product."""
+        raise self._unsupported("product of packed float weights")
+
     # -- many small products ----------------------------------------------------------------------------------------
     def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
         """Rows of x (T×K) in E runs of `sizes` (E,) int32, run e times w[e] of (E×K×N) → (T×N); sizes sum to T."""

@@ -61,6 +61,12 @@ class JaxIdeaOps(Ops):
     def quantized_weights(self, q: HostArray, scales: HostArray, kind: str, rows: int) -> Matrix:
         raise Unsupported(f"JAX has no packed product of kind {kind}: XLA lays weights out when it compiles")
 
+    def widened_matmul(self, a: Array, b: Array) -> Array:
+        return lax.dot_general(a, b, _PRODUCT, preferred_element_type="float32")
+
+    def packed_weights(self, w: HostArray, rows: int) -> Matrix:
+        raise Unsupported("JAX packs no float weights ahead: XLA lays them out when it compiles, or in each call")
+
     # -- many small products ----------------------------------------------------------------------------------------
     def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
         return lax.ragged_dot(x, w, sizes)

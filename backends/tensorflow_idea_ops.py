@@ -76,6 +76,16 @@ class TensorflowIdeaOps(Ops):
     def quantized_weights(self, q: HostArray, scales: HostArray, kind: str, rows: int) -> Matrix:
         raise Unsupported(f"TensorFlow has no packed product of kind {kind}: it converts weights in the step")
 
+    def widened_matmul(self, a: Array, b: Array) -> Array:
+        if not self._xla:
+            raise Unsupported("TensorFlow's BatchMatMulV3 of bfloat16 into float32 is XLA's alone on a CPU")
+        return self._raw.BatchMatMulV3(x=a, y=b, Tout="float32")
+
+    def packed_weights(self, w: HostArray, rows: int) -> Matrix:
+        raise Unsupported(
+            "TensorFlow packs no float weights ahead: oneDNN lays them out in each call, XLA when it compiles"
+        )
+
     # -- many small products ----------------------------------------------------------------------------------------
     def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
         raise Unsupported("TensorFlow has no grouped product: one product a group, or padded groups in a batched one")

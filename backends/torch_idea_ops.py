@@ -127,6 +127,22 @@ class TorchIdeaOps(Ops):
             return torch.ops.hwlottery.int8_linear(x, weights.weights, weights.group)
         return _int8_linear(x, weights.weights, weights.group)
 
+    def widened_matmul(self, a: Array, b: Array) -> Array:
+        try:
+            return torch.mm(a, b, out_dtype=torch.float32)
+        except RuntimeError as error:
+            raise _refusal(error) from error
+
+    # -- weights laid out ahead --------------------------------------------------------------------------------------
+    def packed_weights(self, w: HostArray, rows: int) -> Matrix:
+        """What `torch.compile` does to a linear layer when it freezes a model: oneDNN's own layout, the same way."""
+        if self.device.kind != "cpu" or w.dtype != np.float32 or not torch.backends.mkldnn.is_available():
+            raise Unsupported("PyTorch lays weights out ahead by oneDNN only: float32, on the CPU")
+        return torch.ops.mkldnn._reorder_linear_weight(self.asarray(np.ascontiguousarray(w.T)), rows)
+
+    def packed_matmul(self, x: Array, weights: Matrix, relu: bool = False) -> Array:
+        return torch.ops.mkldnn._linear_pointwise(x, weights, None, "relu" if relu else "none", [], "")
+
     # -- many small products ----------------------------------------------------------------------------------------
     def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
         for array in (x, w):

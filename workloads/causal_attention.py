@@ -6,7 +6,8 @@ them are dense products that a layer with a state has as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -69,11 +70,23 @@ def _attended(ops: Ops, q: Array, k: Array, v: Array, late: Array, whole: bool) 
 
     By the framework's softmax of the `whole`, or divided behind the product, where there is less to divide.
     """
-    scores = ops.matmul(q, ops.permute_dims(k, (0, 1, 3, 2))) * (1 / float(q.shape[3]) ** 0.5)
+    scores = _scores(ops, q, k)
     scores = ops.where(late, scores * 0.0 + _ABSENT, scores)
     if whole:
         return ops.matmul(ops.softmax(scores, 3), v)
     weights = ops.exp(scores - ops.max(scores, 3, True))
+    return ops.matmul(weights, v) / ops.sum(weights, 3, True)
+
+
+def _scores(ops: Ops, q: Array, k: Array) -> Array:
+    return ops.matmul(q, ops.permute_dims(k, (0, 1, 3, 2))) * (1 / float(q.shape[3]) ** 0.5)
+
+
+def _bounded(ops: Ops, q: Array, k: Array, v: Array, late: Array) -> Array:
+    """The same, keys that come later set aside behind the exponential: their scores are part of the bound."""
+    scores = _scores(ops, q, k)
+    weights = ops.exp(scores - ops.max(scores, 3, True))
+    weights = ops.where(late, 0.0 * weights, weights)
     return ops.matmul(weights, v) / ops.sum(weights, 3, True)
 
 
@@ -92,16 +105,22 @@ def masked(ops: Ops, q: Array, k: Array, v: Array, late: Array) -> tuple[Array, 
     return (_attended(ops, q, k, v, late, True),)
 
 
+def _in_blocks(p: Parameters, of_block: Callable[..., Array], q: Array, k: Array, v: Array, late: Array) -> list[Array]:
+    size = -(-p.steps // BLOCKS)
+    ends = [(i, min(i + size, p.steps)) for i in range(0, p.steps, size)]
+    return [of_block(q[:, :, i:end, :], k[:, :, :end, :], v[:, :, :end, :], late[i:end, :end]) for i, end in ends]
+
+
 @w.formulation(note="four blocks of queries, each over the keys up to its end", prepare=_with_steps, outputs=Y)
 def blocked(ops: Ops, p: Parameters, q: Array, k: Array, v: Array, late: Array) -> tuple[Array, ...]:
     """Five eighths of the products of `masked`."""
-    size = -(-p.steps // BLOCKS)
-    ends = [(i, min(i + size, p.steps)) for i in range(0, p.steps, size)]
-    parts = [
-        _attended(ops, q[:, :, i:end, :], k[:, :, :end, :], v[:, :, :end, :], late[i:end, :end], False)
-        for i, end in ends
-    ]
-    return (ops.concat(parts, 2),)
+    return (ops.concat(_in_blocks(p, partial(_attended, ops, whole=False), q, k, v, late), 2),)
+
+
+@w.formulation(note="the same, keys that come later set aside behind the exponential", prepare=_with_steps, outputs=Y)
+def blocked_bounded(ops: Ops, p: Parameters, q: Array, k: Array, v: Array, late: Array) -> tuple[Array, ...]:
+    """Scores are read once less; where a later key's is greater by over 80 there would be nothing left."""
+    return (ops.concat(_in_blocks(p, partial(_bounded, ops), q, k, v, late), 2),)
 
 
 @w.formulation(note="the framework's own attention", outputs=Y)

@@ -96,16 +96,20 @@ def _slices(p: Parameters, per_tree: int) -> list[slice]:
     return [slice(i, min(i + width, p.trees)) for i in range(0, p.trees, width)]
 
 
-def _leaf_sum(ops: Ops, p: Parameters, table: Array, leaf: Array, begins: Array) -> Array:
-    """Sum of the rows of `table` (E·2^d, 10) at leaf numbers (N, trees) of trees that begin there."""
-    return ops.sum(ops.take(table, leaf + begins), 1)
+def _leaf_sum(ops: Ops, table: Array, rows: Array) -> Array:
+    """Sum of the rows of `table` (E·2^d, 10), one a tree, at (N, trees)."""
+    return ops.sum(ops.take(table, rows), 1)
 
 
 def _walk_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
-    rows = np.arange(p.n, dtype=np.int32)[:, None] * PIXELS
-    trees = np.arange(p.trees, dtype=np.int32)
-    flat = (x["x"].reshape(-1), x["pixels"].reshape(-1), x["thresholds"].reshape(-1), x["leaves"].reshape(-1, CLASSES))
-    return [*(ops.asarray(a) for a in (*flat, rows, trees * _nodes(p), trees * 2**p.depth))]
+    """X and the nodes flat, the leaves, where rows of X, nodes and leaves of trees begin."""
+    rows, trees = np.arange(p.n)[:, None] * PIXELS, np.arange(p.trees)
+    return [
+        ops.asarray(x["x"].reshape(-1)),
+        ops.positions(x["pixels"].reshape(-1)),
+        *(ops.asarray(a) for a in (x["thresholds"].reshape(-1), x["leaves"].reshape(-1, CLASSES))),
+        *(ops.positions(a) for a in (rows, trees * _nodes(p), trees * 2**p.depth)),
+    ]
 
 
 def _walked(ops: Ops, p: Parameters, x: Array, pixels: Array, thresholds: Array, rows: Array, begins: Array) -> Array:
@@ -132,9 +136,24 @@ def _traverse(
     out = None
     for trees in _slices(p, CLASSES):
         leaf = _walked(ops, p, x, pixels, thresholds, rows, nodes[trees])
-        part = _leaf_sum(ops, p, table, leaf, leaves[trees])
+        part = _leaf_sum(ops, table, leaf + leaves[trees])
         out = part if out is None else out + part
     return out
+
+
+def _bag_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
+    """X, the nodes flat and the leaves; then of each tree where its nodes begin and what its walk adds.
+
+    That is from twice a place to its left child, and to the leaves from behind.
+    """
+    begins = np.arange(p.trees) * _nodes(p)
+    steps = (begins, 1 - begins, np.arange(p.trees) * 2**p.depth - begins - _nodes(p))
+    return [
+        ops.asarray(x["x"]),
+        ops.positions(x["pixels"].reshape(-1)),
+        *(ops.asarray(a) for a in (x["thresholds"].reshape(-1), x["leaves"].reshape(-1, CLASSES))),
+        *(ops.positions(a) for a in steps),
+    ]
 
 
 def _traverse_bag(
@@ -144,11 +163,15 @@ def _traverse_bag(
     pixels: Array,
     thresholds: Array,
     table: Array,
-    rows: Array,
-    nodes: Array,
-    leaves: Array,
+    begins: Array,
+    left: Array,
+    to_leaves: Array,
 ) -> Array:
-    return ops.embedding_bag(table, _walked(ops, p, x, pixels, thresholds, rows, nodes) + leaves)
+    at = ops.zeros((p.n, p.trees), "int32") + begins
+    for _ in range(p.depth):
+        right = ops.take_along_axis(x, ops.take(pixels, at), 1) > ops.take(thresholds, at)
+        at = at * 2 + left + ops.astype(right, "int32")
+    return ops.embedding_bag(table, at + to_leaves)
 
 
 def _all_operands(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
@@ -179,7 +202,7 @@ def _compare_all(
             found = [ops.where(bit, b, a) for a, b in zip(found[::2], found[1::2], strict=True)]
         bits.append(found[0])
         leaf = leaf * 2 + ops.astype(found[0], "int32")
-    return _leaf_sum(ops, p, table, leaf, leaves)
+    return _leaf_sum(ops, table, leaf + leaves)
 
 
 def paths(depth: int) -> HostArray:
@@ -251,7 +274,7 @@ WORKLOAD = Definition(
                 "d rounds of gathers, all trees at once: a place, its value, its threshold", _walk_operands, _traverse
             ),
             "traverse_bag": forward_step(
-                "the same walk, the leaves summed as they are read: an embedding bag", _walk_operands, _traverse_bag
+                "the same walk, the leaves summed as they are read: an embedding bag", _bag_operands, _traverse_bag
             ),
             "compare_all": forward_step(
                 "all nodes compared, the way chosen among the answers, one gather of leaves",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Ops
+from backends.ops import Array, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Work
 from workloads.common import digits, mlp_block
@@ -70,6 +70,17 @@ def transposed(ops: Ops, x: Array, w1: Array, w2: Array) -> tuple[Array, ...]:
 def columns(ops: Ops, x: Array, w1: Array, w2: Array) -> tuple[Array, ...]:
     """As `plain`, everything transposed."""
     return (mlp_block.of_columns(ops, x, w1, w2),)
+
+
+@w.formulation(
+    note="weights laid out ahead, as a server of a trained network does; the relu within the product",
+    prepare=mlp_block.packed,
+    outputs=("y",),
+    executions=("eager",),
+)
+def packed(ops: Ops, x: Array, w1: Matrix, w2: Matrix) -> tuple[Array, ...]:
+    """In the framework's own layout."""
+    return (mlp_block.of_packed(ops, x, w1, w2),)
 
 
 STEP = ("loss", "w1", "w2")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Ops
+from backends.ops import Array, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import LEARNING_RATE, Formulation, Inputs
 from workloads.common import digits, networks
@@ -95,6 +95,20 @@ def _columns(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
     return run
 
 
+def _prepare_packed(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array | Matrix]:
+    weights = (x[name] for name in networks.named("w", len(_layers(p))))
+    return [ops.asarray(x["x"]), *(ops.packed_weights(w, p.batch) for w in weights)]
+
+
+def _packed(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
+    def run(h: Array, *weights: Matrix) -> tuple[Array, ...]:
+        for weight in weights[:-1]:
+            h = ops.packed_matmul(h, weight, relu=True)
+        return (ops.packed_matmul(h, weights[-1]),)
+
+    return run
+
+
 def _by_autodiff(ops: Ops, p: Parameters) -> Callable[..., tuple[Array, ...]]:
     layers = _layers(p)
 
@@ -160,6 +174,13 @@ w.add(
     ),
     columns=Formulation(
         note="the same with a column an example", prepare=_prepare_columns, step=_columns, restore=_restore_columns
+    ),
+    packed=Formulation(
+        note="weights laid out ahead, as a server of a trained network does; each relu within its product",
+        prepare=_prepare_packed,
+        step=_packed,
+        restore=_restore_forward,
+        executions=("eager",),
     ),
 )
 w.add(

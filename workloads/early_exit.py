@@ -7,16 +7,18 @@ finds in the call. The result is every example's logits where it left, and the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Ops
+from backends.ops import Array, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Work
 from workloads.common import digits, exits
 
+Product: TypeAlias = Callable[[Array, Matrix], Array]  # of activities and weights
 FEW = 8  # examples that are run one by one at most: a compiler unrolls them
 
 w = Workload(
@@ -200,21 +202,38 @@ def _some(
     return ops.concat([first, h[size:, :]], 0), ops.concat([found, logits[size:, :]], 0)
 
 
-def _prepare_sorted(
-    ops: Ops, p: Parameters, x: HostArray, thresholds: HostArray, **weights: HostArray
-) -> Sequence[Array]:
-    """As `_operands`, the examples in the order in which they leave, the last first.
+def _order(p: Parameters, x: HostArray, thresholds: HostArray, weights: Mapping[str, HostArray]) -> HostArray:
+    """The examples in the order in which they leave, the last first.
 
-    ValueError where other numbers of them leave than was planned: its slices are static.
+    ValueError where other numbers of them leave than was planned: slices are static.
     """
     layers, heads = _names(p)
     exact, own = ([weights[n].astype(np.float64) for n in names] for names in (layers, heads))
     left = exits.run(x.astype(np.float64), exact, own, thresholds)[1]
     if [int((left >= layer).sum()) for layer in range(p.layers)] != _plan(p):
         raise ValueError("sorted_prefix of early_exit is for a batch that keeps to the plan, and this one does not")
-    order = np.argsort(-left, kind="stable")
+    return np.argsort(-left, kind="stable").astype(np.int32)
+
+
+def _prepare_sorted(
+    ops: Ops, p: Parameters, x: HostArray, thresholds: HostArray, **weights: HostArray
+) -> Sequence[Array]:
+    """As `_operands`, the examples in the order in which they leave."""
+    order = _order(p, x, thresholds, weights)
     _, _, classes, *rest = _operands(ops, p, x, thresholds, **weights)
-    return [ops.asarray(x[order]), ops.asarray(order.astype(np.int32)), classes, *rest]
+    return [ops.asarray(x[order]), ops.asarray(order), classes, *rest]
+
+
+def _prepare_sorted_packed(
+    ops: Ops, p: Parameters, x: HostArray, thresholds: HostArray, **weights: HostArray
+) -> Sequence[Array | Matrix]:
+    """The same with every layer and head laid out ahead for as many examples as come to it."""
+    order = _order(p, x, thresholds, weights)
+    host = (x[order], order, thresholds)
+    packed = [
+        ops.packed_weights(weights[n], rows) for names in _names(p) for n, rows in zip(names, _plan(p), strict=True)
+    ]
+    return [*(ops.asarray(v) for v in host), *packed]
 
 
 def _unsorted(logits: HostArray, left_at: HostArray, order: HostArray) -> Mapping[str, HostArray]:
@@ -230,18 +249,49 @@ def _unsorted(logits: HostArray, left_at: HostArray, order: HostArray) -> Mappin
 )
 def sorted_prefix(ops: Ops, p: Parameters, h: Array, order: Array, classes: Array, *rest: Array) -> tuple[Array, ...]:
     """Static slices; the margins are looked at all the same."""
+    return _prefixes(ops, p, partial(_layer, ops), ops.matmul, partial(_margin, ops, classes=classes), h, order, *rest)
+
+
+@w.formulation(
+    note="the same with weights laid out ahead, each relu within its product; margins by a selection",
+    prepare=_prepare_sorted_packed,
+    restore=_unsorted,
+    outputs=("logits", "left_at", "order"),
+    executions=("eager",),
+)
+def sorted_prefix_packed(ops: Ops, p: Parameters, h: Array, order: Array, *rest: Array | Matrix) -> tuple[Array, ...]:
+    """In the framework's own layout, as a server of a trained network has them."""
+
+    def margin(logits: Array) -> Array:
+        greatest = ops.topk(logits, 2)[0]
+        return greatest[:, 0] - greatest[:, 1]
+
+    return _prefixes(ops, p, partial(ops.packed_matmul, relu=True), ops.packed_matmul, margin, h, order, *rest)
+
+
+def _prefixes(
+    ops: Ops,
+    p: Parameters,
+    layer_of: Product,
+    head_of: Product,
+    margin: Callable[[Array], Array],
+    h: Array,
+    order: Array,
+    *rest: Array | Matrix,
+) -> tuple[Array, ...]:
+    """Each layer for the examples that come to it."""
     thresholds, layers, heads = rest[0], rest[1 : 1 + p.layers], rest[1 + p.layers :]
     plan = [*_plan(p), 0]
     logits, at = [], []
     for layer, (weights, head) in enumerate(zip(layers, heads, strict=True)):
-        h = _layer(ops, h[: plan[layer], :], weights)
-        found = ops.matmul(h, head)
+        h = layer_of(h[: plan[layer], :], weights)
+        found = head_of(h, head)
         leaving = found[plan[layer + 1] :, :]
-        late = 0
-        if layer < p.layers - 1:
-            late = ops.astype(_margin(ops, leaving, classes) < thresholds[layer], "int32")
         logits.append(leaving)
-        at.append(order[plan[layer + 1] : plan[layer]] * 0 + layer + late)
+        if layer < p.layers - 1:
+            at.append(ops.astype(margin(leaving) < thresholds[layer], "int32") + layer)
+        else:
+            at.append(order[: plan[layer]] * 0 + layer)
     return ops.concat(logits[::-1], 0), ops.concat(at[::-1], 0), order
 
 

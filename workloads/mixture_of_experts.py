@@ -7,11 +7,11 @@ pads them belongs to the step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Ops
+from backends.ops import Array, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Work
 from workloads.common import digits, routing_of_tokens
@@ -120,6 +120,15 @@ def _prepare_blocked(
     return [*_prepare(ops, p, x, w1, w2, experts_of, gates), ops.asarray(blocks), ops.asarray(rows)]
 
 
+def _prepare_packed(
+    ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
+) -> Sequence[Array | Matrix]:
+    """Tokens and routing, and the weights of each expert laid out ahead for as many tokens as it has on average."""
+    rows = -(-p.n * p.k // p.experts)
+    host = (x, experts_of, gates)
+    return [*(ops.asarray(v) for v in host), *(ops.packed_weights(w, rows) for both in (w1, w2) for w in both)]
+
+
 # -- steps -------------------------------------------------------------------------------------------------------------
 def _sorted(ops: Ops, p: Parameters, x: Array, experts_of: Array) -> tuple[Array, Array, Array]:
     """Pairs of token and expert in the order of the experts: which pair, its expert, its token's values (n·k, d)."""
@@ -166,14 +175,18 @@ def capacity_bmm(
     every: Array,
     places: Array,
 ) -> tuple[Array, ...]:
-    """A place that an expert does not fill holds somebody else's token, and nobody reads what becomes of it."""
-    order, of, rows = _sorted(ops, p, x, experts_of)
-    capacity = places.shape[0]
-    starts = _starts(ops, _counts(ops, p, experts_of, every))
-    wanted = ops.expand_dims(starts, 1) + ops.expand_dims(places, 0)
-    source = ops.where(wanted < p.n * p.k, wanted, p.n * p.k - 1)
-    results = ops.reshape(_experts(ops, ops.take(rows, source), w1, w2), (p.experts * capacity, p.d))
-    return (_mixed(ops, p, ops.take(results, _rank(ops, p, starts, of) + of * capacity), order, gates),)
+    """A place that an expert does not fill holds somebody else's token, and nobody reads what becomes of it.
+
+    Tokens go to their places in one gather and come back in one: a running count says the place of each pair.
+    """
+    capacity, flat = places.shape[0], ops.reshape(experts_of, (p.n * p.k,))
+    wanted = ops.expand_dims(_starts(ops, _counts(ops, p, experts_of, every)), 1) + ops.expand_dims(places, 0)
+    source = ops.take(ops.argsort(flat), ops.where(wanted < p.n * p.k, wanted, p.n * p.k - 1))
+    results = ops.reshape(_experts(ops, ops.take(x, source // p.k), w1, w2), (p.experts * capacity, p.d))
+    hits = ops.astype(ops.expand_dims(flat, 1) == ops.expand_dims(every, 0), "int32")
+    rank = ops.astype(ops.sum(ops.cumsum(hits, 0) * hits, 1) - 1, "int32")
+    back = ops.reshape(ops.take(results, flat * capacity + rank), (p.n, p.k, p.d))
+    return (ops.sum(back * ops.expand_dims(gates, 2), 1),)
 
 
 def _rank(ops: Ops, p: Parameters, starts: Array, of: Array) -> Array:
@@ -228,13 +241,44 @@ def sorted_loop(
     ops: Ops, p: Parameters, x: Array, w1: Array, w2: Array, experts_of: Array, gates: Array, every: Array
 ) -> tuple[Array, ...]:
     """Nothing is padded; shapes are those of the call."""
-    order, _, rows = _sorted(ops, p, x, experts_of)
-    ends = np.cumsum(ops.to_numpy(_counts(ops, p, experts_of, every))).tolist()
-    parts = []
-    for expert, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-        if end > start:
-            parts.append(ops.matmul(ops.relu(ops.matmul(rows[start:end, :], w1[expert, ...])), w2[expert, ...]))
-    return (_mixed(ops, p, ops.concat(parts, 0), order, gates),)
+
+    def block(expert: int, rows: Array) -> Array:
+        return ops.matmul(ops.relu(ops.matmul(rows, w1[expert, ...])), w2[expert, ...])
+
+    results, order = _one_by_one(ops, p, x, experts_of, block)
+    return (_mixed(ops, p, results, order, gates),)
+
+
+@w.formulation(
+    note="the same with each expert's weights laid out ahead, the relu within the product; results mixed by a bag",
+    prepare=_prepare_packed,
+    outputs=Y,
+    executions=("eager",),
+)
+def sorted_packed(
+    ops: Ops, p: Parameters, x: Array, experts_of: Array, gates: Array, *weights: Matrix
+) -> tuple[Array, ...]:
+    """In the framework's own layout, as a server of a trained network has them."""
+
+    def block(expert: int, rows: Array) -> Array:
+        return ops.packed_matmul(ops.packed_matmul(rows, weights[expert], relu=True), weights[p.experts + expert])
+
+    results, order = _one_by_one(ops, p, x, experts_of, block)
+    share = ops.take(ops.reshape(gates, (p.n * p.k,)), order)
+    places = ops.reshape(ops.argsort(order), (p.n, p.k))
+    return (ops.embedding_bag(results * ops.expand_dims(share, 1), places),)
+
+
+def _one_by_one(
+    ops: Ops, p: Parameters, x: Array, experts_of: Array, block: Callable[[int, Array], Array]
+) -> tuple[Array, Array]:
+    """Results (n·k, d) of sorted pairs by `block` of each expert that has tokens, and which pair each is of."""
+    flat = ops.reshape(experts_of, (p.n * p.k,))
+    order = ops.argsort(flat)
+    rows = ops.take(x, order // p.k)
+    ends = np.cumsum(np.bincount(ops.to_numpy(flat), minlength=p.experts)).tolist()
+    runs = enumerate(zip([0, *ends], ends, strict=False))
+    return ops.concat([block(expert, rows[start:end, :]) for expert, (start, end) in runs if end > start], 0), order
 
 
 @w.formulation(

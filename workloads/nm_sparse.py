@@ -1,8 +1,8 @@
 """N:M sparsity: of every M values in a row of A (M×K) exactly N are stored; A · B (K×N), and its SGD step.
 
 The pattern that recent GPUs have units for is 2:4. Which values stay is decided group by group, by magnitude in a layer
-trained on the digits or uniformly; `transposable` keeps as many in every column of each square of values, too, so that
-the transpose of A, which a backward pass needs, is N:M as well.
+trained on the digits or uniformly, or by a user's matrix; `transposable` keeps as many in every column of each square
+of values, too, so that the transpose of A, which a backward pass needs, is N:M as well.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import numpy as np
 
 from backends.ops import Array, Ops
 from workloads.base import Axis, Definition, Inputs, Mode, Parameters, Params, Point, Twin, Work
-from workloads.common import groups_of_m, patterns, scattered, sparse
+from workloads.common import groups_of_m, patterns, scattered, sparse, structure
+from workloads.common.matrix_names import OF_FILE, load
 
 _BYTE = 8
 _OF_HARDWARE = (2, 4)
+_DRAWN = ("magnitude", "uniform")
 
 
 def _sizes(p: Parameters) -> tuple[int, int]:
@@ -40,6 +42,8 @@ def inputs(p: Parameters, seed: int) -> Inputs:
     """`a` (nnz,) with `a_indices` and `a_indptr` (int32 CSR), `b` (k, n), `target` (m, n)."""
     keep, of = _sizes(p)
     rng = np.random.default_rng([seed, 1])
+    if p.pattern not in _DRAWN:
+        return {**_of_file(p, keep, of, rng), **sparse.dense_inputs(p, seed)}
     weights = patterns.trained_weights(p.m, p.k, seed)
     score = np.abs(weights) if p.pattern == "magnitude" else rng.random((p.m, p.k))
     mask = groups_of_m.squares(score, keep, of) if p.transposable else groups_of_m.rows(score, keep, of)
@@ -48,6 +52,18 @@ def inputs(p: Parameters, seed: int) -> Inputs:
     pattern = patterns.Pattern(columns.astype(np.int32), indptr, (p.m, p.k))
     values = weights[rows, columns] if p.pattern == "magnitude" else sparse.scaled_normal(rows.shape, p, rng)
     return {**patterns.sparse_inputs(values, pattern), **sparse.dense_inputs(p, seed)}
+
+
+def _of_file(p: Parameters, keep: int, of: int, rng: np.random.Generator) -> Inputs:
+    """A matrix of the user's; ValueError where it is another shape, or not of such groups."""
+    pattern, values = load(p.pattern)
+    if pattern.shape != (p.m, p.k) or p.transposable or not structure.in_groups(pattern, keep, of):
+        raise ValueError(
+            f"{p.pattern} is {pattern.shape[0]}×{pattern.shape[1]} with {len(pattern.indices)} non-zeros, the axes say "
+            f"{p.m}×{p.k} with {keep} of every {of} in a row and transposable {p.transposable}; give the file's own"
+        )
+    own = sparse.scaled_normal(pattern.indices.shape, p, rng) if values is None else values
+    return patterns.sparse_inputs(own, pattern)
 
 
 def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
@@ -136,7 +152,7 @@ WORKLOAD = Definition(
         "n": replace(sparse.AXES["n"], break_even=True),
         "keep": Axis(help="values stored of each group", low=1, high=64),
         "out_of": Axis(help="values of a group, which divides k", low=2, high=64),
-        "pattern": Axis(help="which values stay", kind=str, choices=("magnitude", "uniform")),
+        "pattern": Axis(help="which values stay", kind=str, choices=_DRAWN, further=OF_FILE),
         "transposable": Axis(help="1: as many in every column of a square, too", low=0, high=1),
     },
     presets={

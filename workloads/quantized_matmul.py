@@ -264,6 +264,19 @@ def _exact(p: Parameters) -> bool:
 
 
 @w.formulation(
+    note="int8 converted to bfloat16 in the step, which holds it exactly; a product with float32 sums",
+    prepare=_prepare,
+    outputs=Y,
+    applies=lambda p: p.scheme in INT8 and _exact(p),
+)
+def as_bfloat16(ops: Ops, p: Parameters, x: Array, q: Array, scales: Array) -> tuple[Array, ...]:
+    """Where a CPU has the faster unit for bfloat16, or a compiler the faster product."""
+    on_grid, rows = _quantised(ops, p, x)
+    y = ops.widened_matmul(ops.astype(on_grid, "bfloat16"), ops.astype(q, "bfloat16"))
+    return (_back(ops, p, y if p.scheme in WHOLE else y * scales, rows),)
+
+
+@w.formulation(
     note="W stored in few bits as K×M, converted to floats in the step, the dense product",
     prepare=_prepare,
     outputs=Y,

@@ -9,11 +9,12 @@ a step, drops the smallest and grows where it is told. Between two updates lie a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Matrix, Ops
+from backends.ops import Array, Execution, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import LEARNING_RATE, Inputs, Mode, Twin, Work
 from workloads.common import digits, sparse_mlp, topology
@@ -169,7 +170,9 @@ def masked_dense(ops: Ops, p: Parameters, x: Array, target: Array, *operands: Ar
 
 
 # -- an update ---------------------------------------------------------------------------------------------------------
-def _update_by(name: str, note: str, threshold: sparse_mlp.Threshold) -> None:
+def _update_by(
+    name: str, note: str, threshold: sparse_mlp.Threshold, executions: tuple[Execution, ...] | None = None
+) -> None:
     def step(ops: Ops, p: Parameters, x: Array, target: Array, *operands: Array) -> tuple[Array, ...]:
         return sparse_mlp.update(ops, p, threshold, x, target, operands)
 
@@ -180,14 +183,34 @@ def _update_by(name: str, note: str, threshold: sparse_mlp.Threshold) -> None:
         prepare=lambda ops, p, x, target, **rest: sparse_mlp.masked_operands(ops, p, x, target, rest),
         outputs=_names,
         applies=lambda p: p.phase == "update",
+        executions=executions,
     )
     kept(step)
 
 
 _update_by("top_k", "by the framework's own selection", sparse_mlp.by_selection)
+_update_by("sampled", "by its selection among those above what a sample says", sparse_mlp.by_sample, ("eager",))
 _update_by("sorted", "by sorting the layer", sparse_mlp.by_sort)
 _update_by(
     "bisection", "by 31 counting passes over the bits of the floats, exact and without a sort", sparse_mlp.by_bisection
 )
+
+
+@w.formulation(
+    note="weights stored with their zeros, dense products; the same passes as steps of a loop",
+    mode="train_step",
+    prepare=lambda ops, p, x, target, **rest: [
+        ops.asarray(np.array([1 << bit for bit in range(30, -1, -1)], np.int32)),
+        *sparse_mlp.masked_operands(ops, p, x, target, rest),
+    ],
+    outputs=_names,
+    applies=lambda p: p.phase == "update",
+)
+def bisection_loop(
+    ops: Ops, p: Parameters, powers: Array, x: Array, target: Array, *operands: Array
+) -> tuple[Array, ...]:
+    """Where a compiler would make each pass anew from what it reads."""
+    return sparse_mlp.update(ops, p, partial(sparse_mlp.by_loop, powers=powers), x, target, operands)
+
 
 WORKLOAD = w.definition()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Ops
+from backends.ops import Array, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import MODES, Inputs, Mode, Work
 from workloads.common import digits, mlp_block, patterns
@@ -171,6 +171,17 @@ def sliced_transposed(ops: Ops, x: Array, w1: Array, w2: Array) -> tuple[Array, 
 def sliced_columns(ops: Ops, x: Array, w1: Array, w2: Array) -> tuple[Array, ...]:
     """As `sliced`, everything transposed."""
     return (mlp_block.of_columns(ops, x, w1, w2),)
+
+
+@w.formulation(
+    note="smaller arrays, weights laid out ahead; the relu within the product",
+    prepare=mlp_block.packed,
+    outputs=Y,
+    executions=("eager",),
+)
+def sliced_packed(ops: Ops, x: Array, w1: Matrix, w2: Matrix) -> tuple[Array, ...]:
+    """In the framework's own layout, as a server of a trained network has them."""
+    return (mlp_block.of_packed(ops, x, w1, w2),)
 
 
 @w.formulation(

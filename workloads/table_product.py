@@ -159,6 +159,21 @@ def _by_codebook(ops: Ops, p: Parameters, x: Array, columns: Array, thresholds: 
     return y
 
 
+def _with_empty(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
+    return [*_with_tables(ops, x, p), ops.asarray(np.zeros((p.n, p.m), x["tables"].dtype))]
+
+
+def _codebook_loop(
+    ops: Ops, p: Parameters, x: Array, columns: Array, thresholds: Array, tables: Array, empty: Array
+) -> Array:
+    codes = ops.permute_dims(_numbers(ops, _bits(ops, p, x, columns, thresholds)), (1, 0))
+
+    def added(y: tuple[Array, ...], book: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        return (y[0] + ops.take(book[0], book[1]),), ()
+
+    return ops.scan(added, (empty,), (tables, codes))[0][0]
+
+
 def _with_numbers(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
     numbers = np.arange(CODES, dtype=np.int32)
     return [
@@ -215,6 +230,11 @@ WORKLOAD = Definition(
                 "the C rows of every row of X summed as they are read: an embedding bag", _with_table, _bag
             ),
             "by_codebook": forward_step("a gather for each group, added up", _with_tables, _by_codebook),
+            "codebook_loop": forward_step(
+                "the same as steps of a loop, whose gathers a compiler does not put into one",
+                _with_empty,
+                _codebook_loop,
+            ),
             "one_hot": marked_multiplies_zeros(
                 forward_step(
                     "codes as 16 columns of zeros and a one, a dense product with the tables: for matrix units",

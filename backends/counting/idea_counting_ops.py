@@ -128,6 +128,17 @@ class IdeaCountingOps(Ops):
             other_flop=m * k * scaled,
         )
 
+    def widened_matmul(self, a: Array, b: Array) -> Array:
+        return self._product("widened_matmul", a, b, np.float32, (a, b))
+
+    def packed_weights(self, w: HostArray, rows: int) -> Matrix:
+        return self.trace.leaf(w.shape, w.dtype)
+
+    def packed_matmul(self, x: Array, weights: Matrix, relu: bool = False) -> Array:
+        """As many bytes as if they lay as they are; a relu compares each value."""
+        other = relu * x.shape[0] * weights.shape[1]
+        return self._product("packed_matmul", x, weights, x.dtype, (x, weights), other)
+
     # -- many small products ----------------------------------------------------------------------------------------
     def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
         """2·T·K·N: every row meets one matrix; all of them are read."""

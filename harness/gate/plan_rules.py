@@ -36,6 +36,9 @@ SINCE = {
     ("dense_mlp", "by_hand_transposed"): "2026-11-27",
     ("dense_block", "columns"): "2026-11-29",
     ("dense_mlp", "columns"): "2026-11-29",
+    ("dense_block", "packed"): "2026-11-29",
+    ("dense_mlp", "packed"): "2026-11-29",
+    ("causal_attention", "blocked_bounded"): "2026-11-29",
 }
 # The ceilings beyond the dense rate and the bandwidth: a run that began before has none of them, and is asked for none.
 CEILINGS_SINCE = "2026-11-28"

@@ -128,7 +128,7 @@ def asked_of(planned: Planned, counted: CountedForm) -> Asked:
 
 
 def _structure(params: Mapping[str, Value]) -> tuple[int, int] | None:
-    keep, of = params.get("keep"), params.get("of")
+    keep, of = params.get("keep"), params.get("out_of")
     return (keep, of) if isinstance(keep, int) and isinstance(of, int) else None
 
 

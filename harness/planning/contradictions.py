@@ -13,7 +13,7 @@ from harness.planning.request import RunRequest
 from workloads.base import Definition
 from workloads.common import matrix_names
 
-_OF_THE_FILE = ("m", "k", "density", "block", "keep", "of", "pattern")
+_OF_THE_FILE = ("m", "k", "density", "block", "keep", "out_of", "transposable", "pattern")
 
 
 def refuse(request: RunRequest, workloads: Mapping[str, Definition], own: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -182,6 +183,15 @@ def test_low_bit_and_grouped_products(ops):
         assert ops.quantized_matmul(array(ops, 4, 8), packed).shape == (4, 8)
         work = one_by_one(ops.trace.operations)
         assert (work.matmul_flop, work.bytes) == (2 * 4 * 8 * 8, 128 + weights + 128)
+    ops.trace.operations.clear()
+    packed = ops.packed_weights(np.zeros((8, 2), np.float32), 4)
+    assert ops.packed_matmul(array(ops, 4, 8), packed, relu=True).shape == (4, 2)
+    work = one_by_one(ops.trace.operations)
+    assert (work.matmul_flop, work.other_flop, work.bytes) == (2 * 4 * 8 * 2, 4 * 2, 4 * (32 + 16 + 8))
+    ops.trace.operations.clear()
+    a, b = (array(ops, *shape, dtype=ml_dtypes.bfloat16) for shape in ((4, 8), (8, 2)))
+    assert ops.widened_matmul(a, b).dtype == np.float32
+    assert one_by_one(ops.trace.operations).bytes == 2 * (32 + 16) + 4 * 8
     ops.trace.operations.clear()
     x, w, sizes = array(ops, 6, 4), array(ops, 3, 4, 2), array(ops, 3, dtype="int32")
     loss = lambda x, w: ops.sum(ops.grouped_matmul(x, w, sizes))  # noqa: E731

@@ -166,6 +166,30 @@ def test_what_packs_are_refused_is_said():
         torch.quantized_weights(WEIGHTS, np.ones((32, 4), np.float32), "weight_only_int8", 16)
 
 
+def test_sums_of_bfloat16_products_are_not_rounded_to_it(ops, run):
+    a, b = FULL.astype(ml_dtypes.bfloat16), np.ascontiguousarray(WEIGHTS.T).astype(ml_dtypes.bfloat16)
+    (found,) = run(lambda a, b: (ops.widened_matmul(a, b),), a, b)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, FULL.astype(np.int64) @ WEIGHTS.T.astype(np.int64))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_products_of_packed_floats_are_those_of_the_floats(ops, relu):
+    x, w = (RNG.standard_normal(shape).astype(np.float32) for shape in ((16, 64), (64, 35)))
+    try:
+        packed = ops.packed_weights(w, len(x))
+    except Unsupported as refusal:
+        pytest.skip(str(refusal))
+    for rows in (16, 5):  # fewer than it was laid out for are as right
+        found = ops.to_numpy(ops.packed_matmul(ops.asarray(x[:rows]), packed, relu))
+        assert np.allclose(found, np.maximum(x[:rows] @ w, 0 if relu else -np.inf), atol=1e-4)
+
+
+def test_floats_are_packed_in_float32_only():
+    with pytest.raises(Unsupported, match="by oneDNN only: float32, on the CPU"):
+        opened("torch").packed_weights(np.ones((8, 8)), 8)
+
+
 @pytest.mark.parametrize("format", ["cusparselt", "cutlass"])
 def test_two_of_four_is_refused_on_the_cpu_in_the_framework_s_words(ops, format):
     indptr = np.arange(0, 64 * 32 + 1, 32, dtype=np.int32)

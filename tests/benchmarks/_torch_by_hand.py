@@ -39,6 +39,23 @@ def onednn(a, b):
     return torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
 
 
+def packed(w, rows):
+    """A host array of weights (k, n) in oneDNN's own layout, for products of so many rows."""
+    return torch.ops.mkldnn._reorder_linear_weight(*put(w.T), rows)
+
+
+def by_packed(a, w):
+    """A product of such weights."""
+    return torch.ops.mkldnn._linear_pointwise(a, w, None, "none", [], "")
+
+
+def relu_of(product):
+    """The relu of a product, in its place or within it."""
+    if product is by_packed:
+        return lambda a, w: torch.ops.mkldnn._linear_pointwise(a, w, None, "relu", [], "")
+    return lambda a, w: torch.relu_(product(a, w))
+
+
 def less_product(w, left, right, scale, product):
     """w − scale·(left·right), in one call of MKL's."""
     if product is mkl:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from _candidates import sparse_layers, stored_values, updated_layers, where_they_leave
-from _torch_by_hand import PRODUCTS, RATE, candidate, executions, first, put
+from _torch_by_hand import PRODUCTS, RATE, by_packed, candidate, executions, first, packed, put, relu_of
 from torch.nn import functional as F  # noqa: N812
 
 
@@ -15,9 +15,10 @@ def _margin(found):
     return greatest[:, 0] - greatest[:, 1]
 
 
-def _exit_operands(x, params):
-    names = [f"{what}{i}" for what in "wq" for i in range(params["layers"])]
-    return put(*(x[name] for name in names))
+def _exit_operands(x, params, plan=None):
+    """Every layer, then every head; packed for as many rows as `plan` says, where it says."""
+    names = [(f"{what}{i}", i) for what in "wq" for i in range(params["layers"])]
+    return [put(x[name])[0] if plan is None else packed(x[name], plan[i]) for name, i in names]
 
 
 def _left(o):
@@ -58,20 +59,20 @@ def _prefixes(product, looks):
         layers, thresholds = params["layers"], x["thresholds"].tolist()
         left = where_they_leave(x, params)
         order = np.argsort(-left, kind="stable")
-        plan = [int((left >= i).sum()) for i in range(layers)] + [0]
+        plan, hidden = [int((left >= i).sum()) for i in range(layers)] + [0], relu_of(product)
 
         def run(h, *weights):
             logits, at = [], []
             for i in range(layers):
-                h = torch.relu_(product(h[: plan[i]], weights[i]))
+                h = hidden(h[: plan[i]], weights[i])
                 leaving = product(h, weights[layers + i])[plan[i + 1] :]
                 logits.append(leaving)
                 late = looks(leaving) < thresholds[i] if i < layers - 1 else torch.zeros(len(leaving), dtype=torch.bool)
                 at.append(late.to(torch.int32).add_(i))
             return torch.cat(logits[::-1]), torch.cat(at[::-1])
 
-        back = np.argsort(order)
-        return run, [*put(x["x"][order]), *_exit_operands(x, params)], lambda o: _left([o[0][back], o[1][back]])
+        back, weights = np.argsort(order), _exit_operands(x, params, plan if product is by_packed else None)
+        return run, [*put(x["x"][order]), *weights], lambda o: _left([o[0][back], o[1][back]])
 
     return make
 
@@ -79,6 +80,7 @@ def _prefixes(product, looks):
 for _ending, _by in PRODUCTS.items():
     candidate.add("early_exit", "forward", f"compacted{_ending}", _compacted(_by), "eager")
     candidate.add("early_exit", "forward", f"prefixes{_ending}", _prefixes(_by, _margin), *executions(_by))
+candidate.add("early_exit", "forward", "prefixes_packed", _prefixes(by_packed, _margin), "eager")
 
 
 def _experts(product, mixed):
@@ -86,6 +88,7 @@ def _experts(product, mixed):
 
     def make(x, params):
         n, k, experts = params["n"], params["k"], params["experts"]
+        hidden = relu_of(product)
 
         def run(x, w1, w2, chosen, gates):
             flat = chosen.view(-1)
@@ -94,7 +97,7 @@ def _experts(product, mixed):
             counts = torch.bincount(flat, minlength=experts).tolist()
             parts, start = [], 0
             for e, count in enumerate(counts):
-                parts.append(product(torch.relu_(product(rows[start : start + count], w1[e])), w2[e]))
+                parts.append(product(hidden(rows[start : start + count], w1[e]), w2[e]))
                 start += count
             made = torch.cat(parts)
             if mixed == "bag":  # the weighted sum of each token's results
@@ -104,7 +107,10 @@ def _experts(product, mixed):
             y = torch.zeros_like(x).index_add_(0, torch.div(order, k, rounding_mode="floor"), scaled)
             return (y,)
 
-        return run, put(x["x"], x["w1"], x["w2"], x["experts_of"].astype(np.int64), x["gates"]), first
+        h, chosen, gates = put(x["x"], x["experts_of"].astype(np.int64), x["gates"])
+        both = [x["w1"], x["w2"]]
+        both = [[packed(w, n * k // experts) for w in v] for v in both] if product is by_packed else put(*both)
+        return run, [h, *both, chosen, gates], first
 
     return make
 
@@ -127,6 +133,7 @@ def tokens_of_each(x, params):
 for _ending, _by in PRODUCTS.items():
     for _mixed in ("bag", "add"):
         candidate.add("mixture_of_experts", "forward", f"experts_{_mixed}{_ending}", _experts(_by, _mixed), "eager")
+candidate.add("mixture_of_experts", "forward", "experts_packed", _experts(by_packed, "add"), "eager")
 
 
 # -- sparse training --------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,16 +182,19 @@ def test_what_no_chosen_workload_runs_is_told(tmp_path):
     assert not points()[0]
 
 
-def test_a_workload_that_is_there_and_takes_files_runs_what_has_its_structure(tmp_path):
-    """As `nm_sparse` does once its axis `pattern` takes names of matrices; until then it is said and not run."""
-    file = saved(tmp_path / "a.npz", np.kron(np.ones((4, 3)), [1.0, 0, 0, 2]))
-    found, said = points(file)
-    assert found.keys() == {"unstructured_sparse"}
-    assert "2 of every 4 in a row" in said[0]
-    known = {**WORKLOADS, "nm_sparse": replace(WORKLOADS["block_sparse"], name="nm_sparse")}
-    request = RunRequest(matrices=(file,), preset="smoke", axes={"n": (2,)})
-    made = chosen(request, known)[0]["nm_sparse"][0].params
-    assert (made["keep"], made["of"], made["m"], made["k"], made["n"]) == (2, 4, 4, 12, 2)
+def test_a_matrix_of_groups_runs_as_one_and_only_as_its_own(tmp_path):
+    dense = np.kron(np.ones((4, 3)), [1.0, 0, 0, 2]) * np.arange(1, 5)[:, None]
+    found, said = points(saved(tmp_path / "a.npz", dense))
+    assert found.keys() == {"unstructured_sparse", "nm_sparse"}
+    assert "2 of every 4 in a row), its own values; runs as unstructured_sparse, nm_sparse" in said[0]
+    params, workload = found["nm_sparse"][0].params, WORKLOADS["nm_sparse"]
+    assert (params["keep"], params["out_of"], params["m"], params["k"], params["n"]) == (2, 4, 4, 12, 2)
+    for formulation in ("csr", "ell"):
+        x, y = product("nm_sparse", params, formulation)
+        assert np.allclose(y, dense @ x["b"])
+    for other in ({"keep": 1}, {"out_of": 3}, {"m": 8}, {"transposable": 1}):
+        with pytest.raises(ValueError, match="give the file's own"):
+            workload.inputs(workload.check({**params, **other}), 0)
 
 
 def test_a_run_names_what_it_measured_and_may_be_published(tmp_path, capsys):

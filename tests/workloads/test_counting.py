@@ -138,8 +138,10 @@ def _smoke():
 # Whose work hangs on values: how many examples stay, how many tokens an expert has.
 BY_VALUE = {
     *(("early_exit", "forward", name) for name in ("compacted", "buckets", "one_by_one")),
+    ("sparse_training", "train_step", "sampled"),
     ("mixture_of_experts", "forward", "parted"),
     ("mixture_of_experts", "forward", "sorted_loop"),
+    ("mixture_of_experts", "forward", "sorted_packed"),
 }
 # Fewer operations than useful FLOP: by sums of few, where the formula of a product counts one addition more, and by
 # words of many bits, of which one operation does all.
@@ -227,6 +229,9 @@ TORCH_DIFFERS = {
     # it has no rule for `mv`, nor for oneDNN's convolution with packed filters
     *(("stream", "forward", "vector"), ("dense_matmul", "forward", "vector")),
     *(("dense_conv", "forward", "nhwc_packed"), ("capsule_conv", "forward", "folded_packed")),
+    # nor for its product of packed weights
+    *((name, "forward", "packed") for name in ("dense_block", "dense_mlp")),
+    *(("structured_pruned", "forward", "sliced_packed"), ("early_exit", "forward", "sorted_prefix_packed")),
 }
 
 

@@ -152,7 +152,10 @@ TORCH_DIFFERS = {
     ("kaleidoscope", "forward", "csr"): lambda p, x: len(x["w"]) * 2 * p["m"] ** 2 * p["n"],  # 1
     ("kaleidoscope", "forward", "expanded"): lambda p, x: 2 * p["m"] ** 2 * p["n"],  # multiplied out: dense
     ("causal_attention", "forward", "native"): _NOTHING,  # 2
-    **{("causal_attention", "forward", f): _attended(n) for f, n in (("masked", 1), ("blocked", 4))},  # later steps too
+    **{
+        ("causal_attention", "forward", f): _attended(n)
+        for f, n in (("masked", 1), ("blocked", 4), ("blocked_bounded", 4))
+    },  # later steps too
     **{("selective_scan", "forward", f): _NOTHING for f in FOUND["selective_scan"].formulations["forward"]},  # 2
     ("selective_scan", "forward", "in_spans"): lambda p, x: (
         2 * p["batch"] * p["steps"] * p["width"] * p["state"]

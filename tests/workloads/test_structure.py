@@ -103,5 +103,5 @@ def test_what_it_can_be_measured_as():
     assert names(both) == {
         "unstructured_sparse": {"density": 0.5},
         "block_sparse": {"density": 0.5, "block": 2},
-        "nm_sparse": {"keep": 2, "of": 4},
+        "nm_sparse": {"keep": 2, "out_of": 4, "transposable": 0},
     }

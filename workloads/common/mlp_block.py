@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from backends.ops import Array, HostArray, Ops
+from backends.ops import Array, HostArray, Matrix, Ops
 from workloads.base import LEARNING_RATE, Mode, Work
 
 
@@ -59,6 +59,16 @@ def of_columns(ops: Ops, x: Array, w1: Array, w2: Array) -> Array:
 def rows_again(y: HostArray) -> Mapping[str, HostArray]:
     """Y of Yᵀ, on the host."""
     return {"y": y.T}
+
+
+def packed(ops: Ops, x: HostArray, w1: HostArray, w2: HostArray) -> list[Array | Matrix]:
+    """X, and both weights laid out ahead for as many rows."""
+    return [ops.asarray(x), *(ops.packed_weights(v, len(x)) for v in (w1, w2))]
+
+
+def of_packed(ops: Ops, x: Array, w1: Matrix, w2: Matrix) -> Array:
+    """Y (b, d) of such operands, the relu within the first product."""
+    return ops.packed_matmul(ops.packed_matmul(x, w1, relu=True), w2)
 
 
 def turned(ops: Ops, x: Array) -> Array:

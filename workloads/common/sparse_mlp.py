@@ -17,6 +17,8 @@ from workloads.base import LEARNING_RATE, NEAR_TIES, Mode, Parameters, Twin
 from workloads.common import scattered, sparse, topology
 from workloads.common.patterns import Pattern
 
+_SAMPLE = 10_000  # values, about
+_MORE, _SPARE = 1.15, 50  # times as many are taken as a sample says, and some: it may have too few of the greatest
 Threshold: TypeAlias = Callable[[Ops, Array, int], Array]  # of a flat array, the how many-th greatest
 
 
@@ -182,6 +184,17 @@ def by_sort(ops: Ops, values: Array, count: int) -> Array:
     return ops.sort(values, -1, True)[count - 1]
 
 
+def by_sample(ops: Ops, values: Array, count: int) -> Array:
+    """Of those above what a sample says, where these are enough: the host reads how many there are."""
+    length = values.shape[0]
+    if 2 * count > length:
+        return ops.kth_greatest(values, count)
+    sample = values[:: max(1, length // _SAMPLE)]
+    size = sample.shape[0]
+    above = ops.nonzero(values >= ops.kth_greatest(sample, min(size, round(_MORE * count * size / length) + _SPARE)))
+    return ops.kth_greatest(ops.take(values, above) if above.shape[0] >= count else values, count)
+
+
 def by_bisection(ops: Ops, values: Array, count: int) -> Array:
     """Bit by bit, the greatest number that `count` values are at least: bits of positive floats are in their order."""
     bits = ops.bitcast(values, "int32")
@@ -190,6 +203,19 @@ def by_bisection(ops: Ops, values: Array, count: int) -> Array:
         tried = found + (1 << bit)
         enough = ops.sum(ops.astype(bits >= tried, "int32"), 0) >= count
         found = ops.where(enough, tried, found)
+    return ops.bitcast(found, "float32")
+
+
+def by_loop(ops: Ops, values: Array, count: int, powers: Array) -> Array:
+    """The same with the passes as steps of a loop, which reads the bits where they were written; `powers` of two."""
+    bits = ops.bitcast(values, "int32")
+
+    def narrowed(found: tuple[Array, ...], power: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        tried = found[0] + power[0]
+        enough = ops.sum(ops.astype(bits >= tried, "int32"), 0) >= count
+        return (ops.where(enough, tried, found[0]),), (tried,)
+
+    (found,), _ = ops.scan(narrowed, (ops.astype(ops.sum(bits * 0, 0), "int32"),), (powers,))
     return ops.bitcast(found, "float32")
 
 

@@ -38,7 +38,9 @@ def structures(pattern: Pattern) -> list[Structure]:
         found.append(Structure("block_sparse", {"density": density, "block": side}, f"full blocks of {side}×{side}"))
     if (group := kept_of(pattern)) is not None:
         keep, of = group
-        found.append(Structure("nm_sparse", {"keep": keep, "of": of}, f"{keep} of every {of} in a row"))
+        found.append(
+            Structure("nm_sparse", {"keep": keep, "out_of": of, "transposable": 0}, f"{keep} of every {of} in a row")
+        )
     return found
 
 
@@ -67,15 +69,21 @@ def _full(pattern: Pattern, side: int) -> bool:
 def kept_of(pattern: Pattern) -> tuple[int, int] | None:
     """(keep, of): every `of` neighbours in a row, from a multiple of it on, hold `keep` non-zeros; None if none do."""
     rows, columns = pattern.shape
-    size, nnz = rows * columns, len(pattern.indices)
     for of in _GROUPS:
-        keep, rest = divmod(nnz * of, size)
-        if columns % of or columns == of or rest or not 0 < keep < of:
-            continue
-        groups = (pattern.flat // of).reshape(-1, keep)  # in order, so that each row of this is to be one group
-        if (groups == np.arange(size // of)[:, None]).all():
+        keep = len(pattern.indices) * of // (rows * columns)
+        if columns != of and 0 < keep < of and in_groups(pattern, keep, of):
             return keep, of
     return None
+
+
+def in_groups(pattern: Pattern, keep: int, of: int) -> bool:
+    """Whether every `of` neighbours in a row, from a multiple of it on, hold `keep` non-zeros."""
+    rows, columns = pattern.shape
+    count, rest = divmod(rows * columns, of)
+    if columns % of or rest or len(pattern.indices) != count * keep:
+        return False
+    groups = (pattern.flat // of).reshape(-1, keep)  # in order, so that each row of this is to be one group
+    return bool((groups == np.arange(count)[:, None]).all())
 
 
 def in_blocks(matrix: FileMatrix, side: int) -> tuple[Pattern, HostArray | None]:
