@@ -60,9 +60,9 @@ def _sh(fleet: Fleet, plan: FleetPlan, head: str) -> str:
             "'$campaign/", '"$campaign"\'/'
         )
         parts[machine].append(f"    {line} || ended $?")
-    cases = []
+    cases, kind_of = [], plan.kind_of
     for machine, lines in parts.items():
-        folder = fleet.kinds[plan.kind_of[machine]].folder
+        folder = fleet.kinds[kind_of[machine]].folder
         inside = [f"    cd {shlex.quote(folder)} || exit 2"] if folder else []
         cases.append("\n".join([f"{machine})", *inside, *(lines or ["    :"]), "    ;;"]))
     names = " ".join(parts)
@@ -176,8 +176,9 @@ def _sky(fleet: Fleet, plan: FleetPlan, head: str) -> str:
         parts.setdefault(machine, []).append(f"( {line} ) || [ $? -eq 1 ]")
     names = _kubernetes_names(f"hwlottery-{machine}" for machine in parts)
     documents = [f"# {head}; `sky launch` each, then copy ~/campaign/runs back"]
+    kind_of = plan.kind_of
     for machine, lines in parts.items():
-        kind = fleet.kinds[plan.kind_of[machine]]
+        kind = fleet.kinds[kind_of[machine]]
         task = {
             "name": names[f"hwlottery-{machine}"],
             "resources": {**kind.sky, **({"image_id": kind.image} if kind.image else {})},
