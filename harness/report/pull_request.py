@@ -13,6 +13,7 @@ from harness.report.markdown import markdown_table
 from harness.report.wording import outcome_cell, point_cell, significant, speed_up_cell
 
 MOST_ROWS = 60
+OURS = "hwlottery"  # the name of our distribution
 
 
 def pull_request(digest: str, machine: str, info: RunInfo, summary: Summary, marks: Iterable[str], signed: bool) -> str:
@@ -52,8 +53,14 @@ def command_line(info: RunInfo) -> str:
 
 
 def lock(info: RunInfo) -> list[str]:
-    """Every distribution that was installed as a line of a requirements file; empty for a run that recorded none."""
-    return [plain(f"{name}=={version}", 120) for name, version in sorted(info.distributions.items())]
+    """Every distribution that was installed as a line of a requirements file; empty for a run that recorded none.
+
+    Ours is a comment there: it comes from its sources, and no index need have that version.
+    """
+    lines = {name: f"{name}=={version}" for name, version in sorted(info.distributions.items())}
+    if OURS in lines:
+        lines[OURS] = f"# {lines[OURS]}, from its own sources"
+    return [plain(line, 120) for line in lines.values()]
 
 
 def _lock(info: RunInfo) -> str:
