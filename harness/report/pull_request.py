@@ -48,8 +48,8 @@ def pull_request(digest: str, machine: str, info: RunInfo, summary: Summary, mar
 
 
 def command_line(info: RunInfo) -> str:
-    """The command of the run, as it may be typed."""
-    return plain(shlex.join(info.command), 1000)
+    """The command of the run, as it may be typed: one that a fleet began would go on with a run that is not there."""
+    return plain(shlex.join(word for word in info.command if word != "--resume"), 1000)
 
 
 def lock(info: RunInfo) -> list[str]:

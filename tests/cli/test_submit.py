@@ -28,7 +28,7 @@ def zelda(monkeypatch):
 def run(tmp_path):
     """A sound run that names its user, a host and folders in every place that a run has for words."""
     info = json.loads(json.dumps(SOUND_INFO))
-    info["command"] += ["--out", "/home/zelda/castle"]
+    info["command"] += ["--resume", "--out", "/home/zelda/castle"]  # as a fleet begins a run
     info["notes"] += ["waited for process 7 of zelda, since noon, results in /home/zelda/x", "on hyrule: s3same-open"]
     info["settings"]["variable_LD_PRELOAD"] = "/home/zelda/lib/x.so"
     info["distributions"] = {"numpy": "2.4.6", "jax": "0.10.2", "hwlottery": "0.1.0"}
