@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -128,11 +128,11 @@ def _sources() -> Mapping[str, str]:
 
 
 class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that is wanted: who may do it, by which command, and about how long it takes, None where nobody knows."""
+    """A run that is wanted: of which kind of machine, by which command, how long it takes about, None if not known."""
 
     shard: str
     want: str
-    machines: list[str]
+    kind: str
     command: list[str]
     about_s: float | None
     state: str
@@ -146,30 +146,27 @@ def plan(file: Path, campaign: Path | None, as_json: bool) -> int:
         PlanRow(
             shard=shard.name,
             want=shard.want,
-            machines=list(opened.plan.machines[shard.kind]),
+            kind=shard.kind,
             command=["run", *shard.options],
             about_s=_about_s(_unseeded(shard.options)),
             state=opened.state(shard.name, given_up),
         )
         for shard in opened.plan.shards
     ]
+    machines = opened.plan.machines
     if as_json:
-        click.echo(_json({"engine": opened.fleet.engine, "rows": rows}))
+        click.echo(_json({"engine": opened.fleet.engine, "machines": machines, "rows": rows}))
         return EXIT_OK
     left = [row for row in rows if row.state != "done"]
-    for (want, machines, command), alike in _alike(left).items():
-        about = alike[0].about_s
-        times = f"{len(alike)} × " if len(alike) > 1 else ""
-        click.echo(f"{want}: {times}{_said_of(machines)}, {_span(about)} each: {shlex.join(command)}")
-    click.echo(_summary(opened, left, len(rows)), err=True)
+    alike: dict[tuple[str, str, tuple[str, ...]], list[PlanRow]] = defaultdict(list)
+    for row in left:
+        alike[row.want, row.kind, tuple(row.command)].append(row)
+    for (want, kind, command), several in alike.items():
+        times = f"{len(several)} × " if len(several) > 1 else ""
+        about = _span(several[0].about_s)
+        click.echo(f"{want}: {times}{_said_of(machines[kind])}, {about} each: {shlex.join(command)}")
+    click.echo(_summary(opened, left), err=True)
     return EXIT_OK
-
-
-def _alike(rows: Sequence[PlanRow]) -> dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[PlanRow]]:
-    found: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[PlanRow]] = {}
-    for row in rows:
-        found.setdefault((row.want, tuple(row.machines), tuple(row.command)), []).append(row)
-    return found
 
 
 def _said_of(machines: Sequence[str]) -> str:
@@ -182,20 +179,23 @@ def _span(seconds: float | None) -> str:
     return "for a time that is not known" if seconds is None else f"about {in_words(seconds)}"
 
 
-def _summary(opened: Campaign, left: Sequence[PlanRow], whole: int) -> str:
+def _summary(opened: Campaign, left: Sequence[PlanRow]) -> str:
     """How many runs, on how many machines, and how long the busiest is at it."""
-    loads: Counter[tuple[str, ...]] = Counter()
-    unknown = 0
+    times: dict[str, list[float]] = defaultdict(list)  # of the runs of each kind of machine
     for row in left:
-        loads[tuple(row.machines)] += row.about_s or 0.0  # type: ignore[assignment]
-        unknown += row.about_s is None
-    machines = len({machine for row in left for machine in row.machines})
-    each = [seconds / len(of) for of, seconds in loads.items()]
-    total = sum(each) if opened.fleet.engine == "local" else max(each, default=0.0)
+        times[row.kind].append(row.about_s or 0.0)
+    machines = {kind: len(opened.plan.machines[kind]) for kind in times}
+    if opened.fleet.engine == "local":  # one run at a time
+        total = sum(map(sum, times.values()))
+    else:
+        total = max((max(*of, sum(of) / machines[kind]) for kind, of in times.items()), default=0.0)
+    unknown = sum(row.about_s is None for row in left)
     longest = f"{_span(total)} in all, by what this machine takes" if unknown < len(left) else "how long is not known"
     more = f", {unknown} of them for a time that is not known" if 0 < unknown < len(left) else ""
+    whole = len(opened.plan.shards)
     done = f"; {whole - len(left)} are done" if len(left) < whole else ""
-    return f"{len(left)} runs on {machines} machines by {opened.fleet.engine}{more}: {longest}{done}"
+    runs = f"{len(left)} runs on {sum(machines.values())} machines by {opened.fleet.engine}"
+    return f"{runs}{more}: {longest}{done}"
 
 
 def run(file: Path, campaign: Path | None, wait_s: float) -> int:

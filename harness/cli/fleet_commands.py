@@ -37,7 +37,12 @@ def fleet() -> None:
 @fleet.command("plan")
 @_FILE
 @_campaign("Leave out what is done in this campaign.")
-@click.option("--json", "as_json", is_flag=True, help='Print JSON: {"rows": [{"shard", "machines", "command", …}]}.')
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='Print JSON: {"machines": {kind: […]}, "rows": [{"shard", "kind", "command", …}]}.',
+)
 def plan(file: Path, campaign: Path | None, as_json: bool) -> None:
     """Say who would run what, and about how long; run nothing."""
     from harness.cli import fleet as acts

@@ -16,7 +16,7 @@ import click
 from harness.cli.authoring_commands import check, new
 from harness.cli.fleet_commands import fleet
 from harness.cli.modelling_commands import calibrate, recommend, whatif
-from harness.cli.parameters import EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
+from harness.cli.parameters import EXIT_BROKEN, EXIT_FAILED, EXIT_OK, EXIT_SIGNAL, EXIT_USAGE
 from harness.cli.quality_command import quality
 from harness.cli.results_commands import compare, explain, leaderboard, report, validate
 from harness.cli.run_command import run
@@ -163,5 +163,5 @@ def _code_of(arguments: Sequence[str] | None) -> int:
             click.echo(f"error: {where} ({error.strerror}); make room there or name another place", err=True)
             return EXIT_USAGE
         click.echo(f"error: {type(error).__name__}: {error} (an error of the harness; --debug shows where)", err=True)
-        return EXIT_FAILED
+        return EXIT_BROKEN
     return EXIT_OK

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import click
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_BROKEN = 70  # an error of the harness itself, EX_SOFTWARE of sysexits.h: no result, as a failed case is one
 EXIT_SIGNAL = 128  # and the number of the signal, as shells have it: 130 after Ctrl-C
 
 Value: TypeAlias = int | float | str

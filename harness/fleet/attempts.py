@@ -94,6 +94,7 @@ class Ledger:
         self.of_shard: dict[str, list[str]] = defaultdict(list)
         self.done: set[str] = set()
         self._live: dict[str, str] = {}  # attempt by machine
+        self._given: dict[str, int] = defaultdict(int)  # attempts so far, by machine
         self._spent: dict[str, int] = defaultdict(int)  # tries since the driver began
         self._unfit: dict[str, set[str]] = defaultdict(set)  # machines that refused the shard since then
         self._waiting: dict[str, deque[str]] = defaultdict(deque)  # shards by kind
@@ -134,6 +135,7 @@ class Ledger:
         )
         self.of_shard[event.shard].append(event.attempt)
         self._live[event.machine] = event.attempt
+        self._given[event.machine] += 1
         return True
 
     def _begin(self, attempt: FleetAttempt, event: Began) -> bool:
@@ -182,7 +184,8 @@ class Ledger:
     def next(self, there: Collection[str], at: str) -> Iterator[Assigned]:
         """Who may begin now: each machine of `there` that is free, with a shard of its kind. Each is to be applied.
 
-        A shard goes to a machine that has not tried it as long as another of its kind is there.
+        A shard goes to a machine that has not tried it as long as another of its kind is there. Whoever had least comes
+        first, so that equal machines share alike where one run goes on at a time.
         """
         kinds: dict[str, list[str]] = defaultdict(list)
         for machine in there:
@@ -190,6 +193,7 @@ class Ledger:
                 kinds[self._kind_of[machine]].append(machine)
         for kind, machines in kinds.items():
             free = [machine for machine in machines if machine not in self._live]
+            free.sort(key=self._given.__getitem__)
             for machine in free:
                 name = self._fitting(machine, self._waiting[kind], machines)
                 if name is not None:

@@ -156,7 +156,7 @@ def control(want: Want, kind: str, by_machine: Mapping[str, list[Record]]) -> Co
         verdicts += found.values()
     ties = verdicts.count("tie")
     if not ties:
-        why = "no row of it has two rounds on either" if len(by_machine) > 1 else "one share is done"
+        why = "no row of it has two rounds on either" if len(by_machine) > 1 else "one machine did all that is done"
         return Control(want=want.name, kind=kind, holds=None, why=why)
     return Control(want=want.name, kind=kind, holds=True, why=f"{ties} of its rows are ties")
 

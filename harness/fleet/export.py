@@ -6,15 +6,17 @@ where it was stopped. `collect` takes the folders from there.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from harness.errors import PlanError
 from harness.fleet.description import Fleet, MachineKind
 from harness.fleet.shards import FleetPlan, Shard
 
+MOST_NAME = 63  # letters of a name of Kubernetes
 _HEAD = "made by `fleet export` from {file}: {runs} runs"
 
 
@@ -58,9 +60,9 @@ def _sh(fleet: Fleet, plan: FleetPlan, head: str) -> str:
             "'$campaign/", '"$campaign"\'/'
         )
         parts[machine].append(f"    {line} || ended $?")
-    cases = []
+    cases, kind_of = [], plan.kind_of
     for machine, lines in parts.items():
-        folder = fleet.kinds[plan.kind_of[machine]].folder
+        folder = fleet.kinds[kind_of[machine]].folder
         inside = [f"    cd {shlex.quote(folder)} || exit 2"] if folder else []
         cases.append("\n".join([f"{machine})", *inside, *(lines or ["    :"]), "    ;;"]))
     names = " ".join(parts)
@@ -106,6 +108,7 @@ def _slurm(fleet: Fleet, plan: FleetPlan, head: str) -> str:
 def _k8s(fleet: Fleet, plan: FleetPlan, head: str) -> str:
     """A list of Jobs as JSON, which is YAML: one pod each, on a node of these labels, alone of ours there."""
     items = []
+    names = _kubernetes_names(map(_attempt, plan.shards))
     for shard, machine in assigned(plan):
         kind = fleet.kinds[shard.kind]
         out = f"/campaign/runs/{machine}/{_attempt(shard)}"
@@ -113,7 +116,7 @@ def _k8s(fleet: Fleet, plan: FleetPlan, head: str) -> str:
             raise PlanError(
                 f"{fleet.path}: [machine.{kind.name}] has no image; name a container image with hwlottery in it"
             )
-        items.append(_job(kind, shard, out, _kubernetes_name(_attempt(shard))))
+        items.append(_job(kind, shard, out, names[_attempt(shard)]))
     return f"# {head}; the claim `campaign` is a volume that they write to\n" + json.dumps(
         {"apiVersion": "v1", "kind": "List", "items": items}, indent=2
     )
@@ -149,9 +152,17 @@ def _job(kind: MachineKind, shard: Shard, out: str, name: str) -> Mapping[str, A
     }
 
 
-def _kubernetes_name(text: str) -> str:
-    """A name as Kubernetes takes it: lower case, 63 at most."""
-    return "".join(letter if letter.isalnum() else "-" for letter in text.lower())[:63].strip("-")
+def _kubernetes_names(texts: Iterable[str]) -> Mapping[str, str]:
+    """Names as Kubernetes takes them, each another: lower case, 63 at most."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for text in texts:
+        name = "".join(letter if letter.isalnum() else "-" for letter in text.lower()).strip("-")
+        if len(name) > MOST_NAME or name in taken:
+            name = f"{name[: MOST_NAME - 9].strip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        found[text] = name
+        taken.add(name)
+    return found
 
 
 def _sky(fleet: Fleet, plan: FleetPlan, head: str) -> str:
@@ -163,11 +174,13 @@ def _sky(fleet: Fleet, plan: FleetPlan, head: str) -> str:
         inside = f"cd {shlex.quote(kind.folder)} && " if kind.folder else ""
         line = f"{inside}{_line(kind, shard, f'$HOME/{out}')}".replace("'$HOME/", '"$HOME"\'/')
         parts.setdefault(machine, []).append(f"( {line} ) || [ $? -eq 1 ]")
+    names = _kubernetes_names(f"hwlottery-{machine}" for machine in parts)
     documents = [f"# {head}; `sky launch` each, then copy ~/campaign/runs back"]
+    kind_of = plan.kind_of
     for machine, lines in parts.items():
-        kind = fleet.kinds[plan.kind_of[machine]]
+        kind = fleet.kinds[kind_of[machine]]
         task = {
-            "name": _kubernetes_name(f"hwlottery-{machine}"),
+            "name": names[f"hwlottery-{machine}"],
             "resources": {**kind.sky, **({"image_id": kind.image} if kind.image else {})},
             "run": "\n".join(["set -e", *lines, ""]),
         }

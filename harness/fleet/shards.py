@@ -49,10 +49,23 @@ Weigh = Callable[[Want], Mapping[str, int]]
 def plan(fleet: Fleet, weigh: Weigh) -> FleetPlan:
     """What is run where; PlanError for a want that cannot be shared out. `weigh` is asked of what is split."""
     shards = tuple(shard for want in fleet.wants for shard in _of_want(fleet, want, weigh))
+    _apart(fleet, shards)
     machines = {kind.name: tuple(kind.machines) for kind in fleet.kinds.values()}
     facts: list[Any] = [shards, machines, {name: dict(kind.labels) for name, kind in fleet.kinds.items()}]
     digest = hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()[:16]
     return FleetPlan(shards=shards, machines=machines, digest=digest)
+
+
+def _apart(fleet: Fleet, shards: Sequence[Shard]) -> None:
+    """Refuse two runs of one name, as `a-b` on `c` and `a` on `b-c` would be."""
+    seen: dict[str, Shard] = {}
+    for shard in shards:
+        other = seen.setdefault(shard.name, shard)
+        if other is not shard:
+            raise PlanError(
+                f"{fleet.path}: want {other.want!r} on {other.kind} and want {shard.want!r} on {shard.kind} would both "
+                f"have a run called {shard.name}; name one of the wants otherwise"
+            )
 
 
 def _of_want(fleet: Fleet, want: Want, weigh: Weigh) -> Iterator[Shard]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from backends.ops import Scalar
 from harness.planning.plan import Ask
 
-_FLAGS = frozenset({"--resume", "--exhaustive", "--dry-run", "--json", "--debug"})
+FLAGS = frozenset({"--resume", "--exhaustive", "--dry-run", "--json", "--debug", "--no-wait", "--tf32"})  # of `run`
 _NAMES = ("workload", "backend", "device", "dtype", "execution", "formulation")
 
 
@@ -20,7 +20,7 @@ def ask_of(command: Sequence[str], preset: Scalar, seed: Scalar) -> Ask | None:
     given: dict[str, list[str]] = defaultdict(list)
     words = iter(command)
     for word in words:
-        if not word.startswith("--") or word in _FLAGS:
+        if not word.startswith("--") or word in FLAGS:
             continue
         option, equals, value = word[2:].partition("=")
         given[option].append(value if equals else next(words, ""))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from harness.planning.foresight import Foresight
 from harness.planning.plan import Planned
@@ -30,6 +30,7 @@ FINAL_FACTOR = 1.06  # of those, cases this close to the best in the rounds stay
 FINAL_MOST = 2
 
 T = TypeVar("T")
+Surveyed: TypeAlias = tuple[float, str, float]  # time over the best of its point, by which execution, seconds of that
 
 
 class Swept(NamedTuple):
@@ -49,7 +50,8 @@ def sweep(plan: Sequence[Planned], records: Mapping[str, Record], foresight: For
     Of each formulation its faster execution goes on, if within SWEEP_FACTOR of the best of its family, or within
     LONG_SWEEP_FACTOR where that takes LONG_S; at most SWEEP_MOST of them. Those that skip the zeros of a matrix are
     held against each other only: what multiplies with them may win at the density of the survey and nowhere else. A
-    family in which nothing ran is swept whole: nothing was learnt there.
+    family in which nothing ran is swept whole: nothing was learnt there. A point at which none of those is planned has
+    what came next, or it would have no time at all.
     """
     dense = {(planned.family, planned.case.formulation) for planned in plan if planned.multiplies_zeros}
     best = _fastest_executions([planned for planned in plan if planned.survey], records)
@@ -72,9 +74,24 @@ def sweep(plan: Sequence[Planned], records: Mapping[str, Record], foresight: For
             (run if time <= limit and execution == planned.case.execution else out).append(planned)
         else:
             run.append(planned)
+    next_best = _of_points_without(run, out, best)
+    run, out = [*run, *next_best], [planned for planned in out if planned not in next_best]
     slower = set() if foresight is None else _expected_slower(run, foresight)
     going_on = [p for p in run if p.case.key not in slower]
     return Swept(going_on, out, [p for p in run if p.case.key in slower])
+
+
+def _of_points_without(
+    run: Sequence[Planned], out: Sequence[Planned], best: Mapping[tuple[object, ...], Mapping[str, Surveyed]]
+) -> list[Planned]:
+    """Of each point of which nothing is run the case that came first in the survey."""
+    there = {planned.point for planned in run}
+    points: dict[tuple[object, ...], list[tuple[float, bool, int, Planned]]] = defaultdict(list)
+    for number, planned in enumerate(out):
+        if planned.point not in there:
+            time, execution, _ = best[planned.family].get(planned.case.formulation, (float("inf"), "", 0.0))
+            points[planned.point].append((time, execution != planned.case.execution, number, planned))
+    return [min(known)[-1] for known in points.values()]
 
 
 def _expected_slower(run: Sequence[Planned], foresight: Foresight) -> set[str]:
@@ -91,12 +108,12 @@ def _expected_slower(run: Sequence[Planned], foresight: Foresight) -> set[str]:
 
 def _fastest_executions(
     surveyed: Sequence[Planned], records: Mapping[str, Record]
-) -> dict[tuple[object, ...], dict[str, tuple[float, str, float]]]:
+) -> dict[tuple[object, ...], dict[str, Surveyed]]:
     """By family and formulation: its time over the best of its point, by which execution, and the seconds of that."""
     points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
     for planned in surveyed:
         points[planned.point].append(planned)
-    best: dict[tuple[object, ...], dict[str, tuple[float, str, float]]] = defaultdict(dict)
+    best: dict[tuple[object, ...], dict[str, Surveyed]] = defaultdict(dict)
     for cases in points.values():
         for ratio, planned in standing(cases, records):
             known = best[planned.family].get(planned.case.formulation)

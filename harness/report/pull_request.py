@@ -13,6 +13,7 @@ from harness.report.markdown import markdown_table
 from harness.report.wording import outcome_cell, point_cell, significant, speed_up_cell
 
 MOST_ROWS = 60
+OURS = "hwlottery"  # the name of our distribution
 
 
 def pull_request(digest: str, machine: str, info: RunInfo, summary: Summary, marks: Iterable[str], signed: bool) -> str:
@@ -47,13 +48,19 @@ def pull_request(digest: str, machine: str, info: RunInfo, summary: Summary, mar
 
 
 def command_line(info: RunInfo) -> str:
-    """The command of the run, as it may be typed."""
-    return plain(shlex.join(info.command), 1000)
+    """The command of the run, as it may be typed: one that a fleet began would go on with a run that is not there."""
+    return plain(shlex.join(word for word in info.command if word != "--resume"), 1000)
 
 
 def lock(info: RunInfo) -> list[str]:
-    """Every distribution that was installed as a line of a requirements file; empty for a run that recorded none."""
-    return [plain(f"{name}=={version}", 120) for name, version in sorted(info.distributions.items())]
+    """Every distribution that was installed as a line of a requirements file; empty for a run that recorded none.
+
+    Ours is a comment there: it comes from its sources, and no index need have that version.
+    """
+    lines = {name: f"{name}=={version}" for name, version in sorted(info.distributions.items())}
+    if OURS in lines:
+        lines[OURS] = f"# {lines[OURS]}, from its own sources"
+    return [plain(line, 120) for line in lines.values()]
 
 
 def _lock(info: RunInfo) -> str:

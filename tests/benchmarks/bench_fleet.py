@@ -40,26 +40,31 @@ pytestmark = pytest.mark.filterwarnings("default")  # Ray leaves pipes open
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
 
 
-def _described(machines):
-    kinds = "".join(f'[machine.m{n}]\nlabels = {{ number = "{n}", kind = "cpu" }}\n' for n in range(machines))
+def _described(machines, kinds):
+    """Ten shards a machine, of machines that are all unlike, or as many equal ones of each kind."""
+    each = machines // kinds
+    described = "".join(
+        f'[machine.m{n}]\nlabels = {{ number = "{n}", kind = "cpu" }}\ncount = {each}\n' for n in range(kinds)
+    )
     wants = "".join(
         f'[[want]]\nname = "w{n}"\non = {{ kind = "cpu" }}\npreset = "smoke"\nbackends = ["numpy"]\nseed = {n}\n'
-        'workloads = ["capsule_conv"]\n'
+        f'workloads = ["capsule_conv"]\nruns = {each}\n'
         for n in range(10)
     )
-    return kinds + wants
+    return described + wants
 
 
-def _filled(folder, machines):
+def _filled(folder, machines, kinds):
     """A campaign of which all is done but a tenth, which waits or was lost."""
     path = folder / "fleet.toml"
-    path.write_text(_described(machines))
+    path.write_text(_described(machines, kinds))
     campaign = Campaign(folder / "c", *described(path))
     with campaign:
         journal = campaign._journal
         events = [Opened(at="2026-11-01T00:00:00Z")]
         for number, shard in enumerate(campaign.plan.shards):
-            (machine,) = campaign.plan.machines[shard.kind]
+            equal = campaign.plan.machines[shard.kind]
+            machine = equal[number % len(equal)]
             name, at = f"{shard.name}-try1", "2026-11-01T00:00:00Z"
             events += [
                 Assigned(attempt=name, shard=shard.name, machine=machine, at=at),
@@ -91,6 +96,7 @@ def _taken(*arguments):
 LARGE = [
     Column(key="verb", head="command"),
     Column(key="machines", head="machines", format="d"),
+    Column(key="kinds", head="of kinds", format="d"),
     Column(key="shards", head="shards", format="d"),
     Column(key="wall_s", head="time, s", format=".2f"),
     Column(key="cpu_s", head="of a core, s", format=".2f"),
@@ -98,20 +104,22 @@ LARGE = [
 ]
 
 
+@pytest.mark.parametrize("alike", [False, True], ids=["unlike", "alike"])
 @pytest.mark.parametrize("verb", ["plan", "status"])
-def test_large_fleets_answer_at_once(tmp_path, verb, capsys):
+def test_large_fleets_answer_at_once(tmp_path, verb, alike, capsys):
     rows = []
     for machines in (100, 1000):
         folder = tmp_path / str(machines)
         folder.mkdir()
-        file = _filled(folder, machines)
+        kinds = 1 if alike else machines
+        file = _filled(folder, machines, kinds)
         cpu_s, wall_s, peak = min(_taken(verb, str(file), "-o", str(folder / "c")) for _ in range(3))
         rows.append(
-            {"verb": f"fleet {verb}", "machines": machines, "shards": 10 * machines, "wall_s": wall_s, "cpu_s": cpu_s}
-            | {"peak_mib": peak / 2**20}
+            {"verb": f"fleet {verb}", "machines": machines, "kinds": kinds, "shards": 10 * machines}
+            | {"wall_s": wall_s, "cpu_s": cpu_s, "peak_mib": peak / 2**20}
         )
     table = Table(title="Large fleets", columns=LARGE, rows=rows, about="the quickest of three, its process and all")
-    perf_tables.store("fleet", table, identity=["verb", "machines"])
+    perf_tables.store("fleet", table, identity=["verb", "machines", "kinds"])
     with capsys.disabled():
         print(f"\n{perf_tables.grid(LARGE, rows)}")
     assert rows[1]["cpu_s"] <= MOST_S

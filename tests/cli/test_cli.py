@@ -18,7 +18,7 @@ from _command import ROOT, call
 from click.testing import CliRunner
 
 from backends.discovery import backends
-from harness.cli.main import cli
+from harness.cli.main import cli, run_cli
 from harness.records.record import SCHEMA
 from workloads.discovery import workloads
 
@@ -118,6 +118,16 @@ def test_debug_shows_the_traceback_before_the_verb_and_behind_it(arguments):
     out = call(*arguments)
     assert "Traceback" in out.stderr
     assert "Traceback" not in call(*(word for word in arguments if word != "--debug")).stderr
+
+
+def test_an_error_of_the_harness_has_an_exit_code_that_no_result_has(monkeypatch, capsys):
+    from harness.cli import listing
+
+    monkeypatch.setattr(listing, "listing", lambda *_: 1 / 0)
+    assert run_cli(["list", "presets"]) == 70
+    assert "error: ZeroDivisionError: division by zero (an error of the harness; --debug shows where)" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_small_run_stores_prints_and_exits_0(tmp_path):

@@ -51,10 +51,25 @@ def test_the_plan_says_who_runs_what_and_how_long_and_runs_nothing(file, capsys,
     assert out.endswith("each: run --workload capsule_conv --backend numpy --preset smoke\n")
     assert err.startswith("1 runs on 1 machines by local: about ")
     assert run_cli(["fleet", "plan", str(file), "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert (row["shard"], row["machines"], row["state"]) == ("w-a-run1", ["a"], "waiting")
+    found = json.loads(capsys.readouterr().out)
+    (row,) = found["rows"]
+    assert (row["shard"], row["kind"], row["state"], found["machines"]) == ("w-a-run1", "a", "waiting", {"a": ["a"]})
     assert row["about_s"] > 0
     assert {path.name for path in tmp_path.iterdir()} == {"f.toml", "python"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "runs", "count", "times"), [("local", 3, 2, 3), ("ray", 3, 2, 1.5), ("ray", 1, 2, 1), ("slurm", 3, 1, 3)]
+)
+def test_how_long_in_all_hangs_on_how_many_work_at_once(file, capsys, monkeypatch, engine, runs, count, times):
+    from harness.cli import fleet
+
+    monkeypatch.setattr(fleet, "_about_s", lambda options: 600.0)
+    _changed(file, "[machine.a]", f'engine = "{engine}"\n[machine.a]\ncount = {count}')
+    _changed(file, 'preset = "smoke"', f'preset = "smoke"\nruns = {runs}')
+    assert run_cli(["fleet", "plan", str(file)]) == 0
+    said = f"{runs} runs on {count} machines by {engine}: about {10 * times:.0f} min in all"
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_how_long_is_not_known_of_a_device_that_is_not_here(file, capsys):

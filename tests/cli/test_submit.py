@@ -28,10 +28,10 @@ def zelda(monkeypatch):
 def run(tmp_path):
     """A sound run that names its user, a host and folders in every place that a run has for words."""
     info = json.loads(json.dumps(SOUND_INFO))
-    info["command"] += ["--out", "/home/zelda/castle"]
+    info["command"] += ["--resume", "--out", "/home/zelda/castle"]  # as a fleet begins a run
     info["notes"] += ["waited for process 7 of zelda, since noon, results in /home/zelda/x", "on hyrule: s3same-open"]
     info["settings"]["variable_LD_PRELOAD"] = "/home/zelda/lib/x.so"
-    info["distributions"] = {"numpy": "2.4.6", "jax": "0.10.2"}
+    info["distributions"] = {"numpy": "2.4.6", "jax": "0.10.2", "hwlottery": "0.1.0"}
     records = json.loads(json.dumps(SOUND))
     records[-1]["reason"] = 'File "/home/zelda/my lab/y.py", line 3'
     return written(tmp_path / "run", records, info)
@@ -55,8 +55,9 @@ def test_a_submission_is_named_by_its_digest_and_holds_nothing_private(run, tmp_
         assert not [word for word in PRIVATE if word in content.lower()]
     assert codes(folder) == set(), "it passes the gate as it was"
     assert json.loads(files[INFO])["settings"]["variable_LD_PRELOAD"] == "…/x.so"
-    for said in (folder.name, "hwlottery run --preset quick\n", "numpy==2.4.6", "AMD EPYC", "| `jax` | 0.10.2 |"):
+    for said in (folder.name, "hwlottery run --preset quick\n", "\nnumpy==2.4.6\n", "AMD EPYC", "| `jax` | 0.10.2 |"):
         assert said in text
+    assert "\n# hwlottery==0.1.0, from its own sources\n" in text, "pip passes it over"
     assert {name: (run / name).read_bytes() for name in (INFO, RECORDS)} == before
     assert folder.name in capsys.readouterr().err
     assert run_cli(["submit", str(run), "-o", str(out)]) == 0, "the same again is the same"

@@ -144,6 +144,14 @@ def test_a_want_is_replicated_on_every_kind_as_often_as_it_says(tmp_path):
 SPLIT = GOOD.replace('["cpu", "gpu"]', '"cpu"').replace("seed = 7", 'share = "split"\ncontrol = ["dense_cnn"]')
 
 
+def test_two_runs_of_one_name_are_refused(tmp_path):
+    text = '[machine.b-c]\nlabels = { k = "1" }\n[machine.c]\nlabels = { k = "2" }\n'
+    text += '[[want]]\nname = "a"\non = { k = "1" }\n[[want]]\nname = "a-b"\non = { k = "2" }\n'
+    with pytest.raises(UserError, match="want 'a' on b-c and want 'a-b' on c would both have a run called a-b-c-run1"):
+        fleet(tmp_path, text)
+    fleet(tmp_path, text.replace('"a-b"', '"b"'))
+
+
 def test_a_want_is_split_by_workload_and_every_share_has_the_control(tmp_path):
     _, plan = fleet(tmp_path, SPLIT)
     chosen = [

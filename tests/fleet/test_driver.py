@@ -98,6 +98,20 @@ def test_a_lost_shard_goes_to_another_machine_as_a_new_run(tmp_path):
     assert summary["attempts"][0]["partial"]
 
 
+def test_equal_machines_share_alike_where_one_run_goes_on_at_a_time(tmp_path):
+    text = TEXT.replace("[machine.b]\n", "") + "runs = 4\n"
+    played = Played(tmp_path, text)
+    played.network.at_once = 1
+    assert [machine for _, machine, _ in _states(played.drive(80))] == ["a-1", "a-2", "a-1", "a-2"]
+
+
+def test_an_error_of_the_harness_is_no_result_and_the_rest_is_tried_elsewhere(tmp_path):
+    ledger = Played(tmp_path, codes=[70]).drive()
+    assert _states(ledger)[0] == ("w-a-run1-try1", "a-1", "lost")
+    assert ("w-a-run1-try2", "a-2", "done") in _states(ledger)
+    assert ledger.attempts["w-a-run1-try1"].reason == "it ended with exit code 70: words"
+
+
 def test_the_only_machine_of_a_kind_tries_again_until_it_is_given_up(tmp_path):
     text = TEXT.replace("count = 2", "count = 1").replace("[machine.b]\n", "")
     ledger = Played(tmp_path, text, codes=[137, 9, 139]).drive()

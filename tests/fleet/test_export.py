@@ -118,6 +118,19 @@ def test_kubernetes_needs_an_image(tmp_path):
         _exported(tmp_path, "k8s", TEXT.replace('image = "example.org/hwlottery:1"\nsky', "sky"))
 
 
+def test_names_that_kubernetes_would_take_for_one_are_told_apart(tmp_path):
+    long = "with-a-name-that-is-as-long-as-a-name-may-be-of-sixty-letters"
+    text = (
+        TEXT.replace('name = "w"', f'name = "{long}"').replace("[machine.a]", "[machine.b-2]").replace("count = 2", "")
+    )
+    names = [job["metadata"]["name"] for job in yaml.safe_load(_exported(tmp_path, "k8s", text))["items"]]
+    assert len(set(names)) == 4
+    assert max(map(len, names)) <= 63
+    tasks = [task["name"] for task in yaml.safe_load_all(_exported(tmp_path, "sky", text))]
+    assert tasks[0] == "hwlottery-b-2"
+    assert tasks[1].startswith("hwlottery-b-2-")
+
+
 def test_skypilot_tasks_have_the_machines_resources(tmp_path):
     tasks = list(yaml.safe_load_all(_exported(tmp_path, "sky")))
     assert [task["name"] for task in tasks] == ["hwlottery-a-1", "hwlottery-a-2", "hwlottery-b-2"]

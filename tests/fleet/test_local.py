@@ -105,6 +105,17 @@ def test_a_later_driver_takes_up_what_runs_and_what_ended_meanwhile(tmp_path):
     assert not LocalEngine().adopt(job)  # never begun
 
 
+@pytest.mark.fault("SIGKILL of the shell of a run that a later driver took up, whose exit code nobody takes", "fleets")
+def test_a_run_that_was_taken_up_and_died_is_heard_of(tmp_path):
+    first, later = LocalEngine(), LocalEngine()
+    job = _job(tmp_path, FAKE_UNTIL=str(tmp_path / "never"), FAKE_PAUSE_S="0.05")
+    place = first.start(job)
+    assert later.adopt(Job(**{name: getattr(job, name) for name in job.__slots__} | {"place": place}))
+    os.kill(int(place.split()[0]), signal.SIGKILL)  # whose child it is has not asked yet: it stays a zombie
+    assert _end_of(later).code == 137
+    assert _end_of(first).code == 137
+
+
 def _driver(tmp_path):
     return subprocess.Popen(
         [sys.executable, "-m", "harness", "fleet", "run", str(tmp_path / "fleet.toml"), "-o", str(tmp_path / "c")],

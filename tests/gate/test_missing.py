@@ -8,13 +8,14 @@ import msgspec
 import pytest
 from _sound import EVERY, INFO, SOUND, STORED, codes, written
 
+from harness.cli.main import cli
 from harness.figures.ceilings import CEILINGS_ALONE
 from harness.gate import plan_rules
 from harness.gate.lost import lost
 from harness.gate.record_rules import Known
 from harness.gate.validate import validate
 from harness.planning.reasons import BEATEN, LATE, slow
-from harness.planning.retold import ask_of
+from harness.planning.retold import FLAGS, ask_of
 from harness.planning.standing import standing
 from harness.records.record import Case
 from harness.records.store import load
@@ -227,6 +228,14 @@ def test_what_was_asked_is_read_back_from_the_words():
     assert ask.axes == {"n": (1, 2, 3.5)}
     for option in ("--smtx", "--matrix"):
         assert ask_of(["hwlottery", "run", option, "a.smtx"], "quick", 0) is None
+
+
+def test_every_option_without_a_value_is_known_as_one():
+    """Else the word behind it, such as --workload, would be taken for its value."""
+    flags = {
+        option for p in (*cli.commands["run"].params, *cli.params) if getattr(p, "is_flag", False) for option in p.opts
+    }
+    assert flags - {"--version", "--help"} == FLAGS
 
 
 def test_what_a_comparison_lost_is_what_was_ok_and_was_neither_left_out_nor_swept():

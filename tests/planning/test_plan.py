@@ -185,6 +185,16 @@ def test_a_point_is_not_swept_by_what_another_is_expected_to_beat_there(of_b, sw
     assert (out, len(beaten)) == ([], 2 - len(run))
 
 
+@pytest.mark.parametrize("of_b", [1.2, 5.0])
+def test_a_point_at_which_the_best_of_the_survey_is_not_planned_has_what_came_next(of_b):
+    """As where a formulation is made for the shape of another point; else the point would have no time."""
+    planned = [p for p in _plan() if p.survey or p.case.formulation != "a"]
+    survey = [p for p in planned if p.survey and p.case.workload == "idea"]
+    records = {p.case.key: _record(p, 1e-3 * (1.0 if p.case.formulation == "a" else of_b)) for p in survey}
+    run, out, _ = selection.sweep(planned, records)
+    assert ([p.case.formulation for p in run], out) == (["b"], [])
+
+
 def test_a_family_in_which_nothing_ran_is_swept_whole():
     planned = _plan()
     records = {p.case.key: _record(p, 1.0, status="timeout") for p in planned if p.survey}

@@ -28,7 +28,7 @@ class LocalEngine:
 
     def __init__(self) -> None:
         self._machines: list[str] = []
-        self._running: dict[str, tuple[Job, psutil.Process]] = {}
+        self._running: dict[str, tuple[Job, psutil.Process | None]] = {}  # None: it ended before it was ours
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def connect(self, kinds: Mapping[str, MachineKind]) -> None:
@@ -68,7 +68,7 @@ class LocalEngine:
         process = _alive(job.place)
         if process is None and code_of(job.log) is None:
             return False
-        self._running[job.attempt] = (job, process or psutil.Process())
+        self._running[job.attempt] = (job, process)
         return True
 
     def heard(self, timeout_s: float) -> Sequence[Heard]:
@@ -83,14 +83,15 @@ class LocalEngine:
     def _ended(self, name: str) -> Heard | None:
         job, process = self._running[name]
         child = self._children.get(name)
-        lives = child.poll() is None if child is not None else process.is_running() and process.pid != os.getpid()
+        lives = child.poll() is None if child is not None else _lives(process)
         code = code_of(job.log)
         if code is None and lives:
             return None
         if code is None:  # the shell was killed: its command goes, too
             code = 128 + signal.SIGKILL
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGTERM)
+            if process is not None:
+                with contextlib.suppress(OSError):
+                    os.killpg(process.pid, signal.SIGTERM)
         del self._running[name]
         self._children.pop(name, None)
         if child is not None:
@@ -104,7 +105,7 @@ class LocalEngine:
         """SIGTERM to its shell, which passes it on."""
         if attempt in self._running:
             _, process = self._running[attempt]
-            if process.pid != os.getpid():
+            if process is not None:
                 with contextlib.suppress(psutil.Error):
                     process.terminate()
 
@@ -120,7 +121,15 @@ def _alive(place: str | None) -> psutil.Process | None:
     pid, _, created = (place or "").partition(" ")
     try:
         process = psutil.Process(int(pid))
-        same = process.create_time() == float(created) and process.status() != psutil.STATUS_ZOMBIE
+        same = process.create_time() == float(created)
     except (psutil.Error, ValueError):
         return None
-    return process if same else None
+    return process if same and _lives(process) else None
+
+
+def _lives(process: psutil.Process | None) -> bool:
+    """Whether it has not ended. Of an earlier driver's child nobody may take the exit code, as in a container."""
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

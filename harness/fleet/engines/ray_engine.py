@@ -92,10 +92,7 @@ class RayEngine:
         try:
             ray.init(configure_logging=False, **options)
         except Exception as error:  # Ray has many, of no common kind
-            where = (
-                f"the cluster at {self._address} cannot be joined" if self._address else "Ray cannot be started here"
-            )
-            raise UserError(f"{where}: {plain(error)}") from None
+            raise UserError(_unjoined(self._address, error)) from None
         ray.cloudpickle.register_pickle_by_value(remote)
 
     def there(self) -> Sequence[str]:
@@ -240,6 +237,15 @@ class RayEngine:
         """Leave the cluster, where what runs goes on; a Ray of our own ends with all in it."""
         if self._ray is not None and self._ray.is_initialized():
             self._ray.shutdown()
+
+
+def _unjoined(address: str | None, error: Exception) -> str:
+    """Why there is no cluster, and what to do."""
+    said = plain(error)
+    if address is not None:
+        return f"the cluster at {address} cannot be joined: {said}; give [ray] address as `ray start` printed it"
+    do = "set TMPDIR to a folder of a shorter name" if "AF_UNIX" in said else "see what `ray start --head` says here"
+    return f"Ray cannot be started here: {said}; {do}"
 
 
 def _why(error: Exception, node: str) -> str:
