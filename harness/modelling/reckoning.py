@@ -13,7 +13,8 @@ import numpy as np
 
 from harness.modelling.device_parts import Floats
 from harness.modelling.device_schema import ModelDevice
-from harness.modelling.reckon import PARAMETERS, TERMS, Asked, KernelTable, Reckoned, Terms, missing
+from harness.modelling.kernel_table import Asked, KernelTable
+from harness.modelling.reckon import PARAMETERS, TERMS, Reckoned, Terms, missing
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
 from harness.modelling.validation import ANY, ClassError, first_of_least
 

@@ -20,8 +20,9 @@ import numpy as np
 
 from backends.ops import EXECUTIONS
 from harness.modelling.device_schema import ModelDevice
+from harness.modelling.kernel_table import Asked, KernelTable
 from harness.modelling.kernels import COUNTS, KernelClass
-from harness.modelling.reckon import Asked, KernelTable, Terms, missing
+from harness.modelling.reckon import Terms, missing
 from harness.records.record import Case, Record
 from workloads.base import Definition
 

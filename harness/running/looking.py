@@ -10,7 +10,7 @@ from harness.planning.batches import batches
 from harness.planning.groups import InterleavedGroup
 from harness.planning.looks import looks, window, worth
 from harness.planning.plan import Planned
-from harness.running.session import Session
+from harness.running.session import BudgetSpentError, Session
 
 SURVEY, SWEEP = "survey", "sweep"
 
@@ -44,9 +44,12 @@ def _look(session: Session, name: str, plan: Sequence[Planned]) -> None:
         cases = [planned for group in batch for planned in new(group)]
         seconds = sum(session.expected_s(group, window(group, options)) for group in batch)
         if session.spent() or (name == SURVEY and session.past_looks(seconds)):
-            session.late += missing
             break
-        session.measure(batch, lambda group: window(group, options))
+        try:
+            session.measure(batch, lambda group: window(group, options))
+        except BudgetSpentError:
+            break
         done = {planned.case.key for planned in cases}
         missing = [planned for planned in missing if planned.case.key not in done]
         session.watch.done(len(cases))
+    session.late += missing
