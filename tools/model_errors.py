@@ -18,10 +18,11 @@ if __name__ == "__main__":
 import msgspec  # noqa: E402
 
 from harness.modelling import calibration, device_file, validated  # noqa: E402
+from harness.modelling.class_errors import FEWEST_CASES, REGRET  # noqa: E402
 from harness.modelling.device_parts import unknown  # noqa: E402
 from harness.modelling.device_schema import ModelDevice  # noqa: E402
 from harness.modelling.recommend import transfers  # noqa: E402
-from harness.modelling.validation import FEWEST_CASES, REGRET, Validation, validate_device  # noqa: E402
+from harness.modelling.validation import Validation, validate_device  # noqa: E402
 from harness.records.store import load  # noqa: E402
 from harness.report.modelled_text import validation_text  # noqa: E402
 from workloads.discovery import workloads  # noqa: E402

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from harness.modelling.class_errors import ClassError, ClassRegret
 from harness.modelling.device_parts import unknown
 from harness.modelling.device_schema import ModelDevice
-from harness.modelling.validation import ClassError, ClassRegret
 
 TABLE = Path(__file__).with_name("validated.json")
 

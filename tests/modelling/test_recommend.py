@@ -10,9 +10,9 @@ import pytest
 from _records import dense, idea, twin_ref
 
 from harness.figures.answer import brief
+from harness.modelling.class_errors import class_error
 from harness.modelling.recommend import distance, recommendation, transfers
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
-from harness.modelling.validation import class_error
 from harness.records.record import Modelled
 from harness.records.store import Run, RunInfo
 
@@ -114,7 +114,7 @@ def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_frame
         bound_by="gather",
         parts_s={"gather": 1.0},
         cases=3,
-        median_error=0.2,
+        median_error=0.1,
         p95_error=0.4,
     )
     twin = msgspec.structs.replace(figures, time_s=4.0)
@@ -127,8 +127,19 @@ def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_frame
     found = recommendation("unstructured_sparse", [replace(whole, records=[*whole.records, *records])], [], {})
     assert [f.where for f in found.measured] == ["a cpu"]
     (stored,) = found.modelled
-    assert (stored.where, stored.backend, stored.speed_up, stored.error) == ("gather-x16", "torch", 4.0, 0.2)
+    assert (stored.where, stored.backend, stored.speed_up, stored.error) == ("gather-x16", "torch", 4.0, 0.1)
     assert any("Modelled: unstructured_sparse pays on gather-x16 through torch, 4× its twin" in s for s in found.answer)
+
+
+def test_where_the_model_is_too_far_off_it_is_not_said_to_pay_and_nothing_is_needed():
+    far = msgspec.structs.replace(modelled("dream", 30.0), error=class_error("gather any", [1.2]))
+    badly = msgspec.structs.replace(far, error=class_error("gather any", [1.1]), twin_error=far.error)
+    for row in (far, badly):
+        found = recommend(rows=[row])
+        assert [f.speed_up for f in found.modelled] == [30.0], "the figure stays, with its error"
+        assert found.answer == ["Modelled: the model is too far off to say whether unstructured_sparse pays anywhere."]
+    found = recommend(rows=[far, modelled("today", 2.0)])
+    assert "pays on today, 2× its twin" in found.answer[0]
 
 
 def test_distances():

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from _records import idea
 
@@ -78,7 +79,8 @@ def test_an_idea_that_has_time_gets_what_it_needs_and_a_little_more(measuring, s
     [("cutlass", True), ("cusparselt", True), ("bsr", True), ("int8_padded", True), ("unpack", False)],
 )
 def test_units_for_two_of_four_for_few_bits_and_for_blocks_are_named_by_what_ran(formulation, told):
-    record = idea([1.0], formulation=formulation, settings={"kernels": "void cutlass::Kernel<sparse_gemm> ×1"})
+    ran = {"kernels": "void cutlass::Kernel<sparse_gemm> ×1"}
+    record = msgspec.structs.replace(idea([1.0], formulation=formulation), settings=ran)
     lines = list(gpu_ideas.findings([record]))
     assert (f"kernels of {formulation}, {record.case.backend} {record.case.execution}" in "\n".join(lines)) == told
     assert any("void cutlass::Kernel" in line for line in lines) == told
