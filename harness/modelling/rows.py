@@ -90,21 +90,25 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tickets(rows: Sequence[WhatIfRow]) -> list[Ticket]:
-    """Of each device in order, through any framework, by the points at which the model is near enough."""
-    by: dict[str, dict[str, float]] = {}
+    """Of each device in order, by headline points at which the model is near enough.
+
+    An idea stands there through any framework. Where the model is too far off for that, it is through the framework of
+    those that it is near enough for in which the idea does best.
+    """
+    by: dict[str, dict[str, tuple[bool, float]]] = {}
     far: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.backend == ANY:
-            of = by.setdefault(row.device, {})
-            if row.speed_up is not None and row.headline and not row.own_twin:
-                name = f"{row.workload} {row.mode}"
-                if row.near_enough:
-                    of[name] = max(of.get(name, 0.0), row.speed_up)
-                else:
-                    far[row.device].add(name)
+        of = by.setdefault(row.device, {})
+        if row.speed_up is not None and row.headline and not row.own_twin:
+            name = f"{row.workload} {row.mode}"
+            if row.near_enough:
+                of[name] = max(of.get(name, (False, 0.0)), (row.backend == ANY, row.speed_up))
+            else:
+                far[row.device].add(name)
     first: dict[str, int] = {}
     out = []
-    for device, ideas in by.items():
+    for device, found in by.items():
+        ideas = {name: speed_up for name, (_, speed_up) in found.items()}
         order = sorted(ideas, key=lambda name: -ideas[name])
         first = first or {name: rank for rank, name in enumerate(order)}
         ranks = [(name, ideas[name], first.get(name, rank) - rank) for rank, name in enumerate(order)]

@@ -43,7 +43,10 @@ class HeldTransfer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeldRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, and the errors of their cases together; `calibrated` are those of devices calibrated in full."""
+    """All of them, and the errors of their cases together; `calibrated` are those of devices calibrated in full.
+
+    How well the model chooses in a class is of all runs in both: of one run there are too few points to tell.
+    """
 
     errors: list[ClassError]
     calibrated: list[ClassError]

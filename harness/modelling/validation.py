@@ -151,10 +151,14 @@ def first_of_least(several: Sequence[tuple[float, int]]) -> int:
 def path_order(definition: Definition, case: Case) -> int:
     """The place of a path among those that the model cannot tell apart: formulations as the workload's file has them.
 
-    Of one formulation what is compiled comes first: a compiler knows every shape ahead, and can only leave work out.
+    First come those that only some executions have: their operands were put into the library's own order ahead, and
+    the others' are in the call. Of one formulation what is compiled comes first: a compiler knows every shape ahead,
+    and can only leave work out.
     """
-    names = list(definition.formulations.get(case.mode, {}))
-    return (names.index(case.formulation) + 1) * len(EXECUTIONS) - EXECUTIONS.index(case.execution)
+    formulations = definition.formulations.get(case.mode, {})
+    place = list(formulations).index(case.formulation)
+    place += len(formulations) * (formulations[case.formulation].executions is None)
+    return (place + 1) * len(EXECUTIONS) - EXECUTIONS.index(case.execution)
 
 
 def validate_device(

@@ -176,6 +176,20 @@ def test_the_ticket_orders_ideas_and_says_how_ranks_moved(reckoned):
     assert "unstructured_sparse forward" in found[1].holders
 
 
+def test_an_idea_is_in_the_ticket_through_the_framework_that_the_model_is_near_enough_for(reckoned):
+    device = checked(DEVICE | {"backend": {"jax": {"launch": {"op_s": 1e-3, "program_s": 1e-3}}}}, "test")
+    badly = {name: msgspec.structs.replace(error, points=10, within=8) for name, error in GOOD.items()}
+    of_jax = {e.name: e for e in (msgspec.structs.replace(GOOD["dense any"], name=f"{k} jax") for k in CLASSES)}
+    found = [row for row in reckoned.rows(device, badly | of_jax) if row.mode == "forward"]
+    (ticket,) = tickets(found)
+    through = {row.speed_up for row in found if row.backend == "jax" and row.headline}
+    assert {speed for _, speed, _ in ticket.ranks} <= through
+    assert ("unstructured_sparse forward" in {name for name, _, _ in ticket.ranks}, ticket.untold) == (True, [])
+    (both,) = tickets([row for row in reckoned.rows(device, GOOD | of_jax) if row.mode == "forward"])
+    by_itself = {row.speed_up for row in rows(reckoned, GOOD) if row.headline}
+    assert {speed for _, speed, _ in both.ranks} <= by_itself
+
+
 def test_curves_rise_with_the_parameter_that_binds(reckoned):
     device = checked(DEVICE | {"gather": {"rows_per_s": 1e6}}, "test")
     points = [p for p in reckoned.curves(device) if p.parameter == "gather.rows_per_s" and "n=8" in p.line]

@@ -50,11 +50,15 @@ def measuring(tmp_path, monkeypatch):
     monkeypatch.setattr(tool.Measuring, "run", lambda self, folder, own, limit_s: ran.append((folder.name, limit_s)))
     monkeypatch.setattr(tool, "publishable", lambda folder: "may be published")
 
+    made = []
+
     def begin(left_s):
         asked = SimpleNamespace(out=Path(tmp_path), preset="smoke", idea=None, device="cpu", rest=[])
-        return tool.Measuring(asked, [*ASKED], time.monotonic(), left_s + tool.CLOSING_S), ran
+        made.append(tool.Measuring(asked, [*ASKED], time.monotonic(), left_s + tool.CLOSING_S))
+        return made[0], ran
 
-    return begin
+    yield begin
+    made[0]._findings.close()
 
 
 def test_what_does_not_fit_into_the_time_is_named_and_not_begun(measuring, capsys, smoke):
