@@ -48,24 +48,19 @@ def whatif_text(rows: Sequence[WhatIfRow], tickets: Sequence[Ticket], everything
 
 
 def _not_told(rows: Sequence[WhatIfRow]) -> list[str]:
-    """Which classes are too far off for a break-even, how far, and why."""
+    """Which classes are too far off for a break-even, how far, and why; then in which the model chooses badly."""
     errors = {error.name: error for row in rows for error in (row.error, row.twin_error) if error is not None}
-    return [
-        f"no break-even and no ticket: {name} {why}"
-        for name, error in sorted(errors.items())
-        for why in why_not_told(error)
+    found = [error for _, error in sorted(errors.items())]
+    limits = f"at most {MEDIAN_LIMIT:.0%}, {P95_LIMIT:.0%}"
+    out = [
+        f"no break-even and no ticket: {error.name} is off by {error_cell(error)} ({limits}): {REASONS[error.kind]}"
+        for error in found
+        if not error.near
     ]
-
-
-def why_not_told(error: ClassError) -> list[str]:
-    """Each reason why a class has no break-even: the figure, what is asked for, and what the model leaves out."""
-    out = []
-    if not error.near:
-        limits = f"at most {MEDIAN_LIMIT:.0%}, {P95_LIMIT:.0%}"
-        out.append(f"is off by {error_cell(error)} ({limits}): {REASONS[error.kind]}")
-    if not error.chooses:
-        least = f"at least {CHOSEN_WELL:.0%}"
-        out.append(f"has its best chosen well in {error.within} of {error.points} points ({least}): {CHOICE}")
+    chosen = [f"{error.name} {error.within} of {error.points}" for error in found if not error.chooses]
+    if chosen:
+        least = f"where the best formulation is chosen well in under {CHOSEN_WELL:.0%} of the points"
+        out.append(f"no break-even and no ticket {least}: {', '.join(chosen)}: {CHOICE}")
     return out
 
 

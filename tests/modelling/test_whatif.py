@@ -137,7 +137,7 @@ def test_a_class_in_which_the_model_chooses_badly_has_a_figure_and_neither_break
     assert (ticket.ranks, ticket.holders) == ([], [])
     assert ticket.untold == sorted(name for name, _, _ in told.ranks)
     said = "\n".join(whatif_text(found, [ticket]))
-    assert "dense any has its best chosen well in 8 of 10 points (at least 90%): operands by rows" in said
+    assert "chosen well in under 90% of the points: dense any 8 of 10" in said
     assert "ticket on slow gathers: none is told; not told, too far off: local_update" in said
     assert "not told: too far off" in said
 
