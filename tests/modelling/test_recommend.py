@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from _records import dense, idea, twin_ref
 
 from harness.figures.answer import brief
+from harness.modelling import recommend as recommend_module
 from harness.modelling.class_errors import class_error
 from harness.modelling.recommend import distance, recommendation, transfers
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
@@ -104,7 +106,11 @@ def test_rows_of_a_framework_are_no_recommendation_of_hardware():
     assert recommend(rows=[modelled("m", 2.0, backend="torch")]).modelled == []
 
 
-def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_framework():
+@pytest.mark.parametrize(("within", "said"), [(9, "pays on gather-x16 through torch, 4× its twin"), (8, "too far off")])
+def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_framework(within, said, monkeypatch):
+    """It has its errors with it; how well the model chooses in its class is what the package knows."""
+    known = msgspec.structs.replace(class_error("sparse torch", [1.1]), points=10, within=within)
+    monkeypatch.setattr(recommend_module, "held", lambda: SimpleNamespace(errors=[known]))
     figures = Modelled(
         device="gather-x16",
         digest="0" * 64,
@@ -128,7 +134,7 @@ def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_frame
     assert [f.where for f in found.measured] == ["a cpu"]
     (stored,) = found.modelled
     assert (stored.where, stored.backend, stored.speed_up, stored.error) == ("gather-x16", "torch", 4.0, 0.1)
-    assert any("Modelled: unstructured_sparse pays on gather-x16 through torch, 4× its twin" in s for s in found.answer)
+    assert any(answer.startswith("Modelled: ") and said in answer for answer in found.answer)
 
 
 def test_where_the_model_is_too_far_off_it_is_not_said_to_pay_and_nothing_is_needed():
