@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from harness.modelling.class_errors import ClassError
 from harness.modelling.device_schema import json_schema
-from harness.modelling.reasons import REASONS
+from harness.modelling.reasons import CHOICE, REASONS
 from harness.modelling.validated import HeldRun, held
-from harness.modelling.validation import ClassError
 from tools.docs_pages import Block, table
 
 
@@ -78,7 +78,7 @@ def _numbers(part: dict[str, Any], parts: dict[str, Any]) -> list[tuple[str, dic
 
 def model_errors(_: Block) -> str:
     """All runs together, with which class has a break-even and why not; then by run and class, and regret below."""
-    names = ["class", "cases", "median", "95 %", "break-even", "why it is off"]
+    names = ["class", "cases", "median", "95 %", "chosen well", "break-even", "why it is off"]
     out = []
     for title, errors in (
         ("What `whatif` says of a device that gives all that a calibration gives", held().calibrated),
@@ -105,8 +105,10 @@ def model_errors(_: Block) -> str:
 
 def _told(error: ClassError) -> list[str]:
     told = "told" if error.breaks_even else "not told"
-    figures = [_share(error.median_error), _share(error.p95_error)]
-    return [error.name, str(error.cases), *figures, told, REASONS[error.kind]]
+    chosen = f"{error.within} of {error.points}" if error.points else "–"
+    figures = [_share(error.median_error), _share(error.p95_error), chosen]
+    why = [*([] if error.near else [REASONS[error.kind]]), *([] if error.chooses else [CHOICE])]
+    return [error.name, str(error.cases), *figures, told, "; ".join(why) or "–"]
 
 
 def left_out(_: Block) -> str:
@@ -117,7 +119,8 @@ def left_out(_: Block) -> str:
 
 def _regret(run: HeldRun) -> str:
     left = "; ".join(f"{why.replace(run.device, 'the device')}: {count}" for why, count in sorted(run.left_out.items()))
-    chosen = f"The path that the model chooses takes at most 1.1 times the best in {run.within} of {run.points} points."
+    of = f"{run.within} of {run.points} points"
+    chosen = f"The formulation that the model chooses takes at most 1.1 times the best in {of}."
     return f"{chosen} Measured cases without a figure, and why: {left or 'none'}."
 
 

@@ -36,6 +36,7 @@ from harness.planning import learnt  # noqa: E402
 from harness.records.store import load  # noqa: E402
 from harness.records.text import plain, private  # noqa: E402
 from harness.worker.check import is_backend  # noqa: E402
+from tools import fuzz_devices  # noqa: E402
 from workloads import discovery  # noqa: E402
 from workloads.common.matrix import MatrixError, Source  # noqa: E402
 from workloads.common.matrix_files import read  # noqa: E402
@@ -90,7 +91,8 @@ def corpus() -> dict[str, list[bytes]]:
     made = {"record": few, "info": [info], "store": [info + b"\n\0" + b"\n".join(few)]}
     taught = msgspec.json.encode(learnt.Learnt())
     made |= {"folder": made["store"], "learnt": [taught]}
-    made |= {"device": [f.read_bytes() for f in sorted(DEVICES.glob("*.toml"))], "workload": [TEMPLATE.read_bytes()]}
+    shipped = [f.read_bytes() for f in sorted(DEVICES.glob("*.toml"))]
+    made |= {"device": [*shipped, *fuzz_devices.seeds()], "workload": [TEMPLATE.read_bytes()]}
     return {name: [*made.get(name, []), *kept[name]] for name in SHARES}
 
 

@@ -26,7 +26,12 @@ from harness.report.wording import quantity, spread
 from workloads.discovery import workloads as find_workloads
 
 # Those of which a GPU's software has most to say come first; what is not named here follows.
-ORDER = ("unstructured_sparse", "block_sparse", "capsule_conv", "capsule_routing", "local_update", "forward_forward")
+ORDER = (
+    *("unstructured_sparse", "block_sparse", "capsule_conv", "capsule_routing", "local_update", "forward_forward"),
+    *("nm_sparse", "quantized_matmul"),  # for which GPUs have units of their own
+)
+# Of which it is told what ran: one name stands for several libraries and kernels.
+NAMED = re.compile("csr|csc|bsr|coo|bag|dense|cusparselt|cutlass|int8|packed|float8")
 UNKNOWN_S = 5.0  # of a process, until some have been measured
 FIRST_ROUNDS, ROUNDS = 2, 3  # as many as `--rounds 3` has before the looks, and in all
 SPARE = 1.3  # what is expected, and as much more as an idea may take
@@ -161,10 +166,10 @@ def _reasons(what: str, records: Sequence[Record]) -> Iterator[str]:
 
 
 def _kernels(records: Sequence[Record]) -> Iterator[str]:
-    """What ran under the name of a sparse format, and of the dense twin."""
+    """What ran under the name of a sparse format, of a product of few bits, and of the dense twin."""
     for record in records:
         names = record.settings.get("kernels")
-        if names and re.search(r"csr|csc|bsr|coo|bag|dense", record.case.formulation):
+        if names and NAMED.search(record.case.formulation):
             yield f"{record.case.formulation}, {record.case.backend} {record.case.execution}: {_short(str(names))}"
 
 

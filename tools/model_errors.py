@@ -16,12 +16,14 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 import msgspec  # noqa: E402
+from msgspec.structs import replace  # noqa: E402
 
 from harness.modelling import calibration, device_file, validated  # noqa: E402
+from harness.modelling.class_errors import FEWEST_CASES, REGRET  # noqa: E402
 from harness.modelling.device_parts import unknown  # noqa: E402
 from harness.modelling.device_schema import ModelDevice  # noqa: E402
 from harness.modelling.recommend import transfers  # noqa: E402
-from harness.modelling.validation import FEWEST_CASES, REGRET, Validation, validate_device  # noqa: E402
+from harness.modelling.validation import Validation, validate_device  # noqa: E402
 from harness.records.store import load  # noqa: E402
 from harness.report.modelled_text import validation_text  # noqa: E402
 from workloads.discovery import workloads  # noqa: E402
@@ -75,6 +77,8 @@ def table(runs: Sequence[str]) -> validated.HeldRuns:
         if not unknown(msgspec.to_builtins(held_to)):
             full = Validation(judged=[*full.judged, *apart], left_out={})
     errors, calibrated = ([e for e in v.classes() if e.cases >= FEWEST_CASES] for v in (pooled, full))
+    chosen = {error.name: error for error in errors}  # in few points nine tenths cannot be told: of all runs
+    calibrated = [replace(e, points=chosen[e.name].points, within=chosen[e.name].within) for e in calibrated]
     return validated.HeldRuns(errors=errors, calibrated=calibrated, runs=every, transfers=transferred())
 
 

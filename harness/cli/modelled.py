@@ -14,10 +14,11 @@ from backends.discovery import backends as find_backends
 from harness.cli.parameters import Value
 from harness.errors import UserError, nearest
 from harness.modelling import device_file
+from harness.modelling.class_errors import REGRET, ClassError
 from harness.modelling.device_schema import ModelDevice
 from harness.modelling.rows import WhatIfRow, tickets
 from harness.modelling.validated import known_errors
-from harness.modelling.validation import REGRET, ClassError, Validation, validate_device
+from harness.modelling.validation import Validation, validate_device
 from harness.modelling.whatif import WhatIf
 from harness.planning import plan
 from harness.planning.plan import Ask, Planned

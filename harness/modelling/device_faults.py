@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import nearest
-from harness.modelling.device_schema import FrameworkPart, ModelDevice
+from harness.modelling.device_schema import DTYPES, FrameworkPart, ModelDevice
 
 # Lists that go from the smallest up: by what, and how a sentence says so.
 CURVES = {
@@ -39,7 +39,8 @@ def sentence(document: Mapping[str, Any], words: str) -> str:
     if missing:
         return f"{_joined(key, missing.group(1))} is missing"
     if of_key:
-        return f"{key} is no name that may stand there ({said[:1].lower()}{said[1:]})"
+        known = f"; known are {', '.join(DTYPES)}" if "enum" in said else ""
+        return f"{key} is no name that may stand there ({said[:1].lower()}{said[1:]}){known}"
     return f"{key or 'the file'} is {_short(value)}: {said[:1].lower()}{said[1:].replace('`', '')}"
 
 

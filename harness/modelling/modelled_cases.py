@@ -11,12 +11,13 @@ from math import isfinite
 
 import msgspec
 
+from harness.modelling.class_errors import ClassError
 from harness.modelling.device_file import checked
 from harness.modelling.device_schema import ModelDevice
+from harness.modelling.kernel_table import Asked, KernelTable
 from harness.modelling.kernels import CountedForm, Counts
-from harness.modelling.reckon import TERMS, Asked, KernelTable, Terms, missing
+from harness.modelling.reckon import TERMS, Terms, missing
 from harness.modelling.toml_text import as_toml
-from harness.modelling.validation import ClassError
 from harness.modelling.whatif import asked_of
 from harness.planning.plan import Planned
 from harness.records import timestamps

@@ -1,4 +1,4 @@
-"""Why the model is off, by class of calls: said wherever a class has no break-even."""
+"""Why the model is off, by class of calls, and why it chooses badly: said wherever a class has no break-even."""
 
 from __future__ import annotations
 
@@ -17,3 +17,4 @@ REASONS: Mapping[KernelClass, str] = {
     "scatter": "one rate stands for rows of every width, however many of them meet",
     "select": "a sort of rows stands for every choice by rank",
 }
+CHOICE = "operands by rows or by columns, and kernels of one kind, are the same work here and not to a library"

@@ -11,11 +11,13 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
+from harness.modelling.class_errors import ANY, ClassError
 from harness.modelling.device_parts import Floats
 from harness.modelling.device_schema import ModelDevice
-from harness.modelling.reckon import PARAMETERS, TERMS, Asked, KernelTable, Reckoned, Terms, missing
+from harness.modelling.kernel_table import Asked, KernelTable
+from harness.modelling.reckon import PARAMETERS, TERMS, Reckoned, Terms, missing
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
-from harness.modelling.validation import ANY, ClassError, first_of_least
+from harness.modelling.validation import first_of_least
 
 Place: TypeAlias = tuple[str, str, str, str]  # workload, point, mode, dtype
 FACTORS = tuple(2.0**k for k in range(21))  # 1 to a million

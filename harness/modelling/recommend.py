@@ -17,8 +17,9 @@ from harness.figures.answer import brief
 from harness.figures.estimates import EstimateRow
 from harness.figures.modelled import ModelledRow
 from harness.figures.summary import Row, summarise
+from harness.modelling.class_errors import ANY, MEDIAN_LIMIT, P95_LIMIT
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
-from harness.modelling.validation import ANY
+from harness.modelling.validated import held
 from harness.records.store import Run
 from workloads.base import Value
 
@@ -28,7 +29,8 @@ Kind = Literal["measured", "estimated", "modelled"]
 class Suited(msgspec.Struct, frozen=True, kw_only=True):
     """One device for an idea: its best path there, with its speed-up over the twin on that same device.
 
-    `distance` is how far the point is from the axes asked for. `needs` is the break-even of a modelled device.
+    `distance` is how far the point is from the axes asked for. `needs` is the break-even of a modelled device. Where
+    the model is too far off to say whether the idea pays, it is not `told`.
     """
 
     kind: Kind
@@ -46,6 +48,7 @@ class Suited(msgspec.Struct, frozen=True, kw_only=True):
     bound_by: str | None = None
     error: float | None = None
     needs: DeviceNeeded | None = None
+    told: bool = True
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +176,17 @@ def _stored(row: ModelledRow, wanted: Mapping[str, Sequence[Value]]) -> Suited:
         energy_j=row.energy_j,
         bound_by=row.bound_by,
         error=row.median_error,
+        told=_near_enough(row),
     )
+
+
+def _near_enough(row: ModelledRow) -> bool:
+    """By the errors that the record has, and by how well the model chooses in its class."""
+    if row.median_error is None or row.p95_error is None:
+        return False
+    known = {error.name: error for error in held().errors}.get(f"{row.kind} {row.backend}")
+    chooses = known is None or known.chooses
+    return row.median_error <= MEDIAN_LIMIT and row.p95_error <= P95_LIMIT and chooses
 
 
 def _modelled(row: WhatIfRow, wanted: Mapping[str, Sequence[Value]]) -> Suited:
@@ -191,6 +204,7 @@ def _modelled(row: WhatIfRow, wanted: Mapping[str, Sequence[Value]]) -> Suited:
         bound_by=row.bound_by,
         error=row.error.median_error if row.error else None,
         needs=row.break_even,
+        told=row.near_enough,
     )
 
 
@@ -202,6 +216,10 @@ def _answer(
     for kind, several in (("measured", measured), ("estimated", estimated), ("modelled", modelled)):
         if several:
             nearest = [f for f in several if f.distance == several[0].distance]
+            if not any(f.told for f in nearest):
+                out.append(f"{kind.capitalize()}: the model is too far off to say whether {idea} pays anywhere.")
+                continue
+            nearest = [f for f in nearest if f.told]
             pays = [f for f in nearest if (f.speed_up_low or f.speed_up or 0.0) > 1]
             out.append(_sentence(idea, kind, pays, nearest))
     known = [f for f in modelled if f.needs is not None]

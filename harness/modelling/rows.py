@@ -5,12 +5,13 @@ Modelled figures stand by themselves: never beside measured or estimated ones in
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from harness.modelling.validation import ANY, ClassError
+from harness.modelling.class_errors import ANY, ClassError
 from workloads.base import Value
 
 CURVE = tuple(2.0**k for k in range(11))
@@ -68,15 +69,19 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def near_enough(self) -> bool:
-        """Whether a break-even is told: the classes of both sides have no error that is too large for one."""
+        """Whether a break-even and a ticket are told: of both sides the class has no error that is too large."""
         return all(error is None or error.breaks_even for error in (self.error, self.twin_error))
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """Which ideas win on a device, by their best headline point, and the ranks that each moved from the first one."""
+    """Which ideas win on a device, by their best headline point, and the ranks that each moved from the first one.
+
+    Of ideas that have a figure and are in no ticket, since the model is too far off for them, there are `untold`.
+    """
 
     device: str
     ranks: list[tuple[str, float, int]]  # idea, speed-up, ranks gained (+) or lost (−)
+    untold: list[str] = []
 
     @property
     def holders(self) -> list[str]:
@@ -85,19 +90,27 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tickets(rows: Sequence[WhatIfRow]) -> list[Ticket]:
-    """Of each device in order, through any framework."""
-    by: dict[str, dict[str, float]] = {}
+    """Of each device in order, by headline points at which the model is near enough.
+
+    An idea stands there through any framework. Where the model is too far off for that, it is through the framework of
+    those that it is near enough for in which the idea does best.
+    """
+    by: dict[str, dict[str, tuple[bool, float]]] = {}
+    far: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.backend == ANY:
-            of = by.setdefault(row.device, {})
-            if row.speed_up is not None and row.headline and not row.own_twin:
-                name = f"{row.workload} {row.mode}"
-                of[name] = max(of.get(name, 0.0), row.speed_up)
+        of = by.setdefault(row.device, {})
+        if row.speed_up is not None and row.headline and not row.own_twin:
+            name = f"{row.workload} {row.mode}"
+            if row.near_enough:
+                of[name] = max(of.get(name, (False, 0.0)), (row.backend == ANY, row.speed_up))
+            else:
+                far[row.device].add(name)
     first: dict[str, int] = {}
     out = []
-    for device, ideas in by.items():
+    for device, found in by.items():
+        ideas = {name: speed_up for name, (_, speed_up) in found.items()}
         order = sorted(ideas, key=lambda name: -ideas[name])
         first = first or {name: rank for rank, name in enumerate(order)}
         ranks = [(name, ideas[name], first.get(name, rank) - rank) for rank, name in enumerate(order)]
-        out.append(Ticket(device=device, ranks=ranks))
+        out.append(Ticket(device=device, ranks=ranks, untold=sorted(far[device] - ideas.keys())))
     return out

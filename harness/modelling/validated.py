@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from harness.modelling.class_errors import ClassError, ClassRegret
 from harness.modelling.device_parts import unknown
 from harness.modelling.device_schema import ModelDevice
-from harness.modelling.validation import ClassError, ClassRegret
 
 TABLE = Path(__file__).with_name("validated.json")
 
@@ -43,7 +43,10 @@ class HeldTransfer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeldRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, and the errors of their cases together; `calibrated` are those of devices calibrated in full."""
+    """All of them, and the errors of their cases together; `calibrated` are those of devices calibrated in full.
+
+    How well the model chooses in a class is of all runs in both: of one run there are too few points to tell.
+    """
 
     errors: list[ClassError]
     calibrated: list[ClassError]

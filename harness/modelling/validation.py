@@ -13,58 +13,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Literal, NamedTuple, TypeAlias, cast
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
-import numpy as np
+from msgspec.structs import replace
 
 from backends.ops import EXECUTIONS
+from harness.modelling.class_errors import ANY, FEWEST_CASES, REGRET, ClassError, ClassRegret, class_error
 from harness.modelling.device_schema import ModelDevice
+from harness.modelling.kernel_table import Asked, KernelTable
 from harness.modelling.kernels import COUNTS, KernelClass
-from harness.modelling.reckon import Asked, KernelTable, Terms, missing
+from harness.modelling.reckon import Terms, missing
 from harness.records.record import Case, Record
 from workloads.base import Definition
 
-REGRET = 1.1
-ANY = "any"  # framework: the device by itself, with the best software that was found for it
 INDISTINGUISHABLE = 1.02  # times as long is the same time to the model; the path written first stands for both
-MEDIAN_LIMIT, P95_LIMIT = 0.15, 0.50  # beyond, a class has no break-even
-FEWEST_CASES = 3  # of a class that is validated
-
-
-class ClassError(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a class of calls is off: |reckoned / measured − 1|, its median and 95th percentile over `cases`.
-
-    `bias` is the median of reckoned / measured: below 1 the model says too little.
-    """
-
-    name: str
-    cases: int
-    median_error: float
-    p95_error: float
-    bias: float
-
-    @property
-    def kind(self) -> KernelClass:
-        """The class, without the framework."""
-        return cast("KernelClass", self.name.rpartition(" ")[0])
-
-    @property
-    def breaks_even(self) -> bool:
-        """Whether it is near enough for a break-even."""
-        return self.median_error <= MEDIAN_LIMIT and self.p95_error <= P95_LIMIT
-
-
-class ClassRegret(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the model chooses where the best path is of one class.
-
-    In `within` of `points` it takes at most REGRET times the best; `median` is the regret in the middle.
-    """
-
-    name: str
-    points: int
-    within: int
-    median: float
 
 
 class Judged(NamedTuple):
@@ -78,6 +41,11 @@ class Judged(NamedTuple):
     order: int
     measured_s: float
     reckoned_s: float
+
+    @property
+    def formulation(self) -> str:
+        """Of its path."""
+        return self.path.partition("/")[0]
 
 
 class Validation(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +95,11 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
 
     def classes(self) -> list[ClassError]:
         """By class and framework, such as "dense torch"; then "dense any", the device by itself, the best of all."""
-        found = self.by("kind", "backend")
+        choices = {choice.name: choice for choice in self.regret_by_class()}
+        found = [
+            error if (of := choices.get(error.name)) is None else replace(error, points=of.points, within=of.within)
+            for error in self.by("kind", "backend")
+        ]
         return sorted(found, key=lambda error: (error.name.endswith(f" {ANY}"), error.name))
 
     def errors(self) -> dict[str, ClassError]:
@@ -135,11 +107,11 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
         return {error.name: error for error in self.classes() if error.cases >= FEWEST_CASES}
 
     def regrets(self) -> list[float]:
-        """Of every point and framework with two paths or more: time of the path that the model chooses / least time."""
+        """Of every point and framework with two formulations or more: time of the model's choice / least time."""
         return [regret for _, regret in self._choices()]
 
     def regret_by_class(self) -> list[ClassRegret]:
-        """By the class and framework of the best measured path, as `classes` has them."""
+        """By the class and framework of the best measured formulation, as `classes` has them."""
         groups: dict[str, list[float]] = defaultdict(list)
         for best, regret in self._choices():
             groups[f"{best.kind} {best.backend}"].append(regret)
@@ -151,16 +123,20 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def _choices(self) -> list[tuple[Judged, float]]:
-        """The best measured path of each point and framework, and the regret of what the model chooses there."""
+        """The best measured path of each point and framework, and the regret of what the model chooses there.
+
+        It chooses a formulation. Each takes as long as by its best execution, to the model and as it was measured.
+        """
         points: dict[tuple[object, ...], list[Judged]] = defaultdict(list)
         for path in self.judged:
             points[(path.workload, path.backend, *path.point)].append(path)
         out = []
         for several in points.values():
-            if len(several) > 1:
-                chosen = several[first_of_least([(p.reckoned_s, p.order) for p in several])]
+            if len({p.formulation for p in several}) > 1:
+                chosen = several[first_of_least([(p.reckoned_s, p.order) for p in several])].formulation
                 best = min(several, key=lambda p: p.measured_s)
-                out.append((best, chosen.measured_s / best.measured_s))
+                takes = min(p.measured_s for p in several if p.formulation == chosen)
+                out.append((best, takes / best.measured_s))
         return out
 
 
@@ -172,25 +148,17 @@ def first_of_least(several: Sequence[tuple[float, int]]) -> int:
     )[1]
 
 
-def class_error(name: str, ratios: Sequence[float]) -> ClassError:
-    """From the ratios reckoned / measured of a class, at least one."""
-    errors = [abs(ratio - 1) for ratio in ratios]
-    return ClassError(
-        name=name,
-        cases=len(ratios),
-        median_error=median(errors),
-        p95_error=float(np.percentile(errors, 95)),
-        bias=median(ratios),
-    )
-
-
 def path_order(definition: Definition, case: Case) -> int:
     """The place of a path among those that the model cannot tell apart: formulations as the workload's file has them.
 
-    Of one formulation what is compiled comes first: a compiler knows every shape ahead, and can only leave work out.
+    First come those that only some executions have: their operands were put into the library's own order ahead, and
+    the others' are in the call. Of one formulation what is compiled comes first: a compiler knows every shape ahead,
+    and can only leave work out.
     """
-    names = list(definition.formulations.get(case.mode, {}))
-    return (names.index(case.formulation) + 1) * len(EXECUTIONS) - EXECUTIONS.index(case.execution)
+    formulations = definition.formulations.get(case.mode, {})
+    place = list(formulations).index(case.formulation)
+    place += len(formulations) * (formulations[case.formulation].executions is None)
+    return (place + 1) * len(EXECUTIONS) - EXECUTIONS.index(case.execution)
 
 
 def validate_device(

@@ -7,12 +7,14 @@ from math import isfinite, nan
 
 import msgspec
 
+from harness.modelling.class_errors import ANY, ClassError
 from harness.modelling.device_schema import ModelDevice
+from harness.modelling.kernel_table import Asked
 from harness.modelling.kernels import COUNTS, CountedForm
-from harness.modelling.reckon import PARAMETERS, TERMS, Asked
+from harness.modelling.reckon import PARAMETERS, TERMS
 from harness.modelling.reckoning import CountedPath, Place, Reckoning, Software
 from harness.modelling.rows import CURVE, FactorPoint, WhatIfRow
-from harness.modelling.validation import ANY, ClassError, path_order
+from harness.modelling.validation import path_order
 from harness.planning.plan import Planned
 from harness.records.record import TwinRef
 from workloads.base import Definition, Value

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.modelling.reasons import REASONS
+from harness.modelling.class_errors import CHOSEN_WELL, MEDIAN_LIMIT, P95_LIMIT, REGRET, ClassError
+from harness.modelling.reasons import CHOICE, REASONS
 from harness.modelling.rows import DeviceNeeded, Ticket, WhatIfRow
-from harness.modelling.validation import MEDIAN_LIMIT, P95_LIMIT, REGRET, ClassError, Validation
+from harness.modelling.validation import Validation
 from harness.records.text import plain
 from harness.report.wording import UNKNOWN, quantity, significant
 
@@ -47,14 +48,20 @@ def whatif_text(rows: Sequence[WhatIfRow], tickets: Sequence[Ticket], everything
 
 
 def _not_told(rows: Sequence[WhatIfRow]) -> list[str]:
-    """Which classes are too far off for a break-even, how far, and why."""
+    """Which classes are too far off for a break-even, how far, and why; then in which the model chooses badly."""
     errors = {error.name: error for row in rows for error in (row.error, row.twin_error) if error is not None}
-    return [
-        f"no break-even: {name} is off by {error_cell(error)} (at most {MEDIAN_LIMIT:.0%}, {P95_LIMIT:.0%}): "
-        f"{REASONS[error.kind]}"
-        for name, error in sorted(errors.items())
-        if not error.breaks_even
+    found = [error for _, error in sorted(errors.items())]
+    limits = f"at most {MEDIAN_LIMIT:.0%}, {P95_LIMIT:.0%}"
+    out = [
+        f"no break-even and no ticket: {error.name} is off by {error_cell(error)} ({limits}): {REASONS[error.kind]}"
+        for error in found
+        if not error.near
     ]
+    chosen = [f"{error.name} {error.within} of {error.points}" for error in found if not error.chooses]
+    if chosen:
+        least = f"where the best formulation is chosen well in under {CHOSEN_WELL:.0%} of the points"
+        out.append(f"no break-even and no ticket {least}: {', '.join(chosen)}: {CHOICE}")
+    return out
 
 
 def cells(row: WhatIfRow) -> list[str]:
@@ -95,7 +102,7 @@ def _break_even(row: WhatIfRow) -> str:
     if row.break_even is not None or row.speed_up is None or row.own_twin:
         return _needed(row.break_even)
     if not row.near_enough:
-        return "not told: error too large"
+        return "not told: too far off"
     return "pays already" if row.speed_up >= 1 else "none alone"
 
 
@@ -111,7 +118,9 @@ def ticket_lines(tickets: Sequence[Ticket]) -> list[str]:
         held = ", ".join(f"{name} {significant(speed)}×" for name, speed, _ in ticket.ranks if speed > 1)
         moved = [f"{name} {gain:+d}" for name, _, gain in ticket.ranks if gain]
         shift = f"; ranks moved from {tickets[0].device}: {', '.join(moved)}" if number and moved else ""
-        out.append(f"ticket on {ticket.device}: {held or 'no idea pays'}{shift}")
+        none = "no idea pays" if ticket.ranks else "none is told"
+        untold = f"; not told, too far off: {', '.join(ticket.untold)}" if ticket.untold else ""
+        out.append(f"ticket on {ticket.device}: {held or none}{shift}{untold}")
     return [*out, ""] if out else []
 
 
@@ -140,7 +149,7 @@ def validation_text(device: str, validation: Validation) -> list[str]:
             _median(shapes, error.name),
             _median(loads, error.name),
             choices.get(error.name, UNKNOWN),
-            "told" if error.breaks_even else f"not told: above {MEDIAN_LIMIT:.0%} or {P95_LIMIT:.0%}",
+            "told" if error.breaks_even else f"not told: {_above(error)}",
         ]
         for error in validation.classes()
     ]
@@ -149,10 +158,17 @@ def validation_text(device: str, validation: Validation) -> list[str]:
     out = [f"{device}, held to what was measured", *table(names, told), ""]
     if regrets:
         out.append(
-            f"the path that the model chooses takes at most {REGRET:g}× the best in {within} of {len(regrets)} points"
+            f"the formulation that the model chooses takes at most {REGRET:g}× the best in {within} of {len(regrets)} "
+            f"points"
         )
     out += [f"no figure: {why} ({count} measured cases)" for why, count in validation.left_out.items()]
     return [*out, ""]
+
+
+def _above(error: ClassError) -> str:
+    """Which of the aims a class misses."""
+    errors = [] if error.near else [f"above {MEDIAN_LIMIT:.0%} or {P95_LIMIT:.0%}"]
+    return ", ".join([*errors, *([] if error.chooses else [f"chosen well in under {CHOSEN_WELL:.0%}"])])
 
 
 def _median(errors: Mapping[str, ClassError], name: str) -> str:

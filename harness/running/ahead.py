@@ -9,6 +9,7 @@ from contextlib import closing
 from backends.device import is_ahead_of_time
 from harness.planning.groups import Member
 from harness.planning.plan import Planned
+from harness.running.servers import ServerKey
 from harness.running.session import Session
 from harness.running.side_by_side import side_by_side
 from harness.worker.client import Answer
@@ -16,15 +17,13 @@ from harness.worker.client import Answer
 
 def compile_all(session: Session, name: str, plan: Sequence[Planned]) -> None:
     """Compile the cases of `plan` that are for such a device and have no record, until the budget ends."""
-    queues: dict[tuple[str, str], list[Planned]] = defaultdict(list)
-    for planned in plan:
-        if is_ahead_of_time(planned.case.device) and (planned.case.key, False) not in session.records:
-            queues[planned.case.backend, planned.case.device].append(planned)
-    left = sum(map(len, queues.values()))
-    if not left:
+    wanted = [p for p in plan if is_ahead_of_time(p.case.device) and (p.case.key, False) not in session.records]
+    if not wanted:
         return
-    session.watch.begin(name, left)
-    session.pool.make_inputs([planned for queue in queues.values() for planned in queue])
+    session.watch.begin(name, len(wanted))
+    queues: dict[ServerKey, list[Planned]] = defaultdict(list)
+    for planned in _with_inputs(session, wanted):
+        queues[planned.case.backend, planned.case.device].append(planned)
 
     def abandon() -> None:
         for key in queues:
@@ -39,10 +38,24 @@ def compile_all(session: Session, name: str, plan: Sequence[Planned]) -> None:
             session.watch.now(str(planned.case))
             session.keep_alone(Member(planned), answer)
             session.watch.done()
-            left -= 1
-            if left and session.spent():
-                session.notes.append(f"the budget ended in the {name}: {left} cases were not compiled")
-                session.late += [
-                    p for queue in queues.values() for p in queue if (p.case.key, False) not in session.records
-                ]
+            if session.spent():
                 break
+    late = [p for p in wanted if (p.case.key, False) not in session.records]
+    if late:
+        session.notes.append(f"the budget ended in the {name}: {len(late)} cases were not compiled")
+        session.late += late
+
+
+def _with_inputs(session: Session, wanted: Sequence[Planned]) -> list[Planned]:
+    """Those whose inputs there was time to make: all, or with a budget a workload at a time until it is spent."""
+    if session.options.budget_s is None:
+        session.pool.make_inputs(wanted)
+        return list(wanted)
+    made: list[Planned] = []
+    for workload in dict.fromkeys(planned.case.workload for planned in wanted):
+        of = [planned for planned in wanted if planned.case.workload == workload]
+        session.pool.make_inputs(of)
+        if session.spent():
+            break
+        made += of
+    return made

@@ -10,7 +10,7 @@ from harness.planning.batches import batches
 from harness.planning.groups import InterleavedGroup
 from harness.planning.looks import looks, window, worth
 from harness.planning.plan import Planned
-from harness.running.session import Session
+from harness.running.session import BudgetSpentError, Session
 
 SURVEY, SWEEP = "survey", "sweep"
 
@@ -46,9 +46,12 @@ def _look(session: Session, name: str, plan: Sequence[Planned]) -> None:
         seconds = sum(session.expected_s(group, window(group, options)) for group in batch)
         past = session.past_looks if name == SURVEY else session.past_sweeps
         if session.spent() or past(seconds):
-            session.late += missing
             break
-        session.measure(batch, lambda group: window(group, options))
+        try:
+            session.measure(batch, lambda group: window(group, options))
+        except BudgetSpentError:
+            break
         done = {planned.case.key for planned in cases}
         missing = [planned for planned in missing if planned.case.key not in done]
         session.watch.done(len(cases))
+    session.late += missing

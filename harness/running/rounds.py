@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from backends.device import is_ahead_of_time
 from harness.planning import selection
@@ -12,7 +13,7 @@ from harness.planning.groups import InterleavedGroup, MemberKey, has_its_rounds,
 from harness.planning.options import LONG_GROUP_S
 from harness.planning.plan import Planned
 from harness.planning.standing import rounds_of
-from harness.running.session import Session
+from harness.running.session import BudgetSpentError, Session
 
 MOST_ROUNDS = 60  # of one group: an interval that is not narrow by then will not become so
 
@@ -87,11 +88,16 @@ class Rounds:
         missing = len(groups)
         for batch in self._batches(order, round_):
             took = sum(map(self.expected_s, batch))
-            if session.spent(took) or (enough is not None and session.clock.elapsed + took > enough):
+            late = session.spent(took) or (enough is not None and session.clock.elapsed + took > enough)
+            try:
+                if not late:
+                    self.run_batch(batch, round_)
+            except BudgetSpentError:
+                late = True
+            if late:
                 ended = "the budget" if session.spent(took) else f"the time of this preset ({enough:.0f} s)"
                 session.notes.append(f"{ended} ended in {name}: {missing} of {len(groups)} groups missing")
                 return False
-            self.run_batch(batch, round_)
             missing -= len(batch)
             session.watch.done(len(batch))
         return True
@@ -148,7 +154,8 @@ class Rounds:
             span, group = worth[0]
             rounds[group.number] += 1
             session.watch.now(f"{group.members[0].planned.case} (±{span:.1%})")
-            self.run_batch([group], rounds[group.number])
+            with suppress(BudgetSpentError):
+                self.run_batch([group], rounds[group.number])
         left = len(wide)
         extra = sum(rounds.values()) - session.options.rounds * len(rounds)
         session.notes.append(

@@ -60,6 +60,10 @@ class RunClock:
             self.phases[phase] += time.monotonic() - began
 
 
+class BudgetSpentError(Exception):
+    """Making inputs took what was left of the budget: nothing was measured of what they were made for."""
+
+
 class Session:
     """One run while it lasts. `chosen` is what of a compiler's was kept at the survey point, of a family's cases."""
 
@@ -152,12 +156,17 @@ class Session:
         """Measure groups and store what came of them; `sampling` says how long of the members of each.
 
         What is stored of them by an earlier part of the run is not measured again; False where that is all.
+        BudgetSpentError where making their inputs left no time of the budget.
         """
         samplings = {group.number: sampling(group) for group in groups}  # of whole groups
         groups = self._missing(groups, samplings, round_)
         if not groups:
             return False
         self.watch.now(str(groups[0].members[0].planned.case))
+        if self.options.budget_s is not None:
+            self.pool.make_inputs([member.planned for group in groups for member in group.members])
+            if self.spent():
+                raise BudgetSpentError
         groups = sorted(groups, key=self._slowest_s, reverse=True)  # what compiles long begins first, or a core is idle
         expected_s = sum(self.expected_s(group, samplings[group.number]) for group in groups)
         began, apart_s = time.monotonic(), self._apart_s()

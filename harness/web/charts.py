@@ -89,7 +89,7 @@ def chips(drawer: Drawer) -> Iterator[Chart]:
         group="Across chips",
         title="What leaving the dense path costs on each chip, by its compiler",
         note="Estimated: compiled for these chips and run on none. In brackets is the rank by estimated speed-up.",
-        spec=drawing(values, 26 * len(rows), _heat_layers(), encoding=_HEAT_AXES | {"tooltip": tips}),
+        spec=drawing(values, 36 * len(rows), _heat_layers(2), encoding=_HEAT_AXES | {"tooltip": tips}),
     )
 
 
@@ -135,7 +135,7 @@ def _on_chip(cell: ChipCell) -> dict[str, Any]:
     figures = {title: told(cell) for title, told in chips_text.TABLES}
     return {
         "level": None if level is None else _LEVELS[level],
-        "text": said.replace("×", ""),
+        "text": said.replace("×", "").split(" ", 1),  # a line each: many chips stand beside each other
         "path": f"{cell.backend} {cell.path}" if cell.path else "none compiled",
         "tax": said,
         "rank": "none" if cell.rank is None else str(cell.rank),
@@ -159,13 +159,13 @@ _HEAT_AXES: Spec = {
 }  # fmt: skip
 
 
-def _heat_layers() -> list[Spec]:
-    """A coloured field and its number where the tax is known, words where it is not."""
+def _heat_layers(lines: int = 1) -> list[Spec]:
+    """A coloured field and its number where the tax is known, on so many lines; words where it is not."""
     known = [{"filter": "isValid(datum.level)"}]
     colour = {
         "field": "level", "type": "ordinal",
         "scale": {"domain": _LEVELS, "range": [f"@tax-{level}" for level in range(len(_LEVELS))]},
-        "legend": {"title": "tax: what a useful FLOP costs here", "columns": 9, "symbolType": "square"},
+        "legend": {"title": "tax: what a useful FLOP costs here", "columns": 5, "symbolType": "square"},
     }  # fmt: skip
     cells = {
         "transform": known,
@@ -175,7 +175,7 @@ def _heat_layers() -> list[Spec]:
     inks = [{"test": f"datum.level == '{level}'", "value": f"@ink-{k}"} for k, level in enumerate(_LEVELS)]
     numbers = {
         "transform": known,
-        "mark": {"type": "text", "fontWeight": "bold"},
+        "mark": {"type": "text", "fontWeight": "bold", "dy": -6 * (lines - 1)},  # the first line is put in the middle
         "encoding": {"text": {"field": "text"}, "color": {"condition": inks, "value": "@ink"}},
     }
     words = {

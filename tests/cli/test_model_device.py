@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from harness.cli import modelled_devices
 from harness.cli.main import cli, run_cli
 from harness.gate.validate import validate
+from harness.modelling.class_errors import class_error
 from harness.modelling.device_file import FOLDER
 from harness.modelling.kernels import CLASSES
-from harness.modelling.validation import class_error
 from harness.records.store import load
 
 KNOWN = {f"{kind} {b}": class_error(f"{kind} {b}", [0.9, 1.1, 1.0]) for kind in CLASSES for b in ("numpy", "torch")}

@@ -16,8 +16,8 @@ from backends.discovery import backends
 from harness.cli import calibrating, modelled
 from harness.cli.main import cli, run_cli
 from harness.figures.ceilings import CEILINGS_ALONE
+from harness.modelling.class_errors import class_error
 from harness.modelling.kernels import CLASSES
-from harness.modelling.validation import class_error
 from harness.planning.plan import Ask, cases
 from harness.records.store import Store
 from workloads.discovery import workloads

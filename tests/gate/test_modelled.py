@@ -8,10 +8,10 @@ from _stored import RUN
 
 from backends.discovery import backends
 from harness.gate import modelled_rules, record_rules
+from harness.modelling.class_errors import class_error
 from harness.modelling.device_file import read_device
 from harness.modelling.kernels import CLASSES
 from harness.modelling.modelled_cases import described, modelled_records
-from harness.modelling.validation import class_error
 from harness.planning.plan import Ask, cases
 from harness.records.record import Energy, Verdict
 from workloads.discovery import workloads

@@ -6,10 +6,11 @@ import pytest
 from _records import record
 
 from harness.modelling import calibration
+from harness.modelling.class_errors import class_error
 from harness.modelling.device_file import checked
 from harness.modelling.device_parts import unknown
 from harness.modelling.toml_text import as_toml
-from harness.modelling.validation import class_error, first_of_least, validate_device
+from harness.modelling.validation import Judged, Validation, first_of_least, validate_device
 from workloads.discovery import workloads
 
 RATE = 1e10
@@ -200,6 +201,28 @@ def test_regret_is_what_the_choice_of_a_path_costs():
     ofs = [(c.name, c.points, c.within, c.median) for c in found.regret_by_class()]
     assert ofs == [("dense any", 1, 0, pytest.approx(2.0)), ("dense torch", 1, 0, pytest.approx(2.0))]
     assert found.by("kind", "backend")[0].bias == pytest.approx(2.0, rel=0.01)
+
+
+def test_of_a_formulation_the_best_execution_counts():
+    """The model chooses between ways to write it; which execution is the fastest of one is tried in no time."""
+    paths = [
+        judged("nn/eager", reckoned=1.0, measured=4.0),
+        judged("nn/compiled", reckoned=2.0, measured=1.0),
+        judged("nt/eager", reckoned=3.0, measured=1.05),
+    ]
+    found = Validation(judged=paths, left_out={})
+    assert found.regrets() == [1.0]
+    (error,) = found.classes()
+    assert (error.points, error.within, error.chooses) == (1, 1, True)
+    one = Validation(judged=paths[:2], left_out={})
+    assert (one.regrets(), one.classes()[0].points) == ([], 0), "there is nothing to choose"
+    slow = Validation(judged=[*paths[:2], judged("nt/eager", reckoned=3.0, measured=0.5)], left_out={})
+    assert slow.regrets() == [2.0]
+    assert not slow.classes()[0].breaks_even
+
+
+def judged(path, *, reckoned, measured):
+    return Judged("dense", "torch", "dense_matmul", ("m=1", "forward", "float32"), path, 0, measured, reckoned)
 
 
 def test_what_the_device_does_not_give_is_left_out_and_counted():

@@ -10,8 +10,9 @@ import pytest
 from backends.counting.totals import fused, one_by_one
 from harness.modelling.device_file import checked
 from harness.modelling.device_parts import part_for
+from harness.modelling.kernel_table import Asked, KernelTable
 from harness.modelling.kernels import Call, Counts, Kernel
-from harness.modelling.reckon import Asked, KernelTable, Terms, missing
+from harness.modelling.reckon import Terms, missing
 from harness.records.record import Case
 from workloads.discovery import workloads
 

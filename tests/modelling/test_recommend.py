@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from _records import dense, idea, twin_ref
 
 from harness.figures.answer import brief
+from harness.modelling import recommend as recommend_module
+from harness.modelling.class_errors import class_error
 from harness.modelling.recommend import distance, recommendation, transfers
 from harness.modelling.rows import DeviceNeeded, WhatIfRow
-from harness.modelling.validation import class_error
 from harness.records.record import Modelled
 from harness.records.store import Run, RunInfo
 
@@ -104,7 +106,11 @@ def test_rows_of_a_framework_are_no_recommendation_of_hardware():
     assert recommend(rows=[modelled("m", 2.0, backend="torch")]).modelled == []
 
 
-def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_framework():
+@pytest.mark.parametrize(("within", "said"), [(9, "pays on gather-x16 through torch, 4× its twin"), (8, "too far off")])
+def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_framework(within, said, monkeypatch):
+    """It has its errors with it; how well the model chooses in its class is what the package knows."""
+    known = msgspec.structs.replace(class_error("sparse torch", [1.1]), points=10, within=within)
+    monkeypatch.setattr(recommend_module, "held", lambda: SimpleNamespace(errors=[known]))
     figures = Modelled(
         device="gather-x16",
         digest="0" * 64,
@@ -114,7 +120,7 @@ def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_frame
         bound_by="gather",
         parts_s={"gather": 1.0},
         cases=3,
-        median_error=0.2,
+        median_error=0.1,
         p95_error=0.4,
     )
     twin = msgspec.structs.replace(figures, time_s=4.0)
@@ -127,8 +133,19 @@ def test_what_a_run_reckoned_and_stored_is_modelled_and_says_through_which_frame
     found = recommendation("unstructured_sparse", [replace(whole, records=[*whole.records, *records])], [], {})
     assert [f.where for f in found.measured] == ["a cpu"]
     (stored,) = found.modelled
-    assert (stored.where, stored.backend, stored.speed_up, stored.error) == ("gather-x16", "torch", 4.0, 0.2)
-    assert any("Modelled: unstructured_sparse pays on gather-x16 through torch, 4× its twin" in s for s in found.answer)
+    assert (stored.where, stored.backend, stored.speed_up, stored.error) == ("gather-x16", "torch", 4.0, 0.1)
+    assert any(answer.startswith("Modelled: ") and said in answer for answer in found.answer)
+
+
+def test_where_the_model_is_too_far_off_it_is_not_said_to_pay_and_nothing_is_needed():
+    far = msgspec.structs.replace(modelled("dream", 30.0), error=class_error("gather any", [1.2]))
+    badly = msgspec.structs.replace(far, error=class_error("gather any", [1.1]), twin_error=far.error)
+    for row in (far, badly):
+        found = recommend(rows=[row])
+        assert [f.speed_up for f in found.modelled] == [30.0], "the figure stays, with its error"
+        assert found.answer == ["Modelled: the model is too far off to say whether unstructured_sparse pays anywhere."]
+    found = recommend(rows=[far, modelled("today", 2.0)])
+    assert "pays on today, 2× its twin" in found.answer[0]
 
 
 def test_distances():

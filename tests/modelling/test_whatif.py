@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from backends.discovery import backends
+from harness.modelling.class_errors import ClassError
 from harness.modelling.device_file import checked
 from harness.modelling.kernels import CLASSES
 from harness.modelling.reasons import REASONS
 from harness.modelling.rows import tickets
-from harness.modelling.validation import ClassError
 from harness.modelling.whatif import WhatIf
 from harness.planning.plan import Ask, cases
 from harness.report.modelled_text import whatif_text
@@ -123,7 +123,7 @@ def test_every_class_has_a_reason_for_its_error_and_the_table_says_it(reckoned):
     assert set(REASONS) == set(CLASSES)
     far = {name: msgspec.structs.replace(error, median_error=0.4) for name, error in GOOD.items()}
     said = "\n".join(whatif_text(rows(reckoned, far), []))
-    assert f"no break-even: dense any is off by 40%, 30% (at most 15%, 50%): {REASONS['dense']}" in said
+    assert f"no break-even and no ticket: dense any is off by 40%, 30% (at most 15%, 50%): {REASONS['dense']}" in said
 
 
 def test_a_class_with_a_large_error_has_a_figure_and_no_break_even(reckoned):
@@ -132,6 +132,27 @@ def test_a_class_with_a_large_error_has_a_figure_and_no_break_even(reckoned):
     assert row.time_s is not None
     assert row.error.median_error == 0.4
     assert (row.break_even, row.helps) == (None, None)
+
+
+def test_a_class_in_which_the_model_chooses_badly_has_a_figure_and_neither_break_even_nor_ticket(reckoned):
+    """Nine of ten points is what is asked for."""
+    well, badly = (
+        {name: msgspec.structs.replace(error, points=10, within=within) for name, error in GOOD.items()}
+        for within in (9, 8)
+    )
+    assert sparse(rows(reckoned, well)).near_enough
+    (told,) = tickets(rows(reckoned, well))
+    assert {name for name, _, _ in told.ranks} == {"unstructured_sparse forward", "local_update forward"}
+    found = rows(reckoned, badly, gather={"rows_per_s": 1e5})
+    assert sparse(found).time_s is not None
+    assert {(row.break_even, row.helps) for row in found} == {(None, None)}
+    (ticket,) = tickets(found)
+    assert (ticket.ranks, ticket.holders) == ([], [])
+    assert ticket.untold == sorted(name for name, _, _ in told.ranks)
+    said = "\n".join(whatif_text(found, [ticket]))
+    assert "chosen well in under 90% of the points: dense any 8 of 10" in said
+    assert "ticket on slow gathers: none is told; not told, too far off: local_update" in said
+    assert "not told: too far off" in said
 
 
 def test_a_device_without_gathers_names_what_it_does_not_give(reckoned):
@@ -166,6 +187,20 @@ def test_the_ticket_orders_ideas_and_says_how_ranks_moved(reckoned):
     assert [speed for _, speed, _ in found[1].ranks] == sorted((s for _, s, _ in found[1].ranks), reverse=True)
     assert all(moved == 0 for _, _, moved in found[0].ranks)
     assert "unstructured_sparse forward" in found[1].holders
+
+
+def test_an_idea_is_in_the_ticket_through_the_framework_that_the_model_is_near_enough_for(reckoned):
+    device = checked(DEVICE | {"backend": {"jax": {"launch": {"op_s": 1e-3, "program_s": 1e-3}}}}, "test")
+    badly = {name: msgspec.structs.replace(error, points=10, within=8) for name, error in GOOD.items()}
+    of_jax = {e.name: e for e in (msgspec.structs.replace(GOOD["dense any"], name=f"{k} jax") for k in CLASSES)}
+    found = [row for row in reckoned.rows(device, badly | of_jax) if row.mode == "forward"]
+    (ticket,) = tickets(found)
+    through = {row.speed_up for row in found if row.backend == "jax" and row.headline}
+    assert {speed for _, speed, _ in ticket.ranks} <= through
+    assert ("unstructured_sparse forward" in {name for name, _, _ in ticket.ranks}, ticket.untold) == (True, [])
+    (both,) = tickets([row for row in reckoned.rows(device, GOOD | of_jax) if row.mode == "forward"])
+    by_itself = {row.speed_up for row in rows(reckoned, GOOD) if row.headline}
+    assert {speed for _, speed, _ in both.ranks} <= by_itself
 
 
 def test_curves_rise_with_the_parameter_that_binds(reckoned):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.errors import UserError
-from tools import fuzz, fuzz_atheris, fuzz_targets
+from harness.modelling import device_file, device_schema
+from tools import fuzz, fuzz_atheris, fuzz_devices, fuzz_targets
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +71,19 @@ def test_a_planted_fault_is_found(planted, said, monkeypatch):
     found = [what for _, _, what in fuzz.run(5, 0, "smtx")]
     assert len(found) == 5
     assert all(said in what for what in found)
+
+
+def test_device_files_have_every_key_of_the_schema_so_that_a_new_one_is_fuzzed(monkeypatch):
+    read = device_file.checked(fuzz_devices.whole(), "whole")
+    given = {field.partition(" ")[0] for field in fuzz_devices.as_toml(msgspec.to_builtins(read)).splitlines()}
+    for part in vars(device_schema).values():
+        if isinstance(part, type) and issubclass(part, msgspec.Struct) and part.__module__ == device_schema.__name__:
+            for name in {f.name for f in msgspec.structs.fields(part)} - {"base"}:
+                assert any(name in re.split(r"\W", line) for line in given), f"{part.__name__}.{name}"
+    schema = device_schema.json_schema()
+    schema["$defs"]["SelectUnit"]["properties"]["newest"] = {"type": "number", "minimum": 1.0, "maximum": 2.0}
+    monkeypatch.setattr(fuzz_devices, "json_schema", lambda: schema)
+    assert sum(b"newest" in seed for seed in fuzz_devices.seeds()) > 1
 
 
 def test_each_target_has_a_share_of_the_inputs_of_the_second_engine():
