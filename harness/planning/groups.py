@@ -112,7 +112,7 @@ def has_its_rounds(group: InterleavedGroup, round_: int, records: Mapping[Member
         return True
     known = [records.get(member.key) for member in group.members]
     ran = [record for record in known if record is None or record.time is not None]  # a failure needs none
-    return round_ > options.rounds and all(len(rounds_of(record)) >= options.first_rounds for record in ran)
+    return round_ > options.rounds and all(len(rounds_of(record)) >= options.late_rounds for record in ran)
 
 
 def has_round(group: InterleavedGroup, round_: int, records: Mapping[MemberKey, Record]) -> bool:

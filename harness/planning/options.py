@@ -63,6 +63,11 @@ class Options:
         return min(FIRST_ROUNDS, max(0, self.rounds - 1))
 
     @property
+    def late_rounds(self) -> int:
+        """Rounds of what the looks found, so that it has an interval where there is one of anything."""
+        return min(FIRST_ROUNDS, self.rounds)
+
+    @property
     def most_rounds(self) -> int:
-        """Rounds in all: what the looks found has as many as what was measured first had then."""
-        return max(self.rounds, 2 * self.first_rounds)
+        """Rounds in all, those of what the looks found among them."""
+        return max(self.rounds, self.first_rounds + self.late_rounds)

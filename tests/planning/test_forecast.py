@@ -49,6 +49,12 @@ def options(**given):
     return Options(sampling=Sampling(window_s=0.5), power=PowerModel(), **facts)
 
 
+@pytest.mark.parametrize(("rounds", "first", "late", "most"), [(0, 0, 0, 0), (1, 0, 1, 1), (3, 2, 3, 5), (5, 3, 3, 6)])
+def test_what_the_looks_find_has_as_many_rounds_as_an_interval_needs(rounds, first, late, most):
+    asked = options(rounds=rounds)
+    assert (asked.first_rounds, asked.late_rounds, asked.most_rounds) == (first, late, most)
+
+
 @pytest.fixture(scope="module")
 def planned():
     ask = Ask(preset="quick", workloads=("unstructured_sparse",), backends=("torch",), executions=("eager",))
