@@ -45,12 +45,14 @@ def checked(document: Mapping[str, Any], where: str) -> ModelDevice:
     try:
         device = msgspec.convert(document, ModelDevice)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {sentence(document, str(error))}") from None
+        raise UserError(f"{where}: {plain(sentence(document, str(error)))}") from None
     for key, value in numbers(document, ()):
         if not math.isfinite(value):
-            raise UserError(f"{where}: {key} is {value}, which is no finite number; leave it out if it is not known")
+            raise UserError(
+                f"{where}: {plain(key)} is {value}, which is no finite number; leave it out if it is not known"
+            )
     for fault in faults(device, document):
-        raise UserError(f"{where}: {fault}")
+        raise UserError(f"{where}: {plain(fault)}")
     return device
 
 
@@ -105,9 +107,9 @@ def _whole(path: Path, seen: tuple[Path, ...], where: str) -> dict[str, Any]:
         raise UserError(f"{where}: factor must be a table of keys and numbers, found {factors!r}")
     for key, factor in factors.items():
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1e-6 <= factor <= 1e9:
-            raise UserError(f"{where}: factor.{key} must be a number from 1e-06 to 1e+09, found {factor!r}")
+            raise UserError(f"{where}: factor.{plain(key)} must be a number from 1e-06 to 1e+09, found {factor!r}")
         if not scaled(document, key, float(factor)):
-            raise UserError(f"{where}: factor names {key}, which the file and its base give no number for")
+            raise UserError(f"{where}: factor names {plain(key)}, which the file and its base give no number for")
     return document
 
 
@@ -116,7 +118,7 @@ def _hold_alone(document: Mapping[str, Any], where: str) -> None:
     try:
         msgspec.convert({"name": "x", "kind": "cpu", "source": "x"} | dict(document), ModelDevice)
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: {sentence(document, str(error))}") from None
+        raise UserError(f"{where}: {plain(sentence(document, str(error)))}") from None
 
 
 def _over(under: dict[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +153,8 @@ def scaled(document: dict[str, Any], key: str, factor: float) -> int:
     """
     names = key.split(".")
     found = 0
-    for place in (document, *document.get("backend", {}).values()):
+    backends = document.get("backend")
+    for place in (document, *(backends.values() if isinstance(backends, dict) else ())):  # it is not checked yet
         found += _scaled(place, names, 1 / factor if names[0] == "launch" else factor)
     return found
 
