@@ -104,7 +104,7 @@ _EVERY_AS_DENSE = lambda params, x: _dense(params)  # noqa: E731
 
 # What FlopCounterMode says where that is not the useful FLOP.
 # 1. `mm` of a sparse operand counts as the dense product of that shape.
-# 2. `mv`, `embedding_bag`, oneDNN's convolution with packed filters, gathers, segment sums, `sampled_addmm`,
+# 2. `mv`, `embedding_bag`, oneDNN's convolutions and products of what was packed, gathers, segment sums, `sampled_addmm`,
 #    elementwise operations and sums count as nothing.
 # 3. Padding is multiplied, and counted.  4. Recomputation is done, and counted.
 TORCH_DIFFERS = {
@@ -120,6 +120,7 @@ TORCH_DIFFERS = {
     **{("unstructured_sparse", "forward", f): _NOTHING for f in ("bag", "csr_vector")},  # 2
     ("dense_matmul", "forward", "vector"): _NOTHING,  # 2
     ("dense_conv", "forward", "nhwc_packed"): _NOTHING,  # 2
+    **{(name, "forward", "packed"): _NOTHING for name in ("dense_block", "dense_mlp")},  # 2
     ("capsule_conv", "forward", "folded_packed"): _NOTHING,  # 2
     ("unstructured_sparse", "forward", "gather_segment"): _NOTHING,  # 2
     ("unstructured_sparse", "forward", "ell"): _ell,  # 3, and 2 at n=1
@@ -146,7 +147,7 @@ TORCH_DIFFERS = {
     ("block_sparse", "train_step", "ell_bmm"): _ell_step,  # 3
     **{("decision_forest", "forward", f): _NOTHING for f in ("traverse", "traverse_bag", "compare_all")},  # 2
     ("decision_forest", "forward", "gemm"): lambda p, x: _forest_products(p),  # three dense products
-    **{("table_product", "forward", f): _NOTHING for f in ("take_sum", "bag", "by_codebook")},  # 2
+    **{("table_product", "forward", f): _NOTHING for f in ("take_sum", "bag", "by_codebook", "codebook_loop")},  # 2
     ("table_product", "forward", "one_hot"): lambda p, x: 2 * p["n"] * x["tables"].size,  # zeros are multiplied
     ("kaleidoscope", "forward", "sums"): _NOTHING,  # 2
     ("kaleidoscope", "forward", "csr"): lambda p, x: len(x["w"]) * 2 * p["m"] ** 2 * p["n"],  # 1
