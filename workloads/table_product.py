@@ -169,7 +169,7 @@ def _codebook_loop(
     codes = ops.permute_dims(_numbers(ops, _bits(ops, p, x, columns, thresholds)), (1, 0))
 
     def added(y: tuple[Array, ...], book: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        return (y[0] + ops.take(book[0], book[1]),), ()
+        return (y[0] + ops.take(book[0], book[1]),), (ops.max(book[1], 0),)  # Inductor has no scan without a result
 
     return ops.scan(added, (empty,), (tables, codes))[0][0]
 

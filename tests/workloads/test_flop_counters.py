@@ -104,7 +104,7 @@ _EVERY_AS_DENSE = lambda params, x: _dense(params)  # noqa: E731
 
 # What FlopCounterMode says where that is not the useful FLOP.
 # 1. `mm` of a sparse operand counts as the dense product of that shape.
-# 2. `mv`, `embedding_bag`, oneDNN's convolutions and products of what was packed, gathers, segment sums, `sampled_addmm`,
+# 2. `mv`, `embedding_bag`, oneDNN's operators of what was packed, gathers, segment sums, `sampled_addmm`,
 #    elementwise operations and sums count as nothing.
 # 3. Padding is multiplied, and counted.  4. Recomputation is done, and counted.
 TORCH_DIFFERS = {
