@@ -56,19 +56,6 @@ def test_where_gathers_are_slow_the_best_form_multiplies_the_zeros(reckoned):
     assert row.tax == pytest.approx(row.speed_up**-1 / (row.params["density"]), rel=0.05)
 
 
-def test_groups_are_multiplied_at_the_ratio_of_a_device_that_has_units_for_them():
-    definitions = workloads()[0]
-    found = WhatIf(
-        cases(Ask(preset="smoke", workloads=("nm_sparse",), backends=("numpy",)), definitions, backends()[0])
-    )
-
-    def seconds(**more):
-        several = rows(found, matmul={**DEVICE["matmul"], **more})
-        return next(r.time_s for r in several if (r.workload, r.params.get("keep")) == ("nm_sparse", 2))
-
-    assert seconds(sparse={"2:4": 2.0}) == pytest.approx(seconds() / 2)
-
-
 def test_the_break_even_is_the_factor_on_the_parameter_that_binds(reckoned):
     """Without the form that multiplies zeros the gathers decide: as many times faster, and the two sides meet."""
     software = reckoned._software["any"]
