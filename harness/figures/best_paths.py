@@ -20,7 +20,8 @@ GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed
 
 # A path that had its first look only must beat the best by more than that look can err to be the best itself.
 FIRST_LOOK_MARGIN = 1.3
-WELL_KNOWN = 3  # full groups from which a path's time is well known
+WELL_KNOWN = 3  # full groups from which a path's time is well known: what shared fewer with it may have been lucky
+FEW_GROUPS_MARGIN = 1.1  # and must be faster by this; processes of one short call differ by as much and more
 
 # What belongs to a path's own record, and so to nobody where no path is ok.
 _NO_PATH = {
@@ -160,7 +161,7 @@ class Paths:
         def to_hub(k: int) -> float:
             return self._against(k, hub) if k == hub or self._over(k, hub) else time[k] / time[hub]
 
-        best, seen = min(left, key=to_hub), {hub}
+        best, seen = min([hub, *left], key=to_hub), {hub}
         while best not in seen:
             seen.add(best)
             ratios = {k: self._against(k, best) for k in left if k not in seen}
@@ -171,13 +172,15 @@ class Paths:
     def _against(self, k: int, other: int) -> float:
         """The median ratio of a row to another in the groups that both shared, 1 of none.
 
-        In one group the other may have had bad luck of its own, such as two threads on one core. Where WELL_KNOWN
-        groups tell its time, a row that shared one of them must take less than that, too, to be faster.
+        In one group or two the other may have had bad luck of its own, such as two threads on one core. Where
+        WELL_KNOWN groups tell its time, a row that shared fewer is faster only by FEW_GROUPS_MARGIN, there and by all
+        groups that either had.
         """
         shared = self._over(k, other)
         ratio = median(shared or [1.0])
-        if len(shared) == 1 and ratio < 1 and self._full[other] >= WELL_KNOWN:
-            return min(1.0, max(ratio, self._time[k] / self._time[other]))
+        if 0 < len(shared) < WELL_KNOWN <= self._full[other] and ratio < 1:
+            sure = max(ratio, self._time[k] / self._time[other])
+            return sure if sure * FEW_GROUPS_MARGIN < 1 else 1.0
         return ratio
 
     def _first_look(self, k: int, other: int) -> float:

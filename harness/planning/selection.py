@@ -28,6 +28,7 @@ LONG_LOOK_FACTOR = 1.1  # or this close where calls take LONG_CALL_S: such a mem
 LONG_CALL_S = 1.0
 FINAL_FACTOR = 1.06  # of those, cases this close to the best in the rounds stay for the next
 FINAL_MOST = 2
+KNOWN_ROUNDS, KNOWN_FACTOR = 3, 1.3  # what had so many rounds is not given up for a newcomer that leads by less
 
 T = TypeVar("T")
 Surveyed: TypeAlias = tuple[float, str, float]  # time over the best of its point, by which execution, seconds of that
@@ -128,7 +129,8 @@ def finalists(plan: Sequence[Planned], records: Mapping[str, Record]) -> list[Pl
 
     By `standing`. Of what had rounds, those within FINAL_FACTOR of the best stay; of what was only looked at, those
     within LOOK_FACTOR (LONG_LOOK_FACTOR where calls are long) join; at most LOOK_MOST while any has only been looked
-    at, FINAL_MOST after. What has one process keeps it, and shows no interval.
+    at, FINAL_MOST after. What has one process keeps it, and shows no interval. Beside newcomers stays the best of those
+    that had KNOWN_ROUNDS, since few rounds may have been lucky ones.
     """
     points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
     for planned in plan:
@@ -148,8 +150,16 @@ def finalists(plan: Sequence[Planned], records: Mapping[str, Record]) -> list[Pl
             if ratio <= (FINAL_FACTOR if raced and rounds_of(records[planned.case.key]) else look)
         ]
         all_raced = all(rounds_of(records[planned.case.key]) for planned in close)
-        out += close[: FINAL_MOST if all_raced else LOOK_MOST]
+        chosen = close[: FINAL_MOST if all_raced else LOOK_MOST]
+        out += chosen
+        known = [p for ratio, p in entries if ratio <= KNOWN_FACTOR and _known(records[p.case.key])]
+        if known and not any(_known(records[planned.case.key]) for planned in chosen):
+            out.append(known[0])
     return out
+
+
+def _known(record: Record) -> bool:
+    return len(rounds_of(record)) >= KNOWN_ROUNDS
 
 
 def shuffled(plan: Sequence[T], seed: int, round_: int) -> list[T]:

@@ -78,8 +78,10 @@ def test_where_no_full_round_was_run_the_groups_of_the_first_look_decide():
 def test_bad_luck_of_a_known_path_in_the_one_group_of_another_does_not_decide():
     known = idea([0.352, 0.351, 0.348, 0.459], rounds=[1, 2, 3, 4], groups=[1, 2, 3, 4])
     unlucky = idea([0.372], rounds=[4], groups=[4], formulation="other")
-    better = idea([0.340], rounds=[4], groups=[4], formulation="other")
+    little = idea([0.340], rounds=[4], groups=[4], formulation="other")
+    better = idea([0.310], rounds=[4], groups=[4], formulation="other")
     assert _best(known, unlucky)["path"] == "csr/eager"
+    assert _best(known, little)["path"] == "csr/eager", "processes differ by as much"
     assert _best(known, better)["path"] == "other/eager"
 
 

@@ -236,6 +236,15 @@ def test_after_a_group_the_ratio_in_it_decides_who_stays():
     assert stay((1.0, 1.0, 2.0, 4.0), (1.0, 2.5, 2.04, 4.08)) == ["a", "b"]
 
 
+@pytest.mark.parametrize(("factor", "kept"), [(1.2, ["b", "a"]), (selection.KNOWN_FACTOR + 0.1, ["b"])])
+def test_what_had_all_its_rounds_is_not_given_up_for_a_newcomer_that_had_one(factor, kept):
+    planned = _plan()
+    first = {p.case.formulation: p for p in planned if p.case.workload == "idea" and p.survey}
+    known, new = ((factor,) * 5, range(5)), ((1.0, 1.0), (0, 4))
+    records = {first[n].case.key: _record(first[n], t, rounds=at) for n, (t, at) in {"a": known, "b": new}.items()}
+    assert [p.case.formulation for p in selection.finalists(planned, records)] == kept
+
+
 def test_a_failure_is_no_finalist():
     planned = _plan()
     assert selection.finalists(planned, {p.case.key: _record(p, 1.0, status="wrong") for p in planned}) == []
