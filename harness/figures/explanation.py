@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from harness.errors import UserError
-from harness.figures.explanation_rules import RULES, Rule
+from harness.figures.explanation_rules import RULES
+from harness.figures.rule import Rule
 from harness.records.record import ANSWERED, Case, Record
 from harness.records.text import first_line, one_line
 

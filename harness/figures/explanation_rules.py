@@ -6,10 +6,9 @@ error codes, JAX's errors, TensorFlow's registrations), and copies none. No rule
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
-from harness.records.record import FailureClass
+from harness.figures.idea_rules import IDEAS
+from harness.figures.rule import Rule
+from harness.figures.rule import rule as _rule
 
 GRAPH_BREAK = "https://meta-pytorch.github.io/compile-graph-break-site/gb/"
 JAX_ERRORS = "https://docs.jax.dev/en/latest/errors.html"
@@ -19,28 +18,6 @@ TORCHAX = "https://github.com/google/torchax"
 TF_SPARSE = "https://www.tensorflow.org/guide/sparse_tensor"
 TF_XLA = "https://www.tensorflow.org/xla/known_issues"
 XLA_ERRORS = "https://openxla.org/xla/errors_overview"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """A message that is known. Groups of `pattern` may stand in braces in `what`, `why`, `do` and `link`.
-
-    `script` shows the failure in the framework's own terms; None where the refusal is in the harness's words, or where
-    it takes a device, a time or a size to see.
-    """
-
-    name: str
-    pattern: re.Pattern[str]
-    what: str
-    failure_class: FailureClass
-    why: str
-    do: str
-    link: str | None = None
-    script: str | None = None
-
-
-def _rule(name: str, pattern: str, failure_class: FailureClass, **told: str) -> Rule:
-    return Rule(name=name, pattern=re.compile(pattern), failure_class=failure_class, **told)
 
 
 _COMPILED_GRAPH = r"unsupported operations when trying to compile graph (?:\S+ )?on (?P<jit>\w+): "
@@ -381,4 +358,4 @@ HARNESS = (
         link="https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html",
     ),
 )
-RULES: tuple[Rule, ...] = (*PYTORCH, *JAX, *TENSORFLOW, *HARNESS)
+RULES: tuple[Rule, ...] = (*PYTORCH, *JAX, *TENSORFLOW, *IDEAS, *HARNESS)

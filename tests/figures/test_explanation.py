@@ -54,7 +54,7 @@ def test_every_failed_case_that_is_stored_is_explained():
         for explanation in found:
             assert None not in (explanation.rule, explanation.what, explanation.do)
             assert "{" not in explanation.line
-            assert explanation.why.startswith(("not_implemented: ", "type: ", "memory: "))
+            assert explanation.why.startswith(("not_implemented: ", "type: ", "memory: ", "other: "))
             assert "\n" not in explanation.line
 
 

@@ -1,7 +1,8 @@
 """The stored runs have the same figures for ever: what a report says of them is held against what it said once.
 
 `golden/RUN.json` was made by the code of commit e9fc2df, before the rooms, from the same records (the `value` of a
-break-even was called `density` there), and that of `quick-tpu-aot-v5e` anew when that run was. Each line is what
+break-even was called `density` there), and that of `quick-tpu-aot-v5e` anew when that run was; that of `standard-cpu`
+anew when a path of few groups stopped taking the place of one that had been in all. Each line is what
 `lines` makes of one row or finding. A change that is meant to change a figure makes them anew and says so: `python
 tests/figures/test_golden.py RUN…`. Intervals are those of the groups of one run here, as they were then.
 """

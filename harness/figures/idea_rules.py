@@ -1,0 +1,103 @@
+"""Rules for what refuses the operators of ideas: low bits, groups, scans, attention, weights laid out ahead."""
+
+from __future__ import annotations
+
+from harness.figures.rule import Rule, rule
+
+IDEAS: tuple[Rule, ...] = (
+    rule(
+        "weights-packed-ahead",
+        r"packs no float weights ahead|lays weights out ahead by oneDNN only",
+        "not_implemented",
+        what="float weights laid out ahead of a product",
+        why="the framework lays them out when it compiles or in each call; PyTorch by oneDNN, in float32 on the CPU",
+        do="take the same formulation without packed",
+        link="https://uxlfoundation.github.io/oneDNN/dev_guide_matmul.html",
+    ),
+    rule(
+        "low-bits-packed-ahead",
+        r"(?P<framework>\w+) has no packed product of kind (?P<kind>\w+)",
+        "not_implemented",
+        what="a product of {kind} weights laid out ahead",
+        why="{framework} has no kernel of it: weights are converted in the step",
+        do="take int8 or weight_only, which say the same in the framework's own operators",
+    ),
+    rule(
+        "torch-two-of-four",
+        r"original_tensor\.device= ?(?P<place>\w+) is not supported! Only CUDA tensors",
+        "not_implemented",
+        what="a matrix of two non-zeros in four on {place}",
+        why="PyTorch's semi-structured matrices are those of NVIDIA's sparse tensor cores",
+        do="measure it on an Ampere card or later, or take csr",
+        link="https://docs.pytorch.org/docs/stable/sparse.html#sparse-semi-structured-tensors",
+    ),
+    rule(
+        "torch-wider-sums",
+        r"'aten::mm\.dtype' with arguments from the|out_dtype is only supported for CUDA",
+        "not_implemented",
+        what="a bfloat16 product with float32 sums",
+        why="PyTorch has it for CUDA and XPU",
+        do="take int8, or measure it on a GPU",
+        link="https://docs.pytorch.org/docs/stable/generated/torch.mm.html",
+    ),
+    rule(
+        "torch-described-for-fewer-types",
+        r"RuntimeError when making fake tensor call|\(torch\._\w+, compiled\)",
+        "type",
+        what="an operator that is described to the compiler for fewer data types than it runs with",
+        why="what PyTorch checks before it compiles takes bfloat16 only, its kernel float32 as well",
+        do="run it eager",
+        link="https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.grouped_mm.html",
+    ),
+    rule(
+        "embedding-bag",
+        r"JAX has no embedding bag",
+        "not_implemented",
+        what="rows that are summed as they are read",
+        why="JAX takes rows, then sums them; XLA may make one loop of both",
+        do="take the formulation without bag",
+    ),
+    rule(
+        "tensorflow-wider-sums",
+        r"BatchMatMulV3 of bfloat16 into float32 is XLA's alone",
+        "not_implemented",
+        what="a bfloat16 product with float32 sums outside XLA",
+        why="TensorFlow has kernels of BatchMatMulV3 for integers, XLA for bfloat16 as well",
+        do="compile it",
+        link="https://www.tensorflow.org/api_docs/python/tf/raw_ops/BatchMatMulV3",
+    ),
+    rule(
+        "tensorflow-associative-scan",
+        r"has no associative scan",
+        "not_implemented",
+        what="an associative scan",
+        why="TensorFlow Probability has one, TensorFlow's core has none",
+        do="take sequential or chunked",
+        link="https://www.tensorflow.org/probability/api_docs/python/tfp/math/scan_associative",
+    ),
+    rule(
+        "tensorflow-attention",
+        r"core has no attention",
+        "not_implemented",
+        what="the framework's own attention",
+        why="Keras writes it as two products and a softmax",
+        do="take masked or blocked, which are these",
+    ),
+    rule(
+        "tensorflow-grouped-product",
+        r"has no grouped product",
+        "not_implemented",
+        what="a product of groups of rows with a matrix each",
+        why="TensorFlow has none",
+        do="take a product a group, or padded groups in a batched product (capacity_bmm)",
+    ),
+    rule(
+        "tensorflow-kernel-for-xla",
+        r"^No registered '(?P<op>\w+)' OpKernel for (?P<jit>XLA_\w+) devices",
+        "not_implemented",
+        what="{op} in a function that XLA compiles",
+        why="TensorFlow registers no kernel of {op} for {jit}",
+        do="run it as a graph or eager, or take a formulation without it",
+        link="https://www.tensorflow.org/xla/known_issues",
+    ),
+)
