@@ -185,7 +185,7 @@ def sliced_packed(ops: Ops, x: Array, w1: Matrix, w2: Matrix) -> tuple[Array, ..
 
 
 @w.formulation(
-    note="zeros kept in place, as torch.nn.utils.prune.ln_structured leaves them behind",
+    note="zeros kept in place, as ln_structured of torch.nn.utils.prune leaves them behind",
     prepare=_masked,
     outputs=Y,
     multiplies_zeros=True,

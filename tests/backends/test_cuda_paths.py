@@ -291,11 +291,10 @@ def test_tensorflow_resets_and_reads_the_peak_of_the_one_gpu_that_it_sees(monkey
         reset_memory_stats=lambda name: asked.append(("reset", name)),
         get_memory_info=lambda name: asked.append(("read", name)) or {"current": 1, "peak": 300 * MIB},
     )
-    config = SimpleNamespace(experimental=experimental)
     monkeypatch.setattr(ops, "device", CUDA)
     monkeypatch.setattr(ops, "_name", "/GPU:0")
     monkeypatch.setattr(ops, "_flush", ops.asarray(np.ones(1, np.float32)))
-    monkeypatch.setattr(ops, "_tf", SimpleNamespace(config=config))
+    monkeypatch.setattr(ops, "_tf", SimpleNamespace(config=SimpleNamespace(experimental=experimental)))
     ops.reset_peak_bytes()
     assert ops.device_peak_bytes() == 300 * MIB - FLUSH_BYTES
     assert asked == [("reset", "/GPU:0"), ("read", "/GPU:0")]

@@ -35,7 +35,10 @@ def cached(tmp_path, monkeypatch):
     ("words", "said"),
     [
         (("--smtx", "FILE", "--workload", "block_sparse"), "nothing in --workload runs that"),
-        (("--matrix", "FILE", "--workload", "dense_cnn"), "--matrix runs block_sparse, unstructured_sparse, which"),
+        (
+            ("--matrix", "FILE", "--workload", "dense_cnn"),
+            "--matrix runs block_sparse, nm_sparse, unstructured_sparse, which",
+        ),
         (("--smtx", "FILE", "--preset", "quik"), "there is no preset 'quik'; did you mean quick?"),
         (("--smtx", "FILE", "--set", "m=8"), "--set m and --matrix cannot go together"),
         (("--matrix", "FILE", "--set", "block=2"), "--set block and --matrix cannot go together"),

@@ -119,8 +119,7 @@ def test_first_rounds_that_leave_no_time_for_better_paths_wait_for_the_looks(tmp
         ran.append(round_)
         session.clock.began -= 10.0
 
-    racing.run_batch = run
-    session.clock.began = time.monotonic()
+    racing.run_batch, session.clock.began = run, time.monotonic()
     assert racing.first([], 3) == rounds_
     assert ran == sorted(list(range(1, rounds_ + 1)) * 2)
 
