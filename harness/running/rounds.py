@@ -29,7 +29,8 @@ class Rounds:
     def first(self, plan: Sequence[Planned], rounds: int) -> int:
         """Rounds of what is expected to be best, short groups before long ones; before anything else is looked at.
 
-        Returns how many there were: one where the others would leave no time to look for better paths.
+        Returns the round after which the race goes on: the first where others would leave no time to look for better
+        paths.
         """
         session, groups = self._session, self.groups(plan)
         with session.clock.timing("rounds_s"):

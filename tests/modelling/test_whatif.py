@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from backends.discovery import backends
+from harness.modelling import whatif
 from harness.modelling.class_errors import ClassError
 from harness.modelling.device_file import checked
 from harness.modelling.kernels import CLASSES
@@ -196,3 +197,11 @@ def test_curves_rise_with_the_parameter_that_binds(reckoned):
     of = [p.speed_up for p in points if p.idea == "unstructured_sparse forward"][:11]
     assert of == sorted(of)
     assert of[-1] > of[0]
+
+
+@pytest.mark.parametrize(
+    ("params", "structure"), [({"keep": 2, "out_of": 4}, (2, 4)), ({"density": 0.5}, None), ({"keep": 2}, None)]
+)
+def test_the_groups_of_n_of_m_are_read_from_the_axes_that_have_them(params, structure):
+    assert whatif._structure(params) == structure
+    assert not params.get("out_of") or {"keep", "out_of"} <= set(workloads()[0]["nm_sparse"].axes)
