@@ -2,19 +2,19 @@
 
 y[n] = Σ_j g[n, j] · relu(x[n] · W1[e]) · W2[e], e = experts_of[n, j]. The routing is given, and no token is dropped:
 dropping some would be another computation. Where tokens go is only known in the call, so that whatever sorts, counts or
-pads them belongs to the step.
+pads them (workloads/common/dispatch.py) belongs to the step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from backends.ops import Array, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Work
-from workloads.common import digits, routing_of_tokens
+from workloads.common import digits, dispatch, routing_of_tokens
 
 w = Workload(
     "mixture_of_experts",
@@ -86,82 +86,12 @@ def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     return Work(4 * p.n * p.k * p.d * p.h, moved, moved)
 
 
-# -- operands: the routing, and what has a length that must be known ahead ---------------------------------------------
 Y = ("y",)
-
-
-def _prepare(
-    ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
-) -> Sequence[Array]:
-    """Everything as it is, and the numbers of the experts."""
-    every = np.arange(p.experts, dtype=np.int32)
-    return [ops.asarray(v) for v in (x, w1, w2, experts_of, gates, every)]
-
-
-def _prepare_capacity(
-    ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
-) -> Sequence[Array]:
-    """As `_prepare`, and the places of an expert, as many as the fullest has tokens."""
-    places = np.arange(routing_of_tokens.fullest(experts_of, p.experts), dtype=np.int32)
-    return [*_prepare(ops, p, x, w1, w2, experts_of, gates), ops.asarray(places)]
-
-
-def _most_blocks(p: Parameters) -> int:
-    """Blocks that any routing fits in: every expert may leave its last one nearly empty."""
-    used = min(p.experts, p.n * p.k)
-    return int((p.n * p.k + used * (p.block - 1)) // p.block)
-
-
-def _prepare_blocked(
-    ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
-) -> Sequence[Array]:
-    """As `_prepare`, and the numbers of the blocks and of the rows in one."""
-    blocks, rows = np.arange(_most_blocks(p), dtype=np.int32), np.arange(p.block, dtype=np.int32)
-    return [*_prepare(ops, p, x, w1, w2, experts_of, gates), ops.asarray(blocks), ops.asarray(rows)]
-
-
-def _prepare_packed(
-    ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
-) -> Sequence[Array | Matrix]:
-    """Tokens and routing, and the weights of each expert laid out ahead for as many tokens as it has on average."""
-    rows = -(-p.n * p.k // p.experts)
-    host = (x, experts_of, gates)
-    return [*(ops.asarray(v) for v in host), *(ops.packed_weights(w, rows) for both in (w1, w2) for w in both)]
-
-
-# -- steps -------------------------------------------------------------------------------------------------------------
-def _sorted(ops: Ops, p: Parameters, x: Array, experts_of: Array) -> tuple[Array, Array, Array]:
-    """Pairs of token and expert in the order of the experts: which pair, its expert, its token's values (n·k, d)."""
-    flat = ops.reshape(experts_of, (p.n * p.k,))
-    order = ops.argsort(flat)
-    return order, ops.take(flat, order), ops.take(x, order // p.k)
-
-
-def _counts(ops: Ops, p: Parameters, experts_of: Array, every: Array) -> Array:
-    """How many tokens each expert has, (E,) int32."""
-    hits = ops.reshape(experts_of, (p.n * p.k, 1)) == ops.expand_dims(every, 0)
-    return ops.astype(ops.sum(ops.astype(hits, "int32"), 0), "int32")
-
-
-def _starts(ops: Ops, counts: Array) -> Array:
-    """Where each expert's run of sorted pairs begins."""
-    return ops.cumsum(counts, 0) - counts
-
-
-def _mixed(ops: Ops, p: Parameters, results: Array, order: Array, gates: Array) -> Array:
-    """Results (n·k, d) of sorted pairs back to their tokens, weighted and summed: y (n, d)."""
-    back = ops.reshape(ops.take(results, ops.argsort(order)), (p.n, p.k, p.d))
-    return ops.sum(back * ops.expand_dims(gates, 2), 1)
-
-
-def _experts(ops: Ops, x: Array, w1: Array, w2: Array) -> Array:
-    """Each batch of rows (e, r, d) through its own block."""
-    return ops.matmul(ops.relu(ops.matmul(x, w1)), w2)
 
 
 @w.formulation(
     note="every expert padded to the fullest, one batched product; none is dropped",
-    prepare=_prepare_capacity,
+    prepare=dispatch.capacity_operands,
     outputs=Y,
 )
 def capacity_bmm(
@@ -180,25 +110,20 @@ def capacity_bmm(
     Tokens go to their places in one gather and come back in one: a running count says the place of each pair.
     """
     capacity, flat = places.shape[0], ops.reshape(experts_of, (p.n * p.k,))
-    wanted = ops.expand_dims(_starts(ops, _counts(ops, p, experts_of, every)), 1) + ops.expand_dims(places, 0)
+    starts = dispatch.starts(ops, dispatch.counts(ops, p, experts_of, every))
+    wanted = ops.expand_dims(starts, 1) + ops.expand_dims(places, 0)
     source = ops.take(ops.argsort(flat), ops.where(wanted < p.n * p.k, wanted, p.n * p.k - 1))
-    results = ops.reshape(_experts(ops, ops.take(x, source // p.k), w1, w2), (p.experts * capacity, p.d))
+    results = ops.reshape(dispatch.by_experts(ops, ops.take(x, source // p.k), w1, w2), (p.experts * capacity, p.d))
     hits = ops.astype(ops.expand_dims(flat, 1) == ops.expand_dims(every, 0), "int32")
     rank = ops.astype(ops.sum(ops.cumsum(hits, 0) * hits, 1) - 1, "int32")
     back = ops.reshape(ops.take(results, flat * capacity + rank), (p.n, p.k, p.d))
     return (ops.sum(back * ops.expand_dims(gates, 2), 1),)
 
 
-def _rank(ops: Ops, p: Parameters, starts: Array, of: Array) -> Array:
-    """The how many-th of its expert each sorted pair is."""
-    ones = of * 0 + 1
-    return ops.cumsum(ones, 0) - 1 - ops.take(starts, of)
-
-
 @w.formulation(
     note="tokens padded to blocks, each with its own expert's weights, one batched product: MegaBlocks in plain "
     "operations",
-    prepare=_prepare_blocked,
+    prepare=dispatch.blocked_operands,
     outputs=Y,
 )
 def blocked(
@@ -214,9 +139,9 @@ def blocked(
     within: Array,
 ) -> tuple[Array, ...]:
     """At most n·k + E·(block − 1) rows, whatever the routing: static shapes; weights are copied a block."""
-    order, of, rows = _sorted(ops, p, x, experts_of)
-    counts = _counts(ops, p, experts_of, every)
-    starts = _starts(ops, counts)
+    order, of, rows = dispatch.sorted_pairs(ops, p, x, experts_of)
+    counts = dispatch.counts(ops, p, experts_of, every)
+    starts = dispatch.starts(ops, counts)
     used = (counts + (p.block - 1)) // p.block
     ends = ops.cumsum(used, 0)
     passed = ops.astype(ops.expand_dims(blocks, 1) >= ops.expand_dims(ends, 0), "int32")
@@ -225,15 +150,15 @@ def blocked(
     first = ops.take(starts, expert) + (blocks - ops.take(ends - used, expert)) * p.block
     wanted = ops.expand_dims(first, 1) + ops.expand_dims(within, 0)
     source = ops.where(wanted < p.n * p.k, wanted, p.n * p.k - 1)
-    results = _experts(ops, ops.take(rows, source), ops.take(w1, expert), ops.take(w2, expert))
-    place = ops.take((ends - used) * p.block, of) + _rank(ops, p, starts, of)
+    results = dispatch.by_experts(ops, ops.take(rows, source), ops.take(w1, expert), ops.take(w2, expert))
+    place = ops.take((ends - used) * p.block, of) + dispatch.rank(ops, starts, of)
     flat = ops.reshape(results, (blocks.shape[0] * p.block, p.d))
-    return (_mixed(ops, p, ops.take(flat, place), order, gates),)
+    return (dispatch.mixed(ops, p, ops.take(flat, place), order, gates),)
 
 
 @w.formulation(
     note="pairs sorted by expert, one product an expert: the host reads how many each has",
-    prepare=_prepare,
+    prepare=dispatch.operands,
     outputs=Y,
     executions=("eager",),
 )
@@ -245,13 +170,13 @@ def sorted_loop(
     def block(expert: int, rows: Array) -> Array:
         return ops.matmul(ops.relu(ops.matmul(rows, w1[expert, ...])), w2[expert, ...])
 
-    results, order = _one_by_one(ops, p, x, experts_of, block)
-    return (_mixed(ops, p, results, order, gates),)
+    results, order = dispatch.one_by_one(ops, p, x, experts_of, block)
+    return (dispatch.mixed(ops, p, results, order, gates),)
 
 
 @w.formulation(
     note="the same with each expert's weights laid out ahead, the relu within the product; results mixed by a bag",
-    prepare=_prepare_packed,
+    prepare=dispatch.packed_operands,
     outputs=Y,
     executions=("eager",),
 )
@@ -263,27 +188,15 @@ def sorted_packed(
     def block(expert: int, rows: Array) -> Array:
         return ops.packed_matmul(ops.packed_matmul(rows, weights[expert], relu=True), weights[p.experts + expert])
 
-    results, order = _one_by_one(ops, p, x, experts_of, block)
+    results, order = dispatch.one_by_one(ops, p, x, experts_of, block)
     share = ops.take(ops.reshape(gates, (p.n * p.k,)), order)
     places = ops.reshape(ops.argsort(order), (p.n, p.k))
     return (ops.embedding_bag(results * ops.expand_dims(share, 1), places),)
 
 
-def _one_by_one(
-    ops: Ops, p: Parameters, x: Array, experts_of: Array, block: Callable[[int, Array], Array]
-) -> tuple[Array, Array]:
-    """Results (n·k, d) of sorted pairs by `block` of each expert that has tokens, and which pair each is of."""
-    flat = ops.reshape(experts_of, (p.n * p.k,))
-    order = ops.argsort(flat)
-    rows = ops.take(x, order // p.k)
-    ends = np.cumsum(np.bincount(ops.to_numpy(flat), minlength=p.experts)).tolist()
-    runs = enumerate(zip([0, *ends], ends, strict=False))
-    return ops.concat([block(expert, rows[start:end, :]) for expert, (start, end) in runs if end > start], 0), order
-
-
 @w.formulation(
     note="each expert's pairs found, one product an expert",
-    prepare=_prepare,
+    prepare=dispatch.operands,
     outputs=Y,
     executions=("eager", "graph"),
 )
@@ -296,23 +209,23 @@ def parted(
         ops.matmul(ops.relu(ops.matmul(ops.take(x, of // p.k), w1[expert, ...])), w2[expert, ...])
         for expert, of in enumerate(pairs)
     ]
-    return (_mixed(ops, p, ops.concat(parts, 0), ops.concat(pairs, 0), gates),)
+    return (dispatch.mixed(ops, p, ops.concat(parts, 0), ops.concat(pairs, 0), gates),)
 
 
-@w.formulation(note="pairs sorted by expert, the framework's grouped product", prepare=_prepare, outputs=Y)
+@w.formulation(note="pairs sorted by expert, the framework's grouped product", prepare=dispatch.operands, outputs=Y)
 def grouped(
     ops: Ops, p: Parameters, x: Array, w1: Array, w2: Array, experts_of: Array, gates: Array, every: Array
 ) -> tuple[Array, ...]:
     """Where it has one that is not something else."""
-    order, _, rows = _sorted(ops, p, x, experts_of)
-    counts = _counts(ops, p, experts_of, every)
+    order, _, rows = dispatch.sorted_pairs(ops, p, x, experts_of)
+    counts = dispatch.counts(ops, p, experts_of, every)
     hidden = ops.relu(ops.grouped_matmul(rows, w1, counts))
-    return (_mixed(ops, p, ops.grouped_matmul(hidden, w2, counts), order, gates),)
+    return (dispatch.mixed(ops, p, ops.grouped_matmul(hidden, w2, counts), order, gates),)
 
 
 @w.formulation(
     note="every expert for every token, those it was not sent to weighted by zero: E/k times the work",
-    prepare=_prepare,
+    prepare=dispatch.operands,
     outputs=Y,
     multiplies_zeros=True,
 )
@@ -330,7 +243,7 @@ def all_experts(
 
 @w.formulation(
     note="GShard: tokens sent to places of experts by products with one-hot matrices",
-    prepare=_prepare_capacity,
+    prepare=dispatch.capacity_operands,
     outputs=Y,
     multiplies_zeros=True,
 )
@@ -356,7 +269,7 @@ def one_hot(
     sent = ops.reshape(ops.where(to > 0, ops.reshape(gates, (p.n * p.k, 1, 1)) * 0.0 + 1.0, 0.0), _four(p, capacity))
     weight = ops.sum(sent * ops.reshape(gates, (p.n, p.k, 1, 1)), 1)
     grouped = ops.einsum("nec,nd->ecd", ops.sum(sent, 1), x)
-    return (ops.einsum("nec,ecd->nd", weight, _experts(ops, grouped, w1, w2)),)
+    return (ops.einsum("nec,ecd->nd", weight, dispatch.by_experts(ops, grouped, w1, w2)),)
 
 
 def _four(p: Parameters, capacity: int) -> tuple[int, int, int, int]:
