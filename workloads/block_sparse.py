@@ -11,7 +11,7 @@ import numpy as np
 
 from backends.ops import HostArray
 from workloads.base import Axis, Definition, Inputs, Mode, Parameters, Params, Point, Twin, Work
-from workloads.common import block_products, block_steps, patterns, sparse, structure
+from workloads.common import block_products, block_rows, block_steps, patterns, sparse, structure
 from workloads.common.matrix_names import OF_FILE, load
 
 
@@ -209,9 +209,9 @@ WORKLOAD = Definition(
             "ell_bmm": sparse.train_step(
                 "padded block rows and columns, a mask on the padding's gradient",
                 block_products.ell_values,
-                block_steps.prepare_ell_step,
-                block_steps.ell_products,
-                block_steps.restore_ell,
+                block_rows.prepare_ell_step,
+                block_rows.ell_products,
+                block_rows.restore_ell,
             ),
             "masked_dense": sparse.marked_multiplies_zeros(
                 sparse.train_step(

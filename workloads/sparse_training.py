@@ -3,21 +3,21 @@
 An MLP with as many stored weights in every hidden layer as its density says, the last layer dense. `phase` is what is
 measured: `step` is one of plain SGD, with gradients at the stored weights only; `update` moves the pattern: RigL forms
 the dense gradient, drops the smallest weights of each layer and grows as many where the gradient is largest; SET takes
-a step, drops the smallest and grows where it is told. Between two updates lie about a hundred steps.
+a step, drops the smallest and grows where it is told. `blocks` is RigL's rule for whole blocks of 16×16. Between two
+updates lie about a hundred steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 
 from backends.ops import Array, Execution, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
-from workloads.base import LEARNING_RATE, Inputs, Mode, Twin, Work
-from workloads.common import digits, sparse_mlp, topology
+from workloads.base import Inputs, Mode, Twin, Work
+from workloads.common import sparse_mlp, sparse_mlp_blocks, sparse_mlp_steps, sparse_mlp_updates, topology
 
 w = Workload(
     "sparse_training",
@@ -31,16 +31,23 @@ w = Workload(
         "layers": Axis(help="hidden layers", low=1, high=1000, default=3),
         "density": Axis(help="share of the weights that is stored", low=1e-6, high=1, default=0.1, break_even=True),
         "phase": Axis(help="a step, or the update of the pattern", choices=("step", "update"), default="step"),
-        "rule": Axis(help="what grows", choices=("rigl", "set"), default="rigl"),
+        "rule": Axis(
+            help="what grows: weights by RigL or SET, blocks of 16×16 by RigL",
+            choices=("rigl", "set", "blocks"),
+            default="rigl",
+        ),
     },
     tolerances={("float64", "train_step"): 1e-8, ("float32", "train_step"): 1e-4},
 )
 for _phase, _rule in (("step", "rigl"), ("update", "rigl"), ("update", "set")):
     w.preset("smoke", batch=8, features=48, hidden=32, layers=2, density=0.2, phase=_phase, rule=_rule)
 for _phase in ("step", "update"):
+    w.preset("smoke", batch=8, features=48, hidden=64, layers=2, density=0.4, phase=_phase, rule="blocks")
     w.preset("ideas", phase=_phase)
     w.sweep("density", (0.1, 0.2, 0.05), survey_at=0.1, presets=("standard",), hidden=4096, phase=_phase)
     w.preset("full", batch=4096, features=8192, hidden=8192, layers=4, phase=_phase)
+    w.preset("full", batch=4096, features=8192, hidden=8192, layers=4, phase=_phase, rule="blocks")
+w.preset("ideas", rule="blocks")
 
 
 @w.twins
@@ -50,52 +57,48 @@ def _twins(p: Parameters, mode: Mode) -> Sequence[Twin]:
 
 
 def _dims(p: Parameters) -> list[int]:
-    if p.density * min(p.features, p.hidden) * p.hidden < 1:
-        raise ValueError(f"axis density of sparse_training leaves a layer without a weight, found {p.density:g}")
+    side = topology.side_of(p.rule)
+    for axis in ("features", "hidden"):
+        if p[axis] % side:
+            raise ValueError(
+                f"axis {axis} of sparse_training must be a multiple of {side} where rule is {p.rule}, found {p[axis]}"
+            )
+    least, what = p.density * min(p.features, p.hidden) * p.hidden / side**2, "weight" if side == 1 else "block"
+    if least < 1:
+        raise ValueError(f"axis density of sparse_training leaves a layer without a {what}, found {p.density:g}")
+    if p.phase == "update" and least < 2:
+        raise ValueError(
+            f"axis density of sparse_training leaves a layer with a single {what}, which an update drops, found "
+            f"{p.density:g}"
+        )
     if p.phase == "update" and p.density > 1 / (1 + topology.DROPPED):
         raise ValueError(
             f"axis density of sparse_training must be at most {1 / (1 + topology.DROPPED):.2f} where phase is update, "
             f"found {p.density:g}: else there is no room to grow"
         )
-    return [p.features, *([p.hidden] * p.layers), digits.CLASSES]
+    return sparse_mlp.sizes(p)
 
 
 @w.inputs
 def inputs(p: Parameters, seed: int) -> Inputs:
-    """x (n, features) and target (n, 10) digits; of each layer w0… (nnz,) with indices and indptr of A (out × in).
-
-    The last layer is dense, (in, 10). grow0… are the positions that SET grows, flat in (out × in).
-    """
-    dims, rng = _dims(p), np.random.default_rng([seed, 9])
-    counts = topology.stored(dims, p.density)
-    out: dict[str, HostArray] = {"x": digits.flat(p.batch, p.features, seed), "target": digits.one_hot(p.batch, seed)}
-    for layer, (fan_in, fan_out) in enumerate(pairwise(dims)):
-        if layer == p.layers:
-            out[f"w{layer}"] = rng.standard_normal((fan_in, fan_out)) * np.sqrt(2 / fan_in)
-            continue
-        pattern = topology.even_pattern(fan_out, fan_in, counts[layer], np.random.default_rng([1, layer]))
-        spread = np.sqrt(2 / (p.density * fan_in))
-        out[f"w{layer}"] = rng.standard_normal(counts[layer]) * spread
-        out[f"w{layer}_indices"], out[f"w{layer}_indptr"] = pattern.indices, pattern.indptr
-        if p.phase == "update" and p.rule == "set":
-            grown = topology.exchanged(counts[layer])
-            out[f"grow{layer}"] = topology.unused(pattern, grown, np.random.default_rng([2, layer]))
-    return out
+    """As `sparse_mlp.drawn` has them."""
+    _dims(p)
+    return sparse_mlp.drawn(p, seed)
 
 
 @w.reference
 def reference(p: Parameters, x: HostArray, target: HostArray, **rest: HostArray) -> Mapping[str, HostArray]:
     """By dense products with the zeros in place."""
-    return sparse_mlp.reference(p, _dims(p), x, target, rest)
+    return sparse_mlp.reference(p, x, target, rest)
 
 
 @w.work
 def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     """Of a step and of an update, as `topology.useful_flop` and `sparse_mlp.least_bytes`."""
-    dims = _dims(p)
-    dense = p.phase == "update" and p.rule == "rigl"
-    flop = topology.useful_flop(p.batch, dims, p.density, dense)
-    return Work(flop, *sparse_mlp.least_bytes(itemsize, p.batch, dims, p.density, p.phase, dense))
+    dims, side = _dims(p), topology.side_of(p.rule)
+    dense = p.phase == "update" and p.rule != "set"
+    flop = topology.useful_flop(p.batch, dims, p.density, dense, side)
+    return Work(flop, *sparse_mlp.least_bytes(itemsize, p.batch, dims, p.density, p.phase, dense, side))
 
 
 # -- a step ------------------------------------------------------------------------------------------------------------
@@ -103,96 +106,140 @@ def _names(p: Parameters) -> list[str]:
     if p.phase == "step":
         return ["loss", *(f"w{layer}" for layer in range(p.layers + 1))]
     kept = [f"{what}{layer}" for what in ("new", "mask") for layer in range(p.layers)]
-    return kept if p.rule == "rigl" else [*kept, f"w{p.layers}"]
+    return [*kept, f"w{p.layers}"] if p.rule == "set" else kept
 
 
 def _steps(p: Parameters) -> bool:
     return bool(p.phase == "step")
 
 
+def _scattered(p: Parameters) -> bool:
+    """Where weights stand alone: what gathers one at a time has a form of its own for blocks."""
+    return bool(p.phase == "step" and p.rule != "blocks")
+
+
+def _in_blocks(p: Parameters) -> bool:
+    return bool(p.phase == "step" and p.rule == "blocks")
+
+
 def _native(format: str, sampling: str) -> Callable[..., Sequence[Array | Matrix]]:
     """x and target transposed, the values of each layer and the last, then of each layer what its products need."""
 
     def prepare(ops: Ops, p: Parameters, x: HostArray, target: HostArray, **rest: HostArray) -> Sequence[Matrix]:
-        return sparse_mlp.native_operands(ops, p, format, sampling, x, target, rest)
+        return sparse_mlp_steps.native_operands(ops, p, format, sampling, x, target, rest)
 
     return prepare
 
 
-def _step_by(name: str, note: str, format: str, sampling: str) -> None:
+def _step_by(
+    name: str, note: str, format: str, sampling: str, applies: Callable[[Parameters], bool] = _scattered
+) -> None:
     def step(ops: Ops, p: Parameters, *operands: Array | Matrix) -> tuple[Array, ...]:
-        return sparse_mlp.native_step(ops, p, sampling, operands)
+        return sparse_mlp_steps.native_step(ops, p, sampling, operands)
 
     step.__name__ = name
     kept = w.formulation(
-        note=note, mode="train_step", prepare=_native(format, sampling), outputs=_names, applies=_steps
+        note=note, mode="train_step", prepare=_native(format, sampling), outputs=_names, applies=applies
     )
     kept(step)
 
 
-_step_by("csr_dense_sample", "CSR products; the gradient dense, then taken", "csr", "dense")
+_step_by("csr_dense_sample", "CSR products; the gradient dense, then taken", "csr", "dense", _steps)
 _step_by("csr_native", "CSR products, the framework's own sampled product", "csr", "native")
 _step_by("csr_gather", "CSR products; rows gathered for the gradient of each stored weight", "csr", "gather")
-_step_by("bag_native", "embedding bags, the framework's own sampled product", "bag", "native")
+_step_by("bag_native", "embedding bags, the framework's own sampled product", "bag", "native", _steps)
 _step_by("bag_dense_sample", "embedding bags; the gradient dense, then taken", "bag", "dense")
 
 
 @w.formulation(
     note="as many weights in every row, no padding but one: batched products of taken rows, static shapes",
     mode="train_step",
-    prepare=lambda ops, p, x, target, **rest: sparse_mlp.ell_operands(ops, p, x, target, rest),
-    restore=lambda p, **outputs: sparse_mlp.from_ell(p, outputs),
+    prepare=lambda ops, p, x, target, **rest: sparse_mlp_steps.ell_operands(ops, p, x, target, rest),
+    restore=lambda p, **outputs: sparse_mlp_steps.from_ell(p, outputs),
     outputs=_names,
-    applies=_steps,
+    applies=_scattered,
 )
 def constant_fan_in(ops: Ops, p: Parameters, *operands: Array) -> tuple[Array, ...]:
     """The condensed form of SRigL; the backward product goes by segments of the transpose."""
-    return sparse_mlp.ell_step(ops, p, operands)
+    return sparse_mlp_steps.ell_step(ops, p, *operands)
 
 
 @w.formulation(
     note="weights stored with their zeros, dense products, a mask on the gradients: what is usually published",
     mode="train_step",
-    prepare=lambda ops, p, x, target, **rest: sparse_mlp.masked_operands(ops, p, x, target, rest),
-    restore=lambda p, **outputs: sparse_mlp.from_masked(p, outputs),
+    prepare=lambda ops, p, x, target, **rest: sparse_mlp_steps.masked_operands(ops, p, x, target, rest),
+    restore=lambda p, **outputs: sparse_mlp_steps.from_masked(p, outputs),
     outputs=_names,
     applies=_steps,
     multiplies_zeros=True,
 )
-def masked_dense(ops: Ops, p: Parameters, x: Array, target: Array, *operands: Array) -> tuple[Array, ...]:
+def masked_dense(ops: Ops, p: Parameters, *operands: Array) -> tuple[Array, ...]:
     """All the work of the dense network, and the mask's."""
-    count = p.layers
-    weights, masks = operands[: count + 1], operands[count + 1 : 2 * count + 1]
-    loss, gradients = sparse_mlp.dense_gradients(ops, x, target, weights)
-    masked = [g * m for g, m in zip(gradients, masks, strict=False)]
-    new = [ops.sgd_step(v, g, LEARNING_RATE) for v, g in zip(weights, [*masked, gradients[-1]], strict=True)]
-    return loss, *new
+    return sparse_mlp_steps.masked_step(ops, p, *operands)
+
+
+def _block_step_by(name: str, note: str, form: sparse_mlp_blocks.BlockForm) -> None:
+    def step(ops: Ops, p: Parameters, *operands: Array | Matrix) -> tuple[Array, ...]:
+        return sparse_mlp_blocks.block_step(ops, p, form, *operands)
+
+    step.__name__ = name
+    kept = w.formulation(
+        note=note,
+        mode="train_step",
+        prepare=lambda ops, p, x, target, **rest: sparse_mlp_blocks.operands(ops, p, form, x, target, rest),
+        restore=lambda p, **outputs: sparse_mlp_blocks.from_blocks(p, form, outputs),
+        outputs=_names,
+        applies=_in_blocks,
+    )
+    kept(step)
+
+
+_block_step_by("block_bmm", "batched products of gathered blocks, summed by segment", sparse_mlp_blocks.GATHERED)
+_block_step_by(
+    "block_rows", "as many blocks in every row, no padding but one: a batched product a row", sparse_mlp_blocks.ROWS
+)
+_block_step_by("block_bag", "embedding bags; the gradient by a batched product of blocks", sparse_mlp_blocks.BAG)
 
 
 # -- an update ---------------------------------------------------------------------------------------------------------
+def _updates(p: Parameters) -> bool:
+    return bool(p.phase == "update")
+
+
+def _many(p: Parameters) -> bool:
+    """Where a threshold is looked for among a million weights: of blocks there are few, and it costs nothing."""
+    return bool(p.phase == "update" and p.rule != "blocks")
+
+
 def _update_by(
-    name: str, note: str, threshold: sparse_mlp.Threshold, executions: tuple[Execution, ...] | None = None
+    name: str,
+    note: str,
+    threshold: sparse_mlp_updates.Threshold,
+    executions: tuple[Execution, ...] | None = None,
+    applies: Callable[[Parameters], bool] = _many,
 ) -> None:
-    def step(ops: Ops, p: Parameters, x: Array, target: Array, *operands: Array) -> tuple[Array, ...]:
-        return sparse_mlp.update(ops, p, threshold, x, target, operands)
+    def step(ops: Ops, p: Parameters, *operands: Array) -> tuple[Array, ...]:
+        return sparse_mlp_updates.update(ops, p, threshold, *operands)
 
     step.__name__ = name
     kept = w.formulation(
         note=f"weights stored with their zeros, dense products; thresholds {note}",
         mode="train_step",
-        prepare=lambda ops, p, x, target, **rest: sparse_mlp.masked_operands(ops, p, x, target, rest),
+        prepare=lambda ops, p, x, target, **rest: sparse_mlp_updates.operands(ops, p, x, target, rest),
         outputs=_names,
-        applies=lambda p: p.phase == "update",
+        applies=applies,
         executions=executions,
     )
     kept(step)
 
 
-_update_by("top_k", "by the framework's own selection", sparse_mlp.by_selection)
-_update_by("sampled", "by its selection among those above what a sample says", sparse_mlp.by_sample, ("eager",))
-_update_by("sorted", "by sorting the layer", sparse_mlp.by_sort)
+_update_by("top_k", "by the framework's own selection", sparse_mlp_updates.by_selection, applies=_updates)
+_update_by("sampled", "by its selection among those above what a sample says", sparse_mlp_updates.by_sample, ("eager",))
+_update_by("sorted", "by sorting the layer", sparse_mlp_updates.by_sort)
 _update_by(
-    "bisection", "by 31 counting passes over the bits of the floats, exact and without a sort", sparse_mlp.by_bisection
+    "bisection",
+    "by 31 counting passes over the bits of the floats, exact and without a sort",
+    sparse_mlp_updates.by_bisection,
 )
 
 
@@ -201,16 +248,27 @@ _update_by(
     mode="train_step",
     prepare=lambda ops, p, x, target, **rest: [
         ops.asarray(np.array([1 << bit for bit in range(30, -1, -1)], np.int32)),
-        *sparse_mlp.masked_operands(ops, p, x, target, rest),
+        *sparse_mlp_updates.operands(ops, p, x, target, rest),
     ],
     outputs=_names,
-    applies=lambda p: p.phase == "update",
+    applies=_many,
 )
-def bisection_loop(
-    ops: Ops, p: Parameters, powers: Array, x: Array, target: Array, *operands: Array
-) -> tuple[Array, ...]:
+def bisection_loop(ops: Ops, p: Parameters, powers: Array, *operands: Array) -> tuple[Array, ...]:
     """Where a compiler would make each pass anew from what it reads."""
-    return sparse_mlp.update(ops, p, partial(sparse_mlp.by_loop, powers=powers), x, target, operands)
+    return sparse_mlp_updates.update(ops, p, partial(sparse_mlp_updates.by_loop, powers=powers), *operands)
+
+
+@w.formulation(
+    note="blocks stored, batched products of gathered blocks; a dropped block's storage is a grown one's",
+    mode="train_step",
+    prepare=lambda ops, p, x, target, **rest: sparse_mlp_blocks.moving_operands(ops, p, x, target, rest),
+    restore=lambda p, **outputs: sparse_mlp_blocks.from_moved(p, outputs),
+    outputs=lambda p: [f"{what}{layer}" for what in ("new", "places", "order") for layer in range(p.layers)],
+    applies=lambda p: p.phase == "update" and p.rule == "blocks",
+)
+def block_moved(ops: Ops, p: Parameters, *operands: Array) -> tuple[Array, ...]:
+    """The sparse matrix is built anew, in order and with that of its transpose: what the next step reads."""
+    return sparse_mlp_blocks.moved(ops, p, *operands)
 
 
 WORKLOAD = w.definition()

@@ -134,3 +134,51 @@ def test_a_mask_that_is_off_by_one_in_the_update_is_refused():
     found = _found("sparse_training", "top_k", off_by_one, phase="update", rule="rigl")
     assert "mask0 differs in 1 of 1536 whole numbers" in found
     assert "new0 is off by" in found
+
+
+def test_a_block_too_many_is_refused_in_the_update():
+    """The largest block is dropped as well."""
+
+    def off_by_one(right):
+        def step(ops, p):
+            def run(*operands):
+                new, *rest = (array.copy() for array in right.step(ops, p)(*operands))
+                mask = rest[p.layers - 1]
+                row, column = (at // 16 for at in np.unravel_index(np.argmax(np.abs(new)), new.shape))
+                new[16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 0
+                mask[row, column] = 0
+                return new, *rest
+
+            return run
+
+        return replace(right, step=step)
+
+    found = _found("sparse_training", "top_k", off_by_one, phase="update", rule="blocks")
+    assert "mask0 differs in 1 of 12 whole numbers" in found
+    assert "new0 is off by" in found
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("places", ("mask0 differs in 2 of 12", "new0 is off by")), ("order", ("mask0 differs in 1 of 12",))],
+)
+def test_a_block_in_the_wrong_place_is_refused_in_the_update(fault, words):
+    """The largest block beside where it belongs; and one that the order of the transpose has twice."""
+
+    def misplaced(right):
+        def step(ops, p):
+            def run(*operands):
+                new, *rest = (array.copy() for array in right.step(ops, p)(*operands))
+                places, order = rest[p.layers - 1], rest[2 * p.layers - 1]
+                if fault == "places":
+                    places[np.argmax(np.abs(new).max(axis=(1, 2)))] = np.setdiff1d(np.arange(12), places)[0]
+                else:
+                    order[0] = order[1]
+                return new, *rest
+
+            return run
+
+        return replace(right, step=step)
+
+    found = _found("sparse_training", "block_moved", misplaced, phase="update", rule="blocks")
+    assert all(said in found for said in words)

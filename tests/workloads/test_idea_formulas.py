@@ -57,11 +57,21 @@ def test_work_is_what_was_worked_by_hand(workload, mode, params, flop, moved):
     assert (work.useful_flop, work.least_bytes) == (flop, moved)
 
 
-@pytest.mark.parametrize(("phase", "flop"), [("step", 210_030_592), ("update", 878_182_912)])
-def test_work_of_sparse_training_is_what_was_worked_by_hand(phase, flop):
+@pytest.mark.parametrize(
+    ("phase", "rule", "flop"),
+    [
+        ("step", "rigl", 210_030_592),
+        ("update", "rigl", 878_182_912),
+        ("step", "blocks", 256 * (2 * 314 * 256 + 3 * (2 * 410 * 256 + 10_240))),  # 314 of 3136 blocks, 410 of 4096
+        ("update", "blocks", 256 * (314 * 256 + 2 * (2 * 410 * 256 + 10_240) + 784 * 1024 + 2 * 1024**2 + 10_240)),
+    ],
+)
+def test_work_of_sparse_training_is_what_was_worked_by_hand(phase, rule, flop):
     """An update costs 4.2 steps: 3 % of a hundred."""
     workload = FOUND["sparse_training"]
-    assert workload.work(workload.check({**TRAIN, "phase": phase}), "train_step", 4).useful_flop == flop
+    params = workload.check({**TRAIN, "phase": phase, "rule": rule})
+    assert workload.work(params, "train_step", 4).useful_flop == flop
+    assert workload.twins(params, "train_step") == workload.twins(workload.check(TRAIN), "train_step")
     mnist = [784, 300, 100, 10]
     assert topology.useful_flop(100, mnist, 0.02, False) == 2_841_600
     assert topology.useful_flop(100, mnist, 0.02, True) == 54_820_800
@@ -74,6 +84,16 @@ def test_least_bytes_of_sparse_training_by_hand():
     gradients = (4 * 2 * 7 + 4 * 12) + (4 * 2 * 14 + 4 * 40)
     update = sparse + 2 * dense + gradients + 4 * (6 + 12) + 12
     assert least_bytes(4, 2, [3, 4, 10], 0.5, "update", True)[0] == update
+
+
+def test_least_bytes_of_sparse_training_in_blocks_by_hand():
+    """16 × 32 is one block stored of two: its place is one index, and the rows of blocks have three offsets."""
+    block, dense = 4 * 256 + 4 * 1 + 4 * 3 + 4 * 2 * 48, 4 * 320 + 4 * 2 * 42
+    step = 2 * block + 12 * 256 + 3 * dense + 12 * 320
+    assert least_bytes(4, 2, [16, 32, 10], 0.5, "step", False, 16)[0] == step
+    gradients = (4 * 2 * 48 + 4 * 512) + (4 * 2 * 42 + 4 * 320)
+    update = block + 2 * dense + gradients + 4 * (256 + 512) + 2
+    assert least_bytes(4, 2, [16, 32, 10], 0.5, "update", True, 16)[0] == update
 
 
 def test_examples_leave_by_plan():
@@ -146,6 +166,17 @@ def test_tokens_spread_as_the_axis_says():
         ("early_exit", {"classes": 1}, "axis classes of early_exit must be in 2…"),
         ("sparse_training", {"density": 0.9, "phase": "update"}, "density of sparse_training must be at most 0.77"),
         ("sparse_training", {"density": 1e-6}, "axis density of sparse_training leaves a layer without a weight"),
+        (
+            "sparse_training",
+            {"density": 2e-6, "phase": "update"},
+            "leaves a layer with a single weight, which an update",
+        ),
+        ("sparse_training", {"density": 1e-4, "rule": "blocks"}, "sparse_training leaves a layer without a block"),
+        (
+            "sparse_training",
+            {"hidden": 100, "rule": "blocks"},
+            "axis hidden of sparse_training must be a multiple of 16",
+        ),
     ],
 )
 def test_axes_that_do_not_go_together_are_refused_with_the_axis(workload, axes, words):

@@ -32,17 +32,22 @@ def with_zeros(x: Inputs, p: Parameters) -> HostArray:
     return dense
 
 
+def unrolled_pattern(pattern: Pattern, block: int) -> tuple[Pattern, HostArray]:
+    """A pattern of blocks in units of entries, and the permutation (nnz,) that puts values of blocks into its order."""
+    rows, columns = (side * block for side in pattern.shape)
+    within = np.arange(block, dtype=np.int64)
+    down = pattern.rows[:, None, None] * np.int64(block) + within[:, None]
+    right = pattern.indices[:, None, None] * np.int64(block) + within
+    flat = (down * columns + right).ravel()
+    order = np.argsort(flat)
+    indptr = np.searchsorted(flat[order], np.arange(rows + 1, dtype=np.int64) * columns).astype(np.int32)
+    return Pattern((flat[order] % columns).astype(np.int32), indptr, (rows, columns)), order
+
+
 def unrolled(x: Inputs, p: Parameters) -> tuple[CSR, HostArray]:
     """The same matrix as scalar CSR, and the permutation (nnz,) with `csr.values == a.ravel()[permutation]`."""
-    m, k, _ = sparse.shape(p)
-    block, pattern = p.block, block_pattern(x, p)
-    within = np.arange(block, dtype=np.int64)
-    rows = pattern.rows[:, None, None] * np.int64(block) + within[:, None]
-    columns = pattern.indices[:, None, None] * np.int64(block) + within
-    flat = (rows * k + columns).ravel()
-    order = np.argsort(flat)
-    indptr = np.searchsorted(flat[order], np.arange(m + 1, dtype=np.int64) * k).astype(np.int32)
-    return CSR(x["a"].ravel()[order], (flat[order] % k).astype(np.int32), indptr, (m, k)), order
+    found, order = unrolled_pattern(block_pattern(x, p), p.block)
+    return CSR(x["a"].ravel()[order], *found), order
 
 
 # -- forward -----------------------------------------------------------------------------------------------------------

@@ -15,15 +15,13 @@ from workloads.common import sparse
 from workloads.common.block_products import (
     block_bmm,
     block_pattern,
-    ell_product,
     equal_rows,
     equal_rows_product,
-    picked_tiles,
     rows_by_length,
     unrolled,
     with_zeros,
 )
-from workloads.common.sparse import Products, summed_over_columns, transpose
+from workloads.common.sparse import Products, transpose
 
 
 def _blocks_back(ops: Ops, values: Array, order: Array) -> Array:
@@ -212,54 +210,6 @@ def bmm_products(
             ops, k // block, _blocks_back(ops, values, order), flipped_rows, flipped_columns, dy
         ),
     )
-
-
-def prepare_ell_step(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
-    """Columns and mask of the padded rows; the same of the transpose's, and where its blocks stand in the first."""
-    pattern, block = block_pattern(x, p), p.block
-    flipped, order = pattern.transposed()
-    ell, back = sparse.padded(pattern), sparse.padded(flipped)
-    places = np.flatnonzero(ell.filled).astype(np.int32)[order][back.slots]
-    dtype = x["a"].dtype
-    mask = np.repeat(ell.filled.astype(dtype), block, axis=1)[:, None, :]
-    back_mask = back.filled.astype(dtype).reshape(-1, 1, 1)
-    return [ops.asarray(v) for v in (ell.columns.ravel(), mask, back.columns.ravel(), back_mask, places.ravel())]
-
-
-def ell_products(
-    ops: Ops, p: Parameters, columns: Array, mask: Array, back_columns: Array, back_mask: Array, places: Array
-) -> Products:
-    """Products of padded block rows; a mask keeps the padding's value zero."""
-    m, k, _ = sparse.shape(p)
-    block = p.block
-    rows, back_rows = m // block, k // block
-    longest, back_longest = columns.shape[0] // rows, back_columns.shape[0] // back_rows
-
-    def sampled(dy: Array, b: Array) -> Array:
-        def product(left: Array, right: Array) -> Array:
-            picked = picked_tiles(ops, rows, block, columns, right)
-            tiles = ops.reshape(left, (rows, block, left.shape[1]))
-            return ops.matmul(tiles, ops.permute_dims(picked, (0, 2, 1)))
-
-        return summed_over_columns(dy, b, rows * longest * block, product) * mask
-
-    def backward(values: Array, dy: Array) -> Array:
-        tiles = ops.permute_dims(ops.reshape(values, (rows, block, longest, block)), (0, 2, 3, 1))
-        tiles = ops.take(ops.reshape(tiles, (rows * longest, block, block)), places) * back_mask
-        tiles = ops.permute_dims(ops.reshape(tiles, (back_rows, back_longest, block, block)), (0, 2, 1, 3))
-        return ell_product(ops, p, ops.reshape(tiles, (back_rows, block, back_longest * block)), back_columns, dy)
-
-    return Products(
-        lambda values, b: ell_product(ops, p, values, columns, b), sparse.sgd_update(ops, sampled), backward
-    )
-
-
-def restore_ell(a: HostArray, x: Inputs, p: Parameters) -> HostArray:
-    """Padded block rows back into blocks."""
-    ell, block = sparse.padded(block_pattern(x, p)), p.block
-    tiles = a.reshape(len(a), block, -1, block).transpose(0, 2, 1, 3)
-    blocks: HostArray = tiles[ell.filled]
-    return blocks
 
 
 def prepare_mask(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:

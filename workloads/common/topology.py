@@ -1,7 +1,7 @@
 """Sparse training's patterns: how they are drawn, and how an update drops the smallest weights and grows others.
 
 Sizes are those of a layer as `dims` has them, (in, out); a weight matrix is stored as A (out × in), so that A·h is what
-a layer computes. The last layer is dense.
+a layer computes. The last layer is dense. What is stored, dropped and grown is a weight, or a block of `side`² of them.
 """
 
 from __future__ import annotations
@@ -15,26 +15,32 @@ from backends.ops import HostArray
 from workloads.common.decisions import largest, near_ties
 from workloads.common.patterns import Pattern
 
+SIDE = 16  # of the blocks that the rule `blocks` moves
 DROPPED = 0.3  # ζ of the first update, α/2·(1 + cos 0) with α = 0.3: the most that a schedule exchanges
 
 
-def stored(dims: Sequence[int], density: float) -> list[int]:
-    """Weights of each layer: round(density·in·out), and all of the last."""
+def side_of(rule: str) -> int:
+    """Of what a rule moves: 1 is a weight."""
+    return SIDE if rule == "blocks" else 1
+
+
+def stored(dims: Sequence[int], density: float, side: int = 1) -> list[int]:
+    """Weights of each layer: side²·round(density·in·out/side²), and all of the last."""
     sizes = [i * o for i, o in pairwise(dims)]
-    return [max(1, round(density * size)) for size in sizes[:-1]] + sizes[-1:]
+    return [side**2 * max(1, round(density * size / side**2)) for size in sizes[:-1]] + sizes[-1:]
 
 
 def exchanged(count: int) -> int:
-    """How many of `count` stored weights an update drops, and grows elsewhere."""
+    """How many of `count` stored weights, or blocks, an update drops, and grows elsewhere."""
     return max(1, round(DROPPED * count))
 
 
-def useful_flop(batch: int, dims: Sequence[int], density: float, dense_gradient: bool) -> int:
+def useful_flop(batch: int, dims: Sequence[int], density: float, dense_gradient: bool, side: int = 1) -> int:
     """2B for each stored weight forward, for its gradient, and but for the first layer backward.
 
     With `dense_gradient` the gradient of every weight is formed, stored or not.
     """
-    counts = stored(dims, density)
+    counts = stored(dims, density, side)
     if not dense_gradient:
         return sum(2 * batch * z * (3 if layer else 2) for layer, z in enumerate(counts))
     through = sum(2 * batch * z * (2 if layer else 1) for layer, z in enumerate(counts))
@@ -57,18 +63,31 @@ def unused(pattern: Pattern, count: int, rng: np.random.Generator) -> HostArray:
     return np.sort(rng.choice(free, count, replace=False)).astype(np.int32)
 
 
-def updated(
-    weights: HostArray, active: HostArray, growth: HostArray, count: int
-) -> tuple[HostArray, HostArray, HostArray]:
-    """New weights, the new mask as int64, and where rounding may decide otherwise, all of the layer's shape.
+def in_tiles(x: HostArray, side: int) -> HostArray:
+    """A matrix as (rows/side, side, columns/side, side), without a copy."""
+    rows, columns = x.shape
+    return x.reshape(rows // side, side, columns // side, side)
 
-    The `count` smallest of the `active` weights are dropped; of the rest of the layer the `count` largest by `growth`,
-    the gradient's magnitude or a score that was drawn, become active with weight 0.
+
+def spread(mask: HostArray, side: int) -> HostArray:
+    """What is said of each block, said of each of its weights."""
+    return mask.repeat(side, axis=0).repeat(side, axis=1)
+
+
+def updated(
+    weights: HostArray, active: HostArray, growth: HostArray, count: int, side: int = 1
+) -> tuple[HostArray, HostArray, HostArray]:
+    """New weights, the new mask as int64, and where rounding may decide otherwise; the last two have one for a block.
+
+    The `count` smallest of the `active` are dropped; of the rest of the layer the `count` largest by `growth`, the
+    gradient's magnitude or a score that was drawn, become active with weight 0. Of a block it is the Frobenius norm.
     """
-    stays = int(active.sum()) - count
-    magnitude = np.where(active, np.abs(weights), 0.0)
-    kept = largest(magnitude, stays) & active
-    score = np.where(kept, 0.0, np.abs(growth))
+    size, growing = (np.sqrt((in_tiles(x, side) ** 2).sum(axis=(1, 3))) for x in (weights, growth))
+    there = active[::side, ::side]
+    stays = int(there.sum()) - count
+    magnitude = np.where(there, size, 0.0)
+    kept = largest(magnitude, stays) & there
+    score = np.where(kept, 0.0, growing)
     grown = largest(score, count) & ~kept
-    near = (near_ties(magnitude, stays) & active) | (near_ties(score, count) & ~kept)
-    return np.where(kept, weights, 0.0), (kept | grown).astype(np.int64), near
+    near = (near_ties(magnitude, stays) & there) | (near_ties(score, count) & ~kept)
+    return np.where(spread(kept, side), weights, 0.0), (kept | grown).astype(np.int64), near

@@ -1,0 +1,172 @@
+"""Sparse training over whole blocks: a step by the products of block_steps.py, and the update that moves blocks.
+
+The inputs say where every weight stands; here that is read as blocks A (blocks, 16, 16) of a layer (out × in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from backends.ops import Array, HostArray, Matrix, Ops
+from workloads.base import Inputs, Parameters
+from workloads.common import block_products, block_rows, block_steps, patterns, sparse, topology
+from workloads.common.patterns import Pattern
+from workloads.common.sparse import Products
+from workloads.common.sparse_mlp import dense_of, patterns_of, sizes
+from workloads.common.sparse_mlp_steps import passes, step
+from workloads.common.sparse_mlp_updates import scores
+
+
+class BlockForm(NamedTuple):
+    """How a layer's blocks are stored and multiplied, in the words of `sparse.train_step`; `rest` makes `each`."""
+
+    values: Callable[[Inputs, Parameters], HostArray]
+    rest: sparse.Prepare
+    each: int
+    products: Callable[..., Products]
+    restore: sparse.Restore
+
+
+def _as_they_are(values: HostArray, x: Inputs, p: Parameters) -> HostArray:
+    return values
+
+
+GATHERED = BlockForm(lambda x, p: x["a"], block_steps.prepare_bmm_step, 5, block_steps.bmm_products, _as_they_are)
+ROWS = BlockForm(
+    block_products.ell_values, block_rows.prepare_rows_step, 4, block_rows.rows_products, block_rows.restore_ell
+)
+BAG = BlockForm(
+    lambda x, p: x["a"],
+    block_steps.prepare_unrolled_blocks("bag"),
+    6,
+    block_steps.unrolled_block_products,
+    _as_they_are,
+)
+
+
+def in_blocks(pattern: Pattern) -> Pattern:
+    """A pattern of full blocks in units of them: a block is where its first weight is."""
+    side = topology.SIDE
+    first = (pattern.rows % side == 0) & (pattern.indices % side == 0)
+    rows, columns = (length // side for length in pattern.shape)
+    return Pattern(pattern.indices[first] // side, pattern.indptr[::side] // side**2, (rows, columns))
+
+
+def _layers(p: Parameters, rest: Mapping[str, HostArray]) -> list[tuple[Inputs, Parameters]]:
+    """Each sparse layer as `block_sparse` has its operand, and the axes of its product."""
+    out = []
+    for i, pattern in enumerate(patterns_of(rest, sizes(p))):
+        found = in_blocks(pattern)
+        blocks = patterns.take_blocks(dense_of(rest[f"w{i}"], pattern), found, topology.SIDE)
+        out.append((patterns.sparse_inputs(blocks, found), _axes(p, i)))
+    return out
+
+
+def _axes(p: Parameters, layer: int) -> Parameters:
+    fan_in, fan_out = sizes(p)[layer : layer + 2]
+    return Parameters({"m": fan_out, "k": fan_in, "n": p.batch, "block": topology.SIDE})
+
+
+# -- a step ------------------------------------------------------------------------------------------------------------
+def operands(
+    ops: Ops, p: Parameters, form: BlockForm, x: HostArray, target: HostArray, rest: Mapping[str, HostArray]
+) -> list[Array | Matrix]:
+    """x and target (units × images), the blocks of each layer as `form` stores them, the last layer, and the rest."""
+    layers = _layers(p, rest)
+    host = [x.T, target.T, *(form.values(*layer) for layer in layers), rest[f"w{p.layers}"]]
+    out: list[Array | Matrix] = [ops.asarray(np.ascontiguousarray(v)) for v in host]
+    for layer in layers:
+        out += form.rest(ops, *layer)
+    return out
+
+
+def _products(ops: Ops, p: Parameters, form: BlockForm, rest: Sequence[Array | Matrix]) -> list[Products]:
+    each = form.each
+    return [form.products(ops, _axes(p, i), *rest[each * i : each * (i + 1)]) for i in range(p.layers)]
+
+
+def block_step(ops: Ops, p: Parameters, form: BlockForm, *operands: Array | Matrix) -> tuple[Array, ...]:
+    """(loss, the blocks of each layer after a step as `form` stores them, the last layer)."""
+    weights, rest = operands[2 : 3 + p.layers], operands[3 + p.layers :]
+    return step(ops, _products(ops, p, form, rest), operands[0], operands[1], weights)
+
+
+def from_blocks(p: Parameters, form: BlockForm, outputs: Mapping[str, HostArray]) -> Mapping[str, HostArray]:
+    """The stored values of each updated layer, in the order of its pattern."""
+    out = {"loss": outputs["loss"], f"w{p.layers}": outputs[f"w{p.layers}"]}
+    for i, pattern in enumerate(patterns_of(outputs, sizes(p))):
+        found, axes = in_blocks(pattern), _axes(p, i)
+        shape = (len(found.indices), topology.SIDE, topology.SIDE)
+        x = patterns.sparse_inputs(np.empty(shape, outputs[f"w{i}"].dtype), found)
+        order = block_products.unrolled_pattern(found, topology.SIDE)[1]
+        out[f"w{i}"] = form.restore(outputs[f"w{i}"], x, axes).ravel()[order]
+    return out
+
+
+# -- an update ---------------------------------------------------------------------------------------------------------
+def moving_operands(
+    ops: Ops, p: Parameters, x: HostArray, target: HostArray, rest: Mapping[str, HostArray]
+) -> list[Array | Matrix]:
+    """As `operands` of gathered blocks, then of each layer the flat place of each block in (out × in)."""
+    places = [in_blocks(pattern).flat.astype(np.int32) for pattern in patterns_of(rest, sizes(p))]
+    return [*operands(ops, p, GATHERED, x, target, rest), *(ops.asarray(v) for v in places)]
+
+
+def moved(ops: Ops, p: Parameters, *operands: Array) -> tuple[Array, ...]:
+    """Of every sparse layer its blocks after an update, in the order of their places; then the places.
+
+    Then the order of the transpose, which the next step needs. A dropped block's storage is a grown one's, so that
+    everything keeps its shape: the matrix is built anew within the call, and nothing stores a zero.
+    """
+    count = p.layers
+    weights, rest, places = operands[2 : 3 + count], operands[3 + count : -count], operands[-count:]
+    layers = _products(ops, p, GATHERED, rest)
+    _, read, errors, _ = passes(ops, layers, operands[0], operands[1], weights)
+    found = []
+    for values, place, h, dz in zip(weights, places, read, errors, strict=False):
+        found.append(_exchanged(ops, values, place, ops.matmul(dz, sparse.transpose(ops, h))))
+    return tuple(array for several in zip(*found, strict=True) for array in several)
+
+
+def _exchanged(ops: Ops, values: Array, places: Array, gradient: Array) -> tuple[Array, Array, Array]:
+    """The blocks (blocks, 16, 16) after the smallest gave way to zeros, where they stand, and the transpose's order."""
+    stored, side, _ = values.shape
+    rows, columns = (length // side for length in gradient.shape)
+    dropped = topology.exchanged(stored)
+    size = ops.sum(ops.sum(values * values, 2), 1)
+    kept = size >= ops.kth_greatest(size, stored - dropped)
+    there = ops.segment_sum(ops.where(kept, size * 0.0 + 1.0, 0.0), places, rows * columns)
+    wanted = ops.where(there > 0, 0.0, ops.reshape(scores(ops, gradient, side), (rows * columns,)))
+    grown = ops.astype(ops.topk(wanted, dropped)[1], "int32")
+    gone = 1 - ops.astype(kept, "int32")
+    rank = ops.cumsum(gone, 0) - gone  # of a dropped block among them: which of the grown ones takes its storage
+    taken = ops.take(grown, ops.where(rank < dropped, rank, dropped - 1))
+    after = ops.where(kept, places, taken)
+    order = ops.argsort(after)
+    sorted_places = ops.take(after, order)
+    left = ops.where(ops.reshape(kept, (stored, 1, 1)), values, 0.0)
+    back = ops.argsort(sorted_places % columns * rows + sorted_places // columns)
+    return ops.take(left, order), sorted_places, back
+
+
+def from_moved(p: Parameters, outputs: Mapping[str, HostArray]) -> Mapping[str, HostArray]:
+    """The new weights (in × out) with their zeros, and the mask of the blocks, which is read in the transpose's order.
+
+    A block that is out of order, or twice in the order, is missing in the mask.
+    """
+    out, side = {}, topology.SIDE
+    for i in range(p.layers):
+        fan_in, fan_out = sizes(p)[i : i + 2]
+        places, order = outputs[f"places{i}"], outputs[f"order{i}"]
+        tiles = np.zeros((fan_out // side * (fan_in // side), side, side), outputs[f"new{i}"].dtype)
+        tiles[places] = outputs[f"new{i}"]
+        dense = tiles.reshape(fan_out // side, fan_in // side, side, side).transpose(0, 2, 1, 3)
+        out[f"new{i}"] = dense.reshape(fan_out, fan_in).T
+        column, row = places[order] % (fan_in // side), places[order] // (fan_in // side)
+        mask = np.zeros((fan_in // side, fan_out // side), np.int64)
+        mask[column, row] = 1
+        out[f"mask{i}"] = mask
+    return out

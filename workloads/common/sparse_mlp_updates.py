@@ -1,0 +1,125 @@
+"""The update of a pattern by the dense gradient, weights stored with their zeros, and how it finds its thresholds.
+
+What moves is a weight, scored by its magnitude, or a block of them, scored by the sum of its squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from backends.ops import Array, HostArray, Ops
+from workloads.base import LEARNING_RATE, Parameters
+from workloads.common import topology
+from workloads.common.sparse_mlp import dense_of, growing, patterns_of, sizes, with_zeros
+from workloads.common.sparse_mlp_steps import dense_gradients
+
+_SAMPLE = 10_000  # values, about
+_MORE, _SPARE = 1.15, 50  # times as many are taken as a sample says, and some: it may have too few of the greatest
+Threshold: TypeAlias = Callable[[Ops, Array, int], Array]  # of a flat array, the how many-th greatest
+
+
+# -- thresholds --------------------------------------------------------------------------------------------------------
+def by_selection(ops: Ops, values: Array, count: int) -> Array:
+    """As the framework selects."""
+    return ops.kth_greatest(values, count)
+
+
+def by_sort(ops: Ops, values: Array, count: int) -> Array:
+    """All in order."""
+    return ops.sort(values, -1, True)[count - 1]
+
+
+def by_sample(ops: Ops, values: Array, count: int) -> Array:
+    """Of those above what a sample says, where these are enough: the host reads how many there are."""
+    length = values.shape[0]
+    if 2 * count > length:
+        return ops.kth_greatest(values, count)
+    sample = values[:: max(1, length // _SAMPLE)]
+    size = sample.shape[0]
+    above = ops.nonzero(values >= ops.kth_greatest(sample, min(size, round(_MORE * count * size / length) + _SPARE)))
+    return ops.kth_greatest(ops.take(values, above) if above.shape[0] >= count else values, count)
+
+
+def by_bisection(ops: Ops, values: Array, count: int) -> Array:
+    """Bit by bit, the greatest number that `count` values are at least: bits of positive floats are in their order."""
+    bits = ops.bitcast(values, "int32")
+    found = ops.astype(ops.sum(bits * 0, 0), "int32")
+    for bit in range(30, -1, -1):
+        tried = found + (1 << bit)
+        enough = ops.sum(ops.astype(bits >= tried, "int32"), 0) >= count
+        found = ops.where(enough, tried, found)
+    return ops.bitcast(found, "float32")
+
+
+def by_loop(ops: Ops, values: Array, count: int, powers: Array) -> Array:
+    """The same with the passes as steps of a loop, which reads the bits where they were written; `powers` of two."""
+    bits = ops.bitcast(values, "int32")
+
+    def narrowed(found: tuple[Array, ...], power: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        tried = found[0] + power[0]
+        enough = ops.sum(ops.astype(bits >= tried, "int32"), 0) >= count
+        return (ops.where(enough, tried, found[0]),), (tried,)
+
+    (found,), _ = ops.scan(narrowed, (ops.astype(ops.sum(bits * 0, 0), "int32"),), (powers,))
+    return ops.bitcast(found, "float32")
+
+
+# -- the update --------------------------------------------------------------------------------------------------------
+def operands(ops: Ops, p: Parameters, x: HostArray, target: HostArray, rest: Mapping[str, HostArray]) -> list[Array]:
+    """x, target, every layer (in × out) with its zeros, and the masks of what moves.
+
+    Then where SET grows, and the flat places of what is stored, of each sparse layer.
+    """
+    side, patterns = topology.side_of(p.rule), patterns_of(rest, sizes(p))
+    masks = [dense_of(np.ones_like(rest[f"w{i}"]), pattern).T[::side, ::side] for i, pattern in enumerate(patterns)]
+    host = [x, target, *with_zeros(p, rest), *masks]
+    if p.rule == "set":
+        host += [growing(rest[f"grow{i}"], pattern.shape).astype(x.dtype) for i, pattern in enumerate(patterns)]
+    host += [np.flatnonzero(mask.ravel()).astype(np.int32) for mask in masks]
+    return [ops.asarray(np.ascontiguousarray(v)) for v in host]
+
+
+def scores(ops: Ops, x: Array, side: int) -> Array:
+    """How large what moves is in each place of a matrix: weights, or blocks of `side`²."""
+    if side == 1:
+        return ops.maximum(x, -x)
+    rows, columns = x.shape
+    tiles = ops.reshape(x * x, (rows // side, side, columns // side, side))
+    return ops.sum(ops.sum(tiles, 3), 1)
+
+
+def _kept_only(ops: Ops, kept: Array, x: Array, side: int) -> Array:
+    """x where `kept` is true of a weight or its block, zero elsewhere."""
+    if side == 1:
+        return ops.where(kept, x, 0.0)
+    rows, columns = x.shape
+    there = ops.reshape(kept, (rows // side, 1, columns // side, 1))
+    tiles = ops.reshape(x, (rows // side, side, columns // side, side))
+    return ops.reshape(ops.where(there, tiles, 0.0), (rows, columns))
+
+
+def update(ops: Ops, p: Parameters, threshold: Threshold, *operands: Array) -> tuple[Array, ...]:
+    """The new weights of every sparse layer, then the masks (int32); of SET also the last layer after its step."""
+    x, target, *rest = operands
+    count, side = p.layers, topology.side_of(p.rule)
+    weights, masks, growth = rest[: count + 1], rest[count + 1 : 2 * count + 1], rest[2 * count + 1 :]
+    places = rest[len(rest) - count :]
+    _, gradients = dense_gradients(ops, x, target, weights)
+    new, chosen = [], []
+    for i in range(count):
+        matrix, score, stored = weights[i], gradients[i], places[i].shape[0]
+        if p.rule == "set":
+            matrix, score = ops.sgd_step(matrix, gradients[i] * masks[i], LEARNING_RATE), growth[i]
+        magnitude, dropped = scores(ops, matrix, side), topology.exchanged(stored)
+        found = ops.take(ops.reshape(magnitude, (-1,)), places[i])  # few: a tenth of the values to find one among
+        kept = (magnitude >= threshold(ops, found, stored - dropped)) & (masks[i] > 0)
+        wanted = scores(ops, score, side)
+        wanted = ops.where(kept, 0.0 * wanted, wanted)
+        grown = wanted > 0 if p.rule == "set" else wanted >= threshold(ops, ops.reshape(wanted, (-1,)), dropped)
+        new.append(_kept_only(ops, kept, matrix, side))
+        chosen.append(ops.astype(kept | grown, "int32"))
+    last = [ops.sgd_step(weights[count], gradients[count], LEARNING_RATE)] if p.rule == "set" else []
+    return *new, *chosen, *last
