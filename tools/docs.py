@@ -52,6 +52,7 @@ def makers(examples: Examples) -> Mapping[str, Maker]:
         "faults": docs_blocks.faults,
         "fields": docs_reference.fields,
         "found": docs_ideas.found,
+        "gradient-flow": docs_ideas.flow,
         "headlines": docs_blocks.headlines,
         "machine": docs_blocks.machine,
         "machine-left-out": docs_model.left_out,

@@ -1,4 +1,7 @@
-"""What was found here of one idea: rows of a stored run in words and a table, and the picture of its formulations."""
+"""What was found here of one idea: rows of a stored run in words and a table, and the picture of its formulations.
+
+And what no run measures: how much gradient reaches the layers of a sparse network.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from harness.figures.summary import Row
 
 _TITLES = {backend: title for backend, (title, _) in docs_picture.SERIES.items()}
+_FLOW = {"batch": 64, "features": 784, "hidden": 256, "layers": 3, "density": 0.1, "phase": "step"}
+_MOVED = {"rigl": "weights", "blocks": "blocks of 16×16"}  # what is stored, by the rule that moves it
+_SEEDS = range(3)
 _VERDICTS = {"faster": "is faster than", "tie": "ties with", "slower": "is slower than"}
 
 
@@ -113,3 +119,24 @@ def _figures(rows: Sequence[Row]) -> str:
 
 def _even(even: BreakEven) -> str:
     return f"{_TITLES.get(even.backend, even.backend)}: {even.sentence}"
+
+
+def flow(_: Block) -> str:
+    """The gradient of the stored weights of each layer over that of the dense network, the range over the seeds."""
+    from workloads.base import Parameters
+    from workloads.common import gradient_flow
+
+    found = {
+        moved: [gradient_flow.gradient_flow(Parameters({**_FLOW, "rule": rule}), seed) for seed in _SEEDS]
+        for rule, moved in _MOVED.items()
+    }
+    when = {"in the first step": "first", f"after {gradient_flow.STEPS} steps": "after"}
+    head = ["layer", *(f"{moved}, {words}" for moved in found for words in when)]
+    lines = []
+    for layer in range(int(_FLOW["layers"]) + 1):
+        values = [
+            [getattr(one, moment)[layer] for one in several] for several in found.values() for moment in when.values()
+        ]
+        lines.append([str(layer + 1), *(f"{min(v):.2f}…{max(v):.2f}" for v in values)])
+    network = "{features}-{layers}×{hidden}-10 at density {density}, batches of {batch} digits".format(**_FLOW)
+    return f"{network}, seeds {_SEEDS[0]} to {_SEEDS[-1]}.\n\n{table(head, lines)}"

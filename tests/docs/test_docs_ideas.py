@@ -93,3 +93,15 @@ def test_pictures_are_those_that_pages_ask_for(tmp_path, monkeypatch):
     page.write_text(f"<!-- begin: took x -->\n<!-- end -->\n\n<!-- begin: found {RUN} {IDEA} -->\n<!-- end -->\n")
     monkeypatch.setattr(sources, "DOCS", tmp_path)
     assert docs_ideas.pictures() == {tmp_path / "_static" / "idea-block-sparse.svg": docs_picture.ways(RUN, IDEA)}
+
+
+def test_the_gradient_flow_is_told_of_every_layer_at_first_and_later(monkeypatch):
+    """Where everything is stored it is that of the dense network."""
+    small = {"batch": 4, "features": 16, "hidden": 16, "layers": 1, "density": 1.0, "phase": "step"}
+    monkeypatch.setattr(docs_ideas, "_FLOW", small)
+    made = docs_ideas.flow(_block())
+    assert made.startswith("16-1×16-10 at density 1.0, batches of 4 digits, seeds 0 to 2.")
+    assert (
+        "| layer | weights, in the first step | weights, after 100 steps | blocks of 16×16, in the first step |" in made
+    )
+    assert [line for line in made.splitlines() if "…" in line] == [f"| {i} |" + " 1.00…1.00 |" * 4 for i in (1, 2)]
