@@ -114,7 +114,7 @@ def _steps(p: Parameters) -> bool:
 
 
 def _scattered(p: Parameters) -> bool:
-    """Where weights stand alone: what gathers one at a time has a form of its own for blocks."""
+    """Where weights stand alone: in blocks, what gathers one at a time has a faster form in every framework."""
     return bool(p.phase == "step" and p.rule != "blocks")
 
 
@@ -144,7 +144,7 @@ def _step_by(
     kept(step)
 
 
-_step_by("csr_dense_sample", "CSR products; the gradient dense, then taken", "csr", "dense", _steps)
+_step_by("csr_dense_sample", "CSR products; the gradient dense, then taken", "csr", "dense")
 _step_by("csr_native", "CSR products, the framework's own sampled product", "csr", "native")
 _step_by("csr_gather", "CSR products; rows gathered for the gradient of each stored weight", "csr", "gather")
 _step_by("bag_native", "embedding bags, the framework's own sampled product", "bag", "native", _steps)
@@ -198,7 +198,6 @@ _block_step_by("block_bmm", "batched products of gathered blocks, summed by segm
 _block_step_by(
     "block_rows", "as many blocks in every row, no padding but one: a batched product a row", sparse_mlp_blocks.ROWS
 )
-_block_step_by("block_bag", "embedding bags; the gradient by a batched product of blocks", sparse_mlp_blocks.BAG)
 
 
 # -- an update ---------------------------------------------------------------------------------------------------------

@@ -38,13 +38,6 @@ GATHERED = BlockForm(lambda x, p: x["a"], block_steps.prepare_bmm_step, 5, block
 ROWS = BlockForm(
     block_products.ell_values, block_rows.prepare_rows_step, 4, block_rows.rows_products, block_rows.restore_ell
 )
-BAG = BlockForm(
-    lambda x, p: x["a"],
-    block_steps.prepare_unrolled_blocks("bag"),
-    6,
-    block_steps.unrolled_block_products,
-    _as_they_are,
-)
 
 
 def in_blocks(pattern: Pattern) -> Pattern:
@@ -57,7 +50,7 @@ def in_blocks(pattern: Pattern) -> Pattern:
 
 def _layers(p: Parameters, rest: Mapping[str, HostArray]) -> list[tuple[Inputs, Parameters]]:
     """Each sparse layer as `block_sparse` has its operand, and the axes of its product."""
-    out = []
+    out: list[tuple[Inputs, Parameters]] = []
     for i, pattern in enumerate(patterns_of(rest, sizes(p))):
         found = in_blocks(pattern)
         blocks = patterns.take_blocks(dense_of(rest[f"w{i}"], pattern), found, topology.SIDE)
