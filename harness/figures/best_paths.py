@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from operator import itemgetter
 from statistics import median
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from harness.figures.frame import Rows, as_frame, rows_of
 from harness.records.outcomes import SEVERITY, outcome
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import Process, paired_ratios
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
 

@@ -23,6 +23,7 @@ POLYNOMIAL, SMALL_STEPS = "polynomial", "small_steps"
 ROW_GATHER, ROW_SCATTER, STORED_PRODUCT = "row_gather", "row_scatter", "stored_product"
 # Of these nothing but a ceiling is made; a dense product may be a twin as well.
 CEILINGS_ALONE = frozenset({CEILING_STREAM, POLYNOMIAL, SMALL_STEPS, ROW_GATHER, ROW_SCATTER, STORED_PRODUCT})
+_CEILINGS = CEILINGS_ALONE | {CEILING_MATMUL}
 
 LAUNCHES = 4  # of a call that takes fewer, most is a launch: what it reaches of arithmetic or rows is no ceiling
 
@@ -154,7 +155,7 @@ def ceilings_of(records: Iterable[Record]) -> Ceilings:
 
 
 def _is_ceiling(workload: str, mode: str) -> bool:
-    return workload in (CEILING_MATMUL, *CEILINGS_ALONE) and mode == "forward"
+    return workload in _CEILINGS and mode == "forward"
 
 
 def _row(record: Record) -> dict[str, Any] | None:

@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf, nan
 from statistics import median
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from harness.records.record import Record
 from harness.records.text import first_line
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import every_process, that_count
 
+if TYPE_CHECKING:  # it takes as long to import as a report to make, and few want a frame
+    import pandas as pd
+
 Rows: TypeAlias = list[dict[str, Any]]
-Table: TypeAlias = pd.DataFrame | Rows
+Table: TypeAlias = "pd.DataFrame | Rows"
 
 # Name → meaning and unit. Unknown numbers are NaN, unknown text is None.
 COLUMNS: Mapping[str, str] = {
@@ -113,6 +115,7 @@ def rows_of(table: Table) -> Rows:
 
 def as_frame(rows: Rows, columns: Iterable[str]) -> pd.DataFrame:
     """The rows as a frame of these columns: numbers as float64, counts as int64, all else as it is."""
+    import pandas as pd
 
     def column(name: str) -> Any:
         values = [row[name] for row in rows]

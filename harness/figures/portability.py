@@ -94,8 +94,10 @@ def _cell(group: Sequence[Record]) -> PortabilityCell:
 
 
 def _most_frequent(failed: Sequence[Record]) -> Record | None:
+    if len(failed) < 2:
+        return failed[0] if failed else None
     counts = Counter((r.status, r.failure_class, alike(r.reason)) for r in failed)
-    return max(failed, key=lambda r: counts[r.status, r.failure_class, alike(r.reason)], default=None)
+    return max(failed, key=lambda r: counts[r.status, r.failure_class, alike(r.reason)])
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice, product
 from math import inf, nan
 from statistics import median
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from harness.figures.best_paths import place_of
 from harness.figures.frame import Rows, rows_of
@@ -20,6 +19,9 @@ from harness.measuring.energy.model import UNEQUAL_POWER
 from harness.stats.intervals import Floats, across_runs, median_intervals, pooled_intervals
 from harness.stats.process_times import pair_ratio, paired_ratios, pairs, turn_ratios
 from harness.stats.trend import level
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST_PAIRS = 3  # for an interval: what two differ by says nothing
 
@@ -52,6 +54,8 @@ _TYPES = {"idea": np.int64, "twin": np.int64, "rounds": np.int64, "principal": b
 
 def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     """`compared_rows` of a frame, as a frame."""
+    import pandas as pd
+
     rows = compared_rows(rows_of(best))
     kinds = {name: object if name in _OBJECTS else _TYPES.get(name, np.float64) for name in _COLUMNS}
     return pd.DataFrame({n: pd.Series([row[n] for row in rows], dtype=kind) for n, kind in kinds.items()})

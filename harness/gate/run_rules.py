@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from statistics import median
+from typing import TypeGuard
 
 import msgspec
 import numpy as np
 
 from backends.ops import Device
-from harness.figures.ceilings import Ceilings, ceilings_of, product_dtype
+from harness.figures.ceilings import Ceilings, ceilings_of
 from harness.gate import modelled_rules
-from harness.gate.record_rules import Known
+from harness.gate.known import Known
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Line
 from harness.machine import digest
@@ -48,7 +49,7 @@ def check(
     if measured and not controlled:
         said = "no case was measured against itself, so nobody knows its noise"
         yield refusal("no-control", RECORDS, said, "run with --rounds 2 or more, which measures A/A controls")
-    yield from shares(measured)
+    yield from shares(measured, known)
 
 
 def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
@@ -234,7 +235,7 @@ def has_control(records: Iterable[Record]) -> bool:
 # -- ceilings ----------------------------------------------------------------------------------------------------------
 
 
-def shares(measured: Sequence[Record]) -> Iterator[Refusal]:
+def shares(measured: Sequence[Record], known: Known) -> Iterator[Refusal]:
     """Roofline shares that cannot be: above 1 even at the slow end.
 
     The slow end of a time is the upper end of its 95 % interval over processes, lengthened by the A/A noise of the run;
@@ -244,31 +245,30 @@ def shares(measured: Sequence[Record]) -> Iterator[Refusal]:
     plain_records = [r for r in measured if not r.control]
     limits = ceilings_of(plain_records)
     noise: float | None = None
-    known = False
     for record in plain_records:
         assert record.time is not None
-        if not _above(limits, record, min(map(min, record.time.samples_s))):
+        dtype = known.product_dtype(record.case)
+        fastest = min(map(min, record.time.samples_s))
+        if not _above(_share(limits, record, dtype, fastest)):
             continue
-        if not known:
-            noise, known = noise_floor(measured), True
-        slow = _slow_end(record, noise or 0.0)
-        share = _share(limits, record, slow)
-        if share is not None and share > 1:
+        if noise is None:
+            noise = noise_floor(measured) or 0.0
+        share = _share(limits, record, dtype, _slow_end(record, noise))
+        if _above(share):
             said = f"{record.case} reaches {share:.2f} of the ceiling measured in this run, even at its slow end"
             yield refusal(
                 "share", RECORDS, said, "measure the ceilings again when the machine is quiet, or find the bug"
             )
 
 
-def _above(limits: Ceilings, record: Record, seconds: float) -> bool:
-    share = _share(limits, record, seconds)
+def _above(share: float | None) -> TypeGuard[float]:
     return share is not None and share > 1
 
 
-def _share(limits: Ceilings, record: Record, seconds: float) -> float | None:
-    case, work = record.case, record.work
-    dtype = product_dtype(case.workload, case.params, case.dtype)
-    return limits.share(record.run, case.device, dtype, work.useful_flop / seconds, work.useful_flop, work.least_bytes)
+def _share(limits: Ceilings, record: Record, dtype: str, seconds: float) -> float | None:
+    work = record.work
+    flop_per_s = work.useful_flop / seconds
+    return limits.share(record.run, record.case.device, dtype, flop_per_s, work.useful_flop, work.least_bytes)
 
 
 def _slow_end(record: Record, noise: float) -> float:

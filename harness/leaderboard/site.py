@@ -296,7 +296,7 @@ def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Plac
         rows.append([Cell(place.workload, href=idea_page(place.workload), small=label), by_speed_up, by_tax, *figures])
     heads = (("idea", ""), *STANDING_HEADS[:2], *STANDING_HEADS[3:])
     newest = submissions[-1]
-    columns, history = history_table(submissions)
+    columns, history = history_table(submissions) if len(submissions) > 1 else ([], [])
     return _page(
         "site_machine.html.j2",
         slug=slug,
