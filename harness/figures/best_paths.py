@@ -76,13 +76,14 @@ def best_rows(rows: Rows) -> Rows:
         fit = timed(rows, indices)
         best = paths.choose(fit)
         points.append((best, fit))
-        row = {**several[0], **_NO_PATH} if best is None else dict(rows[best])
-        worst = min(several, key=lambda row: SEVERITY.index(row["status"]))
+        row = {**several[0], **_NO_PATH} if best is None else rows[best].copy()
+        statuses = [row["status"] for row in several]
+        worst = several[statuses.index(min(set(statuses), key=SEVERITY.index))]
         failed = worst["status"] != "ok"
         row["reason"] = worst["reason"] if failed else None
         row["failure_class"] = worst["failure_class"] if failed else None
         row["headline"] = any(row["headline"] for row in several)
-        row["outcome"] = outcome(Counter(row["status"] for row in several))
+        row["outcome"] = outcome(Counter(statuses)) if failed else "ok"
         row["cases"] = len(several)
         del row["status"]
         out.append(row)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from harness.figures.best_paths import best_rows
+from harness.figures.best_paths import best_rows, place_of
 from harness.figures.frame import Rows, Table, rows_of
 from harness.figures.sweep_ratios import TwinPaths, time_ratio
 from harness.figures.twins import compared_rows
@@ -115,11 +115,12 @@ def multiplies_zeros(workload: Definition | None, mode: Any, formulation: str) -
     return None if form is None else form.multiplies_zeros
 
 
-def break_even(table: Table, noise: float | None = None) -> list[BreakEven]:
+def break_even(table: Table, noise: float | None = None, best: Rows | None = None) -> list[BreakEven]:
     """Every sweep of two or more values of an axis, from a `frame` or its rows, by log-log interpolation of T.
 
     T is of the fastest path at each value that does not multiply with the zeros, against the twin's best path.
-    `noise` is the run's A/A noise as a share, by which every T is unsure at least.
+    `noise` is the run's A/A noise as a share, by which every T is unsure at least. `best` are the table's `best_rows`,
+    where these are known: most points have no path that multiplies with the zeros, and then theirs is the same.
     """
     definitions = workloads()[0]  # once: its files are looked at on every call
     rows = rows_of(table)
@@ -127,8 +128,9 @@ def break_even(table: Table, noise: float | None = None) -> list[BreakEven]:
     rows = _of_sweeps(rows, axes)
     forms = [(row["workload"], row["mode"], row["formulation"]) for row in rows]
     known = {(w, mode, form): multiplies_zeros(definitions.get(w), mode, form) for w, mode, form in set(forms)}
-    best = best_rows([row for row, form in zip(rows, forms, strict=True) if known[form] is not True])
-    curves = _curves(rows, best, axes, noise or 0.0)
+    fit = [row for row, form in zip(rows, forms, strict=True) if known[form] is not True]
+    dense_again = {place_of(row) for row, form in zip(rows, forms, strict=True) if known[form] is True}
+    curves = _curves(rows, _best_of(fit, dense_again, best), axes, noise or 0.0)
     out = []
     for (workload, others, axis, _, *place), curve in sorted(curves.items(), key=lambda item: item[0]):
         if len({point.value for point in curve}) >= 2:
@@ -153,6 +155,15 @@ def _of_sweeps(rows: Rows, axes: Axes) -> Rows:
     swept = {workload for (workload, _), found in values.items() if len(found - {None}) >= 2}
     wanted = swept.union(*(twins[workload] for workload in swept))
     return [row for row in rows if row["workload"] in wanted]
+
+
+def _best_of(rows: Rows, others: Container[tuple[Any, ...]], best: Rows | None) -> Rows:
+    """`best_rows` of `rows`, which are all of the table's but at the places `others`; `best` are those of the table."""
+    known = {place: row for row in best or () if (place := place_of(row)) not in others}
+    places = [place_of(row) for row in rows]
+    made = best_rows([row for row, place in zip(rows, places, strict=True) if place not in known])
+    known |= {place_of(row): row for row in made}
+    return [known[place] for place in dict.fromkeys(places)]
 
 
 def _curves(cases: Rows, best: Rows, axes: Axes, noise: float) -> dict[tuple[Any, ...], list[CurvePoint]]:

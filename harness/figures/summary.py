@@ -96,11 +96,11 @@ def summarise(
     table = case_rows(measured)
     best = best_rows(table)
     tried = best if len(measured) == len(run) else best_rows(case_rows(run))
-    compared = compared_rows(best)
+    compared = compared_rows(best, headlines=not all_points)
     limits = ceilings(table)
     rows, dense = _rows(best, compared, Bounds(table, limits), all_points, noise)
     cells = matrix(run)
-    sweeps = break_even(table, noise)
+    sweeps = break_even(table, noise, best)
     estimates = estimate_rows(records, all_points=all_points)
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
     return Summary(
@@ -133,7 +133,9 @@ def main_table(table: Table, *, all_points: bool = False, noise: float | None = 
     """The ideas' rows, from a `frame` or its rows: headline points only unless `all_points`."""
     rows = rows_of(table)
     best = best_rows(rows)
-    return _rows(best, compared_rows(best), Bounds(rows, ceilings(rows)), all_points, noise)[0]
+    return _rows(best, compared_rows(best, headlines=not all_points), Bounds(rows, ceilings(rows)), all_points, noise)[
+        0
+    ]
 
 
 def _rows(

@@ -21,10 +21,10 @@ FEWEST = 20  # values from which the bootstrap bounds their median: of seven it 
 # what all processes of a run share, such as the clock that the processor held then, its neighbours, a layout of memory.
 # One run cannot tell it by itself; repeated runs do (`tools/chain.py`), 1 % on one kind of host and 2 % on another.
 RUN_SD = 0.02 / sqrt(2)
-_BESIDE = float(ndtri((1 + CONFIDENCE) / 2)) * RUN_SD * sqrt(2)  # what two cases of another run differ by, at 95 %
 SINGLE = 0.3  # what two single processes differ by on a busy machine, as a share: no interval says how much
 _EXACT_PAIRS = 200  # past this many values the two middle ones of an even number are taken as one
 _CHUNK = 4_000_000  # candidate values held at once
+_NORMAL = float(ndtri((1 + CONFIDENCE) / 2))
 
 
 @cache
@@ -148,7 +148,8 @@ def across_runs(ratio: float, low: float, high: float) -> tuple[float, float]:
     """
     if not low > 0:
         return nan, nan
-    below, above = hypot(log(ratio / low), _BESIDE), hypot(log(high / ratio), _BESIDE)
+    beside = _NORMAL * RUN_SD * sqrt(2)
+    below, above = hypot(log(ratio / low), beside), hypot(log(high / ratio), beside)
     return ratio * exp(-below), ratio * exp(above)
 
 
