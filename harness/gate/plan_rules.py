@@ -18,7 +18,7 @@ from harness.planning.learnt import packaged
 from harness.planning.plan import Planned
 from harness.planning.reasons import BEATEN, LATE
 from harness.planning.standing import standing
-from harness.records.record import Record
+from harness.records.record import Case, Record
 from harness.records.store import INFO, RECORDS, REPRODUCES, RunInfo
 from harness.records.text import plain
 from workloads.base import Definition
@@ -124,28 +124,22 @@ def _as_far_as_known(cases: Sequence[Planned], records: Sequence[Record], began:
 
     Of twins, too, those tried anywhere, where `began` is None; else all that there were when the run began.
     """
-    points: set[tuple[object, ...]] = set()
-    tried: set[tuple[str, ...]] = set()
+    points = {record.case.place for record in records}
+    tried = {record.case.way for record in records}
     twins = _twins(records)
-    for record in records:
-        c = record.case
-        points.add((c.workload, c.point, c.mode, c.dtype, c.backend, c.device))
-        tried.add((c.workload, c.mode, c.formulation, c.execution, c.backend))
-    out = []
-    for planned in cases:
-        c = planned.case
-        dense = (
+
+    def dense(c: Case) -> bool:
+        return (
             began is not None and (c.workload, c.mode) in twins and began >= SINCE.get((c.workload, c.formulation), "")
         )
-        known = (c.workload, c.mode, c.formulation, c.execution, c.backend) in tried
-        if (c.workload, c.point, c.mode, c.dtype, c.backend, c.device) in points and (dense or known):
-            out.append(planned)
-    return out
+
+    return [p for p in cases if p.case.place in points and (p.case.way in tried or dense(p.case))]
 
 
 def _twins(records: Iterable[Record]) -> set[tuple[str, str]]:
     """The workloads and modes that are twins of what was measured."""
-    return {(twin.workload, twin.mode) for record in records for twin in record.twins}
+    every = {id(record.twins): record.twins for record in records}.values()  # equal ones are one, where they were read
+    return {(twin.workload, twin.mode) for twins in every for twin in twins}
 
 
 def _slow_twins(cases: Sequence[Planned], there: Container[str], left_out: Collection[str]) -> Iterator[Refusal]:

@@ -55,6 +55,16 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return point_name(self.params)
 
     @cached_property
+    def place(self) -> tuple[str, ...]:
+        """What the cases that compete for one best path have in common, kept likewise."""
+        return (self.workload, self.point, self.mode, self.dtype, self.backend, self.device)
+
+    @cached_property
+    def way(self) -> tuple[str, ...]:
+        """How its workload was computed, at whatever point; kept likewise."""
+        return (self.workload, self.mode, self.formulation, self.execution, self.backend)
+
+    @cached_property
     def words(self) -> str:
         """The case as it is named in sentences, kept likewise."""
         axes = ",".join(f"{k}={v}" for k, v in self.params.items())
