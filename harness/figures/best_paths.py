@@ -97,17 +97,22 @@ class Paths:
 
     def __init__(self, time: Sequence[float], paired: Sequence[Sequence[Process]]) -> None:
         self._time, self._paired = time, paired
-        self._rounds = [max((process.round for process in found), default=0) for found in paired]
-        self._full = [len({process.group for process in found if process.round}) for found in paired]
         self._ratios: dict[tuple[int, int], list[float]] = {}
+
+    def _last_round(self, k: int) -> int:
+        return max((process.round for process in self._paired[k]), default=0)
+
+    def _full_groups(self, k: int) -> int:
+        return len({process.group for process in self._paired[k] if process.round})
 
     def contenders(self, timed: Sequence[int]) -> list[int]:
         """Of the rows `timed` those that were in the last round which any of them had: who fell behind earlier is out.
 
         All where there was no full round. Two groups of one round are one round.
         """
-        last = max((self._rounds[k] for k in timed), default=0)
-        return [k for k in timed if self._rounds[k] == last]
+        rounds = [self._last_round(k) for k in timed]
+        last = max(rounds, default=0)
+        return [k for k, round_ in zip(timed, rounds, strict=True) if round_ == last]
 
     def choose(self, timed: Sequence[int]) -> int | None:
         """The fastest of the rows `timed`; None of none.
@@ -126,7 +131,7 @@ class Paths:
         best = self._best_of(left) if len(left) > 1 else next(iter(left), None)
         if best is None or len(left) == len(timed):
             return best
-        early = {k: self._first_look(k, best) for k in timed if not self._rounds[k]}
+        early = {k: self._first_look(k, best) for k in timed if not self._last_round(k)}
         fastest = min(early, key=early.__getitem__, default=best)
         return fastest if early.get(fastest, 1.0) * FIRST_LOOK_MARGIN < 1 else best
 
@@ -180,7 +185,7 @@ class Paths:
         """
         shared = self._over(k, other)
         ratio = median(shared or [1.0])
-        if 0 < len(shared) < WELL_KNOWN <= self._full[other] and ratio < 1:
+        if 0 < len(shared) < WELL_KNOWN <= self._full_groups(other) and ratio < 1:
             sure = max(ratio, self._time[k] / self._time[other])
             return sure if sure * FEW_GROUPS_MARGIN < 1 else 1.0
         return ratio
