@@ -92,11 +92,6 @@ _NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_s", "_bytes", 
 }
 _COUNTS = frozenset({"seed", "processes", "samples", "cases", "tied"})
 _UNKNOWN: Mapping[str, Any] = {name: nan if name in _NUMBERS else None for name in COLUMNS}
-_DERIVED = (
-    ("flop_per_s", "useful_flop", "time_s"),
-    ("bytes_per_s", "least_bytes", "time_s"),
-    ("intensity", "useful_flop", "least_bytes"),
-)
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -134,15 +129,13 @@ def case_rows(records: Sequence[Record]) -> Rows:
     lows, highs = median_intervals([row["process_s"] for row in rows])
     for row, low, high in zip(rows, lows.tolist(), highs.tolist(), strict=True):
         row["time_low_s"], row["time_high_s"] = low, high
-        for name, over, under in _DERIVED:
-            ratio = row[over] / row[under] if row[under] else nan
-            row[name] = ratio if abs(ratio) < inf else nan
     return rows
 
 
 def _row(record: Record) -> dict[str, Any]:
-    """The values of `COLUMNS`; the derived ones, filled in for all rows at once, are unknown."""
+    """The values of `COLUMNS`; the bounds of the time, filled in for all rows at once, are unknown."""
     case, work = record.case, record.work
+    flop, bytes_ = float(work.useful_flop), float(work.least_bytes)
     row = {
         **_UNKNOWN,
         "run": record.run,
@@ -160,22 +153,30 @@ def _row(record: Record) -> dict[str, Any]:
         "seed": case.seed,
         "headline": record.headline,
         "status": record.status,
-        "reason": first_line(record.reason),
+        "reason": None if record.reason is None else first_line(record.reason),
         "failure_class": record.failure_class,
         "fallback": record.fallback,
         "max_rel_error": _number(record.verdict.max_rel_error if record.verdict else None),
-        "useful_flop": float(work.useful_flop),
-        "least_bytes": float(work.least_bytes),
+        "useful_flop": flop,
+        "least_bytes": bytes_,
         "live_bytes": float(work.live_bytes),
+        "intensity": _over(flop, bytes_),
         "executed": record.executed,
         "twins": record.twins,
         "settings": record.settings,
         "started_at": record.started_at,
     }
     _times(row, record)
+    row["flop_per_s"], row["bytes_per_s"] = _over(flop, row["time_s"]), _over(bytes_, row["time_s"])
     _memory(row, record)
     _energy(row, record)
     return row
+
+
+def _over(amount: float, under: float) -> float:
+    """A ratio, unknown where it is no number of finite size."""
+    ratio = amount / under if under else nan
+    return ratio if abs(ratio) < inf else nan
 
 
 def _number(value: float | None) -> float:
@@ -186,13 +187,13 @@ def _times(row: dict[str, Any], record: Record) -> None:
     paired = every_process(record)  # none unless ok: wrong output has no time, whatever the record holds
     counted = that_count(paired)
     samples = [process.samples_s for process in counted]
-    process_s = [process.centre_s for process in counted]
+    row["process_s"] = process_s = [process.centre_s for process in counted]
     if process_s:
         row["time_s"], row["time_min_s"] = median(process_s), min(map(min, samples))
         row["alone_s"] = next((p.centre_s for p in paired if p.round == 0 and p.group is None), nan)
     row["processes"], row["samples"] = len(samples), sum(map(len, samples))
     row["rounds"] = [p.round if p.group is None else p.group for p in counted]
-    row["process_s"], row["paired"] = process_s, paired
+    row["paired"] = paired
     time = record.time
     if time is not None:
         row["steady"], row["drift"], row["first_call_s"] = time.steady, time.drift, time.first_call_s
