@@ -65,10 +65,12 @@ def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
         as_here = "" if here.get(name) == found else ", and not as it lies here" if name in here else ", nor here"
         said = f"modified: {plain(name)} ({plain(found[:8])}) is no part of this harness{as_here}"
         yield Mark(code="modified", what=said)
-    for name in sorted({r.case.backend for r in records if not _ours("backends", f"{r.case.backend}_backend")}):
-        yield Mark(code="backend", what=f"backend {plain(name)} is not part of this harness")
-    for name in sorted({r.case.workload for r in records if not _ours("workloads", r.case.workload)}):
-        yield Mark(code="workload", what=f"workload {plain(name)} is not part of this harness")
+    for name in sorted({r.case.backend for r in records}):
+        if not _ours("backends", f"{name}_backend"):
+            yield Mark(code="backend", what=f"backend {plain(name)} is not part of this harness")
+    for name in sorted({r.case.workload for r in records}):
+        if not _ours("workloads", name):
+            yield Mark(code="workload", what=f"workload {plain(name)} is not part of this harness")
     for said in disturbances(info):
         yield Mark(code="disturbed", what=plain(f"disturbed: {said}"))
     of = info.settings.get(REPRODUCES)
