@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf, nan
-from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from harness.records.record import Record
 from harness.records.text import first_line
 from harness.stats.intervals import median_intervals
-from harness.stats.process_times import every_process, that_count
+from harness.stats.process_times import every_process, middle, that_count
 
 if TYPE_CHECKING:  # it takes as long to import as a report to make, and few want a frame
     import pandas as pd
@@ -189,7 +188,7 @@ def _times(row: dict[str, Any], record: Record) -> None:
     samples = [process.samples_s for process in counted]
     row["process_s"] = process_s = [process.centre_s for process in counted]
     if process_s:
-        row["time_s"], row["time_min_s"] = median(process_s), min(map(min, samples))
+        row["time_s"], row["time_min_s"] = middle(process_s), min(map(min, samples))
         row["alone_s"] = next((p.centre_s for p in paired if p.round == 0 and p.group is None), nan)
     row["processes"], row["samples"] = len(samples), sum(map(len, samples))
     row["rounds"] = [p.round if p.group is None else p.group for p in counted]

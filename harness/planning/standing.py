@@ -85,9 +85,10 @@ def _fitted(cases: Sequence[Sequence[Observed]]) -> list[float]:
     design[len(times) :, len(cases) :] = np.eye(len(groups))
     logs = np.array([*(math.log(seconds) for _, _, seconds, _ in times), *[0.0] * len(groups)])
     given = np.array([*(weight for *_, weight in times), *[SPEED_WEIGHT] * len(groups)])
-    root, effects = np.sqrt(given), np.zeros(len(cases) + len(groups))
+    weights, effects = given.copy(), np.zeros(len(cases) + len(groups))
     for _ in range(ROBUST_STEPS):
-        effects, *_ = np.linalg.lstsq(design * root[:, None], logs * root, rcond=None)
+        weighted = design.T * weights  # by the normal equations, which each group's own row makes regular
+        effects = np.linalg.solve(weighted @ design, weighted @ logs)
         off = np.maximum(np.abs(logs - design @ effects), SAME)
-        root[: len(times)] = np.sqrt(given[: len(times)] * SAME / off[: len(times)])
+        weights[: len(times)] = given[: len(times)] * SAME / off[: len(times)]
     return [float(effect) for effect in effects[: len(cases)]]

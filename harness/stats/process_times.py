@@ -79,6 +79,11 @@ def process_centres(samples_s: Sequence[Sequence[float]]) -> list[float]:
     return [median(samples) for samples in samples_s if samples]
 
 
+def middle(values: Sequence[float]) -> float:
+    """The median of at least one value, and quickly that of one: most cases have one process."""
+    return values[0] if len(values) == 1 else median(values)
+
+
 def counted(time: Timing) -> list[tuple[int, list[float]]]:
     """The samples of the processes that count (`processes`), each with its group's number, or its round if alone."""
     pairs = [(trial, samples) for trial, samples in zip(time.trials, time.samples_s, strict=False) if samples]
@@ -98,7 +103,7 @@ def _process(trial: Trial, samples: Sequence[float]) -> Process:
     cut = len(trial.warmup_s)
     calls = (sum(trial.slices) or cut + len(samples)) * trial.calls_per_sample
     cpu_s = trial.cpu_s / calls if calls else nan
-    return Process(trial.heat, median(samples), samples, trial.slices, cut, trial.round, trial.started_at, cpu_s)
+    return Process(trial.heat, middle(samples), samples, trial.slices, cut, trial.round, trial.started_at, cpu_s)
 
 
 def processes(record: Record | None) -> list[Process]:
