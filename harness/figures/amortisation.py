@@ -45,7 +45,7 @@ def amortisation(frame: Table, best: Table, compared: Table, *, all_points: bool
     Of headline points only unless `all_points`.
     """
     rows = rows_of(frame)
-    paths = Paths([row["time_s"] for row in rows], [row["paired"] for row in rows])
+    paths = Paths(rows)
     out = []
     sides = [
         [[k for k in indices if (rows[k]["execution"] == "eager") is eager] for eager in (False, True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from math import nan
+from math import inf, nan
 from operator import itemgetter
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -68,7 +68,7 @@ def best_rows(rows: Rows) -> Rows:
     times of different groups are of different minutes. So what was in the last round is ranked by the ratios in the
     groups that both sides shared (`Paths.choose`).
     """
-    paths = Paths([row["time_s"] for row in rows], [row["paired"] for row in rows])
+    paths = Paths(rows)
     out: Rows = []
     points = []
     for indices in grouped(rows).values():
@@ -93,14 +93,16 @@ def best_rows(rows: Rows) -> Rows:
 
 
 class Paths:
-    """The rows of a table as competitors, by its columns `time_s` and `paired`."""
+    """The rows of a table as competitors, by its columns `time_s`, `alone_s` and `paired`."""
 
-    def __init__(self, time: Sequence[float], paired: Sequence[Sequence[Process]]) -> None:
-        self._time, self._paired = time, paired
+    def __init__(self, rows: Rows) -> None:
+        self._time: list[float] = [row["time_s"] for row in rows]
+        self._alone: list[float] = [row["alone_s"] for row in rows]
+        self._paired: list[Sequence[Process]] = [row["paired"] for row in rows]
         self._ratios: dict[tuple[int, int], list[float]] = {}
 
     def _last_round(self, k: int) -> int:
-        return max((process.round for process in self._paired[k]), default=0)
+        return max([process.round for process in self._paired[k]], default=0)
 
     def _full_groups(self, k: int) -> int:
         return len({process.group for process in self._paired[k] if process.round})
@@ -160,7 +162,7 @@ class Paths:
     def _best_of(self, left: Sequence[int]) -> int:
         """The fastest of the rows `left`, at least one, which are all of one round."""
         time = self._time
-        in_groups = {k: sum(process.group is not None for process in self._paired[k]) for k in left}
+        in_groups = {k: len([process for process in self._paired[k] if process.group is not None]) for k in left}
         hub = min(left, key=lambda k: (-in_groups[k], time[k]))
         if not in_groups[hub]:
             return min(left, key=time.__getitem__)
@@ -195,6 +197,5 @@ class Paths:
         shared = self._over(k, other)
         if shared:
             return median(shared)
-        sides = (self._paired[row] for row in (k, other))
-        a, b = ([p.centre_s for p in side if p.round == 0 and p.group is None] for side in sides)
-        return a[0] / b[0] if a and b and b[0] else float("inf")
+        ratio = self._alone[k] / self._alone[other] if self._alone[other] else inf
+        return ratio if ratio == ratio else inf

@@ -60,8 +60,8 @@ def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
     if record.energy is not None:
         yield from _energy(record.energy, named)
     if record.memory is not None:
-        peaks = (record.memory.device_peak_bytes, record.memory.host_peak_bytes, record.memory.compiled_temp_bytes)
-        if any(peak is not None and peak < 0 for peak in peaks):
+        m = record.memory
+        if min(m.device_peak_bytes or 0, m.host_peak_bytes or 0, m.compiled_temp_bytes or 0) < 0:
             yield refusal("negative", named, "a peak of memory is negative", _MEASURE_AGAIN)
 
 
@@ -162,7 +162,7 @@ def _timing(time: Timing, host: bool, where: str) -> Iterator[Refusal]:
         return
     first = time.trials[0]
     summary = (time.first_call_s, time.compile_s, time.convert_s, time.steady, time.drift)
-    steady, drift = all(t.steady for t in time.trials), max((t.drift for t in time.trials), key=abs)
+    steady, drift = all(t.steady for t in time.trials), max([t.drift for t in time.trials], key=abs)
     if summary != (first.first_call_s, first.compile_s, first.convert_s, steady, drift):
         yield refusal("samples", where, "its summary is not that of its trials", "derive it from the trials")
     for trial, samples in zip(time.trials, time.samples_s, strict=True):
@@ -174,10 +174,10 @@ def _timing(time: Timing, host: bool, where: str) -> Iterator[Refusal]:
 def _trial(trial: Trial, samples: Sequence[float], host: bool) -> tuple[str, str] | None:
     """The first thing that cannot be, as a code and words."""
     calls = trial.calls_per_sample
-    parts = (trial.wall_s, trial.open_s, trial.convert_s, trial.first_call_s, trial.cpu_s, trial.window_s)
-    unsure = (trial.trace_s or 0.0, trial.compile_s or 0.0)
     fastest = min(samples)
-    if min(*parts, *unsure, fastest, *trial.warmup_s, trial.round, trial.order) < 0:
+    seconds = min(trial.wall_s, trial.open_s, trial.convert_s, trial.first_call_s, trial.cpu_s, trial.window_s, fastest)
+    unsure = min(trial.trace_s or 0.0, trial.compile_s or 0.0, min(trial.warmup_s, default=0.0))
+    if min(seconds, unsure, trial.round, trial.order) < 0:
         return "negative", "a time or a number is negative"
     if not 1 <= calls <= MOST_CALLS:
         return "samples", f"calls_per_sample is {calls:.3g}, which is not between 1 and {MOST_CALLS:g}" if (
@@ -198,8 +198,8 @@ def _trial(trial: Trial, samples: Sequence[float], host: bool) -> tuple[str, str
 
 
 def _energy(energy: Energy, where: str) -> Iterator[Refusal]:
-    figures = (energy.gross_j, energy.low_j, energy.high_j, energy.idle_w, energy.window_s, energy.update_s)
-    if min((x for x in figures if x is not None), default=0.0) < 0:
+    joules = min(energy.gross_j or 0.0, energy.low_j or 0.0, energy.high_j or 0.0)
+    if min(joules, energy.idle_w or 0.0, energy.window_s or 0.0, energy.update_s or 0.0) < 0:
         yield refusal("negative", where, "its energy is negative", _MEASURE_AGAIN)
     if energy.gross_j == 0:
         yield refusal("energy", where, "its energy is 0 J", "write null where it is unknown")

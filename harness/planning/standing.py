@@ -89,6 +89,9 @@ def _fitted(cases: Sequence[Sequence[Observed]]) -> list[float]:
     for _ in range(ROBUST_STEPS):
         weighted = design.T * weights  # by the normal equations, which each group's own row makes regular
         effects = np.linalg.solve(weighted @ design, weighted @ logs)
-        off = np.maximum(np.abs(logs - design @ effects), SAME)
-        weights[: len(times)] = given[: len(times)] * SAME / off[: len(times)]
+        off = np.maximum(np.abs(logs - design @ effects), SAME)[: len(times)]
+        before, now = weights[: len(times)].copy(), given[: len(times)] * SAME / off
+        weights[: len(times)] = now
+        if np.array_equal(before, now):  # nothing moves any more
+            break
     return [float(effect) for effect in effects[: len(cases)]]
