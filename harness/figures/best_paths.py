@@ -17,8 +17,6 @@ from harness.stats.process_times import Process, paired_ratios
 if TYPE_CHECKING:
     import pandas as pd
 
-GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
-
 # A path that had its first look only must beat the best by more than that look can err to be the best itself.
 FIRST_LOOK_MARGIN = 1.3
 WELL_KNOWN = 3  # full groups from which a path's time is well known: what shared fewer with it may have been lucky
@@ -35,14 +33,14 @@ _NO_PATH = {
     **dict.fromkeys(("device_peak_bytes", "host_peak_bytes", "compiled_temp_bytes"), nan),
     **dict.fromkeys(("energy_j", "energy_net_j", "energy_low_j", "energy_high_j"), nan),
 }
-place_of: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*GROUP)
+place_of: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter("place")
 
 
 def grouped(rows: Rows) -> dict[tuple[Any, ...], list[int]]:
-    """Row numbers by the values of `GROUP`: the cases that compete for one best path."""
+    """Row numbers by their place: the cases that compete for one best path."""
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for index, key in enumerate(map(place_of, rows)):
-        groups[key].append(index)
+    for index, row in enumerate(rows):
+        groups[row["place"]].append(index)
     return groups
 
 

@@ -149,9 +149,11 @@ def _of_sweeps(rows: Rows, axes: Axes) -> Rows:
     values: dict[tuple[str, str], set[Any]] = defaultdict(set)
     twins: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        for axis in axes[row["workload"]]:
-            values[row["workload"], axis].add(row["params"].get(axis))
-        twins[row["workload"]] |= {ref.workload for ref in row["twins"][:1]}
+        workload = row["workload"]
+        for axis in axes[workload]:
+            values[workload, axis].add(row["params"].get(axis))
+        if row["twins"]:
+            twins[workload].add(row["twins"][0].workload)
     swept = {workload for (workload, _), found in values.items() if len(found - {None}) >= 2}
     wanted = swept.union(*(twins[workload] for workload in swept))
     return [row for row in rows if row["workload"] in wanted]

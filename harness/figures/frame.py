@@ -83,6 +83,8 @@ COLUMNS: Mapping[str, str] = {
     "started_at": "start of the first process, UTC",
 }
 
+# What cases that compete for one best path have in common: in a row `place` has their values.
+GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
 _NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_s", "_bytes", "_j")) and name != "process_s") | {
     "max_rel_error",
     "drift",
@@ -99,12 +101,15 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def rows_of(table: Table) -> Rows:
-    """The rows of a table as dicts of plain Python values; those of a list are its own."""
+    """The rows of a table as dicts of plain Python values, with their `place`; those of a list are its own."""
     if isinstance(table, list):
         return table
     names = [str(name) for name in table.columns]
     values = zip(*(table[name].tolist() for name in names), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in values]
+    rows = [dict(zip(names, row, strict=True)) for row in values]
+    if set(GROUP) <= set(names):
+        rows = [{**row, "place": tuple(row[name] for name in GROUP)} for row in rows]
+    return rows
 
 
 def as_frame(rows: Rows, columns: Iterable[str]) -> pd.DataFrame:
@@ -137,6 +142,10 @@ def _row(record: Record) -> dict[str, Any]:
     flop, bytes_ = float(work.useful_flop), float(work.least_bytes)
     row = {
         **_UNKNOWN,
+        "place": (
+            *(record.run, case.workload, case.point, case.mode),
+            *(case.dtype, case.backend, case.device, case.seed),
+        ),
         "run": record.run,
         "key": case.key,
         "workload": case.workload,

@@ -91,8 +91,11 @@ def summarise(
     controls = paired_floors(records)
     noise = floor_of(controls) if noise is None else noise
     records = [record for record in records if not record.control]
-    run = [record for record in records if not is_modelled(record)]  # or compiled
-    measured = [record for record in run if not is_estimated(record)]
+    of_devices = {record.case.device: record for record in records}.items()  # any of its records tells what it is
+    modelled = {device for device, record in of_devices if is_modelled(record)}
+    compiled = {device for device, record in of_devices if is_estimated(record)}
+    run = [record for record in records if record.case.device not in modelled] if modelled else records
+    measured = [record for record in run if record.case.device not in compiled] if compiled else run
     table = case_rows(measured)
     best = best_rows(table)
     tried = best if len(measured) == len(run) else best_rows(case_rows(run))
@@ -101,7 +104,7 @@ def summarise(
     rows, dense = _rows(best, compared, Bounds(table, limits), all_points, noise)
     cells = matrix(run)
     sweeps = break_even(table, noise, best)
-    estimates = estimate_rows(records, all_points=all_points)
+    estimates = estimate_rows(records, all_points=all_points) if compiled else []
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
     return Summary(
         records=len(records),
@@ -118,7 +121,7 @@ def summarise(
         datasheets=datasheets(run),
         estimates=estimates,
         chips=across_chips(estimates),
-        modelled=modelled_rows(records, all_points=all_points),
+        modelled=modelled_rows(records, all_points=all_points) if modelled else [],
         noise=noise,
         all_points=all_points,
         suspects=suspects(run),

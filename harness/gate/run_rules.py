@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from statistics import median
-from typing import TypeGuard
 
 import msgspec
 import numpy as np
 
 from backends.ops import Device
-from harness.figures.ceilings import Ceilings, ceilings_of
+from harness.figures.ceilings import ceilings_of
 from harness.gate import modelled_rules
 from harness.gate.known import Known
 from harness.gate.refusal import Mark, Refusal, refusal
@@ -249,28 +248,20 @@ def shares(measured: Sequence[Record], known: Known) -> Iterator[Refusal]:
     noise: float | None = None
     for record in plain_records:
         assert record.time is not None
-        dtype = known.product_dtype(record.case)
+        case, work = record.case, record.work
+        place = (record.run, case.device, known.product_dtype(case))
         fastest = min(map(min, record.time.samples_s))
-        if not _above(_share(limits, record, dtype, fastest)):
+        share = limits.share(*place, work.useful_flop / fastest, work.useful_flop, work.least_bytes)
+        if share is None or share <= 1:
             continue
         if noise is None:
             noise = noise_floor(measured) or 0.0
-        share = _share(limits, record, dtype, _slow_end(record, noise))
-        if _above(share):
+        share = limits.share(*place, work.useful_flop / _slow_end(record, noise), work.useful_flop, work.least_bytes)
+        if share is not None and share > 1:
             said = f"{record.case} reaches {share:.2f} of the ceiling measured in this run, even at its slow end"
             yield refusal(
                 "share", RECORDS, said, "measure the ceilings again when the machine is quiet, or find the bug"
             )
-
-
-def _above(share: float | None) -> TypeGuard[float]:
-    return share is not None and share > 1
-
-
-def _share(limits: Ceilings, record: Record, dtype: str, seconds: float) -> float | None:
-    work = record.work
-    flop_per_s = work.useful_flop / seconds
-    return limits.share(record.run, record.case.device, dtype, flop_per_s, work.useful_flop, work.least_bytes)
 
 
 def _slow_end(record: Record, noise: float) -> float:
