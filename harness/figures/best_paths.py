@@ -9,7 +9,7 @@ from operator import itemgetter
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from harness.figures.frame import Rows, as_frame, rows_of
+from harness.figures.frame import Rows, as_frame, rows_of, whole
 from harness.records.outcomes import SEVERITY, outcome
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import Process, paired_ratios
@@ -74,7 +74,7 @@ def best_rows(rows: Rows) -> Rows:
         fit = timed(rows, indices)
         best = paths.choose(fit)
         points.append((best, fit))
-        row = {**several[0], **_NO_PATH} if best is None else rows[best].copy()
+        row = {**whole(several[0]), **_NO_PATH} if best is None else whole(rows[best])
         statuses = [row["status"] for row in several]
         worst = several[statuses.index(min(set(statuses), key=SEVERITY.index))]
         failed = worst["status"] != "ok"
