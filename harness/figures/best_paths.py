@@ -90,6 +90,10 @@ def best_rows(rows: Rows) -> Rows:
     return out
 
 
+def _last_round(found: Sequence[Process]) -> int:
+    return max([process.round for process in found], default=0)
+
+
 class Paths:
     """The rows of a table as competitors, by its columns `time_s`, `alone_s` and `paired`."""
 
@@ -97,10 +101,8 @@ class Paths:
         self._time: list[float] = [row["time_s"] for row in rows]
         self._alone: list[float] = [row["alone_s"] for row in rows]
         self._paired: list[Sequence[Process]] = [row["paired"] for row in rows]
+        self._rounds = [found[0].round if len(found) == 1 else _last_round(found) for found in self._paired]
         self._ratios: dict[tuple[int, int], list[float]] = {}
-
-    def _last_round(self, k: int) -> int:
-        return max([process.round for process in self._paired[k]], default=0)
 
     def _full_groups(self, k: int) -> int:
         return len({process.group for process in self._paired[k] if process.round})
@@ -110,9 +112,8 @@ class Paths:
 
         All where there was no full round. Two groups of one round are one round.
         """
-        rounds = [self._last_round(k) for k in timed]
-        last = max(rounds, default=0)
-        return [k for k, round_ in zip(timed, rounds, strict=True) if round_ == last]
+        last = max([self._rounds[k] for k in timed], default=0)
+        return [k for k in timed if self._rounds[k] == last]
 
     def choose(self, timed: Sequence[int]) -> int | None:
         """The fastest of the rows `timed`; None of none.
@@ -131,7 +132,7 @@ class Paths:
         best = self._best_of(left) if len(left) > 1 else next(iter(left), None)
         if best is None or len(left) == len(timed):
             return best
-        early = {k: self._first_look(k, best) for k in timed if not self._last_round(k)}
+        early = {k: self._first_look(k, best) for k in timed if not self._rounds[k]}
         fastest = min(early, key=early.__getitem__, default=best)
         return fastest if early.get(fastest, 1.0) * FIRST_LOOK_MARGIN < 1 else best
 

@@ -172,22 +172,23 @@ def _swept_away(
     missing: Sequence[Planned], cases: Sequence[Planned], there: Mapping[str, Record], left_out: Container[str]
 ) -> list[Planned]:
     """Of each point of a sweep from which the best of its survey are gone without a word of any of them, those."""
-    at_points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    at_points: dict[tuple[str, ...], list[Planned]] = defaultdict(list)
     for planned in missing:
-        at_points[planned.point].append(planned)
-    have: dict[tuple[object, ...], set[str]] = {point: set() for point in at_points}
+        at_points[planned.case.place].append(planned)
+    have: dict[tuple[str, ...], set[str]] = {place: set() for place in at_points}
     surveyed: dict[tuple[object, ...], list[Planned]] = {planned.family: [] for planned in missing}
     for planned in cases:
-        if planned.point in have and (planned.case.key in there or str(planned.case) in left_out):
-            have[planned.point].add(planned.case.formulation)
+        case = planned.case
+        if case.place in have and (case.key in there or str(case) in left_out):
+            have[case.place].add(case.formulation)
         survey = surveyed.get(planned.family) if planned.survey else None
-        if survey is not None and (not survey or survey[0].point == planned.point):  # the first point of its survey
+        if survey is not None and (not survey or survey[0].case.place == case.place):  # the first point of its survey
             survey.append(planned)
     sure = {family: _best_of(survey, there) for family, survey in surveyed.items()}
     out = []
-    for point, several in at_points.items():
+    for place, several in at_points.items():
         gone = [planned for planned in several if planned.case.formulation in sure[planned.family]]
-        if gone and not have[point] & set(sure[gone[0].family]):
+        if gone and not have[place] & set(sure[gone[0].family]):
             out += gone
     return out
 
