@@ -53,8 +53,8 @@ def matrix(records: Sequence[Record]) -> list[PortabilityCell]:
     for record in records:
         c = record.case
         if c.workload not in CEILINGS_ALONE and not record.control:
-            place = (c.workload, c.mode, c.formulation, c.dtype, c.backend, c.execution, c.device)
-            groups[record.run, *place].append(record)
+            place = (record.run, c.workload, c.mode, c.formulation, c.dtype, c.backend, c.execution, c.device)
+            groups[place].append(record)
     return [_cell(groups[key]) for key in sorted(groups)]
 
 

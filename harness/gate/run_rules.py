@@ -229,8 +229,8 @@ def _settings(info: RunInfo, measured: Sequence[Record]) -> Iterator[Refusal]:
 def has_control(records: Iterable[Record]) -> bool:
     """Whether a case was measured against itself: an A/A control beside a record of the same case."""
     measured = [r for r in records if r.status == "ok" and r.time is not None]
-    cases = {r.case.key for r in measured if not r.control}
-    return any(r.control and r.case.key in cases for r in measured)
+    controls = {r.case.key for r in measured if r.control}
+    return bool(controls) and any(not r.control and r.case.key in controls for r in measured)
 
 
 # -- ceilings ----------------------------------------------------------------------------------------------------------

@@ -85,13 +85,14 @@ def _fitted(cases: Sequence[Sequence[Observed]]) -> list[float]:
     design[len(times) :, len(cases) :] = np.eye(len(groups))
     logs = np.array([*(math.log(seconds) for _, _, seconds, _ in times), *[0.0] * len(groups)])
     given = np.array([*(weight for *_, weight in times), *[SPEED_WEIGHT] * len(groups)])
-    weights, effects = given.copy(), np.zeros(len(cases) + len(groups))
+    is_observed = np.arange(len(given)) < len(times)
+    weights, effects, transposed = given.copy(), np.zeros(len(cases) + len(groups)), design.T
     for _ in range(ROBUST_STEPS):
-        weighted = design.T * weights  # by the normal equations, which each group's own row makes regular
+        weighted = transposed * weights  # by the normal equations, which each group's own row makes regular
         effects = np.linalg.solve(weighted @ design, weighted @ logs)
-        off = np.maximum(np.abs(logs - design @ effects), SAME)[: len(times)]
-        before, now = weights[: len(times)].copy(), given[: len(times)] * SAME / off
-        weights[: len(times)] = now
-        if np.array_equal(before, now):  # nothing moves any more
+        off = np.maximum(np.abs(logs - design @ effects), SAME)
+        now = np.where(is_observed, given * SAME / off, given)
+        if (now == weights).all():  # nothing moves any more
             break
+        weights = now
     return [float(effect) for effect in effects[: len(cases)]]
