@@ -102,6 +102,7 @@ class Paths:
         self._alone: list[float] = [row["alone_s"] for row in rows]
         self._paired: list[Sequence[Process]] = [row["paired"] for row in rows]
         self._rounds = [found[0].round if len(found) == 1 else _last_round(found) for found in self._paired]
+        self._in_groups = [sum([process.group is not None for process in found]) for found in self._paired]
         self._ratios: dict[tuple[int, int], list[float]] = {}
 
     def _full_groups(self, k: int) -> int:
@@ -153,6 +154,8 @@ class Paths:
 
     def _over(self, k: int, other: int) -> list[float]:
         """The ratios of a row to another in the groups that both shared; known ones are not made again."""
+        if not (self._in_groups[k] and self._in_groups[other]):
+            return []
         known = self._ratios.get((k, other))
         if known is None:
             known = self._ratios[k, other] = paired_ratios(self._paired[k], self._paired[other])
@@ -161,9 +164,8 @@ class Paths:
     def _best_of(self, left: Sequence[int]) -> int:
         """The fastest of the rows `left`, at least one, which are all of one round."""
         time = self._time
-        in_groups = {k: len([process for process in self._paired[k] if process.group is not None]) for k in left}
-        hub = min(left, key=lambda k: (-in_groups[k], time[k]))
-        if not in_groups[hub]:
+        hub = min(left, key=lambda k: (-self._in_groups[k], time[k]))
+        if not self._in_groups[hub]:
             return min(left, key=time.__getitem__)
 
         def to_hub(k: int) -> float:

@@ -57,7 +57,8 @@ def time_ratio(
     if figures["rounds"]:
         low, high = figures["time_ratio_low"], figures["time_ratio_high"]
         return _bounded(figures["time_ratio"], low, high)
-    for path in paths.of(twin):
+    in_groups = any(process.group is not None for process in idea["paired"])
+    for path in paths.of(twin) if in_groups else ():
         ratios = paired_ratios(idea["paired"], path["paired"])
         link = _link(path, twin) if ratios else nan
         if link == link:
