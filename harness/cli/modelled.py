@@ -75,7 +75,7 @@ def device(name: str) -> ModelDevice:
     folder = Path(name)
     if not (folder / INFO).is_file():
         return device_file.read_device(name)
-    from harness.modelling import calibration  # pandas, which a device file does without
+    from harness.modelling import calibration  # scipy, which a device file does without
 
     document = calibration.device_of(_records(folder), name=name, source=f"the ceilings of the run in {name}")
     if "matmul" not in document or "memory" not in document:

@@ -151,7 +151,7 @@ def carry_out(
 
     `reckon` is called first, for what needs no run. A plan without cases waits for nobody and runs nothing.
     """
-    from harness.cli.live import Live  # pandas, which a plan does without
+    from harness.cli.live import Live  # scipy, which a plan does without
 
     stopped = None
     with stopping.stoppable(), store, leftovers.marked(store.folder), Watch() as watch:

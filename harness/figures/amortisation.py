@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from harness.figures.best_paths import Paths, grouped, timed
-from harness.figures.frame import Table, rows_of
+from harness.figures.frame import Table, rows_of, whole
 
 _PLACE = ("run", "mode", "dtype", "backend", "device")
 
@@ -45,7 +45,7 @@ def amortisation(frame: Table, best: Table, compared: Table, *, all_points: bool
     Of headline points only unless `all_points`.
     """
     rows = rows_of(frame)
-    paths = Paths([row["time_s"] for row in rows], [row["paired"] for row in rows])
+    paths = Paths(rows)
     out = []
     sides = [
         [[k for k in indices if (rows[k]["execution"] == "eager") is eager] for eager in (False, True)]
@@ -56,7 +56,7 @@ def amortisation(frame: Table, best: Table, compared: Table, *, all_points: bool
         fastest, other = paths.choose(timed(rows, made)), paths.choose(timed(rows, eager))
         if fastest is not None and other is not None:
             headline = any(rows[k]["headline"] for k in made)
-            row, against = {**rows[fastest], "headline": headline}, rows[other]
+            row, against = {**whole(rows[fastest]), "headline": headline}, rows[other]
             out.append(_amortised("compile", row, against, _once(row) - _once(against), first=1))
     found = rows_of(best)
     for row in rows_of(compared):

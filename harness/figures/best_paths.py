@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from math import nan
+from math import inf, nan
 from operator import itemgetter
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from harness.figures.frame import Rows, as_frame, rows_of
+from harness.figures.frame import Rows, as_frame, rows_of, whole
 from harness.records.outcomes import SEVERITY, outcome
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import Process, paired_ratios
 
-GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A path that had its first look only must beat the best by more than that look can err to be the best itself.
 FIRST_LOOK_MARGIN = 1.3
@@ -34,14 +33,14 @@ _NO_PATH = {
     **dict.fromkeys(("device_peak_bytes", "host_peak_bytes", "compiled_temp_bytes"), nan),
     **dict.fromkeys(("energy_j", "energy_net_j", "energy_low_j", "energy_high_j"), nan),
 }
-place_of: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*GROUP)
+place_of: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter("place")
 
 
 def grouped(rows: Rows) -> dict[tuple[Any, ...], list[int]]:
-    """Row numbers by the values of `GROUP`: the cases that compete for one best path."""
+    """Row numbers by their place: the cases that compete for one best path."""
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for index, key in enumerate(map(place_of, rows)):
-        groups[key].append(index)
+    for index, row in enumerate(rows):
+        groups[row["place"]].append(index)
     return groups
 
 
@@ -67,7 +66,7 @@ def best_rows(rows: Rows) -> Rows:
     times of different groups are of different minutes. So what was in the last round is ranked by the ratios in the
     groups that both sides shared (`Paths.choose`).
     """
-    paths = Paths([row["time_s"] for row in rows], [row["paired"] for row in rows])
+    paths = Paths(rows)
     out: Rows = []
     points = []
     for indices in grouped(rows).values():
@@ -75,13 +74,14 @@ def best_rows(rows: Rows) -> Rows:
         fit = timed(rows, indices)
         best = paths.choose(fit)
         points.append((best, fit))
-        row = {**several[0], **_NO_PATH} if best is None else dict(rows[best])
-        worst = min(several, key=lambda row: SEVERITY.index(row["status"]))
+        row = {**whole(several[0]), **_NO_PATH} if best is None else whole(rows[best])
+        statuses = [row["status"] for row in several]
+        worst = several[statuses.index(min(set(statuses), key=SEVERITY.index))]
         failed = worst["status"] != "ok"
         row["reason"] = worst["reason"] if failed else None
         row["failure_class"] = worst["failure_class"] if failed else None
         row["headline"] = any(row["headline"] for row in several)
-        row["outcome"] = outcome(Counter(row["status"] for row in several))
+        row["outcome"] = outcome(Counter(statuses)) if failed else "ok"
         row["cases"] = len(several)
         del row["status"]
         out.append(row)
@@ -90,21 +90,30 @@ def best_rows(rows: Rows) -> Rows:
     return out
 
 
-class Paths:
-    """The rows of a table as competitors, by its columns `time_s` and `paired`."""
+def _last_round(found: Sequence[Process]) -> int:
+    return max([process.round for process in found], default=0)
 
-    def __init__(self, time: Sequence[float], paired: Sequence[Sequence[Process]]) -> None:
-        self._time, self._paired = time, paired
-        self._rounds = [max((process.round for process in found), default=0) for found in paired]
-        self._full = [len({process.group for process in found if process.round}) for found in paired]
+
+class Paths:
+    """The rows of a table as competitors, by its columns `time_s`, `alone_s` and `paired`."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._time: list[float] = [row["time_s"] for row in rows]
+        self._alone: list[float] = [row["alone_s"] for row in rows]
+        self._paired: list[Sequence[Process]] = [row["paired"] for row in rows]
+        self._rounds = [found[0].round if len(found) == 1 else _last_round(found) for found in self._paired]
+        self._in_groups = [sum([process.group is not None for process in found]) for found in self._paired]
         self._ratios: dict[tuple[int, int], list[float]] = {}
+
+    def _full_groups(self, k: int) -> int:
+        return len({process.group for process in self._paired[k] if process.round})
 
     def contenders(self, timed: Sequence[int]) -> list[int]:
         """Of the rows `timed` those that were in the last round which any of them had: who fell behind earlier is out.
 
         All where there was no full round. Two groups of one round are one round.
         """
-        last = max((self._rounds[k] for k in timed), default=0)
+        last = max([self._rounds[k] for k in timed], default=0)
         return [k for k in timed if self._rounds[k] == last]
 
     def choose(self, timed: Sequence[int]) -> int | None:
@@ -145,6 +154,8 @@ class Paths:
 
     def _over(self, k: int, other: int) -> list[float]:
         """The ratios of a row to another in the groups that both shared; known ones are not made again."""
+        if not (self._in_groups[k] and self._in_groups[other]):
+            return []
         known = self._ratios.get((k, other))
         if known is None:
             known = self._ratios[k, other] = paired_ratios(self._paired[k], self._paired[other])
@@ -153,9 +164,8 @@ class Paths:
     def _best_of(self, left: Sequence[int]) -> int:
         """The fastest of the rows `left`, at least one, which are all of one round."""
         time = self._time
-        in_groups = {k: sum(process.group is not None for process in self._paired[k]) for k in left}
-        hub = min(left, key=lambda k: (-in_groups[k], time[k]))
-        if not in_groups[hub]:
+        hub = min(left, key=lambda k: (-self._in_groups[k], time[k]))
+        if not self._in_groups[hub]:
             return min(left, key=time.__getitem__)
 
         def to_hub(k: int) -> float:
@@ -178,7 +188,7 @@ class Paths:
         """
         shared = self._over(k, other)
         ratio = median(shared or [1.0])
-        if 0 < len(shared) < WELL_KNOWN <= self._full[other] and ratio < 1:
+        if 0 < len(shared) < WELL_KNOWN <= self._full_groups(other) and ratio < 1:
             sure = max(ratio, self._time[k] / self._time[other])
             return sure if sure * FEW_GROUPS_MARGIN < 1 else 1.0
         return ratio
@@ -188,6 +198,5 @@ class Paths:
         shared = self._over(k, other)
         if shared:
             return median(shared)
-        sides = (self._paired[row] for row in (k, other))
-        a, b = ([p.centre_s for p in side if p.round == 0 and p.group is None] for side in sides)
-        return a[0] / b[0] if a and b and b[0] else float("inf")
+        ratio = self._alone[k] / self._alone[other] if self._alone[other] else inf
+        return ratio if ratio == ratio else inf

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from harness.figures.bounds import Bounds, settings
+from harness.figures.bounds import Bounds
 from harness.records.record import Executed
 
 
@@ -53,7 +53,7 @@ def blame(idea: Mapping[str, Any], twin: Mapping[str, Any] | None, against: Mapp
     limits, other = bounds.limits_of(idea), bounds.limits_of(twin)
     if limits is None or other is None:
         return overwork
-    rates = settings((limits, other))
+    rates = bounds.settings(limits, other)
     bound = bounds.of(idea, limits, rates)
     hardware = bound.seconds / bounds.of(twin, other, rates).seconds / against["work_ratio"]
     tax, low, high = (against[name] for name in ("tax", "tax_low", "tax_high"))

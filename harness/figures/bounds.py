@@ -20,7 +20,7 @@ as in older runs, there is nothing to hold them against: then the bound is what 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -78,7 +78,10 @@ def way_of(executed: Executed, flop: float = 1.0, bytes_: float = 1.0) -> Way:
 
 
 class Bounds:
-    """The bounds of the rows of one table, by the ceilings of their runs and the ways in which each was tried there."""
+    """The bounds of the rows of one table, by the ceilings of their runs and the ways in which each was tried there.
+
+    What is found of a row or of a pair of limits is kept: a twin has many ideas, and most rows the same ceilings.
+    """
 
     def __init__(self, table: Rows, limits: Ceilings) -> None:
         self.limits = limits
@@ -87,23 +90,43 @@ class Bounds:
             for row in table:
                 self._executed[_place(row)].add(row["executed"])
         self._ways: dict[tuple[Any, ...], Sequence[Way]] = {}
+        self._dtypes: dict[tuple[Any, ...], str] = {}
+        self._limits: dict[tuple[Any, ...], Limits] = {}
+        self._settings: dict[tuple[int, int], dict[int, Floats]] = {}  # by the identity of the limits, kept above
+        self._impossible: dict[int, tuple[Mapping[str, Any], bool]] = {}  # by the identity of the row
 
     def limits_of(self, row: Mapping[str, Any]) -> Limits | None:
         """The ceilings of a row; None without a dense rate or a bandwidth."""
         place, found = (row["run"], row["device"]), self.limits
-        matmul = found.matmul.get((*place, product_dtype(row["workload"], row["params"], row["dtype"])))
+        matmul = found.matmul.get((*place, self._product_dtype(row)))
         level = found.level(*place, row["least_bytes"])
         if matmul is None or level is None:
             return None
-        gather, scatter = found.gather.get(place), found.scatter.get(place)
-        return Limits(
-            matmul,
-            level,
-            found.vector.get((*place, row["dtype"])),
-            *_fastest(gather),
-            *_fastest(scatter),
-            max(found.launch.get(place, ()), key=lambda c: c.per_s, default=None),
-        )
+        key = (*place, row["dtype"], id(matmul), id(level))
+        limits = self._limits.get(key)
+        if limits is None:
+            limits = self._limits[key] = Limits(
+                matmul,
+                level,
+                found.vector.get((*place, row["dtype"])),
+                *_fastest(found.gather.get(place)),
+                *_fastest(found.scatter.get(place)),
+                max(found.launch.get(place, ()), key=lambda c: c.per_s, default=None),
+            )
+        return limits
+
+    def settings(self, limits: Limits, other: Limits) -> dict[int, Floats]:
+        """By the id of each ceiling of a pair its rate in every setting: each from its largest rate to its typical one.
+
+        All largest come first. A ceiling that binds both sides of a ratio is one and the same on both.
+        """
+        pair = (id(limits), id(other))
+        rates = self._settings.get(pair)
+        if rates is None:
+            every = {id(ceiling): ceiling for ceiling in (*limits, *other) if ceiling is not None}
+            corners = np.array(list(product(*((c.per_s, c.typical_per_s) for c in every.values()))))
+            rates = self._settings[pair] = {key: corners[:, k] for k, key in enumerate(every)}
+        return rates
 
     def of(self, row: Mapping[str, Any], limits: Limits, rates: Mapping[int, Floats] | None = None) -> Bound:
         """The bound of a row's useful work; `rates` by the id of a ceiling, else its largest."""
@@ -133,33 +156,36 @@ class Bounds:
 
     def share(self, row: Mapping[str, Any]) -> float | None:
         """Useful FLOP/s over what the ceilings of the row's products and of memory allow; None where one is missing."""
-        dtype = product_dtype(row["workload"], row["params"], row["dtype"])
+        dtype = self._product_dtype(row)
         figures = (row[name] for name in ("flop_per_s", "useful_flop", "least_bytes"))
         return self.limits.share(row["run"], row["device"], dtype, *figures)
 
     def impossible(self, row: Mapping[str, Any]) -> bool:
         """Whether a row took less than its bound: then a ceiling or the time is wrong."""
+        known = self._impossible.get(id(row))
+        if known is None or known[0] is not row:
+            known = self._impossible[id(row)] = row, self._took_less(row)
+        return known[1]
+
+    def _took_less(self, row: Mapping[str, Any]) -> bool:
         share = self.share(row)
         if share is None or share > 1 or not self.limits.beyond:
             return share is not None and share > 1
         least = self.least_s(row)
         return least is not None and least > (1 + _ROUNDING) * row["time_s"]
 
+    def _product_dtype(self, row: Mapping[str, Any]) -> str:
+        key = (row["workload"], row["point"], row["dtype"])
+        dtype = self._dtypes.get(key)
+        if dtype is None:
+            dtype = self._dtypes[key] = product_dtype(row["workload"], row["params"], row["dtype"])
+        return dtype
+
     def _ways_of(self, row: Mapping[str, Any]) -> Sequence[Way]:
         place = _place(row)
         if place not in self._ways:
             self._ways[place] = _ways(self._executed.get(place, ()), row["useful_flop"], row["least_bytes"])
         return self._ways[place]
-
-
-def settings(limits: Iterable[Limits]) -> dict[int, Floats]:
-    """By the id of each ceiling its rate in every setting: each from its largest rate to its typical one.
-
-    All largest come first. A ceiling that binds both sides of a ratio is one and the same on both.
-    """
-    every = {id(ceiling): ceiling for of in limits for ceiling in of if ceiling is not None}
-    corners = np.array(list(product(*((c.per_s, c.typical_per_s) for c in every.values()))))
-    return {key: corners[:, k] for k, key in enumerate(every)}
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:

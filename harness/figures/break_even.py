@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from harness.figures.best_paths import best_rows
+from harness.figures.best_paths import best_rows, place_of
 from harness.figures.frame import Rows, Table, rows_of
 from harness.figures.sweep_ratios import TwinPaths, time_ratio
 from harness.figures.twins import compared_rows
 from harness.records.points import point_name
+from workloads.base import Definition
 from workloads.discovery import workloads
 
 DENSITY = "density"
 
 _PLACE = ("run", "mode", "dtype", "backend", "device")
+Axes: TypeAlias = Mapping[str, Sequence[str]]  # of each workload those that it breaks even on
 
 
 class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,31 +103,34 @@ class BreakEven(msgspec.Struct, frozen=True, kw_only=True):
         return f"faster than dense {side} {self.axis} {faster_until}, a tie with dense from there on"
 
 
-def break_even_axes(workload: str) -> tuple[str, ...]:
+def break_even_axes(workload: Definition | None) -> tuple[str, ...]:
     """The axes that a workload declares to break even on; `density` where it declares none, or is not known here."""
-    known = workloads()[0].get(workload)
-    declared = () if known is None else tuple(name for name, axis in known.axes.items() if axis.break_even)
+    declared = () if workload is None else tuple(name for name, axis in workload.axes.items() if axis.break_even)
     return declared or (DENSITY,)
 
 
-def multiplies_zeros(workload: str, mode: Any, formulation: str) -> bool | None:
+def multiplies_zeros(workload: Definition | None, mode: Any, formulation: str) -> bool | None:
     """Whether a formulation multiplies with the zeros, too; None where no workload known here has it."""
-    known = workloads()[0].get(workload)
-    form = None if known is None else known.formulations.get(mode, {}).get(formulation)
+    form = None if workload is None else workload.formulations.get(mode, {}).get(formulation)
     return None if form is None else form.multiplies_zeros
 
 
-def break_even(table: Table, noise: float | None = None) -> list[BreakEven]:
+def break_even(table: Table, noise: float | None = None, best: Rows | None = None) -> list[BreakEven]:
     """Every sweep of two or more values of an axis, from a `frame` or its rows, by log-log interpolation of T.
 
     T is of the fastest path at each value that does not multiply with the zeros, against the twin's best path.
-    `noise` is the run's A/A noise as a share, by which every T is unsure at least.
+    `noise` is the run's A/A noise as a share, by which every T is unsure at least. `best` are the table's `best_rows`,
+    where these are known: most points have no path that multiplies with the zeros, and then theirs is the same.
     """
-    rows = _of_sweeps(rows_of(table))
+    definitions = workloads()[0]  # once: its files are looked at on every call
+    rows = rows_of(table)
+    axes = {name: break_even_axes(definitions.get(name)) for name in {row["workload"] for row in rows}}
+    rows = _of_sweeps(rows, axes)
     forms = [(row["workload"], row["mode"], row["formulation"]) for row in rows]
-    known = {form: multiplies_zeros(*form) for form in set(forms)}
-    best = best_rows([row for row, form in zip(rows, forms, strict=True) if known[form] is not True])
-    curves = _curves(rows, best, noise or 0.0)
+    known = {(w, mode, form): multiplies_zeros(definitions.get(w), mode, form) for w, mode, form in set(forms)}
+    fit = [row for row, form in zip(rows, forms, strict=True) if known[form] is not True]
+    dense_again = {place_of(row) for row, form in zip(rows, forms, strict=True) if known[form] is True}
+    curves = _curves(rows, _best_of(fit, dense_again, best), axes, noise or 0.0)
     out = []
     for (workload, others, axis, _, *place), curve in sorted(curves.items(), key=lambda item: item[0]):
         if len({point.value for point in curve}) >= 2:
@@ -139,23 +144,33 @@ def break_even(table: Table, noise: float | None = None) -> list[BreakEven]:
     return out
 
 
-def _of_sweeps(rows: Rows) -> Rows:
+def _of_sweeps(rows: Rows, axes: Axes) -> Rows:
     """The rows of workloads that were measured at two or more values of an axis, and of their twins."""
-    axes = {name: break_even_axes(name) for name in {row["workload"] for row in rows}}
     values: dict[tuple[str, str], set[Any]] = defaultdict(set)
     twins: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        for axis in axes[row["workload"]]:
-            values[row["workload"], axis].add(row["params"].get(axis))
-        twins[row["workload"]] |= {ref.workload for ref in row["twins"][:1]}
+        workload = row["workload"]
+        for axis in axes[workload]:
+            values[workload, axis].add(row["params"].get(axis))
+        if row["twins"]:
+            twins[workload].add(row["twins"][0].workload)
     swept = {workload for (workload, _), found in values.items() if len(found - {None}) >= 2}
     wanted = swept.union(*(twins[workload] for workload in swept))
     return [row for row in rows if row["workload"] in wanted]
 
 
-def _curves(cases: Rows, best: Rows, noise: float) -> dict[tuple[Any, ...], list[CurvePoint]]:
+def _best_of(rows: Rows, others: Container[tuple[Any, ...]], best: Rows | None) -> Rows:
+    """`best_rows` of `rows`, which are all of the table's but at the places `others`; `best` are those of the table."""
+    known = {place: row for row in best or () if (place := place_of(row)) not in others}
+    places = [place_of(row) for row in rows]
+    made = best_rows([row for row, place in zip(rows, places, strict=True) if place not in known])
+    known |= {place_of(row): row for row in made}
+    return [known[place] for place in dict.fromkeys(places)]
+
+
+def _curves(cases: Rows, best: Rows, axes: Axes, noise: float) -> dict[tuple[Any, ...], list[CurvePoint]]:
     """T at every value of every sweep: by workload, the other axes, the axis, seed, and place."""
-    twins, axes = TwinPaths(cases), {name: break_even_axes(name) for name in {row["workload"] for row in best}}
+    twins = TwinPaths(cases)
     curves: dict[tuple[Any, ...], list[CurvePoint]] = defaultdict(list)
     for figures in compared_rows(best, most=1):
         row = best[figures["idea"]]

@@ -23,6 +23,7 @@ POLYNOMIAL, SMALL_STEPS = "polynomial", "small_steps"
 ROW_GATHER, ROW_SCATTER, STORED_PRODUCT = "row_gather", "row_scatter", "stored_product"
 # Of these nothing but a ceiling is made; a dense product may be a twin as well.
 CEILINGS_ALONE = frozenset({CEILING_STREAM, POLYNOMIAL, SMALL_STEPS, ROW_GATHER, ROW_SCATTER, STORED_PRODUCT})
+_CEILINGS = CEILINGS_ALONE | {CEILING_MATMUL}
 
 LAUNCHES = 4  # of a call that takes fewer, most is a launch: what it reaches of arithmetic or rows is no ceiling
 
@@ -118,10 +119,10 @@ class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
         Above 1 the ceiling or the time is wrong; the value is returned as it is.
         """
-        matmul, bandwidth = self.matmul.get((run, device, dtype)), self.bandwidth(run, device, least_bytes)
-        if matmul is None or bandwidth is None or flop_per_s != flop_per_s or not flop or not least_bytes:
+        matmul, level = self.matmul.get((run, device, dtype)), self.level(run, device, least_bytes)
+        if matmul is None or level is None or flop_per_s != flop_per_s or not flop or not least_bytes:
             return None
-        return flop_per_s / min(matmul.per_s, flop / least_bytes * bandwidth)
+        return flop_per_s / min(matmul.per_s, flop / least_bytes * level.per_s)
 
 
 _PRODUCTS: dict[str, Callable[[Any], str | None]] = {}  # by workload, since the files are looked at on every call
@@ -150,11 +151,12 @@ def ceilings(frame: Table) -> Ceilings:
 
 def ceilings_of(records: Iterable[Record]) -> Ceilings:
     """The same as `ceilings` of the frame of these records, without making one."""
-    return _largest(row for record in records if (row := _row(record)) is not None)
+    of_ceilings = (record for record in records if record.case.workload in _CEILINGS)
+    return _largest(row for record in of_ceilings if (row := _row(record)) is not None)
 
 
 def _is_ceiling(workload: str, mode: str) -> bool:
-    return workload in (CEILING_MATMUL, *CEILINGS_ALONE) and mode == "forward"
+    return workload in _CEILINGS and mode == "forward"
 
 
 def _row(record: Record) -> dict[str, Any] | None:

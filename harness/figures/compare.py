@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.figures.best_paths import GROUP, best_rows
+from harness.figures.best_paths import best_rows
 from harness.figures.comparable import Difference, hosts_differ
 from harness.figures.compare_rows import ComparisonRow, Kind, Pair, by_key, case_name, speed_ups, times
-from harness.figures.frame import case_rows
+from harness.figures.frame import GROUP, case_rows
 from harness.records.record import Record
 from harness.stats.changes import FALSE_ALARM, Judgement, Null, judge, null, prior
 

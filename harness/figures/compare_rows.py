@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from harness.figures.best_paths import GROUP
+from harness.figures.frame import GROUP
 from harness.records.points import point_name
 from harness.stats.changes import LogRatio, change
 from harness.stats.process_times import Process, paired_ratios, that_count

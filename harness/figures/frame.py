@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf, nan
-from statistics import median
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from harness.records.record import Record
 from harness.records.text import first_line
 from harness.stats.intervals import median_intervals
-from harness.stats.process_times import every_process, that_count
+from harness.stats.process_times import Process, every_process, middle, that_count
+
+if TYPE_CHECKING:  # it takes as long to import as a report to make, and few want a frame
+    import pandas as pd
 
 Rows: TypeAlias = list[dict[str, Any]]
-Table: TypeAlias = pd.DataFrame | Rows
+Table: TypeAlias = "pd.DataFrame | Rows"
 
 # Name → meaning and unit. Unknown numbers are NaN, unknown text is None.
 COLUMNS: Mapping[str, str] = {
@@ -82,6 +83,8 @@ COLUMNS: Mapping[str, str] = {
     "started_at": "start of the first process, UTC",
 }
 
+# What cases that compete for one best path have in common: in a row `place` has their values.
+GROUP = ("run", "workload", "point", "mode", "dtype", "backend", "device", "seed")
 _NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_s", "_bytes", "_j")) and name != "process_s") | {
     "max_rel_error",
     "drift",
@@ -90,11 +93,6 @@ _NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_s", "_bytes", 
 }
 _COUNTS = frozenset({"seed", "processes", "samples", "cases", "tied"})
 _UNKNOWN: Mapping[str, Any] = {name: nan if name in _NUMBERS else None for name in COLUMNS}
-_DERIVED = (
-    ("flop_per_s", "useful_flop", "time_s"),
-    ("bytes_per_s", "least_bytes", "time_s"),
-    ("intensity", "useful_flop", "least_bytes"),
-)
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -103,16 +101,20 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def rows_of(table: Table) -> Rows:
-    """The rows of a table as dicts of plain Python values; those of a list are its own."""
+    """The rows of a table as dicts of plain Python values, with their `place`; those of a list are its own."""
     if isinstance(table, list):
         return table
     names = [str(name) for name in table.columns]
     values = zip(*(table[name].tolist() for name in names), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in values]
+    rows = [dict(zip(names, row, strict=True)) for row in values]
+    if set(GROUP) <= set(names):
+        rows = [{**row, "place": tuple(row[name] for name in GROUP)} for row in rows]
+    return rows
 
 
 def as_frame(rows: Rows, columns: Iterable[str]) -> pd.DataFrame:
     """The rows as a frame of these columns: numbers as float64, counts as int64, all else as it is."""
+    import pandas as pd
 
     def column(name: str) -> Any:
         values = [row[name] for row in rows]
@@ -126,75 +128,108 @@ def as_frame(rows: Rows, columns: Iterable[str]) -> pd.DataFrame:
 
 
 def case_rows(records: Sequence[Record]) -> Rows:
-    """One dict a record, by the names of `COLUMNS`."""
-    rows = [_row(record) for record in records]
+    """One dict a record, by the names of `COLUMNS`; what few rows are asked for is in it once it was (`whole`)."""
+    rows: Rows = [_CaseRow(record) for record in records]
     lows, highs = median_intervals([row["process_s"] for row in rows])
     for row, low, high in zip(rows, lows.tolist(), highs.tolist(), strict=True):
         row["time_low_s"], row["time_high_s"] = low, high
-        for name, over, under in _DERIVED:
-            ratio = row[over] / row[under] if row[under] else nan
-            row[name] = ratio if abs(ratio) < inf else nan
     return rows
 
 
-def _row(record: Record) -> dict[str, Any]:
-    """The values of `COLUMNS`; the derived ones, filled in for all rows at once, are unknown."""
-    case, work = record.case, record.work
-    row = {
-        **_UNKNOWN,
-        "run": record.run,
-        "key": case.key,
-        "workload": case.workload,
-        "formulation": case.formulation,
-        "execution": case.execution,
-        "path": f"{case.formulation}/{case.execution}",
-        "params": case.params,
-        "point": case.point,
-        "mode": case.mode,
-        "dtype": case.dtype,
-        "backend": case.backend,
-        "device": case.device,
-        "seed": case.seed,
-        "headline": record.headline,
-        "status": record.status,
+def whole(row: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a row, with all of its columns."""
+    if isinstance(row, _CaseRow):
+        row.complete()
+    return dict(row)
+
+
+class _CaseRow(dict[str, Any]):
+    """The row of a record. Of most cases nobody asks more than where they stand and how long they took."""
+
+    __slots__ = ("_record",)
+
+    def __init__(self, record: Record) -> None:
+        self._record: Record | None = record
+        case, work = record.case, record.work
+        where = (case.workload, case.point, case.mode, case.dtype, case.backend, case.device, case.seed)
+        super().__init__(
+            place=(record.run, *where),
+            run=record.run,
+            workload=case.workload,
+            formulation=case.formulation,
+            execution=case.execution,
+            path=f"{case.formulation}/{case.execution}",
+            params=case.params,
+            point=case.point,
+            mode=case.mode,
+            dtype=case.dtype,
+            backend=case.backend,
+            device=case.device,
+            seed=case.seed,
+            headline=record.headline,
+            status=record.status,
+            useful_flop=float(work.useful_flop),
+            least_bytes=float(work.least_bytes),
+            executed=record.executed,
+            twins=record.twins,
+        )
+        self["paired"] = paired = every_process(record)  # none unless ok: wrong output has no time, whatever it says
+        counted = that_count(paired)
+        self["process_s"] = process_s = [process.centre_s for process in counted]
+        self["processes"] = len(process_s)
+        self["time_s"] = middle(process_s) if process_s else nan
+        self["time_min_s"] = min([min(process.samples_s) for process in counted]) if process_s else nan
+        self["alone_s"] = next((p.centre_s for p in paired if p.round == 0 and p.group is None), nan)
+
+    def __missing__(self, name: str) -> Any:
+        if self._record is None:
+            raise KeyError(name)
+        self.complete()
+        return self[name]
+
+    def complete(self) -> None:
+        """Derive the other columns."""
+        record, self._record = self._record, None
+        if record is not None:
+            self.update({**_UNKNOWN, **_details(record, self["time_s"], that_count(self["paired"])), **self})
+
+
+def _details(record: Record, time_s: float, counted: Sequence[Process]) -> dict[str, Any]:
+    """The columns that only best paths and frames are asked for."""
+    flop, bytes_ = float(record.work.useful_flop), float(record.work.least_bytes)
+    row: dict[str, Any] = {
+        "key": record.case.key,
         "reason": first_line(record.reason),
         "failure_class": record.failure_class,
         "fallback": record.fallback,
         "max_rel_error": _number(record.verdict.max_rel_error if record.verdict else None),
-        "useful_flop": float(work.useful_flop),
-        "least_bytes": float(work.least_bytes),
-        "live_bytes": float(work.live_bytes),
-        "executed": record.executed,
-        "twins": record.twins,
+        "live_bytes": float(record.work.live_bytes),
+        "intensity": _over(flop, bytes_),
         "settings": record.settings,
         "started_at": record.started_at,
+        "flop_per_s": _over(flop, time_s),
+        "bytes_per_s": _over(bytes_, time_s),
+        "samples": sum(len(process.samples_s) for process in counted),
+        "rounds": [p.round if p.group is None else p.group for p in counted],
     }
-    _times(row, record)
-    _memory(row, record)
-    _energy(row, record)
-    return row
-
-
-def _number(value: float | None) -> float:
-    return nan if value is None else float(value)
-
-
-def _times(row: dict[str, Any], record: Record) -> None:
-    paired = every_process(record)  # none unless ok: wrong output has no time, whatever the record holds
-    counted = that_count(paired)
-    samples = [process.samples_s for process in counted]
-    process_s = [process.centre_s for process in counted]
-    if process_s:
-        row["time_s"], row["time_min_s"] = median(process_s), min(map(min, samples))
-        row["alone_s"] = next((p.centre_s for p in paired if p.round == 0 and p.group is None), nan)
-    row["processes"], row["samples"] = len(samples), sum(map(len, samples))
-    row["rounds"] = [p.round if p.group is None else p.group for p in counted]
-    row["process_s"], row["paired"] = process_s, paired
     time = record.time
     if time is not None:
         row["steady"], row["drift"], row["first_call_s"] = time.steady, time.drift, time.first_call_s
         row["compile_s"], row["convert_s"] = _number(time.compile_s), time.convert_s
         row["compile_cache"] = time.trials[0].compile_cache if time.trials else None
+    _memory(row, record)
+    _energy(row, record)
+    return row
+
+
+def _over(amount: float, under: float) -> float:
+    """A ratio, unknown where it is no number of finite size."""
+    ratio = amount / under if under else nan
+    return ratio if abs(ratio) < inf else nan
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
 
 
 def _memory(row: dict[str, Any], record: Record) -> None:

@@ -53,8 +53,8 @@ def matrix(records: Sequence[Record]) -> list[PortabilityCell]:
     for record in records:
         c = record.case
         if c.workload not in CEILINGS_ALONE and not record.control:
-            place = (c.workload, c.mode, c.formulation, c.dtype, c.backend, c.execution, c.device)
-            groups[record.run, *place].append(record)
+            place = (record.run, c.workload, c.mode, c.formulation, c.dtype, c.backend, c.execution, c.device)
+            groups[place].append(record)
     return [_cell(groups[key]) for key in sorted(groups)]
 
 
@@ -94,8 +94,10 @@ def _cell(group: Sequence[Record]) -> PortabilityCell:
 
 
 def _most_frequent(failed: Sequence[Record]) -> Record | None:
+    if len(failed) < 2:
+        return failed[0] if failed else None
     counts = Counter((r.status, r.failure_class, alike(r.reason)) for r in failed)
-    return max(failed, key=lambda r: counts[r.status, r.failure_class, alike(r.reason)], default=None)
+    return max(failed, key=lambda r: counts[r.status, r.failure_class, alike(r.reason)])
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from harness.figures.table_rows import Against, Row
 from harness.figures.twins import compared_rows
 from harness.records.record import Record
 from harness.stats.intervals import none_if_nan, verdict
-from harness.stats.noise import noise_floor, paired_floors
+from harness.stats.noise import floor_of, paired_floors
 from harness.stats.power import detectable, family_error
 from harness.stats.process_times import that_count
 from harness.stats.trend import level
@@ -88,20 +88,23 @@ def summarise(
     `noise` is the A/A noise as a share; without it, what the runs' own controls found. `left_out` is what the runs did
     not try, by reason (`figures.left_out.counts`).
     """
-    controls = len(paired_floors(records))
-    noise = noise_floor(records) if noise is None else noise
+    controls = paired_floors(records)
+    noise = floor_of(controls) if noise is None else noise
     records = [record for record in records if not record.control]
-    run = [record for record in records if not is_modelled(record)]  # or compiled
-    measured = [record for record in run if not is_estimated(record)]
+    of_devices = {record.case.device: record for record in records}.items()  # any of its records tells what it is
+    modelled = {device for device, record in of_devices if is_modelled(record)}
+    compiled = {device for device, record in of_devices if is_estimated(record)}
+    run = [record for record in records if record.case.device not in modelled] if modelled else records
+    measured = [record for record in run if record.case.device not in compiled] if compiled else run
     table = case_rows(measured)
     best = best_rows(table)
     tried = best if len(measured) == len(run) else best_rows(case_rows(run))
-    compared = compared_rows(best)
+    compared = compared_rows(best, headlines=not all_points)
     limits = ceilings(table)
     rows, dense = _rows(best, compared, Bounds(table, limits), all_points, noise)
     cells = matrix(run)
-    sweeps = break_even(table, noise)
-    estimates = estimate_rows(records, all_points=all_points)
+    sweeps = break_even(table, noise, best)
+    estimates = estimate_rows(records, all_points=all_points) if compiled else []
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
     return Summary(
         records=len(records),
@@ -118,12 +121,12 @@ def summarise(
         datasheets=datasheets(run),
         estimates=estimates,
         chips=across_chips(estimates),
-        modelled=modelled_rows(records, all_points=all_points),
+        modelled=modelled_rows(records, all_points=all_points) if modelled else [],
         noise=noise,
         all_points=all_points,
         suspects=suspects(run),
         detectable=median(a.detectable for a in sure if a.detectable is not None) if sure else None,
-        false_call=family_error((a.rounds for a in sure), controls) if sure else None,
+        false_call=family_error((a.rounds for a in sure), len(controls)) if sure else None,
         left_out=dict(left_out or {}),
         answer=answer(rows, sweeps, limits),
     )
@@ -133,7 +136,9 @@ def main_table(table: Table, *, all_points: bool = False, noise: float | None = 
     """The ideas' rows, from a `frame` or its rows: headline points only unless `all_points`."""
     rows = rows_of(table)
     best = best_rows(rows)
-    return _rows(best, compared_rows(best), Bounds(rows, ceilings(rows)), all_points, noise)[0]
+    return _rows(best, compared_rows(best, headlines=not all_points), Bounds(rows, ceilings(rows)), all_points, noise)[
+        0
+    ]
 
 
 def _rows(
@@ -142,9 +147,7 @@ def _rows(
     """The ideas' rows and, apart, those of the twins that these name."""
     against: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for ratio in compared:
-        twin = rows[ratio["twin"]] if ratio["twin"] >= 0 else None
-        parts = blame(rows[ratio["idea"]], twin, ratio, bounds)
-        against[ratio["idea"]].append(ratio | {name: getattr(parts, name) for name in Blame.__struct_fields__})
+        against[ratio["idea"]].append(ratio)
     shown = [k for k in against if all_points or rows[k]["headline"]]
     twins = {against_twin["twin"] for k in shown for against_twin in against[k] if against_twin["twin"] >= 0} - set(
         shown
@@ -155,7 +158,7 @@ def _rows(
     for wanted in (shown, twins):
         labels = _labels([rows[k] for k in wanted])
         ordered = sorted(wanted, key=lambda k: _order(rows[k]))
-        out.append([_row(rows[k], labels[rows[k]["workload"]], against.get(k, []), bounds, noise) for k in ordered])
+        out.append([_row(rows, k, labels[rows[k]["workload"]], against.get(k, []), bounds, noise) for k in ordered])
     return out[0], out[1]
 
 
@@ -175,32 +178,31 @@ def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _row(
-    row: Mapping[str, Any],
-    axes: Sequence[str],
-    against: Sequence[Mapping[str, Any]],
-    bounds: Bounds,
-    noise: float | None,
+    rows: Rows, k: int, axes: Sequence[str], against: Sequence[Mapping[str, Any]], bounds: Bounds, noise: float | None
 ) -> Row:
+    row = rows[k]
     memory = none_if_nan(row["memory_bytes"])
     computed: dict[str, Any] = {
         "label": ", ".join(f"{name}={row['params'][name]}" for name in axes if name in row["params"]),
         "memory_bytes": None if memory is None else int(memory),
         "roofline_share": bounds.share(row),
         "share_suspect": bounds.impossible(row),
-        "against": [_against(against_twin, noise) for against_twin in against],
+        "against": [_against(rows, figures, bounds, noise) for figures in against],
         "steady": level(process.slices_s for process in that_count(row["paired"])),
     }
     plain = {name: none_if_nan(row[name]) for name in _PLAIN if name not in computed}
     return Row(**plain, **computed)
 
 
-def _against(figures: Mapping[str, Any], noise: float | None) -> Against:
+def _against(rows: Rows, figures: Mapping[str, Any], bounds: Bounds, noise: float | None) -> Against:
     ratio, low, high = (figures[name] for name in ("time_ratio", "time_ratio_low", "time_ratio_high"))
     least = None
     if low == low and figures["idea"] != figures["twin"]:
         least = detectable(low, high, figures["rounds"], noise)
-    plain = {name: none_if_nan(figures[name]) for name in Against.__struct_fields__ if name in figures}
-    return Against(**plain, verdict=verdict(ratio, low, high, noise), detectable=least)
+    parts = blame(rows[figures["idea"]], rows[figures["twin"]] if figures["twin"] >= 0 else None, figures, bounds)
+    plain = {name: none_if_nan(figures[name]) for name in _COMPARED}
+    return Against(**plain, **msgspec.structs.asdict(parts), verdict=verdict(ratio, low, high, noise), detectable=least)
 
 
 _PLAIN = Row.__struct_fields__
+_COMPARED = [n for n in Against.__struct_fields__ if n not in (*Blame.__struct_fields__, "verdict", "detectable")]

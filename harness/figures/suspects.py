@@ -55,15 +55,16 @@ def suspects(records: Iterable[Record]) -> list[Suspect]:
     Two paths are two formulations or two backends; executions of one formulation share its mistakes and count once.
     What gave no output (unsupported, crash, …) says nothing here.
     """
+    checked = [record for record in records if record.status in ("ok", "wrong")]
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for record in records:
-        case = record.case
-        if record.status in ("ok", "wrong"):
-            groups[record.run, case.workload, case.point, case.mode, case.dtype].append(record)
+    for record in checked:
+        if record.status == "wrong":
+            groups[_place(record)].append(record)
+    agreed = {_place(record) for record in checked if record.status == "ok"} if groups else set()
     out = []
     for (run, workload, point, mode, dtype), group in groups.items():
         paths = {(record.case.backend, record.case.formulation) for record in group}
-        if len(paths) < 2 or any(record.status == "ok" for record in group):
+        if len(paths) < 2 or (run, workload, point, mode, dtype) in agreed:
             continue
         errors = [record.verdict.max_rel_error if record.verdict else None for record in group]
         known = [error for error in errors if error is not None and error == error]
@@ -83,3 +84,8 @@ def suspects(records: Iterable[Record]) -> list[Suspect]:
             )
         )
     return out
+
+
+def _place(record: Record) -> tuple[str, ...]:
+    case = record.case
+    return (record.run, case.workload, case.point, case.mode, case.dtype)

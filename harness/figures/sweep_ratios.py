@@ -8,6 +8,7 @@ other programs beside it, is not what it is held against.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from math import nan
 from statistics import median
 from typing import Any, NamedTuple
@@ -31,11 +32,15 @@ class TwinPaths:
     """The measured paths of every computation of a table, for those in whose group a swept idea ran."""
 
     def __init__(self, rows: Rows) -> None:
-        self._rows, self._at = rows, grouped(rows)
+        self._rows = rows
+
+    @cached_property
+    def _at(self) -> dict[tuple[Any, ...], list[int]]:
+        return grouped(self._rows)
 
     def of(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The paths that are ok of the computation of `row`, its own first."""
-        found = (self._rows[k] for k in self._at[place_of(row)])
+        found = (self._rows[k] for k in self._at.get(place_of(row), ()))
         return sorted((path for path in found if path["status"] == "ok"), key=lambda path: path["path"] != row["path"])
 
 
@@ -52,7 +57,8 @@ def time_ratio(
     if figures["rounds"]:
         low, high = figures["time_ratio_low"], figures["time_ratio_high"]
         return _bounded(figures["time_ratio"], low, high)
-    for path in paths.of(twin):
+    in_groups = any(process.group is not None for process in idea["paired"])
+    for path in paths.of(twin) if in_groups else ():
         ratios = paired_ratios(idea["paired"], path["paired"])
         link = _link(path, twin) if ratios else nan
         if link == link:

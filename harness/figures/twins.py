@@ -9,17 +9,19 @@ from collections.abc import Mapping, Sequence
 from itertools import islice, product
 from math import inf, nan
 from statistics import median
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from harness.figures.best_paths import place_of
 from harness.figures.frame import Rows, rows_of
 from harness.measuring.energy.model import UNEQUAL_POWER
 from harness.stats.intervals import Floats, across_runs, median_intervals, pooled_intervals
-from harness.stats.process_times import pair_ratio, paired_ratios, pairs, turn_ratios
+from harness.stats.process_times import Pair, pair_ratio, paired_ratios, pairs, turn_ratios
 from harness.stats.trend import level
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST_PAIRS = 3  # for an interval: what two differ by says nothing
 
@@ -52,13 +54,18 @@ _TYPES = {"idea": np.int64, "twin": np.int64, "rounds": np.int64, "principal": b
 
 def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     """`compared_rows` of a frame, as a frame."""
+    import pandas as pd
+
     rows = compared_rows(rows_of(best))
     kinds = {name: object if name in _OBJECTS else _TYPES.get(name, np.float64) for name in _COLUMNS}
     return pd.DataFrame({n: pd.Series([row[n] for row in rows], dtype=kind) for n, kind in kinds.items()})
 
 
-def compared_rows(best: Rows, most: int | None = None) -> Rows:
+def compared_rows(best: Rows, most: int | None = None, *, headlines: bool = False) -> Rows:
     """One row for every best path of an idea and every twin that it names, from `best_rows`; the first `most` of them.
+
+    With `headlines`, where any is compared: those of headline points and of their twins, and of others only what shares
+    a group with its twin, whose spread is in all intervals.
 
     `idea` and `twin` are row numbers in `best` (twin −1 where it was not measured); `kind` and `principal` say which
     twin. `time_ratio` is T: the median over the `rounds`, the groups that both were in, of the ratio in that group, by
@@ -73,17 +80,18 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
     Without any common group T is the ratio of the two times, of first looks alone where a side has nothing else, and
     has no interval.
     """
-    at = {place_of(row): k for k, row in enumerate(best)}
+    twins = _twins(best, most)
+    wanted = {k for i, of in enumerate(twins) if of and best[i]["headline"] for k in (i, *of)} if headlines else set()
     out: Rows = []
     spans: list[list[list[float]]] = []  # of each row the ratios of its pairs of paths, the best two first
     seconds: list[list[float]] = []  # of each row the ratios of CPU seconds that its modelled energy is of
     for i, idea in enumerate(best):
-        run, _, _, _, *where = place_of(idea)
-        for order, ref in enumerate(idea["twins"][:most]):
-            place = (ref.workload, ref.point, ref.mode)
-            t = at.get((run, *place, ref.dtype or where[0], *where[1:]), -1)
-            figures, ratios, cpu = _against(idea, best[t]) if t >= 0 else ({}, [[]], [])
-            names = (i, t, ref.kind, order == 0, *place)
+        for order, (ref, t) in enumerate(zip(idea["twins"], twins[i], strict=False)):
+            shared = pairs(idea["paired"], best[t]["paired"]) if t >= 0 else []
+            if wanted and i not in wanted and not shared:
+                continue
+            figures, ratios, cpu = _against(idea, best[t], shared) if t >= 0 else ({}, [[]], [])
+            names = (i, t, ref.kind, order == 0, ref.workload, ref.point, ref.mode)
             out.append({**dict(zip(_KEYS, names, strict=True)), **_NOT_MEASURED, **figures, "rounds": len(ratios[0])})
             spans.append(ratios)
             seconds.append(cpu)
@@ -108,6 +116,17 @@ def compared_rows(best: Rows, most: int | None = None) -> Rows:
     return out
 
 
+def _twins(best: Rows, most: int | None) -> list[list[int]]:
+    """Of each row the numbers of the first `most` of its twins' rows, −1 of a twin that was not measured."""
+    at = {place_of(row): k for k, row in enumerate(best)}
+    out = []
+    for row in best:
+        run, _, _, _, dtype, *where = place_of(row)
+        refs = row["twins"][:most]
+        out.append([at.get((run, ref.workload, ref.point, ref.mode, ref.dtype or dtype, *where), -1) for ref in refs])
+    return out
+
+
 def _envelopes(runs: Sequence[str], spans: Sequence[Sequence[Sequence[float]]]) -> tuple[Floats, Floats]:
     """From the lowest to the highest bound of each row's intervals; NaN where the first, the best paths', has none."""
     owners = np.repeat(np.arange(len(spans)), [len(several) for several in spans])
@@ -124,12 +143,12 @@ def _envelopes(runs: Sequence[str], spans: Sequence[Sequence[Sequence[float]]]) 
 _Figures: TypeAlias = tuple[dict[str, Any], list[list[float]], list[float]]
 
 
-def _against(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> _Figures:
-    """The figures of one idea against one twin; the ratios of every pair of their paths, the best two first.
+def _against(idea: Mapping[str, Any], twin: Mapping[str, Any], shared: Sequence[Pair]) -> _Figures:
+    """The figures of one idea against one twin, of which `shared` are the pairs of processes.
 
-    Last the ratios of their CPU seconds, where the ratio of their energies is that of these (`_energy`).
+    Then the ratios of every pair of their paths, the best two first, and last the ratios of their CPU seconds, where
+    the ratio of their energies is that of these (`_energy`).
     """
-    shared = pairs(idea["paired"], twin["paired"])
     ratios = [[pair_ratio(over, under) for over, under in shared]]
     if idea is not twin and len(shared) > 1:
         paths = product([idea["paired"], *idea["rivals"]], [twin["paired"], *twin["rivals"]])

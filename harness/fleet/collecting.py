@@ -163,7 +163,7 @@ def control(want: Want, kind: str, by_machine: Mapping[str, list[Record]]) -> Co
 
 def _verdicts(want: Want, a: list[Record], b: list[Record], names: tuple[str, str]) -> dict[str, str | None]:
     """The verdict of each best path of the control, B's against A's."""
-    from harness.figures.compare import compare  # pandas, which status and plan do without
+    from harness.figures.compare import compare  # scipy, which status and plan do without
 
     sides = [[r for r in records if r.case.workload in want.control] for records in (a, b)]
     rows = compare(sides[0], sides[1], names=names, by="machine").rows  # what all rows share is a difference here

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from harness.errors import UserError
+from harness.gate.known import Known
 from harness.gate.plan_rules import expected
-from harness.gate.record_rules import Known
 from harness.records.record import ANSWERED, Case, Record
 from harness.records.store import Run
 

@@ -4,13 +4,13 @@ wrong. A twin from which the fast formulations were taken out makes every speed-
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
 from harness.errors import UserError
 from harness.figures.ceilings import CEILING_STREAM, CEILINGS_ALONE
-from harness.gate.record_rules import Known
+from harness.gate.known import Known
 from harness.gate.refusal import Refusal, refusal
 from harness.planning import plan, retold
 from harness.planning.contenders import Contenders
@@ -18,7 +18,7 @@ from harness.planning.learnt import packaged
 from harness.planning.plan import Planned
 from harness.planning.reasons import BEATEN, LATE
 from harness.planning.standing import standing
-from harness.records.record import Record
+from harness.records.record import Case, Record
 from harness.records.store import INFO, RECORDS, REPRODUCES, RunInfo
 from harness.records.text import plain
 from workloads.base import Definition
@@ -124,35 +124,31 @@ def _as_far_as_known(cases: Sequence[Planned], records: Sequence[Record], began:
 
     Of twins, too, those tried anywhere, where `began` is None; else all that there were when the run began.
     """
-    points: set[tuple[object, ...]] = set()
-    tried: set[tuple[str, ...]] = set()
+    points = {record.case.place for record in records}
+    tried = {record.case.way for record in records}
     twins = _twins(records)
-    for record in records:
-        c = record.case
-        points.add((c.workload, c.point, c.mode, c.dtype, c.backend, c.device))
-        tried.add((c.workload, c.mode, c.formulation, c.execution, c.backend))
-    out = []
-    for planned in cases:
-        c = planned.case
-        dense = (
+
+    def dense(c: Case) -> bool:
+        return (
             began is not None and (c.workload, c.mode) in twins and began >= SINCE.get((c.workload, c.formulation), "")
         )
-        known = (c.workload, c.mode, c.formulation, c.execution, c.backend) in tried
-        if (c.workload, c.point, c.mode, c.dtype, c.backend, c.device) in points and (dense or known):
-            out.append(planned)
-    return out
+
+    return [p for p in cases if p.case.place in points and (p.case.way in tried or dense(p.case))]
 
 
 def _twins(records: Iterable[Record]) -> set[tuple[str, str]]:
     """The workloads and modes that are twins of what was measured."""
-    return {(twin.workload, twin.mode) for record in records for twin in record.twins}
+    every = {id(record.twins): record.twins for record in records}.values()  # equal ones are one, where they were read
+    return {(twin.workload, twin.mode) for twins in every for twin in twins}
 
 
-def _slow_twins(cases: Sequence[Planned], there: Container[str], left_out: Container[str]) -> Iterator[Refusal]:
+def _slow_twins(cases: Sequence[Planned], there: Container[str], left_out: Collection[str]) -> Iterator[Refusal]:
     """Of each point of a twin from which something was left out that is known to be faster than all that was tried.
 
     A run has no time for all, and takes the reason from nobody but itself; but what is likely the best it tries first.
     """
+    if not left_out:
+        return
     points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
     for planned in cases:
         points[planned.point].append(planned)
@@ -176,31 +172,38 @@ def _swept_away(
     missing: Sequence[Planned], cases: Sequence[Planned], there: Mapping[str, Record], left_out: Container[str]
 ) -> list[Planned]:
     """Of each point of a sweep from which the best of its survey are gone without a word of any of them, those."""
-    surveys: dict[tuple[object, ...], dict[tuple[object, ...], list[Planned]]] = defaultdict(lambda: defaultdict(list))
-    for planned in cases:
-        if planned.survey:
-            surveys[planned.family][planned.point].append(planned)
-    sure: dict[tuple[object, ...], list[str]] = {}
-    for family, points in surveys.items():
-        for at_point in points.values():
-            order = dict.fromkeys(p.case.formulation for _, p in standing(at_point, there))
-            sure.setdefault(family, list(order)[:_SURE])
-    by_point: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    at_points: dict[tuple[str, ...], list[Planned]] = defaultdict(list)
     for planned in missing:
-        if planned.case.formulation in sure.get(planned.family, ()):
-            by_point[planned.point].append(planned)
-    have: dict[tuple[object, ...], set[str]] = defaultdict(set)
+        at_points[planned.case.place].append(planned)
+    have: dict[tuple[str, ...], set[str]] = {place: set() for place in at_points}
+    surveyed: dict[tuple[object, ...], list[Planned]] = {planned.family: [] for planned in missing}
     for planned in cases:
-        if planned.case.key in there or str(planned.case) in left_out:
-            have[planned.point].add(planned.case.formulation)
-    return [
-        planned for point, gone in by_point.items() if not have[point] & set(sure[gone[0].family]) for planned in gone
-    ]
+        case = planned.case
+        if case.place in have and (case.key in there or str(case) in left_out):
+            have[case.place].add(case.formulation)
+        survey = surveyed.get(planned.family) if planned.survey else None
+        if survey is not None and (not survey or survey[0].case.place == case.place):  # the first point of its survey
+            survey.append(planned)
+    sure = {family: _best_of(survey, there) for family, survey in surveyed.items()}
+    out = []
+    for place, several in at_points.items():
+        gone = [planned for planned in several if planned.case.formulation in sure[planned.family]]
+        if gone and not have[place] & set(sure[gone[0].family]):
+            out += gone
+    return out
+
+
+def _best_of(survey: Sequence[Planned], there: Mapping[str, Record]) -> list[str]:
+    """The formulations that were the fastest at the point of a survey."""
+    order = dict.fromkeys(planned.case.formulation for _, planned in standing(survey, there))
+    return list(order)[:_SURE]
 
 
 def _beaten_by_nothing(cases: Sequence[Planned], there: Container[str], info: RunInfo) -> Iterator[Refusal]:
     """Of what was left out of sweeps for another at its point: where there is no other, and what was surveyed."""
     late, beaten = (set(info.left_out.get(reason, ())) for reason in (LATE, BEATEN))
+    if not beaten:
+        return
     others = {p.point for p in cases if p.case.key in there or str(p.case) in late}
     for planned in cases:
         if str(planned.case) in beaten and (planned.survey or planned.point not in others):

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from backends.device import is_ahead_of_time, is_modelled, kind_of
-from backends.discovery import backends
-from backends.dtypes import itemsize
-from backends.ops import EXECUTIONS, Backend, Device
+from backends.device import is_ahead_of_time, is_modelled
+from backends.ops import EXECUTIONS, Device
 from harness.gate import modelled_rules
+from harness.gate.known import Expected, Known, TwinFacts, axes
 from harness.gate.refusal import Refusal, refusal
-from harness.records.record import Case, Energy, Executed, Record, Timing, Trial, TwinRef
+from harness.records.record import Energy, Executed, Record, Timing, Trial, TwinRef
 from harness.records.text import plain
-from workloads.base import Definition, Work
-from workloads.discovery import workloads
 
 RESOLUTION_S = 1e-7  # two readings of perf_counter with a call between them are further apart
 WINDOW_SHARE = 0.5  # of the window on the host is inside the samples at least: the rest is the loop around them
@@ -27,65 +22,46 @@ MOST_CALLS = 10**9  # in a sample
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 _MEASURE_AGAIN = "publish the record as it was measured"
 
-MOST_KNOWN = 20_000  # cases of which the formulas' values are kept
-
-Facts: TypeAlias = tuple[Work, frozenset[tuple[Any, ...]]]  # the formulas' values, and the twins
-Sound: TypeAlias = tuple[Case, list[TwinRef], Work]  # a case and its twins that were found right, and what is expected
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the harness has, looked up once for all records, and what the formulas said so far.
-
-    `sound` is by the identity of the case, so that it helps where equal cases of several records are one object.
-    """
-
-    workloads: Mapping[str, Definition] = field(default_factory=lambda: workloads()[0])
-    backends: Mapping[str, Backend] = field(default_factory=lambda: backends()[0])
-    facts: dict[tuple[Any, ...], Facts | str] = field(default_factory=dict)
-    sound: dict[int, Sound] = field(default_factory=dict)
-
 
 def check(record: Record, where: str, known: Known) -> Iterator[Refusal]:
     """Every reason why this record may not be published, whatever stands beside it."""
     case = record.case
     named = f"{where} ({case.workload}/{case.formulation} {case.backend} {case.execution})"
-    expected = _sound(record, known)
-    if expected is None:
-        key = (case.workload, case.mode, case.dtype, _axes(case.params))
-        facts = known.facts.get(key)
-        if facts is None:
-            facts = _facts(known.workloads.get(case.workload), case)
-            _keep(known.facts, key, facts)
+    expected = known.expected(case)
+    if expected is not None and expected.twins is record.twins:
+        work = expected.work
+    else:
+        facts = known.facts_of(case)
         if isinstance(facts, str):
             remedy = "publish cases of workloads that the harness has, or name the file or folder of yours in "
             yield refusal("case", named, facts, f"{remedy}HWLOTTERY_WORKLOADS")
             return
-        expected, twins = facts
+        work, twins = facts
         wrong = [*_case(record, named, known), *_twins(record.twins, twins, named)]
         yield from wrong
-        if not wrong and record.status != "unsupported":
-            _keep(known.sound, id(case), (case, record.twins, expected))
+        expected = known.expectation(record, work) if record.status == "ok" else None
+        if expected is not None and not wrong:
+            known.found_right(expected)
     found = (record.work.useful_flop, record.work.least_bytes, record.work.live_bytes)
-    if found != (expected.useful_flop, expected.least_bytes, expected.live_bytes):
+    if found != (work.useful_flop, work.least_bytes, work.live_bytes):
         said = (
             f"useful FLOP, least bytes and live bytes are {found[0]:.6g}, {found[1]:.6g}, {found[2]:.6g}, the formulas "
-            f"say {expected.useful_flop:.6g}, {expected.least_bytes:.6g}, {expected.live_bytes:.6g}"
+            f"say {work.useful_flop:.6g}, {work.least_bytes:.6g}, {work.live_bytes:.6g}"
             if max(map(abs, found)) < 1e300
             else "useful FLOP or bytes are beyond what a float holds"
         )
         yield refusal("work", named, said, "measure again with the workload's own formulas")
     if not _UTC.fullmatch(record.started_at):
         yield refusal("time-of-day", named, f"started_at is {record.started_at!r}", "write it as 2026-11-01T10:00:00Z")
-    yield from _outcome(record, named, known)
+    yield from _outcome(record, named, expected)
     if record.executed is not None and not _can_be(record.executed):
         said = "the executed work has a count below 0 or beyond 64 bits, or more bytes written than moved"
         yield refusal("executed", named, said, "measure again: it is counted, and never written by hand")
     if record.energy is not None:
         yield from _energy(record.energy, named)
     if record.memory is not None:
-        peaks = (record.memory.device_peak_bytes, record.memory.host_peak_bytes, record.memory.compiled_temp_bytes)
-        if any(peak is not None and peak < 0 for peak in peaks):
+        m = record.memory
+        if min(m.device_peak_bytes or 0, m.host_peak_bytes or 0, m.compiled_temp_bytes or 0) < 0:
             yield refusal("negative", named, "a peak of memory is negative", _MEASURE_AGAIN)
 
 
@@ -93,42 +69,6 @@ def _can_be(executed: Executed) -> bool:
     """Whether the counts of executed work can be some: no formula says what a formulation executes."""
     counts = msgspec.structs.astuple(executed)
     return all(0 <= count < 2**63 for count in counts) and executed.written_bytes <= executed.bytes
-
-
-def _sound(record: Record, known: Known) -> Work | None:
-    """What is expected of the record's work, where its very case and twins were found right before."""
-    found = known.sound.get(id(record.case))
-    if found is None or found[0] is not record.case or found[1] is not record.twins:
-        return None
-    return found[2]
-
-
-def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
-    if len(kept) >= MOST_KNOWN:
-        kept.clear()
-    kept[key] = value
-
-
-def _facts(workload: Definition | None, case: Case) -> Facts | str:
-    """The workload's own formulas and twins at this point, or why there are none. No file is opened."""
-    if workload is None:
-        return f"there is no workload {plain(case.workload)!r}"
-    try:
-        params = workload.check(case.params)
-        if dict(params) != case.params or case.mode not in workload.formulations:
-            return f"{workload.name} has no mode {case.mode} at these axes"
-        if (case.dtype, case.mode) not in workload.tolerances_at(params):
-            return f"{workload.name} has no tolerance for {plain(case.dtype)} {case.mode}"
-        twins = frozenset(
-            (t.kind, t.workload, t.mode, t.dtype, _axes(t.params)) for t in workload.twins(params, case.mode)
-        )
-        return workload.work(params, case.mode, itemsize(case.dtype)), twins
-    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
-        return plain(str(error)) or f"{workload.name} does not take these axes"
-
-
-def _axes(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(params.items()))
 
 
 def _case(record: Record, where: str, known: Known) -> Iterator[Refusal]:
@@ -154,12 +94,12 @@ def _case(record: Record, where: str, known: Known) -> Iterator[Refusal]:
         yield refusal("case", where, said, f"known are {', '.join(EXECUTIONS)}")
 
 
-def _twins(found: Sequence[TwinRef], expected: frozenset[tuple[Any, ...]], where: str) -> Iterator[Refusal]:
-    if {(t.kind, t.workload, t.mode, t.dtype, _axes(t.params)) for t in found} - expected:
+def _twins(found: Sequence[TwinRef], expected: frozenset[TwinFacts], where: str) -> Iterator[Refusal]:
+    if {(t.kind, t.workload, t.mode, t.dtype, axes(t.params)) for t in found} - expected:
         yield refusal("twins", where, "it names a twin that the workload has not", "measure against the workload's own")
 
 
-def _outcome(record: Record, where: str, known: Known) -> Iterator[Refusal]:
+def _outcome(record: Record, where: str, expected: Expected | None) -> Iterator[Refusal]:
     if record.status == "modelled" or record.modelled is not None or is_modelled(record.case.device):
         yield from modelled_rules.check(record, where)
         return
@@ -172,7 +112,7 @@ def _outcome(record: Record, where: str, known: Known) -> Iterator[Refusal]:
             said = f"it is estimated, but for {record.case.device} or without an estimate"
             yield refusal("estimate", where, said, "compile for a tpu-aot or gpu-aot device")
         return
-    if record.status != "ok":
+    if record.status != "ok" or expected is None:  # what is ok has something to be held against
         if record.time is not None or record.energy is not None:
             yield refusal("time-without-ok", where, f"it is {record.status} and has a time or energy", _MEASURE_AGAIN)
         if record.status == "wrong" and (record.verdict is None or record.verdict.passes):
@@ -180,15 +120,15 @@ def _outcome(record: Record, where: str, known: Known) -> Iterator[Refusal]:
         if not record.reason:
             yield refusal("reason", where, f"it is {record.status} without a reason", "keep the framework's words")
         return
-    yield from _verdict(record, where, known)
+    yield from _verdict(record, where, expected)
     if record.time is None:
         yield refusal("no-time", where, "it is ok and has no time", _MEASURE_AGAIN)
     else:
         yield from _timing(record.time, record.case.device == "cpu", where)
 
 
-def _verdict(record: Record, where: str, known: Known) -> Iterator[Refusal]:
-    verdict, case = record.verdict, record.case
+def _verdict(record: Record, where: str, expected: Expected) -> Iterator[Refusal]:
+    verdict, case, allowed, limit = record.verdict, record.case, expected.rtol, expected.gate_limit
     if verdict is None or not verdict.agrees:
         said = "it is ok without a verdict that agrees"
         yield refusal("verdict", where, said, "check its output against the reference before it is timed")
@@ -197,9 +137,6 @@ def _verdict(record: Record, where: str, known: Known) -> Iterator[Refusal]:
         said = "its float32 products were computed in TF32"
         yield refusal("settings", where, said, "measure without --tf32: what is published as float32 is float32")
         return
-    workload = known.workloads[case.workload]
-    allowed = workload.tolerance(case.params, case.dtype, case.mode, kind_of(case.device))
-    limit = workload.gate_limit(case.params)
     if verdict.rtol != allowed:
         said = f"its output was allowed {verdict.rtol:.3g}, the workload allows {allowed:.3g}"
         yield refusal("tolerance", where, said, "check it by the workload's own tolerance")
@@ -225,7 +162,7 @@ def _timing(time: Timing, host: bool, where: str) -> Iterator[Refusal]:
         return
     first = time.trials[0]
     summary = (time.first_call_s, time.compile_s, time.convert_s, time.steady, time.drift)
-    steady, drift = all(t.steady for t in time.trials), max((t.drift for t in time.trials), key=abs)
+    steady, drift = all(t.steady for t in time.trials), max([t.drift for t in time.trials], key=abs)
     if summary != (first.first_call_s, first.compile_s, first.convert_s, steady, drift):
         yield refusal("samples", where, "its summary is not that of its trials", "derive it from the trials")
     for trial, samples in zip(time.trials, time.samples_s, strict=True):
@@ -237,10 +174,10 @@ def _timing(time: Timing, host: bool, where: str) -> Iterator[Refusal]:
 def _trial(trial: Trial, samples: Sequence[float], host: bool) -> tuple[str, str] | None:
     """The first thing that cannot be, as a code and words."""
     calls = trial.calls_per_sample
-    parts = (trial.wall_s, trial.open_s, trial.convert_s, trial.first_call_s, trial.cpu_s, trial.window_s)
-    unsure = (trial.trace_s or 0.0, trial.compile_s or 0.0)
     fastest = min(samples)
-    if min(*parts, *unsure, fastest, *trial.warmup_s, trial.round, trial.order) < 0:
+    seconds = min(trial.wall_s, trial.open_s, trial.convert_s, trial.first_call_s, trial.cpu_s, trial.window_s, fastest)
+    unsure = min(trial.trace_s or 0.0, trial.compile_s or 0.0, min(trial.warmup_s, default=0.0))
+    if min(seconds, unsure, trial.round, trial.order) < 0:
         return "negative", "a time or a number is negative"
     if not 1 <= calls <= MOST_CALLS:
         return "samples", f"calls_per_sample is {calls:.3g}, which is not between 1 and {MOST_CALLS:g}" if (
@@ -261,9 +198,8 @@ def _trial(trial: Trial, samples: Sequence[float], host: bool) -> tuple[str, str
 
 
 def _energy(energy: Energy, where: str) -> Iterator[Refusal]:
-    figures = (energy.gross_j, energy.low_j, energy.high_j, energy.idle_w, energy.window_s, energy.update_s)
-    known = [x for x in figures if x is not None]
-    if any(x < 0 for x in known):
+    joules = min(energy.gross_j or 0.0, energy.low_j or 0.0, energy.high_j or 0.0)
+    if min(joules, energy.idle_w or 0.0, energy.window_s or 0.0, energy.update_s or 0.0) < 0:
         yield refusal("negative", where, "its energy is negative", _MEASURE_AGAIN)
     if energy.gross_j == 0:
         yield refusal("energy", where, "its energy is 0 J", "write null where it is unknown")

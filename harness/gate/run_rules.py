@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 
 from backends.ops import Device
-from harness.figures.ceilings import Ceilings, ceilings_of, product_dtype
+from harness.figures.ceilings import ceilings_of
 from harness.gate import modelled_rules
-from harness.gate.record_rules import Known
+from harness.gate.known import Known
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Line
 from harness.machine import digest
@@ -48,7 +48,7 @@ def check(
     if measured and not controlled:
         said = "no case was measured against itself, so nobody knows its noise"
         yield refusal("no-control", RECORDS, said, "run with --rounds 2 or more, which measures A/A controls")
-    yield from shares(measured)
+    yield from shares(measured, known)
 
 
 def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
@@ -64,10 +64,12 @@ def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
         as_here = "" if here.get(name) == found else ", and not as it lies here" if name in here else ", nor here"
         said = f"modified: {plain(name)} ({plain(found[:8])}) is no part of this harness{as_here}"
         yield Mark(code="modified", what=said)
-    for name in sorted({r.case.backend for r in records if not _ours("backends", f"{r.case.backend}_backend")}):
-        yield Mark(code="backend", what=f"backend {plain(name)} is not part of this harness")
-    for name in sorted({r.case.workload for r in records if not _ours("workloads", r.case.workload)}):
-        yield Mark(code="workload", what=f"workload {plain(name)} is not part of this harness")
+    for name in sorted({r.case.backend for r in records}):
+        if not _ours("backends", f"{name}_backend"):
+            yield Mark(code="backend", what=f"backend {plain(name)} is not part of this harness")
+    for name in sorted({r.case.workload for r in records}):
+        if not _ours("workloads", name):
+            yield Mark(code="workload", what=f"workload {plain(name)} is not part of this harness")
     for said in disturbances(info):
         yield Mark(code="disturbed", what=plain(f"disturbed: {said}"))
     of = info.settings.get(REPRODUCES)
@@ -227,14 +229,14 @@ def _settings(info: RunInfo, measured: Sequence[Record]) -> Iterator[Refusal]:
 def has_control(records: Iterable[Record]) -> bool:
     """Whether a case was measured against itself: an A/A control beside a record of the same case."""
     measured = [r for r in records if r.status == "ok" and r.time is not None]
-    cases = {r.case.key for r in measured if not r.control}
-    return any(r.control and r.case.key in cases for r in measured)
+    controls = {r.case.key for r in measured if r.control}
+    return bool(controls) and any(not r.control and r.case.key in controls for r in measured)
 
 
 # -- ceilings ----------------------------------------------------------------------------------------------------------
 
 
-def shares(measured: Sequence[Record]) -> Iterator[Refusal]:
+def shares(measured: Sequence[Record], known: Known) -> Iterator[Refusal]:
     """Roofline shares that cannot be: above 1 even at the slow end.
 
     The slow end of a time is the upper end of its 95 % interval over processes, lengthened by the A/A noise of the run;
@@ -244,31 +246,22 @@ def shares(measured: Sequence[Record]) -> Iterator[Refusal]:
     plain_records = [r for r in measured if not r.control]
     limits = ceilings_of(plain_records)
     noise: float | None = None
-    known = False
     for record in plain_records:
         assert record.time is not None
-        if not _above(limits, record, min(map(min, record.time.samples_s))):
+        case, work = record.case, record.work
+        place = (record.run, case.device, known.product_dtype(case))
+        fastest = min(map(min, record.time.samples_s))
+        share = limits.share(*place, work.useful_flop / fastest, work.useful_flop, work.least_bytes)
+        if share is None or share <= 1:
             continue
-        if not known:
-            noise, known = noise_floor(measured), True
-        slow = _slow_end(record, noise or 0.0)
-        share = _share(limits, record, slow)
+        if noise is None:
+            noise = noise_floor(measured) or 0.0
+        share = limits.share(*place, work.useful_flop / _slow_end(record, noise), work.useful_flop, work.least_bytes)
         if share is not None and share > 1:
             said = f"{record.case} reaches {share:.2f} of the ceiling measured in this run, even at its slow end"
             yield refusal(
                 "share", RECORDS, said, "measure the ceilings again when the machine is quiet, or find the bug"
             )
-
-
-def _above(limits: Ceilings, record: Record, seconds: float) -> bool:
-    share = _share(limits, record, seconds)
-    return share is not None and share > 1
-
-
-def _share(limits: Ceilings, record: Record, seconds: float) -> float | None:
-    case, work = record.case, record.work
-    dtype = product_dtype(case.workload, case.params, case.dtype)
-    return limits.share(record.run, case.device, dtype, work.useful_flop / seconds, work.useful_flop, work.least_bytes)
 
 
 def _slow_end(record: Record, noise: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.gate import left_out_rules, plan_rules, record_rules, run_rules, time_rules
 from harness.gate.foreign_file import MOST_BYTES, content, digest_of
+from harness.gate.known import Known
 from harness.gate.refusal import Mark, Refusal, refusal
 from harness.gate.strict_read import Alike, Line, place, read_info, read_records
 from harness.records.merging import merge
@@ -34,7 +35,7 @@ class Report:
 class Remembered:
     """What checking one folder taught that the next can use: what the harness has, and what records have alike."""
 
-    known: record_rules.Known = field(default_factory=record_rules.Known)
+    known: Known = field(default_factory=Known)
     alike: Alike = field(default_factory=Alike)
 
 

@@ -37,6 +37,8 @@ def history_steps(submissions: Sequence[Submission]) -> list[HistoryStep]:
     A run that its machine disturbed is no part of it, nor is a reproduction, which chose no paths, nor a figure without
     an interval. Rows of fewer than FEWEST_RUNS runs are too few.
     """
+    if len(submissions) < FEWEST_RUNS:
+        return []
     whole = [s for s in submissions if s.reproduces is None and not any(e.disturbed for e in s.entries)][-MOST_RUNS:]
     rows: dict[tuple[tuple[str, ...], tuple[str, str]], list[tuple[Submission, Entry, LogRatio]]] = defaultdict(list)
     for submission in whole:

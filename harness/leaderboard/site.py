@@ -6,7 +6,8 @@ and a policy lets no script run but the one file beside the pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from harness.figures.summary import Summary
 from harness.gate.foreign_file import MOST_BYTES
 from harness.leaderboard.boards import WIDEST, Board, Standing
 from harness.leaderboard.campaign_cells import campaign_table
+from harness.leaderboard.campaigns import CampaignBoard
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
 from harness.leaderboard.history import history_steps
@@ -101,45 +103,48 @@ def with_trust(page: bytes, submission: Submission, by: Sequence[ReproducedBy]) 
 
 def pages(board: Leaderboard, titles: Mapping[str, str], part: int = 0, parts: int = 1) -> Files:
     """Every other file of the site, or one of `parts` shares of them; `titles` has the workloads' own titles."""
-    places = _places(board)
-    for number, (slug, submissions) in enumerate(board.machines.items()):
+    for number, (name, make) in enumerate(_makers(board, titles)):
         if number % parts == part:
-            yield machine_page(slug), _machine(slug, submissions, places.get(slug, []))
-    if part == 0:
-        yield from _common(board, titles)
+            yield name, make()
 
 
-def _common(board: Leaderboard, titles: Mapping[str, str]) -> Files:
-    """All but the pages of machines and of submissions."""
-    yield MARKER, b"A leaderboard made by hwlottery, which may replace this folder.\n"
-    yield "site.css", templates.stylesheet().encode()
-    yield "table.js", templates.asset("table.js").encode()
-    yield (
-        "feed.xml",
-        atom(board, [(submission.digest, submission_page(submission.digest)) for submission in board.submissions]),
-    )
-    yield "index.html", _index(board)
-    yield (
-        "machines.html",
-        _page("site_machines.html.j2", machines=[s[-1] for s in board.machines.values()], board=board),
-    )
+def _makers(board: Leaderboard, titles: Mapping[str, str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """What makes each file. Those that take equally long stand together, so that every share has as many of them."""
+    places = _places(board)
+    for slug, submissions in board.machines.items():
+        yield machine_page(slug), partial(_machine, slug, submissions, places.get(slug, []))
+    workloads = sorted(board.boards.keys() | board.estimates.keys())
+    for workload in workloads:
+        yield idea_page(workload, "json"), partial(_as_json, board.boards.get(workload, []))
+    for workload in workloads:
+        boards, estimates = board.boards.get(workload, []), board.estimates.get(workload, [])
+        yield idea_page(workload), partial(_idea, workload, titles.get(workload, workload), boards, estimates)
+    yield from _history(board)
+    for campaign in board.campaigns:
+        yield campaign_page(campaign.slug), partial(_campaign, campaign)
+    yield "index.html", partial(_index, board)
+    yield "feed.xml", partial(_feed, board)
+    machines = [several[-1] for several in board.machines.values()]
+    yield "machines.html", partial(_page, "site_machines.html.j2", machines=machines, board=board)
     chips = _across(board)
     if chips:
-        yield CHIPS_PAGE, _chips(chips)
-    for workload in sorted(board.boards.keys() | board.estimates.keys()):
-        boards, estimates = board.boards.get(workload, []), board.estimates.get(workload, [])
-        yield idea_page(workload, "json"), _as_json(boards)
-        yield idea_page(workload), _idea(workload, titles.get(workload, workload), boards, estimates)
-    for campaign in board.campaigns:
-        heads, rows = campaign_table(campaign)
-        yield campaign_page(campaign.slug), _page("site_campaign.html.j2", campaign=campaign, heads=heads, rows=rows)
-    yield from _history(board)
-    yield "refused.html", _page("site_refused.html.j2", refused=board.refused)
+        yield CHIPS_PAGE, partial(_chips, chips)
+    yield MARKER, "A leaderboard made by hwlottery, which may replace this folder.\n".encode
+    yield "site.css", templates.stylesheet().encode
+    yield "table.js", templates.asset("table.js").encode
+    yield "refused.html", partial(_page, "site_refused.html.j2", refused=board.refused)
     limits = {name: most >> 20 for name, most in MOST_BYTES.items()}
-    yield (
-        "submit.html",
-        _page("site_submit.html.j2", limits=limits, info=INFO, records=RECORDS, entries=MOST_ENTRIES, widest=WIDEST),
-    )
+    facts = {"limits": limits, "info": INFO, "records": RECORDS, "entries": MOST_ENTRIES, "widest": WIDEST}
+    yield "submit.html", partial(_page, "site_submit.html.j2", **facts)
+
+
+def _campaign(campaign: CampaignBoard) -> bytes:
+    heads, rows = campaign_table(campaign)
+    return _page("site_campaign.html.j2", campaign=campaign, heads=heads, rows=rows)
+
+
+def _feed(board: Leaderboard) -> bytes:
+    return atom(board, [(submission.digest, submission_page(submission.digest)) for submission in board.submissions])
 
 
 def _index(board: Leaderboard) -> bytes:
@@ -296,7 +301,7 @@ def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Plac
         rows.append([Cell(place.workload, href=idea_page(place.workload), small=label), by_speed_up, by_tax, *figures])
     heads = (("idea", ""), *STANDING_HEADS[:2], *STANDING_HEADS[3:])
     newest = submissions[-1]
-    columns, history = history_table(submissions)
+    columns, history = history_table(submissions) if len(submissions) > 1 else ([], [])
     return _page(
         "site_machine.html.j2",
         slug=slug,
@@ -316,13 +321,17 @@ def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Plac
     )
 
 
-def _history(board: Leaderboard) -> Files:
+def _history(board: Leaderboard) -> Iterator[tuple[str, Callable[[], bytes]]]:
     newest = list(reversed(board.submissions))
     several = [newest[k : k + PAGE] for k in range(0, len(newest), PAGE)] or [[]]
     names = ["history.html", *(f"history-{n}.html" for n in range(2, len(several) + 1))]
-    for number, (name, part) in enumerate(zip(names, several, strict=True)):
-        rows = [(submission, sentences(submission, board.changes[submission.digest])[1:]) for submission in part]
+    for number, (name, shown) in enumerate(zip(names, several, strict=True)):
         before = names[number - 1] if number else None
         after = names[number + 1] if number + 1 < len(names) else None
-        facts = {"feed_entries": FEED_ENTRIES, "total": len(newest), "number": number + 1, "of": len(names)}
-        yield name, _page("site_history.html.j2", rows=rows, newer=before, older=after, **facts)
+        facts = {"total": len(newest), "number": number + 1, "of": len(names), "newer": before, "older": after}
+        yield name, partial(_part_of_history, board, shown, **facts)
+
+
+def _part_of_history(board: Leaderboard, shown: Sequence[Submission], **facts: Any) -> bytes:
+    rows = [(submission, sentences(submission, board.changes[submission.digest])[1:]) for submission in shown]
+    return _page("site_history.html.j2", rows=rows, feed_entries=FEED_ENTRIES, **facts)

@@ -119,13 +119,14 @@ def idea_cells(row: Row) -> list[Cell]:
     against = row.principal
     if against is not None and (against.twin_workload, against.twin_point) == (row.workload, row.point):
         against = None
+    energy = energy_cell(row)
     return [
         *_names(row),
         number_cell(time_cell(row), row.time_s),
         number_cell(speed_up_cell(against), against.speed_up if against else None),
         _tax(against),
         number_cell(memory_cell(row), row.memory_bytes),
-        number_cell(energy_cell(row), None if _known(energy_cell(row)) == "" else row.energy_j),
+        number_cell(energy, row.energy_j if _known(energy) else None),
         number_cell(share_cell(row), row.roofline_share),
         Cell(plain(outcome_cell(row)), kind="long"),
     ]

@@ -25,7 +25,7 @@ from harness.leaderboard.boards import (
 from harness.leaderboard.campaigns import CampaignBoard
 from harness.leaderboard.once import each_once
 from harness.leaderboard.reproductions import ReproducedBy, trust
-from harness.leaderboard.submission import Estimated, Machine, Refused, Submission
+from harness.leaderboard.submission import Entry, Estimated, Machine, Refused, Submission
 from harness.records.points import point_name
 from harness.stats.equivalence import Span, span
 from harness.stats.ranks import RankInterval
@@ -247,7 +247,7 @@ def _ranked_overall(several: Sequence[tuple[Overall, float | None]]) -> list[Ove
 
 def _changes(ordered: Sequence[Submission]) -> dict[str, Change]:
     """What each submission changed when it came, in the order of the times that the submissions name."""
-    best: dict[BoardKey, HeldEntry] = {}
+    best: dict[BoardKey, tuple[str, float]] = {}  # of each board the machine that leads it, and the most it may have
     before: dict[str, Submission] = {}
     out = {}
     for submission in ordered:
@@ -258,19 +258,24 @@ def _changes(ordered: Sequence[Submission]) -> dict[str, Change]:
         for entry in submission.entries:
             if is_calibration(entry) or why_unranked(entry, submission.noise):
                 continue
+            low, high = _reach(entry, submission.noise)
             first = best.get(entry.board)
-            if first is None or _leads((submission, entry), first):
-                best[entry.board] = (submission, entry)
-                if first is not None and first[0].machine.slug != submission.machine.slug:
+            if first is None or low > first[1]:
+                best[entry.board] = (submission.machine.slug, high)
+                if first is not None and first[0] != submission.machine.slug:
                     leads.append(f"{entry.workload} {entry.label} {entry.mode}, {entry.backend} {entry.device}")
         out[submission.digest] = _change(submission, before.get(submission.machine.slug), leads)
         before[submission.machine.slug] = submission
     return out
 
 
-def _leads(new: HeldEntry, old: HeldEntry) -> bool:
-    a, b = ((e.against.speed_up, e.against.speed_up_low, e.against.speed_up_high, s.noise) for s, e in (new, old))
-    return ranked([a, b], largest=True)[1].low == 2
+def _reach(entry: Entry, noise: float | None) -> Span:
+    """The least and the most that the speed-up of an entry with a rank may be."""
+    against = entry.against
+    within = span(against.speed_up, against.speed_up_low, against.speed_up_high, noise)
+    assert within is not None
+    assert against.speed_up is not None
+    return min(within[0], against.speed_up), max(within[1], against.speed_up)
 
 
 def _change(submission: Submission, before: Submission | None, leads: list[str]) -> Change:

@@ -218,6 +218,7 @@ def submission(
     rows = [row for row in summary.rows if row.principal is not None]
     compiled = [row for row in summary.estimates if row.twin_workload not in (None, row.workload)]  # no calibration
     of = info.settings.get(REPRODUCES)
+    disturbed = bool(disturbances(info))
     hardware = {*HARDWARE, *(n for n in info.machine if n.startswith(HARDWARE_PREFIXES))}
     return Submission(
         digest=digest,
@@ -232,7 +233,7 @@ def submission(
         records=summary.records,
         outcomes=dict(summary.outcomes),
         noise=summary.noise,
-        entries=[_entry(row, bool(disturbances(info))) for row in rows[:MOST_ENTRIES]],
+        entries=[_entry(row, disturbed) for row in rows[:MOST_ENTRIES]],
         estimates=[_estimated(row) for row in compiled[:MOST_ENTRIES]],
         unseen=max(0, len(rows) - MOST_ENTRIES) + max(0, len(compiled) - MOST_ENTRIES),
         portability=[f"{plain(p.backend, 40)} {plain(p.device, 40)}: {p.ok} of {p.total}" for p in summary.portability],

@@ -191,7 +191,7 @@ class MeasuredForm(NamedTuple):
 
 def measured_forms(records: Sequence[Record], definitions: Mapping[str, Definition]) -> MeasuredForms:
     """Every case that was measured ok, but for ceilings."""
-    from harness.figures.frame import case_rows  # pandas, which takes long and which `whatif` alone does without
+    from harness.figures.frame import case_rows  # scipy, which takes long and which `whatif` alone does without
     from harness.modelling.ceiling_times import CEILINGS, is_ceiling
 
     forms: list[MeasuredForm] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 
 from backends.dtypes import ITEM_BYTES, itemsize
@@ -37,7 +38,7 @@ class Ask:
     points: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)  # instead of the preset's, by workload
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Planned:
     """A case with what is known of it before it runs."""
 
@@ -50,15 +51,15 @@ class Planned:
     group: str
     multiplies_zeros: bool = False
 
-    @property
+    @cached_property
     def point(self) -> tuple[object, ...]:
-        """What the cases that compete for one best path have in common."""
+        """What the cases that compete for one best path have in common. Kept: the gate asks for it again and again."""
         c = self.case
         return (c.workload, tuple(sorted(c.params.items())), c.mode, c.dtype, c.backend, c.device)
 
-    @property
+    @cached_property
     def family(self) -> tuple[object, ...]:
-        """What a survey point has in common with the points that are swept after it."""
+        """What a survey point has in common with the points that are swept after it, kept likewise."""
         c = self.case
         return (c.workload, self.group, c.mode, c.dtype, c.backend, c.device)
 

@@ -76,8 +76,8 @@ def _fitted(cases: Sequence[Sequence[Observed]]) -> list[float]:
     1973), so that one disturbed group does not decide.
     """
     times = [(number, *time) for number, observations in enumerate(cases) for time in observations]
-    if not times:
-        return []
+    if len(times) == len(cases) and all(cases):  # one of each: nothing says that its group was slow
+        return [math.log(seconds) for _, _, seconds, _ in times]
     groups = {group: len(cases) + at for at, group in enumerate(dict.fromkeys(group for _, group, _, _ in times))}
     design = np.zeros((len(times) + len(groups), len(cases) + len(groups)))
     for row, (number, group, _, _) in enumerate(times):
@@ -85,9 +85,14 @@ def _fitted(cases: Sequence[Sequence[Observed]]) -> list[float]:
     design[len(times) :, len(cases) :] = np.eye(len(groups))
     logs = np.array([*(math.log(seconds) for _, _, seconds, _ in times), *[0.0] * len(groups)])
     given = np.array([*(weight for *_, weight in times), *[SPEED_WEIGHT] * len(groups)])
-    root, effects = np.sqrt(given), np.zeros(len(cases) + len(groups))
+    is_observed = np.arange(len(given)) < len(times)
+    weights, effects, transposed = given.copy(), np.zeros(len(cases) + len(groups)), design.T
     for _ in range(ROBUST_STEPS):
-        effects, *_ = np.linalg.lstsq(design * root[:, None], logs * root, rcond=None)
+        weighted = transposed * weights  # by the normal equations, which each group's own row makes regular
+        effects = np.linalg.solve(weighted @ design, weighted @ logs)
         off = np.maximum(np.abs(logs - design @ effects), SAME)
-        root[: len(times)] = np.sqrt(given[: len(times)] * SAME / off[: len(times)])
+        now = np.where(is_observed, given * SAME / off, given)
+        if (now == weights).all():  # nothing moves any more
+            break
+        weights = now
     return [float(effect) for effect in effects[: len(cases)]]

@@ -54,10 +54,25 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The name of `params`, kept likewise."""
         return point_name(self.params)
 
-    def __str__(self) -> str:
+    @cached_property
+    def place(self) -> tuple[str, ...]:
+        """What the cases that compete for one best path have in common, kept likewise."""
+        return (self.workload, self.point, self.mode, self.dtype, self.backend, self.device)
+
+    @cached_property
+    def way(self) -> tuple[str, ...]:
+        """How its workload was computed, at whatever point; kept likewise."""
+        return (self.workload, self.mode, self.formulation, self.execution, self.backend)
+
+    @cached_property
+    def words(self) -> str:
+        """The case as it is named in sentences, kept likewise."""
         axes = ",".join(f"{k}={v}" for k, v in self.params.items())
         where = f"{self.backend} {self.execution} {self.device} {self.dtype}"
         return f"{self.workload}/{self.formulation} {self.mode} {where} [{axes}]"
+
+    def __str__(self) -> str:
+        return self.words
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from harness.modelling.validation import Validation
 from harness.records.text import plain
 from harness.report.wording import UNKNOWN, quantity, significant
 
-if TYPE_CHECKING:  # pandas comes with it, which `whatif` does without
+if TYPE_CHECKING:  # scipy comes with it, which `whatif` does without
     from harness.modelling.recommend import Recommendation, Suited
 
 READS = (

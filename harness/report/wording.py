@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from backends.device import GPU_AHEAD, TPU_AHEAD, Device
 from harness.records.text import shorten
 
-if TYPE_CHECKING:  # pandas comes with them, and whoever only wants words does without
+if TYPE_CHECKING:  # scipy comes with them, and whoever only wants words does without
     from harness.figures.portability import Portability, PortabilityCell
     from harness.figures.summary import Against, Row
 

@@ -24,6 +24,7 @@ RUN_SD = 0.02 / sqrt(2)
 SINGLE = 0.3  # what two single processes differ by on a busy machine, as a share: no interval says how much
 _EXACT_PAIRS = 200  # past this many values the two middle ones of an even number are taken as one
 _CHUNK = 4_000_000  # candidate values held at once
+_NORMAL = float(ndtri((1 + CONFIDENCE) / 2))
 
 
 @cache
@@ -108,12 +109,11 @@ def median_intervals(values: Sequence[Sequence[float]]) -> tuple[Floats, Floats]
     low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
     by_length: dict[tuple[int, bool], list[int]] = defaultdict(list)
     for index, each in enumerate(values):
-        few = len(each) < FEWEST and min(each, default=0.0) > 0
-        by_length[len(each), few].append(index)
-    for (length, few), indices in by_length.items():
-        if length >= 2:
-            rows = np.array([values[k] for k in indices], np.float64)
-            low[indices], high[indices] = few_interval(rows) if few else median_interval(rows)
+        if len(each) >= 2:
+            by_length[len(each), len(each) < FEWEST and min(each) > 0].append(index)
+    for (_, few), indices in by_length.items():
+        rows = np.array([values[k] for k in indices], np.float64)
+        low[indices], high[indices] = few_interval(rows) if few else median_interval(rows)
     return low, high
 
 
@@ -146,8 +146,10 @@ def across_runs(ratio: float, low: float, high: float) -> tuple[float, float]:
     What either case's time has of its run (RUN_SD) is independent of the spread within the run, so that the halves of
     the interval, on the logarithm, grow by it in quadrature.
     """
-    beside = float(ndtri((1 + CONFIDENCE) / 2)) * RUN_SD * sqrt(2)
-    below, above = (hypot(log(ratio / low), beside), hypot(log(high / ratio), beside)) if low > 0 else (nan, nan)
+    if not low > 0:
+        return nan, nan
+    beside = _NORMAL * RUN_SD * sqrt(2)
+    below, above = hypot(log(ratio / low), beside), hypot(log(high / ratio), beside)
     return ratio * exp(-below), ratio * exp(above)
 
 

@@ -22,7 +22,12 @@ def noise_floor(records: Sequence[Record]) -> float | None:
     Of few controls the largest is taken, of many the 95th percentile: a difference inside it is what this machine makes
     of nothing.
     """
-    floors = [max(ratio, 1 / ratio) - 1 for ratio in paired_floors(records)]
+    return floor_of(paired_floors(records))
+
+
+def floor_of(ratios: Sequence[float]) -> float | None:
+    """The A/A noise as a share, from the ratio that each control had (`paired_floors`)."""
+    floors = [max(ratio, 1 / ratio) - 1 for ratio in ratios]
     return float(np.quantile(floors, _TAIL, method="higher")) if floors else None
 
 
@@ -37,11 +42,13 @@ def paired_floors(records: Sequence[Record]) -> list[float]:
     A control counts that was in all rounds, as many as the most of any in its run, or in ENOUGH_ROUNDS: the median of
     two groups where rows have three strays further than what the run reports.
     """
-    cases = {(r.run, r.case.key, r.control): r for r in records if r.status == "ok" and r.time is not None}
+    measured = [r for r in records if r.status == "ok" and r.time is not None]
+    controls = {(r.run, r.case.key): r for r in measured if r.control}
+    cases = {place: r for r in measured if not r.control and (place := (r.run, r.case.key)) in controls}
     found: dict[str, list[tuple[int, float]]] = defaultdict(list)  # of each run: rounds, and the median ratio
-    for (run, key, control), record in cases.items():
-        twin = cases.get((run, key, False))
-        if control and twin is not None:
+    for (run, key), record in controls.items():
+        twin = cases.get((run, key))
+        if twin is not None:
             shared = pairs(processes(record), processes(twin))
             if shared:
                 rounds = len({control.round for control, _ in shared})

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from math import nan
 from statistics import median
+from typing import TypeAlias
 
 import msgspec
 
@@ -70,9 +71,17 @@ class Process(msgspec.Struct, frozen=True, dict=True):
             return nan
 
 
+Pair: TypeAlias = tuple[Process, Process]
+
+
 def process_centres(samples_s: Sequence[Sequence[float]]) -> list[float]:
     """Median of each process's steady samples: robust against the odd interrupted one."""
     return [median(samples) for samples in samples_s if samples]
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median of at least one value, and quickly that of one: most cases have one process."""
+    return values[0] if len(values) == 1 else median(values)
 
 
 def counted(time: Timing) -> list[tuple[int, list[float]]]:
@@ -94,7 +103,7 @@ def _process(trial: Trial, samples: Sequence[float]) -> Process:
     cut = len(trial.warmup_s)
     calls = (sum(trial.slices) or cut + len(samples)) * trial.calls_per_sample
     cpu_s = trial.cpu_s / calls if calls else nan
-    return Process(trial.heat, median(samples), samples, trial.slices, cut, trial.round, trial.started_at, cpu_s)
+    return Process(trial.heat, middle(samples), samples, trial.slices, cut, trial.round, trial.started_at, cpu_s)
 
 
 def processes(record: Record | None) -> list[Process]:
@@ -120,28 +129,28 @@ def centre(record: Record | None) -> float | None:
 # -- pairs -------------------------------------------------------------------------------------------------------------
 
 
-def pairs(over: Iterable[Process], under: Iterable[Process]) -> list[tuple[Process, Process]]:
+def pairs(over: Iterable[Process], under: Iterable[Process]) -> list[Pair]:
     """The processes of two cases that ran together, in the order of their groups: near in time, so that drift cancels.
 
     Two are a pair if they were in one group: it has the same number, and they began within TOGETHER_S of each other.
     Where a number came back, each is paired with the one that began nearest to it; none is paired twice. What ran alone
     has no pair. Pairs of full rounds count; those of the first look where there are no others.
     """
-    beside: dict[int, list[Process]] = defaultdict(list)
-    for process in under:
-        if process.group is not None and process.centre_s:
-            beside[process.group].append(process)
-    if not beside:
-        return []
     mine: dict[int, list[Process]] = defaultdict(list)
     for process in over:
-        if process.group is not None and process.group in beside:
+        if process.group is not None:
             mine[process.group].append(process)
-    found = [pair for group in sorted(mine) for pair in _nearest(mine[group], beside[group])]
+    if not mine:
+        return []
+    beside: dict[int, list[Process]] = defaultdict(list)
+    for process in under:
+        if process.group in mine and process.centre_s:
+            beside[process.group].append(process)
+    found = [pair for group in sorted(beside) for pair in _nearest(mine[group], beside[group])]
     return [pair for pair in found if pair[0].round > 0 and pair[1].round > 0] or found
 
 
-def _nearest(over: Sequence[Process], under: Sequence[Process]) -> list[tuple[Process, Process]]:
+def _nearest(over: Sequence[Process], under: Sequence[Process]) -> list[Pair]:
     """Those of one number that ran together, the nearest first taken, in the order in which they began."""
     if len(over) == len(under) == 1:
         return [(over[0], under[0])] if _apart_s(over[0], under[0]) <= TOGETHER_S else []

@@ -22,7 +22,8 @@ def level(windows: Iterable[Sequence[float]]) -> bool | None:
     members have their turns. A trend is larger than SMALL (Theil–Sen slope) and significant (Mann–Kendall) at
     SIGNIFICANT over the number of windows (Bonferroni).
     """
-    known = [x for x in (_known(window) for window in windows) if len(x) >= LEAST_SLICES]
+    long = (_known(window) for window in windows if len(window) >= LEAST_SLICES)
+    known = [x for x in long if len(x) >= LEAST_SLICES]
     if not known:
         return None
     return not any(abs(drift) > SMALL and p < SIGNIFICANT / len(known) for p, drift in map(mann_kendall, known))

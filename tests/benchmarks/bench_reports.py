@@ -14,6 +14,7 @@ submissions are of equal hardware. HWLOTTERY_BENCH_SUBMISSIONS makes fewer of th
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import subprocess
@@ -22,6 +23,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -82,40 +84,48 @@ def slower(like, density):
 
 
 def make(folder, count, seed=0):
-    """`count` submissions below `folder`; returns how many records they have and how many bytes."""
-    rng = random.Random(seed)
+    """`count` submissions below `folder`, made on all cores; returns how many records they have and how many bytes."""
     info = json.loads((SOURCE / "run.json").read_text())
     base = widened([small(json.loads(line)) for line in (SOURCE / RECORDS).read_bytes().splitlines()])
-    records = size = 0
-    for number in range(count):
-        target = folder / f"s{number:04d}"
-        target.mkdir(parents=True)
-        run = f"{20261101 + number // 60}T{number % 24:02d}0000Z-{number:08x}"
-        pace = rng.uniform(0.5, 1.5)
-        machine = info["machine"] | {"cpu": f"Processor {number % max(1, count * 4 // 5)}"}
-        facts = {
-            "run": run,
-            "machine": machine,
-            "started_at": f"2026-11-{1 + number // 60:02d}T{number % 24:02d}:00:00Z",
-        }
-        (target / "run.json").write_text(json.dumps(info | facts))
-        lines = []
-        for record in base:
-            moved = record | {"run": run}
-            if record["time"]:
-                factor = pace * rng.uniform(0.98, 1.02)
-                timed = record["time"]
-                samples = [[s * factor * rng.uniform(0.99, 1.01) for s in each] for each in timed["samples_s"]]
-                trials = [
-                    trial | {"window_s": 1.01 * (sum(each) + sum(trial["warmup_s"])) * trial["calls_per_sample"]}
-                    for trial, each in zip(timed["trials"], samples, strict=True)
-                ]
-                moved["time"] = timed | {"samples_s": samples, "trials": trials}
-            lines.append(json.dumps(moved, separators=(",", ":")))
-        content = "\n".join(lines).encode() + b"\n"
-        (target / RECORDS).write_bytes(content)
-        records, size = records + len(lines), size + len(content)
-    return records, size
+    folder.mkdir(parents=True)
+    MADE_OF.update(folder=folder, count=count, seed=seed, info=info, base=base)
+    with multiprocessing.get_context("fork").Pool() as pool:
+        sizes = pool.map(one, range(count), chunksize=1)
+    return len(base) * count, sum(sizes)
+
+
+MADE_OF = {}  # what the submissions are made of, which forks have without a copy
+
+
+def one(number):
+    """The submission of this number, the same whoever makes it; returns the bytes of its records."""
+    folder, count, info = MADE_OF["folder"], MADE_OF["count"], MADE_OF["info"]
+    rng = random.Random(f"{MADE_OF['seed']} {number}")
+    target = folder / f"s{number:04d}"
+    target.mkdir()
+    run = f"{20261101 + number // 60}T{number % 24:02d}0000Z-{number:08x}"
+    pace = rng.uniform(0.5, 1.5)
+    machine = info["machine"] | {"cpu": f"Processor {number % max(1, count * 4 // 5)}"}
+    facts = {
+        "run": run,
+        "machine": machine,
+        "started_at": f"2026-11-{1 + number // 60:02d}T{number % 24:02d}:00:00Z",
+    }
+    (target / "run.json").write_text(json.dumps(info | facts))
+    lines = []
+    for record in MADE_OF["base"]:
+        moved = record | {"run": run}
+        if record["time"]:
+            factor = pace * rng.uniform(0.98, 1.02)
+            timed = record["time"]
+            samples = [[s * factor * rng.uniform(0.99, 1.01) for s in each] for each in timed["samples_s"]]
+            trials = [
+                trial | {"window_s": 1.01 * (sum(each) + sum(trial["warmup_s"])) * trial["calls_per_sample"]}
+                for trial, each in zip(timed["trials"], samples, strict=True)
+            ]
+            moved["time"] = timed | {"samples_s": samples, "trials": trials}
+        lines.append(msgspec.json.encode(moved))
+    return (target / RECORDS).write_bytes(b"\n".join(lines) + b"\n")
 
 
 class Watch:

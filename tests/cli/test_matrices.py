@@ -16,7 +16,8 @@ from backends.ops import Device
 from harness.cli.main import run_cli
 from harness.cli.matrices import chosen
 from harness.errors import UserError
-from harness.gate.record_rules import Known, check
+from harness.gate.known import Known
+from harness.gate.record_rules import check
 from harness.measuring.correctness import judge
 from harness.planning.request import RunRequest
 from harness.records.store import load

@@ -18,7 +18,7 @@ from _command import ROOT
 from harness.cli import listing
 from harness.cli.main import run_cli
 from harness.gate import plan_rules
-from harness.gate.record_rules import Known
+from harness.gate.known import Known
 from harness.gate.validate import validate
 from harness.planning.reasons import LATE
 from harness.records.store import INFO, LOCK, RECORDS, info_of, load

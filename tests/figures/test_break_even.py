@@ -15,6 +15,7 @@ from harness.figures.frame import frame
 from harness.figures.summary import summarise
 from harness.stats.intervals import SINGLE
 from workloads.base import Axis
+from workloads.discovery import workloads
 
 REACH = 4.302652729911275 / math.sqrt(3)  # Student's t with two degrees of freedom
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -194,10 +195,11 @@ def test_a_formulation_that_multiplies_the_zeros_is_left_out_of_the_curve():
 
 
 def test_whether_a_formulation_multiplies_zeros_is_what_its_workload_says():
-    assert multiplies_zeros("unstructured_sparse", "forward", "masked_dense") is True
-    assert multiplies_zeros("unstructured_sparse", "forward", "csr") is False
-    assert multiplies_zeros("unstructured_sparse", "forward", "no_more") is None
-    assert multiplies_zeros("of_somebody", "forward", "csr") is None
+    sparse = workloads()[0]["unstructured_sparse"]
+    assert multiplies_zeros(sparse, "forward", "masked_dense") is True
+    assert multiplies_zeros(sparse, "forward", "csr") is False
+    assert multiplies_zeros(sparse, "forward", "no_more") is None
+    assert multiplies_zeros(None, "forward", "csr") is None
 
 
 def test_a_formulation_that_nobody_knows_any_more_counts_and_the_finding_says_so():

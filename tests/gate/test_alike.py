@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from _sound import IDEA, SOUND, STORED, written
 
-from harness.gate import record_rules, strict_read
+from harness.gate import known, strict_read
 from harness.gate.strict_read import Alike, strict
 from harness.gate.validate import Remembered, validate
 from harness.records.record import Record
@@ -74,7 +74,7 @@ def test_a_line_that_cannot_be_read_raises_what_the_schema_says(line):
 
 def test_what_is_kept_has_a_limit_and_forgetting_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(strict_read, "MOST_ALIKE", 2)
-    monkeypatch.setattr(record_rules, "MOST_KNOWN", 2)
+    monkeypatch.setattr(known, "MOST_KNOWN", 2)
     alike = Alike()
     for line in LINES[:50]:
         assert msgspec.json.encode(alike.decode(line)) == msgspec.json.encode(STRICT.decode(line))

@@ -11,8 +11,8 @@ from _sound import EVERY, INFO, SOUND, STORED, codes, written
 from harness.cli.main import cli
 from harness.figures.ceilings import CEILINGS_ALONE
 from harness.gate import plan_rules
+from harness.gate.known import Known
 from harness.gate.lost import lost
-from harness.gate.record_rules import Known
 from harness.gate.validate import validate
 from harness.planning.reasons import BEATEN, LATE, slow
 from harness.planning.retold import FLAGS, ask_of

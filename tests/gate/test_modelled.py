@@ -8,6 +8,7 @@ from _stored import RUN
 
 from backends.discovery import backends
 from harness.gate import modelled_rules, record_rules
+from harness.gate.known import Known
 from harness.modelling.class_errors import class_error
 from harness.modelling.device_file import read_device
 from harness.modelling.kernels import CLASSES
@@ -37,7 +38,7 @@ def modelled(records):
 
 
 def codes(record):
-    return [r.code for r in record_rules.check(record, "records.jsonl line 1", record_rules.Known())]
+    return [r.code for r in record_rules.check(record, "records.jsonl line 1", Known())]
 
 
 def test_what_the_model_wrote_passes(records):

@@ -12,6 +12,7 @@ from _sound import AHEAD, EVERY, IDEA, INFO, LEFT_OUT, ROOT, SOUND, STORED, UNSU
 
 from harness.cli.main import run_cli
 from harness.gate import record_rules
+from harness.gate.known import Known
 from harness.gate.validate import validate
 from harness.planning.reasons import FACTOR, refused, slow
 from harness.records.record import Case, Record
@@ -236,7 +237,7 @@ def test_an_execution_that_a_formulation_has_not_may_be_refused_by_a_run_but_not
     case = {**record["case"], "workload": "dense_conv", "mode": "forward", "params": dict(params)}
     case |= {"formulation": "nhwc_packed", "backend": "torch", "execution": "compiled"}
     item = msgspec.convert({**record, "case": case}, Record)
-    found = record_rules.check(item, "records.jsonl line 1", record_rules.Known())
+    found = record_rules.check(item, "records.jsonl line 1", Known())
     assert [refusal.code for refusal in found if refusal.code == "case"] == codes
 
 
