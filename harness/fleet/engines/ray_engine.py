@@ -134,7 +134,7 @@ class RayEngine:
                     name: {k: v for k, v in node.get("Labels", {}).items() if not k.startswith("ray.io/")}
                     for name, node in nodes.items()
                 }
-                found[kind.name] = labels.nearest(selector, ours) if ours else "the cluster has no node"
+                found[kind.name] = labels.nearest(selector, ours) if any(ours.values()) else _unlabelled(kind, ours)
         return found
 
     # -- jobs
@@ -168,8 +168,11 @@ class RayEngine:
             actor = self._ray.get_actor(job.attempt)
         except ValueError:
             return False
-        self._nodes[job.machine] = job.place or ""
-        self._jobs[job.attempt] = _Carried(job, actor, job.place or "", job.stored, 0.0)
+        node = job.place or ""
+        # At the first look machines got nodes as they came: whoever got this one there gets another.
+        self._nodes = {machine: other for machine, other in self._nodes.items() if other != node}
+        self._nodes[job.machine] = node
+        self._jobs[job.attempt] = _Carried(job, actor, node, job.stored, 0.0)
         return True
 
     def heard(self, timeout_s: float) -> Sequence[Heard]:
@@ -237,6 +240,14 @@ class RayEngine:
         """Leave the cluster, where what runs goes on; a Ray of our own ends with all in it."""
         if self._ray is not None and self._ray.is_initialized():
             self._ray.shutdown()
+
+
+def _unlabelled(kind: MachineKind, nodes: Mapping[str, Any]) -> str:
+    """What to do where no node has a label."""
+    if not nodes:
+        return "the cluster has no node"
+    asked = ",".join(f"{key}={value}" for key, value in kind.labels.items())
+    return f"no node of the cluster has a label; start the node with --labels={asked}"
 
 
 def _unjoined(address: str | None, error: Exception) -> str:
