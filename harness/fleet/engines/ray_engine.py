@@ -180,9 +180,7 @@ class RayEngine:
         gone = [carried for carried in self._jobs.values() if carried.node not in self._seen]
         if gone:  # an actor that never got to its node would be waited for without an end
             for carried in gone:
-                del self._jobs[carried.job.attempt]
-                with contextlib.suppress(Exception):
-                    self._ray.kill(carried.actor)
+                self._give_up(carried)
             return [Gone(attempt=c.job.attempt, why=f"Ray lost node {c.node[:8]}") for c in gone]
         now = time.monotonic()
         for carried in self._jobs.values():
@@ -201,8 +199,10 @@ class RayEngine:
         carried.answer = None
         try:
             came = self._ray.get(answer)
+        except self._ray.exceptions.ActorUnavailableError:
+            return []  # for a time, as where the network fails: asked again, until its node is given up
         except self._ray.exceptions.RayError as error:
-            del self._jobs[name]
+            self._give_up(carried)
             return [Gone(attempt=name, why=_why(error, carried.node))]
         if INFO in came["files"]:
             carried.known = zlib.crc32(came["files"][INFO])
@@ -215,6 +215,12 @@ class RayEngine:
             carried.job.log.write_bytes(came["printed"])
             heard.append(Finished(attempt=name, code=came["code"], said=last_words(carried.job.log)))
         return heard
+
+    def _give_up(self, carried: _Carried) -> None:
+        """Forget a job; its actor, which may live, ends, so that its node is free."""
+        del self._jobs[carried.job.attempt]
+        with contextlib.suppress(Exception):
+            self._ray.kill(carried.actor)
 
     def stored(self, attempt: str, size: int) -> None:
         """What is asked for next is what follows on it."""
@@ -262,5 +268,7 @@ def _unjoined(address: str | None, error: Exception) -> str:
 def _why(error: Exception, node: str) -> str:
     """A lost actor in a sentence; Ray's own words are pages."""
     kind = type(error).__name__
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), kind)
-    return plain(f"Ray lost node {node[:8]} or its worker there ({kind}: {first})")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [kind]
+    if getattr(error, "actor_init_failed", False):  # a traceback: what was raised stands last
+        return plain(f"nothing can be started on node {node[:8]} ({lines[-1]})")
+    return plain(f"Ray lost node {node[:8]} or its worker there ({kind}: {lines[0]})")
