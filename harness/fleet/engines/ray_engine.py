@@ -258,9 +258,10 @@ def _unlabelled(kind: MachineKind, nodes: Mapping[str, Any]) -> str:
 
 def _unjoined(address: str | None, error: Exception) -> str:
     """Why there is no cluster, and what to do."""
-    said = plain(error)
+    said = plain(error).rstrip(".")
     if address is not None:
-        return f"the cluster at {address} cannot be joined: {said}; give [ray] address as `ray start` printed it"
+        do = "give [ray] address as `ray start` printed it, and have the cluster's token here where it asks for one"
+        return f"the cluster at {address} cannot be joined: {said}; {do}"
     do = "set TMPDIR to a folder of a shorter name" if "AF_UNIX" in said else "see what `ray start --head` says here"
     return f"Ray cannot be started here: {said}; {do}"
 
