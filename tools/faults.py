@@ -48,7 +48,10 @@ class Fuzzed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Killed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What tools/kills.py printed of a seed; what tools/fleet_kills.py did, where `fleet` is set."""
+    """What tools/kills.py printed of a seed; what tools/fleet_kills.py did, where `fleet` is set.
+
+    A fleet carries stand-ins that write numbered lines, or, where `real` is set, runs that measure.
+    """
 
     seed: int
     kills: dict[str, int]
@@ -58,6 +61,7 @@ class Killed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     twice: int
     left: int
     fleet: bool = False
+    real: bool = False
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,9 +172,11 @@ def _of_fleets(fleets: Sequence[Killed]) -> Iterator[str]:
         return
     kills = sum((Counter(fleet.kills) for fleet in fleets), Counter[str]())
     total = {name: sum(getattr(fleet, name) for fleet in fleets) for name in _COUNTS}
+    real = sum(sum(fleet.kills.values()) for fleet in fleets if fleet.real)
     yield (
         f"{kills.total()} SIGKILLs at random moments of what carries a fleet of two Ray nodes (seeds "
-        f"{_ranges(fleet.seed for fleet in fleets)}; {', '.join(f'{w} {n}' for w, n in sorted(kills.items()))}), with "
+        f"{_ranges(fleet.seed for fleet in fleets)}; {', '.join(f'{w} {n}' for w, n in sorted(kills.items()))}; "
+        f"{real} of them while it carried runs of NumPy, the others with stand-ins for runs), with "
         f"{total['runs']} attempts at runs: {total['torn']} lines torn, {total['lost']} lost, {total['twice']} stored "
         f"twice, {total['left']} folders left."
     )

@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             nodes.shutdown()
         left = len(list((folder / "tmp").glob("fleet-hwlottery-*")))
-    print(json.dumps({"fleet": True, "seed": asked.seed, **vars(toll), "left": left}))
+    print(json.dumps({"fleet": True, "real": asked.real, "seed": asked.seed, **vars(toll), "left": left}))
     return 0
 
 

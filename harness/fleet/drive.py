@@ -156,6 +156,7 @@ class Driver:
             self._end(attempt, "refused", code=heard.code, reason=said or f"exit code {heard.code}")
         else:
             why = f"it ended with exit code {heard.code}" if heard.code < 128 else f"signal {heard.code - 128} ended it"
+            why = why if heard.code else "it ended without a record"
             self._end(attempt, "lost", code=heard.code, reason=f"{why}{f': {said}' if said else ''}")
 
     def _hold_sources(self, attempt: FleetAttempt) -> None:

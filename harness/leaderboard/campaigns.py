@@ -32,12 +32,13 @@ Idea = tuple[str, ...]  # what makes a board
 class CampaignMachine(msgspec.Struct, frozen=True, kw_only=True):
     """A column: what the campaign calls the machine, its hardware, and whether its ranks are held against others'.
 
-    `alike`: it has the sources that most machines of the campaign have.
+    `alike`: it has the sources that most machines of the campaign have. `submissions` are its runs, the oldest first.
     """
 
     name: str
     machine: Machine
     alike: bool
+    submissions: list[Submission]
 
 
 class CampaignCell(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +68,6 @@ class CampaignBoard(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     machines: list[CampaignMachine]
     rows: list[CampaignRow]
-    submissions: list[Submission]
     unseen: int  # machines beyond MOST_MACHINES
 
 
@@ -103,14 +103,13 @@ def _campaign(members: Mapping[str, Sequence[Submission]]) -> CampaignBoard:
     counts = Counter(sources.values())
     usual = max(counts, key=lambda digest: (counts[digest], digest))
     machines = [
-        CampaignMachine(name=name, machine=several[-1].machine, alike=sources[name] == usual)
+        CampaignMachine(name=name, machine=several[-1].machine, alike=sources[name] == usual, submissions=list(several))
         for name, several in shown.items()
     ]
     return CampaignBoard(
         slug=hashlib.sha256("\n".join([*names, *digests]).encode()).hexdigest()[:24],
         machines=machines,
         rows=_rows(list(shown.values()), [machine.alike for machine in machines]),
-        submissions=[submission for several in shown.values() for submission in several],
         unseen=max(0, len(names) - MOST_MACHINES),
     )
 

@@ -31,17 +31,23 @@ class HistoryStep(msgspec.Struct, frozen=True, kw_only=True):
     versions: list[str]
 
 
+def undisturbed(submissions: Sequence[Submission]) -> list[Submission]:
+    """The runs of a machine that its history is read from, the newest MOST_RUNS.
+
+    A run that its machine disturbed is none, nor is a reproduction, which chose no paths.
+    """
+    return [s for s in submissions if s.reproduces is None and not any(e.disturbed for e in s.entries)][-MOST_RUNS:]
+
+
 def history_steps(submissions: Sequence[Submission]) -> list[HistoryStep]:
     """The steps of a machine's speed-ups, the newest first; `submissions` are in order of time.
 
-    A run that its machine disturbed is no part of it, nor is a reproduction, which chose no paths, nor a figure without
-    an interval. Rows of fewer than FEWEST_RUNS runs are too few.
+    Only `undisturbed` runs and figures with an interval count. Rows of fewer than FEWEST_RUNS runs are too few.
     """
     if len(submissions) < FEWEST_RUNS:
         return []
-    whole = [s for s in submissions if s.reproduces is None and not any(e.disturbed for e in s.entries)][-MOST_RUNS:]
     rows: dict[tuple[tuple[str, ...], tuple[str, str]], list[tuple[Submission, Entry, LogRatio]]] = defaultdict(list)
-    for submission in whole:
+    for submission in undisturbed(submissions):
         seen = set()
         for entry in submission.entries:
             key = (entry.board, entry.place)

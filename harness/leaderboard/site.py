@@ -20,7 +20,7 @@ from harness.leaderboard.campaign_cells import campaign_table
 from harness.leaderboard.campaigns import CampaignBoard
 from harness.leaderboard.feed import MOST as FEED_ENTRIES
 from harness.leaderboard.feed import atom, sentences
-from harness.leaderboard.history import history_steps
+from harness.leaderboard.history import history_steps, undisturbed
 from harness.leaderboard.links import CHIPS_PAGE, campaign_page, idea_page, machine_page, submission_page
 from harness.leaderboard.reproductions import ReproducedBy
 from harness.leaderboard.site_cells import (
@@ -316,7 +316,8 @@ def _machine(slug: str, submissions: Sequence[Submission], places: Sequence[Plac
         history=history[: 2 * SHOWN],
         steps=history_steps(submissions)[:SHOWN],
         step_cell=lambda step: f"{significant(step.ratio)}× [{significant(step.low)}, {significant(step.high)}]",
-        enough_runs=len(submissions) >= FEWEST_RUNS,
+        usable=len(undisturbed(submissions)),
+        fewest=FEWEST_RUNS,
         false_alarm=FALSE_ALARM,
     )
 

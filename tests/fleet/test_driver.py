@@ -13,6 +13,7 @@ from harness.errors import UserError
 from harness.fleet.attempts import Assigned, Began, Ended, JournalError, Ledger
 from harness.fleet.campaign import Campaign
 from harness.fleet.drive import Driver
+from harness.fleet.engines.base import Finished
 
 TEXT = """
 engine = "ray"
@@ -110,6 +111,16 @@ def test_an_error_of_the_harness_is_no_result_and_the_rest_is_tried_elsewhere(tm
     assert _states(ledger)[0] == ("w-a-run1-try1", "a-1", "lost")
     assert ("w-a-run1-try2", "a-2", "done") in _states(ledger)
     assert ledger.attempts["w-a-run1-try1"].reason == "it ended with exit code 70: words"
+
+
+def test_a_run_that_ends_without_a_record_is_lost(tmp_path):
+    played = Played(tmp_path)
+    with Campaign(played.folder, played.fleet, played.plan) as campaign:
+        driver = Driver(campaign, played.network, sources={}, say=played.said.append)
+        driver._assign()
+        attempt = campaign.ledger.live()[0]
+        driver._take(Finished(attempt=attempt.name, code=0, said=""))
+        assert (attempt.state, attempt.reason) == ("lost", "it ended without a record")
 
 
 def test_the_only_machine_of_a_kind_tries_again_until_it_is_given_up(tmp_path):

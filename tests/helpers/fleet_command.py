@@ -1,8 +1,9 @@
 """Stands for Python in a fleet's commands: `-m harness run --resume --out DIR …` writes numbered lines, and no more.
 
 What it does is told by its environment: FAKE_LINES how many, FAKE_PAUSE_S between them, FAKE_CODE how it ends,
-FAKE_SOURCES the digests in its run.json; with FAKE_UNTIL it goes on until that file is there. FAKE_EVIDENCE is a folder
-in which it keeps its lines by process. A run that was stopped goes on behind its last line. Copied by the tests.
+FAKE_SOURCES the digests in its run.json; with FAKE_UNTIL it goes on until that file is there, for a line at least.
+FAKE_EVIDENCE is a folder in which it keeps its lines by process. A run that was stopped goes on behind its last line.
+Copied by the tests.
 """
 
 import json
@@ -58,7 +59,7 @@ def numbers(before: int):
     until = os.environ.get("FAKE_UNTIL")
     if until is None:
         yield from range(before, int(os.environ.get("FAKE_LINES", "5")))
-    while until is not None and not os.path.exists(until):
+    while until is not None and (before == 0 or not os.path.exists(until)):
         yield before
         before += 1
 

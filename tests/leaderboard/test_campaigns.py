@@ -109,6 +109,7 @@ def test_the_site_has_its_page_with_links_to_submissions(tmp_path, open_gate, na
     text = page.read_text()
     assert "<script>" not in text.replace('<script src="table.js" defer>', "")
     assert "rank 1 of 2" in text
+    assert [row.count("submission-") for row in text.partition('id="machines"')[2].split("<tr>")[2:]] == [1, 1]
     assert text.count("submission-") >= 4
     assert campaign_page(page.stem.removeprefix("campaign-")) in (tmp_path / "site" / "index.html").read_text()
     there = {path.name for path in (tmp_path / "site").iterdir()}

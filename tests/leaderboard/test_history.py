@@ -51,12 +51,17 @@ def test_two_runs_are_no_history():
     assert history_steps(_submissions([2.0, 9.0])) == []
 
 
+def _disturbed(submissions):
+    return [
+        msgspec.structs.replace(s, entries=[msgspec.structs.replace(e, disturbed=True) for e in s.entries])
+        for s in submissions
+    ]
+
+
 def test_disturbed_runs_and_reproductions_are_no_part_of_it():
     gains = [2.0, 2.0, 2.0, 3.0, 3.0, 3.0]
-    calm, wild = _submissions(gains)[:3], _submissions(gains)[3:]
-    entries = [[msgspec.structs.replace(e, disturbed=True) for e in s.entries] for s in wild]
-    disturbed = [msgspec.structs.replace(s, entries=e) for s, e in zip(wild, entries, strict=True)]
-    assert history_steps([*calm, *disturbed]) == []
+    calm, wild = _submissions(gains)[:3], _disturbed(_submissions(gains)[3:])
+    assert history_steps([*calm, *wild]) == []
     again = _submissions(gains, settings={"preset": "quick", REPRODUCES: "r0"})[3:]
     assert history_steps([*calm, *again]) == []
 
@@ -66,6 +71,10 @@ def test_the_page_of_a_machine_says_what_stepped_or_that_nothing_did():
         board = leaderboard(_submissions(gains), [], {})
         (page,) = [content.decode() for name, content in site.pages(board, {}) if name.startswith("machine-")]
         assert said in page
+    few = _submissions([2.0] * 6)
+    board = leaderboard([*few[:2], *_disturbed(few[2:])], [], {})
+    (page,) = [content.decode() for name, content in site.pages(board, {}) if name.startswith("machine-")]
+    assert "without those that the machine disturbed: here are 2." in page
     board = leaderboard(_submissions([2.0, 9.0]), [], {})
     (page,) = [content.decode() for name, content in site.pages(board, {}) if name.startswith("machine-")]
     assert "step" not in page.lower().replace("train_step", "")

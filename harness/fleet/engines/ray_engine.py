@@ -134,7 +134,7 @@ class RayEngine:
                     name: {k: v for k, v in node.get("Labels", {}).items() if not k.startswith("ray.io/")}
                     for name, node in nodes.items()
                 }
-                found[kind.name] = labels.nearest(selector, ours) if ours else "the cluster has no node"
+                found[kind.name] = labels.nearest(selector, ours) if any(ours.values()) else _unlabelled(kind, ours)
         return found
 
     # -- jobs
@@ -168,8 +168,11 @@ class RayEngine:
             actor = self._ray.get_actor(job.attempt)
         except ValueError:
             return False
-        self._nodes[job.machine] = job.place or ""
-        self._jobs[job.attempt] = _Carried(job, actor, job.place or "", job.stored, 0.0)
+        node = job.place or ""
+        # At the first look machines got nodes as they came: whoever got this one there gets another.
+        self._nodes = {machine: other for machine, other in self._nodes.items() if other != node}
+        self._nodes[job.machine] = node
+        self._jobs[job.attempt] = _Carried(job, actor, node, job.stored, 0.0)
         return True
 
     def heard(self, timeout_s: float) -> Sequence[Heard]:
@@ -177,9 +180,7 @@ class RayEngine:
         gone = [carried for carried in self._jobs.values() if carried.node not in self._seen]
         if gone:  # an actor that never got to its node would be waited for without an end
             for carried in gone:
-                del self._jobs[carried.job.attempt]
-                with contextlib.suppress(Exception):
-                    self._ray.kill(carried.actor)
+                self._give_up(carried)
             return [Gone(attempt=c.job.attempt, why=f"Ray lost node {c.node[:8]}") for c in gone]
         now = time.monotonic()
         for carried in self._jobs.values():
@@ -198,8 +199,10 @@ class RayEngine:
         carried.answer = None
         try:
             came = self._ray.get(answer)
+        except self._ray.exceptions.ActorUnavailableError:
+            return []  # for a time, as where the network fails: asked again, until its node is given up
         except self._ray.exceptions.RayError as error:
-            del self._jobs[name]
+            self._give_up(carried)
             return [Gone(attempt=name, why=_why(error, carried.node))]
         if INFO in came["files"]:
             carried.known = zlib.crc32(came["files"][INFO])
@@ -212,6 +215,12 @@ class RayEngine:
             carried.job.log.write_bytes(came["printed"])
             heard.append(Finished(attempt=name, code=came["code"], said=last_words(carried.job.log)))
         return heard
+
+    def _give_up(self, carried: _Carried) -> None:
+        """Forget a job; its actor, which may live, ends, so that its node is free."""
+        del self._jobs[carried.job.attempt]
+        with contextlib.suppress(Exception):
+            self._ray.kill(carried.actor)
 
     def stored(self, attempt: str, size: int) -> None:
         """What is asked for next is what follows on it."""
@@ -239,11 +248,20 @@ class RayEngine:
             self._ray.shutdown()
 
 
+def _unlabelled(kind: MachineKind, nodes: Mapping[str, Any]) -> str:
+    """What to do where no node has a label."""
+    if not nodes:
+        return "the cluster has no node"
+    asked = ",".join(f"{key}={value}" for key, value in kind.labels.items())
+    return f"no node of the cluster has a label; start the node with --labels={asked}"
+
+
 def _unjoined(address: str | None, error: Exception) -> str:
     """Why there is no cluster, and what to do."""
-    said = plain(error)
+    said = plain(error).rstrip(".")
     if address is not None:
-        return f"the cluster at {address} cannot be joined: {said}; give [ray] address as `ray start` printed it"
+        do = "give [ray] address as `ray start` printed it, and have the cluster's token here where it asks for one"
+        return f"the cluster at {address} cannot be joined: {said}; {do}"
     do = "set TMPDIR to a folder of a shorter name" if "AF_UNIX" in said else "see what `ray start --head` says here"
     return f"Ray cannot be started here: {said}; {do}"
 
@@ -251,5 +269,7 @@ def _unjoined(address: str | None, error: Exception) -> str:
 def _why(error: Exception, node: str) -> str:
     """A lost actor in a sentence; Ray's own words are pages."""
     kind = type(error).__name__
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), kind)
-    return plain(f"Ray lost node {node[:8]} or its worker there ({kind}: {first})")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [kind]
+    if getattr(error, "actor_init_failed", False):  # a traceback: what was raised stands last
+        return plain(f"nothing can be started on node {node[:8]} ({lines[-1]})")
+    return plain(f"Ray lost node {node[:8]} or its worker there ({kind}: {lines[0]})")
