@@ -1,11 +1,12 @@
 """The study of the whole chain: whole runs of the same code on one machine, each held against the others.
 
-    python tools/chain.py RUN RUN… [--planted RUN…] [-o results/perf-cpu]
+    python tools/chain.py RUN RUN… [--plain RUN…] [--planted RUN…] [-o results/perf-cpu]
 
 RUN are results folders of one preset. What is asked for at most is beside what was found. 5 % are planted in two ways:
 in a copy of each run, in which the samples of all ideas are 5 % longer; and by `tests/benchmarks/bench_chain.py` as
-real work, in runs that --planted names, of a workload whose best formulation does 5 % more there. Of four runs or more
-one half is also held against the other, as `compare` takes several runs a side.
+real work, in runs that --planted names, of a workload that does 5 % more there than in those that --plain names (RUN,
+where it names none). Of four runs or more one half is also held against the other, and all of --plain against all of
+--planted, as `compare` takes several runs a side.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations, permutations
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from tools.perf_tables import Column, Perf, Table
 from tools.repeated_runs import Count, Told, total
 
 PLANTED = 1.05
-LENGTHENED = frozenset({"links"})  # the workload of tests/helpers/lengthened
+LENGTHENED, UNCHANGED = frozenset({"links"}), frozenset({"links_plain"})  # the workloads of tests/helpers/lengthened
 CALLED_SLOWER, FALSE_ROWS = "5 % planted called slower", "rows of equal code called different"
 FALSE_FAILURES = "comparisons of equal code that fail on slower:5%"
 ASKED = {CALLED_SLOWER: "80 % at least", FALSE_ROWS: "1 of 1000 at most", FALSE_FAILURES: "1 of 20 at most"}
@@ -45,7 +47,9 @@ _COUNTS = (
 )
 
 
-def evaluate(folders: Sequence[Path], planted: Sequence[Path] = (), command: str = "") -> Perf:
+def evaluate(
+    folders: Sequence[Path], planted: Sequence[Path] = (), command: str = "", *, plain: Sequence[Path] = ()
+) -> Perf:
     """Everything about two runs or more; ValueError for fewer."""
     if len(folders) < 2:
         raise ValueError(f"the study holds runs against each other: two results folders at least, found {len(folders)}")
@@ -53,8 +57,9 @@ def evaluate(folders: Sequence[Path], planted: Sequence[Path] = (), command: str
     pairs = {(f"run {i}", f"run {j}"): _pair(a, b) for (i, a), (j, b) in permutations(enumerate(runs, start=1), 2)}
     tables = [_all(list(pairs.values())), _each(pairs), _paths(runs), *_copies(runs)]
     if planted:
-        tables.append(_real(runs, of.read(planted)))
+        tables.append(_real(of.read(plain) if plain else runs, of.read(planted)))
     facts: dict[str, perf_tables.Cell] = {"runs": len(runs), "runs with 5 % more work": len(planted)}
+    facts |= {"runs without, for these": len(plain)} if plain else {}
     for number, told in enumerate(runs, 1):
         info, noise = told.run.info, told.summary.noise
         facts[f"run {number}"] = f"{' '.join(info.command)}, {info.started_at}, {(info.wall_s or 0) / 60:.1f} min"
@@ -148,21 +153,25 @@ def _halves(runs: Sequence[Told], copies: Sequence[Path], half: int) -> dict[str
     counts: dict[str, list[Count]] = {CALLED_SLOWER: [], FALSE_ROWS: [], FALSE_FAILURES: []}
     for chosen in combinations(range(len(runs)), half):
         others = [number for number in range(len(runs)) if number not in chosen][:half]
-        with tempfile.TemporaryDirectory(prefix="hwlottery-chain-") as name:
-            sides = {
-                "a": [runs[number].run.path for number in chosen],
-                "b": [runs[number].run.path for number in others],
-                "planted": [copies[number] for number in others],
-            }
-            for side, folders in sides.items():
-                (Path(name) / side).mkdir()
-                for number, folder in enumerate(folders):
-                    (Path(name) / side / str(number)).symlink_to(folder.resolve(), target_is_directory=True)
-            counts[CALLED_SLOWER].append(of.compared(Path(name, "a"), Path(name, "planted"), ideas, "slower").different)
-            equal = of.compared(Path(name, "a"), Path(name, "b"))
+        a, b = ([runs[number].run.path for number in side] for side in (chosen, others))
+        with _sides(a, b, [copies[number] for number in others]) as (first, second, planted):
+            counts[CALLED_SLOWER].append(of.compared(first, planted, ideas, "slower").different)
+            equal = of.compared(first, second)
             counts[FALSE_ROWS].append(equal.different)
             counts[FALSE_FAILURES].append(Count(int(equal.failed), 1))
     return counts
+
+
+@contextmanager
+def _sides(*sides: Sequence[Path]) -> Iterator[list[Path]]:
+    """For each side a folder with its runs in it, as `compare` takes several; the runs are linked, not copied."""
+    with tempfile.TemporaryDirectory(prefix="hwlottery-chain-") as name:
+        made = [Path(name) / str(number) for number in range(len(sides))]
+        for side, folders in zip(made, sides, strict=True):
+            side.mkdir()
+            for number, folder in enumerate(folders):
+                (side / str(number)).symlink_to(folder.resolve(), target_is_directory=True)
+        yield made
 
 
 def _found(title: str, about: str, counts: dict[str, list[Count]]) -> Table:
@@ -189,15 +198,25 @@ def _real(runs: Sequence[Told], planted: Sequence[Told]) -> Table:
         "table: 5 % more work called faster": called(planted, "faster"),
         "table: equal work called slower": called(runs, "slower"),
         "table: equal work called faster": called(runs, "faster"),
-        "compare: 5 % more work called slower": total(
+        "compare, one run a side: 5 % more work called slower": total(
             of.compared(a.run.path, b.run.path, LENGTHENED, "slower").different for a in runs for b in planted
         ),
     }
+    with _sides([told.run.path for told in runs], [told.run.path for told in planted]) as (plain, longer):
+        together = f"compare, {len(runs)} runs against {len(planted)}: "
+        counts[f"{together}5 % more work called slower"] = of.compared(plain, longer, LENGTHENED, "slower").different
+        counts[f"{together}its twin, equal work, called different"] = of.compared(plain, longer, UNCHANGED).different
     rows: list[dict[str, perf_tables.Cell]] = [
         {"what": what, "found": c.found, "of": c.of, "share": c.share if c.of else None} for what, c in counts.items()
     ]
-    about = "21 products instead of 20, in one formulation that is the best path"
+    about = "21 products instead of 20, in one formulation that is the best path, " + _rounds([*runs, *planted])
     return Table(title="5 % more work", about=about, columns=list(_COUNTS), rows=rows)
+
+
+def _rounds(runs: Sequence[Told]) -> str:
+    rows = [row for told in runs for row in told.ideas.values() if row.workload in LENGTHENED]
+    counts = sorted({row.principal.rounds for row in rows if row.principal is not None})
+    return f"{counts[0]} to {counts[-1]} rounds a run" if counts else "in no run"
 
 
 def main() -> int:
@@ -206,10 +225,12 @@ def main() -> int:
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="results folders of the same code and machine"
     )
+    parser.add_argument("--plain", nargs="*", type=Path, default=[], metavar="RUN", help="their like without")
     parser.add_argument("--planted", nargs="*", type=Path, default=[], metavar="RUN", help="runs with 5 %% more work")
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="folder to write chain.json to")
     asked = parser.parse_args()
-    made = evaluate(asked.runs, asked.planted, " ".join(["python tools/chain.py", *sys.argv[1:]]))
+    command = " ".join(["python tools/chain.py", *sys.argv[1:]])
+    made = evaluate(asked.runs, asked.planted, command, plain=asked.plain)
     print(perf_tables.markdown(made))
     if asked.output is not None:
         perf_tables.write(asked.output, made)

@@ -21,11 +21,12 @@ from tools import chain, perf_tables
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "tests" / "helpers" / "lengthened"
 RUNS = int(os.environ.get("HWLOTTERY_CHAIN_RUNS", "3"))
+CHAIN = ("--workload", "links", "--formulation", "chain", "--rounds", "10")  # few cases and many rounds
 FOLDERS = [Path(name) for name in os.environ.get("HWLOTTERY_CHAIN_FOLDERS", "").split(os.pathsep) if name]
 
 
 def run(folder: Path, *arguments: str, extra: int = 0) -> Path:
-    """A run of `quick`, with the chain among its workloads; its best formulation does `extra` products more."""
+    """A run of `quick`; the chain, where it is asked for, does `extra` products more."""
     command = [sys.executable, "-m", "harness", "run", "--preset", "quick", *arguments, "--out", str(folder)]
     environment = os.environ | {"HWLOTTERY_WORKLOADS": str(PLUGINS), "HWLOTTERY_CHAIN_EXTRA": str(extra)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
@@ -34,13 +35,13 @@ def run(folder: Path, *arguments: str, extra: int = 0) -> Path:
 
 
 def test_whole_runs_of_the_same_code_say_the_same(tmp_path, capsys):
-    folders, planted = FOLDERS, []
+    folders, numbers = FOLDERS, range(1, RUNS + 1)
     assert len(folders) >= 2 or (not folders and RUNS >= 2), "a run is held against another: two at least"
     if not folders:
-        folders = [run(tmp_path / f"run-{number}") for number in range(1, RUNS + 1)]
-        names = [f"planted-{number}" for number in range(1, RUNS + 1)]
-        planted = [run(tmp_path / name, "--workload", "links", extra=1) for name in names]
-    made = chain.evaluate(folders, planted, "pytest tests/benchmarks/bench_chain.py -s")
+        folders = [run(tmp_path / f"run-{number}") for number in numbers]
+    sides = [[run(tmp_path / f"chain-{n}-{extra}", *CHAIN, extra=extra) for extra in (0, 1)] for n in numbers]
+    plain, planted = zip(*sides, strict=True)
+    made = chain.evaluate(folders, planted, "pytest tests/benchmarks/bench_chain.py -s", plain=plain)
     with capsys.disabled():
         print(perf_tables.markdown(made))
     if os.environ.get(perf_tables.OUT):

@@ -132,3 +132,17 @@ def test_of_four_runs_one_half_is_held_against_the_other(tmp_path, stored):
     assert found[chain.CALLED_SLOWER].share > 0.8
     assert found[chain.FALSE_ROWS].found == 0 < found[chain.FALSE_ROWS].of
     assert found[chain.FALSE_FAILURES] == of.Count(0, 6)
+
+
+def test_more_work_is_looked_for_by_one_run_a_side_and_by_several(stored, copied, monkeypatch):
+    monkeypatch.setattr(chain, "LENGTHENED", frozenset({"capsule_routing"}))
+    monkeypatch.setattr(chain, "UNCHANGED", frozenset({"dense_cnn"}))
+    more = copied(4.0, _some("capsule_routing"))
+    made = chain._real([stored], [more])
+    found = {row["what"].removeprefix("compare, "): (row["found"], row["of"]) for row in made.rows}
+    slower, several = "5 % more work called slower", "1 runs against 1"
+    assert found[f"one run a side: {slower}"] == found[f"{several}: {slower}"]
+    assert found[f"{several}: {slower}"][0] > 0
+    different, rows = found[f"{several}: its twin, equal work, called different"]
+    assert different == 0 < rows
+    assert "3 to 3 rounds" in made.about
