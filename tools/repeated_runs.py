@@ -161,7 +161,8 @@ class Compared(NamedTuple):
 def compared(a: Path, b: Path, workloads: frozenset[str] | None = None, verdict: str | None = None) -> Compared:
     """`hwlottery compare A B --fail-on slower:5%`: of equal code, everything that it calls different is false.
 
-    `workloads` and `verdict` count only best paths of those, and only what is called that.
+    `workloads` and `verdict` count only best paths of those, each once, and only what is called that, be it by its time
+    or by its speed-up.
     """
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()) as said:
@@ -169,10 +170,12 @@ def compared(a: Path, b: Path, workloads: frozenset[str] | None = None, verdict:
     if code not in (0, 1) or not out.getvalue():
         raise ValueError(f"compare {a} {b} ended with {code}: {said.getvalue().strip()}")
     rows = [row for row in json.loads(out.getvalue())["rows"] if row["low"] is not None]
-    if workloads is not None:
-        rows = [r for r in rows if r["kind"] != "case" and r["case"].split()[0].partition("/")[0] in workloads]
     wanted = ("faster", "slower") if verdict is None else (verdict,)
-    return Compared(Count(sum(row["verdict"] in wanted for row in rows), len(rows)), code == 1)
+    if workloads is None:
+        return Compared(Count(sum(row["verdict"] in wanted for row in rows), len(rows)), code == 1)
+    rows = [r for r in rows if r["kind"] != "case" and r["case"].split()[0].partition("/")[0] in workloads]
+    called = {row["case"] for row in rows if row["verdict"] in wanted}
+    return Compared(Count(len(called), len({row["case"] for row in rows})), code == 1)
 
 
 # -- of all runs -------------------------------------------------------------------------------------------------------

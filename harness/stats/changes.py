@@ -15,9 +15,9 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import nctdtrinc, ndtri, stdtr, stdtrit
+from scipy.special import chdtri, nctdtrinc, ndtri, stdtr, stdtrit
 
-from harness.stats.intervals import CONFIDENCE, RUN_SD, Floats
+from harness.stats.intervals import CONFIDENCE, RUN_SD, Floats, cut, trimmed
 
 FALSE_ALARM = 0.05  # of two-sided tests of one family, all rows together
 POWER = 0.8  # with which a difference that is called detectable is found
@@ -35,15 +35,23 @@ WINSOR = 1.5
 EXPECTED = 0.7775
 EFFICIENCY = 0.7259
 _LEAST, _MOST = 1e-18, 50.0
+# Degrees of freedom at most by runs of one side: what the two sides have each of their own, such as an hour between
+# them, no run of one side tells; the rows do, where they are many.
+MOST_REPEATED = 20.0
 FEWEST_REFERENCES = 5  # rows of any kind that tell a drift where no row is known to be unchanged
 
 
 class LogRatio(NamedTuple):
-    """The logarithm of B over A, its variance by the spread within the runs, and that variance's degrees of freedom."""
+    """The logarithm of B over A, its variance by the spread within the runs, and that variance's degrees of freedom.
+
+    `between` is the same variance by how far the runs of either side are apart; None where either side is one run.
+    """
 
     log: float
     variance: float
     df: float
+    between: float | None = None
+    between_df: int = 0
 
 
 class Null(NamedTuple):
@@ -74,19 +82,32 @@ def change(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> LogRat
     sides = [_side([np.log(run) for run in runs if len(run)]) for runs in (a, b)]
     if any(side is None for side in sides):
         return None
-    (mean_a, variance_a, df_a), (mean_b, variance_b, df_b) = (side for side in sides if side is not None)
+    (means_a, variance_a, df_a), (means_b, variance_b, df_b) = (side for side in sides if side is not None)
     variance = variance_a + variance_b
     spread = variance_a**2 / df_a + variance_b**2 / df_b
-    return LogRatio(mean_b - mean_a, variance, variance**2 / spread if spread else df_a + df_b)
+    log = float(means_b.mean() - means_a.mean())
+    return LogRatio(log, variance, variance**2 / spread if spread else df_a + df_b, *_between(means_a, means_b))
 
 
-def _side(runs: Sequence[Floats]) -> tuple[float, float, float] | None:
-    """Mean of the runs' means, its variance by the spread within them, and the degrees of freedom of that."""
-    df = sum(len(run) - 1 for run in runs)
+def _side(runs: Sequence[Floats]) -> tuple[Floats, float, float] | None:
+    """The runs' means, the variance of their mean by the spread within them, and the degrees of freedom of that."""
+    kept = np.array([len(run) - 2 * cut(len(run)) for run in runs])
+    df = int(np.sum(kept - 1))
     if df < 1:
         return None
-    within = sum(float(np.sum((run - run.mean()) ** 2)) for run in runs) / df
-    return float(np.mean([run.mean() for run in runs])), within * sum(1 / len(run) for run in runs) / len(runs) ** 2, df
+    several = [trimmed(run[None]) if len(run) > 1 else (run, np.zeros(1)) for run in runs]
+    means, variances = (np.concatenate(part) for part in zip(*several, strict=True))
+    within = float(np.sum(variances * kept * (kept - 1))) / df
+    return means, within * float(np.sum(1 / kept)) / len(runs) ** 2, df
+
+
+def _between(a: Floats, b: Floats) -> tuple[float | None, int]:
+    """The variance of the difference of two means of runs, by the spread of the runs about them, and its freedoms."""
+    if min(len(a), len(b)) < 2:
+        return None, 0
+    df = len(a) + len(b) - 2
+    apart = sum(float(np.sum((side - side.mean()) ** 2)) for side in (a, b)) / df
+    return apart * (1 / len(a) + 1 / len(b)), df
 
 
 def null(changes: Sequence[LogRatio], references: Sequence[LogRatio] | None, beforehand: Null) -> Null | None:
@@ -103,7 +124,8 @@ def null(changes: Sequence[LogRatio], references: Sequence[LogRatio] | None, bef
     for _ in range(3):  # either needs the other; they settle at once
         if references is not None:
             found = found._replace(**_drift(references, found.sd))
-        found = found._replace(**_spread(changes, found.drift, beforehand.sd))
+        repeated = _of_repeated_runs(changes) if references is None else (0.0, 0.0)
+        found = found._replace(**_spread(changes, found.drift, beforehand.sd, repeated))
     return found
 
 
@@ -115,9 +137,15 @@ def prior(runs: tuple[int, int] = (1, 1), *, cases: int = 1) -> Null:
     return Null(sd=PRIOR_SD * sqrt(cases * (1 / runs[0] + 1 / runs[1]) / 2))
 
 
+def columns(changes: Sequence[LogRatio]) -> tuple[Floats, Floats, Floats]:
+    """Their logarithms, variances and degrees of freedom."""
+    logs, variances, dfs = np.array([(c.log, c.variance, c.df) for c in changes], np.float64).T
+    return logs, variances, dfs
+
+
 def _drift(references: Sequence[LogRatio], sd: float) -> dict[str, float]:
     """The weighted median of the references."""
-    logs, variances, dfs = (np.array(x) for x in zip(*references, strict=True))
+    logs, variances, dfs = columns(references)
     total = variances + sd**2
     order = np.argsort(logs)
     reached = np.cumsum(total[order] ** -0.5)
@@ -127,9 +155,12 @@ def _drift(references: Sequence[LogRatio], sd: float) -> dict[str, float]:
     return {"drift": at, "drift_variance": loss / float(np.sum(1 / total)), "drift_df": float(np.sum(dfs))}
 
 
-def _spread(changes: Sequence[LogRatio], drift: float, prior: float) -> dict[str, float]:
-    """The spread under which the winsorised normal scores of all rows are those of equal code, drawn to `prior`."""
-    logs, variances, dfs = (np.array(x) for x in zip(*changes, strict=True))
+def _spread(changes: Sequence[LogRatio], drift: float, prior: float, repeated: tuple[float, float]) -> dict[str, float]:
+    """The spread under which the winsorised normal scores of all rows are those of equal code.
+
+    It is drawn to `prior` and to what `repeated` runs of either side are apart, which no change of the code enlarges.
+    """
+    logs, variances, dfs = columns(changes)
 
     def score(sd: float) -> float:
         total = np.maximum(variances + sd**2, _LEAST)
@@ -142,14 +173,29 @@ def _spread(changes: Sequence[LogRatio], drift: float, prior: float) -> dict[str
         middle = (low + high) / 2
         low, high = (low, middle) if score(middle) < EXPECTED else (middle, high)
     weight = EFFICIENCY * max(0, len(changes) - FEW)
-    return {"sd": sqrt((PRIOR_DF * prior**2 + weight * high**2) / (PRIOR_DF + weight)), "df": PRIOR_DF + weight}
+    known = [(prior, float(PRIOR_DF)), (high, weight), repeated]
+    df = sum(freedom for _, freedom in known)
+    return {"sd": sqrt(sum(freedom * sd**2 for sd, freedom in known) / df), "df": df}
+
+
+def _of_repeated_runs(changes: Sequence[LogRatio]) -> tuple[float, float]:
+    """The spread under which the runs of either side are as far apart as they are, by the median row; its freedoms.
+
+    Of ratios within a run only: times of two runs differ by their hosts, too.
+    """
+    rows = [(c.between, c.variance, c.between_df) for c in changes if c.between is not None]
+    if not rows:
+        return 0.0, 0.0
+    between, variance, dfs = (np.array(x) for x in zip(*rows, strict=True))
+    middle = between * dfs / chdtri(dfs, 0.5)  # as large as what it estimates in half of all rows
+    return sqrt(max(0.0, float(np.median(middle - variance)))), min(float(np.sum(dfs)) / 2, MOST_REPEATED)
 
 
 def judge(changes: Sequence[LogRatio], under: Null) -> list[Judgement]:
     """Every change of one family against what equal code would show."""
     if not changes:
         return []
-    logs, variances, dfs = (np.array(x) for x in zip(*changes, strict=True))
+    logs, variances, dfs = columns(changes)
     spread = np.full(len(logs), under.sd**2)
     total = variances + spread + under.drift_variance
     # A row whose few processes agree by chance would also seem to know its spread well: none knows it better than most.

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from harness.stats.changes import FALSE_ALARM, LogRatio, Null, holm, null, prior
-from harness.stats.intervals import CONFIDENCE
+from harness.stats.changes import FALSE_ALARM, LogRatio, Null, columns, holm, null, prior
+from harness.stats.intervals import CONFIDENCE, freedom
 
 MOST_STEPS = 10  # of a row
 FEWEST_RUNS = 3  # of a history: from two runs nobody learns by how much runs differ although nothing changed
@@ -79,7 +79,7 @@ def _both_df(a: LogRatio, b: LogRatio) -> float:
 
 def _best_split(series: Series, under: Null) -> Step:
     """The split whose sides differ most surely; its p counts for all splits of the series."""
-    logs, variances, dfs = (np.array(x, np.float64) for x in zip(*series, strict=True))
+    logs, variances, dfs = columns(series)
     n = len(logs)
     spread = under.sd**2 / 2  # of a run; `under` is of the difference of two
     before = np.arange(1, n)
@@ -99,8 +99,8 @@ def _best_split(series: Series, under: Null) -> Step:
 
 def of_interval(log: float, log_low: float, log_high: float, rounds: int) -> LogRatio:
     """A figure whose interval is Student's over so many rounds, at least two, as logarithm and variance."""
-    error = (log_high - log_low) / 2 / float(stdtrit(rounds - 1, (1 + CONFIDENCE) / 2))
-    return LogRatio(log, error**2, rounds - 1)
+    error = (log_high - log_low) / 2 / float(stdtrit(freedom(rounds), (1 + CONFIDENCE) / 2))
+    return LogRatio(log, error**2, freedom(rounds))
 
 
 def luck_of(rows: Sequence[Series]) -> float | None:

@@ -53,6 +53,34 @@ def test_five_per_cent_in_one_path_are_found_in_four_of_five_tables(runs, luck, 
     assert sum(called[0][0] for called, _ in tables) / 60 >= 0.8
 
 
+def test_five_per_cent_in_every_path_of_a_small_table_are_found_by_several_runs_a_side():
+    """Then no row is unchanged; what the runs of either side are apart tells what equal code would show."""
+    rng = np.random.default_rng(19)
+
+    def called(planted):
+        def runs(more):
+            mine = 0.006 * rng.standard_normal((3, 6, 1)) + more
+            return np.exp(mine + 0.015 * rng.standard_normal((3, 6, 10)))
+
+        a, b = runs(0.0), runs(planted)
+        rows = [change([*map(list, a[:, k])], [*map(list, b[:, k])]) for k in range(6)]
+        return [f.p <= 0.05 for f in judge(rows, null(rows, None, prior((3, 3), cases=2)))]
+
+    assert np.mean([called(0.05) for _ in range(50)]) > 0.9
+    assert np.mean([any(called(0.0)) for _ in range(100)]) <= 0.1
+
+
+def test_a_process_that_the_host_disturbed_does_not_hide_a_change_from_ten_rounds():
+    """Two of ten are off by 20 %; of nine rounds all count, as of few."""
+
+    def found(rounds):
+        a = [[1.0 + 0.002 * k for k in range(rounds - 2)] + [1.2, 1.25]]
+        return change(a, [[1.05 * t for t in a[0]]])
+
+    assert found(10).log == pytest.approx(np.log(1.05))
+    assert found(10).variance ** 0.5 < 0.01 < found(9).variance ** 0.5
+
+
 def test_what_is_said_to_be_detectable_is_found_in_four_of_five_tables():
     rng = np.random.default_rng(16)
     least = float(np.median([_table(rng)[1][0].detectable for _ in range(20)]))

@@ -12,6 +12,8 @@ from harness.figures.frame import frame
 from harness.stats.intervals import (
     RUN_SD,
     across_runs,
+    few_interval,
+    freedom,
     median_interval,
     median_intervals,
     pooled_intervals,
@@ -116,3 +118,19 @@ def test_an_interval_speaks_of_other_runs_too(within, groups):
 
 def test_what_has_no_interval_gets_none_from_other_runs():
     assert np.isnan(across_runs(2.0, float("nan"), float("nan"))).all()
+
+
+@pytest.mark.parametrize("groups", [10, 12, 19])
+@pytest.mark.parametrize("disturbed", [0.0, 0.15])
+def test_from_ten_values_disturbed_processes_widen_no_interval_and_it_still_holds(groups, disturbed):
+    rng = np.random.default_rng(11)
+
+    def drawn(share):
+        logs = rng.normal(0, 0.01, (4000, groups)) + (rng.random((4000, groups)) < share) * rng.normal(0, 0.1)
+        low, high = few_interval(np.exp(logs))
+        return np.mean((low <= 1) & (high >= 1)), np.median(np.log(high / low))
+
+    holds, width = drawn(disturbed)
+    assert 0.93 <= holds <= 0.97
+    assert width < 1.7 * drawn(0.0)[1]
+    assert freedom(groups) == groups - 1 - 2 * (groups // 5)
