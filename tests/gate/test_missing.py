@@ -252,3 +252,17 @@ def test_what_a_comparison_lost_is_what_was_ok_and_was_neither_left_out_nor_swep
     alone = sum(r.case.point == other.case.point and r.case.backend == other.case.backend
                 and r.case.workload == other.case.workload for r in run.records) == 1  # fmt: skip
     assert bool(lost([run], [fewer])) == alone
+
+
+def test_a_sweep_of_a_ceiling_is_no_loss_where_the_run_s_own_workload_is_not_here():
+    """The plan of a run of `--workload-file` cannot be made anew without the file."""
+    run = load(STORED)
+    info = msgspec.structs.replace(run.info, command=[*run.info.command, "--workload", "nobody_has_this"])
+    streams = [r for r in run.records if r.case.workload == "stream" and r.status == "ok" and not r.control]
+    swept = next(r for r in streams if sum(s.case.point == r.case.point and s.case.backend == r.case.backend
+                                           for s in streams) > 1)  # fmt: skip
+    fewer = type(run)(run.path, info, [r for r in run.records if r is not swept], [])
+    assert lost([type(run)(run.path, info, run.records, [])], [fewer]) == []
+    idea = next(r for r in run.records if r.case.workload == "block_sparse" and r.status == "ok" and not r.control)
+    fewer = type(run)(run.path, info, [r for r in run.records if r is not idea], [])
+    assert lost([type(run)(run.path, info, run.records, [])], [fewer]) == [str(idea.case)]
