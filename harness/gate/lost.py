@@ -9,7 +9,6 @@ from harness.gate.known import Known
 from harness.gate.plan_rules import expected
 from harness.records.record import ANSWERED, Case, Record
 from harness.records.store import Run
-from workloads.discovery import workloads
 
 _Key = tuple[object, ...]
 
@@ -18,8 +17,7 @@ def lost(a: Sequence[Run], b: Sequence[Run], free: Iterable[str | None] = ()) ->
     """The cases that were ok in `a` and of which `b` has no record, in words; `free` fields differ on purpose.
 
     What `b` says that it left out is not lost, nor is a case of a sweep at a point that `b` has: the survey decides
-    which of these a run takes. So it is with ceilings even where the plan cannot be made anew, since the runs were of a
-    workload that is not here, such as one of `--workload-file`.
+    which of these a run takes.
     """
     ignored = {field for field in free if field is not None}
     records_b = _measured(b)
@@ -27,7 +25,6 @@ def lost(a: Sequence[Run], b: Sequence[Run], free: Iterable[str | None] = ()) ->
     points = {_point(r.case, ignored) for r in records_b}
     left_out = {case for run in b for cases in run.info.left_out.values() for case in cases}
     swept: set[_Key] | None = None
-    ceilings: set[str] | None = None
     out: dict[_Key, str] = {}
     for record in _measured(a):
         key = _key(record.case, ignored)
@@ -36,9 +33,6 @@ def lost(a: Sequence[Run], b: Sequence[Run], free: Iterable[str | None] = ()) ->
         if _point(record.case, ignored) in points:
             if "formulation" in ignored or "execution" in ignored or "backend" in ignored:
                 continue  # another path of the same point is what was asked for
-            ceilings = {n for n, w in workloads()[0].items() if w.role == "ceiling"} if ceilings is None else ceilings
-            if record.case.workload in ceilings:
-                continue
             swept = _swept(a, ignored) if swept is None else swept
             if key in swept:
                 continue
@@ -51,13 +45,18 @@ def _measured(runs: Sequence[Run]) -> list[Record]:
 
 
 def _swept(runs: Sequence[Run], ignored: set[str]) -> set[_Key]:
-    """The cases that the plans of `runs` have at points of sweeps; none where a plan cannot be made anew."""
+    """The cases that the plans of `runs` have at points of sweeps.
+
+    Where a plan cannot be made anew, as of a workload that is not here (`--workload-file`), all but the headline cases
+    may be.
+    """
     known = Known()
     found: set[_Key] = set()
     for run in runs:
         try:
             cases = expected(run.info, known) or []
         except (UserError, ValueError, TypeError, ArithmeticError, LookupError):
+            found |= {_key(record.case, ignored) for record in run.records if not record.headline}
             continue
         found |= {_key(planned.case, ignored) for planned in cases if not planned.survey}
     return found

@@ -3,9 +3,10 @@
 Two runs of the same code differ by more than their processes say. The host is faster or slower (a drift that all rows
 share), and each case has luck of its own that all processes of a run share: one compilation, one layout of memory. A
 run cannot tell this spread by itself, but a comparison can, since most of its rows do not change: it is the spread
-under which the rows look like rows of equal code (the empirical null of Efron, JASA 99, 2004). Each row then has
-Welch's t (Biometrika 34, 1947) on the logarithms of its times, with that spread added; Holm's step-down (Scandinavian
-Journal of Statistics 6, 1979) holds the rate of false alarms for all rows.
+under which the rows look like rows of equal code (the empirical null of Efron, JASA 99, 2004). Where either side has
+several runs, how far these are apart tells it of ratios within a run, too. Each row then has Welch's t (Biometrika 34,
+1947) on the logarithms of its times, from ten rounds on without a fifth at either end (`intervals.trimmed`), with that
+spread added; Holm's step-down (Scandinavian Journal of Statistics 6, 1979) holds the rate of false alarms for all rows.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ POWER = 0.8
 # The standard error of the median over that of the mean, of 1, 2, … normal values (David & Nagaraja 2003, "Order
 # Statistics"); √(π/2) of many.
 _MEDIAN = (1.0, 1.0, 1.160, 1.092, 1.198, 1.135, 1.214, 1.160, 1.223, 1.176)
-_TRIMMED = 1.066  # the same of a mean without a fifth at either end, of many
+_TRIMMED = 1.066  # that of a mean without a fifth of many normal values at either end, over that of the whole mean
 _STEPS = 2000
 _FAR = 12.0  # standard errors, beyond which nothing is
 

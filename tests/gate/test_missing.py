@@ -254,15 +254,23 @@ def test_what_a_comparison_lost_is_what_was_ok_and_was_neither_left_out_nor_swep
     assert bool(lost([run], [fewer])) == alone
 
 
-def test_a_sweep_of_a_ceiling_is_no_loss_where_the_run_s_own_workload_is_not_here():
+def test_of_a_workload_that_is_not_here_a_headline_case_is_lost_and_what_a_sweep_took_is_not():
     """The plan of a run of `--workload-file` cannot be made anew without the file."""
     run = load(STORED)
     info = msgspec.structs.replace(run.info, command=[*run.info.command, "--workload", "nobody_has_this"])
-    streams = [r for r in run.records if r.case.workload == "stream" and r.status == "ok" and not r.control]
-    swept = next(r for r in streams if sum(s.case.point == r.case.point and s.case.backend == r.case.backend
-                                           for s in streams) > 1)  # fmt: skip
-    fewer = type(run)(run.path, info, [r for r in run.records if r is not swept], [])
-    assert lost([type(run)(run.path, info, run.records, [])], [fewer]) == []
-    idea = next(r for r in run.records if r.case.workload == "block_sparse" and r.status == "ok" and not r.control)
-    fewer = type(run)(run.path, info, [r for r in run.records if r is not idea], [])
-    assert lost([type(run)(run.path, info, run.records, [])], [fewer]) == [str(idea.case)]
+    ok = [r for r in run.records if r.status == "ok" and not r.control]
+
+    def gone(case):
+        sides = (run.records, [r for r in run.records if r is not case])
+        whole, fewer = (type(run)(run.path, info, records, []) for records in sides)
+        return lost([whole], [fewer])
+
+    def beside(workload, *, headline):
+        several = [r for r in ok if r.case.workload == workload and r.headline is headline]
+        places = [(r.case.point, r.case.mode, r.case.backend) for r in several]
+        return next(r for r, place in zip(several, places, strict=True) if places.count(place) > 1)
+
+    for swept in (beside("stream", headline=False), beside("unstructured_sparse", headline=False)):
+        assert gone(swept) == []
+    asked = beside("unstructured_sparse", headline=True)
+    assert gone(asked) == [str(asked.case)]
