@@ -160,10 +160,16 @@ def test_a_block_too_many_is_refused_in_the_update():
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("places", ("mask0 differs in 2 of 12", "new0 is off by")), ("order", ("mask0 differs in 1 of 12",))],
+    [
+        ("places", ("mask0 differs in", "new0 is off by")),
+        ("unsorted", ("new0 is off by",)),
+        ("twice", ("mask0 differs in 1 of 12",)),
+        ("exchanged", ("mask0 differs in 1 of 12",)),
+    ],
 )
 def test_a_block_in_the_wrong_place_is_refused_in_the_update(fault, words):
-    """The largest block beside where it belongs; and one that the order of the transpose has twice."""
+    """The largest block beside where it belongs; two stored out of order; in the order of the transpose, one twice, and
+    two exchanged."""
 
     def misplaced(right):
         def step(ops, p):
@@ -172,8 +178,13 @@ def test_a_block_in_the_wrong_place_is_refused_in_the_update(fault, words):
                 places, order = rest[p.layers - 1], rest[2 * p.layers - 1]
                 if fault == "places":
                     places[np.argmax(np.abs(new).max(axis=(1, 2)))] = np.setdiff1d(np.arange(12), places)[0]
-                else:
+                elif fault == "unsorted":
+                    stored = np.arange(len(places))[::-1]  # what is where stays so
+                    new, places[:], order[:] = new[stored], places[stored], len(places) - 1 - order
+                elif fault == "twice":
                     order[0] = order[1]
+                else:
+                    order[:2] = order[[1, 0]]
                 return new, *rest
 
             return run

@@ -148,18 +148,28 @@ def _exchanged(ops: Ops, values: Array, places: Array, gradient: Array) -> tuple
 def from_moved(p: Parameters, outputs: Mapping[str, HostArray]) -> Mapping[str, HostArray]:
     """The new weights (in × out) with their zeros, and the mask of the blocks, which is read in the transpose's order.
 
-    A block that is out of order, or twice in the order, is missing in the mask.
+    A block that comes after one of a later place, or twice, is missing in the weights; one that does so in the order of
+    the transpose is missing in the mask.
     """
     out, side = {}, topology.SIDE
     for i in range(p.layers):
         fan_in, fan_out = sizes(p)[i : i + 2]
         places, order = outputs[f"places{i}"], outputs[f"order{i}"]
         tiles = np.zeros((fan_out // side * (fan_in // side), side, side), outputs[f"new{i}"].dtype)
-        tiles[places] = outputs[f"new{i}"]
+        in_order = _ascending(places)
+        tiles[places[in_order]] = outputs[f"new{i}"][in_order]
         dense = tiles.reshape(fan_out // side, fan_in // side, side, side).transpose(0, 2, 1, 3)
         out[f"new{i}"] = dense.reshape(fan_out, fan_in).T
         column, row = places[order] % (fan_in // side), places[order] // (fan_in // side)
         mask = np.zeros((fan_in // side, fan_out // side), np.int64)
-        mask[column, row] = 1
+        in_order = _ascending(column * (fan_out // side) + row)
+        mask[column[in_order], row[in_order]] = 1
         out[f"mask{i}"] = mask
     return out
+
+
+def _ascending(keys: HostArray) -> HostArray:
+    """Which keys are larger than all before them."""
+    before = np.maximum.accumulate(np.concatenate([[-1], keys[:-1]]))
+    larger: HostArray = keys > before
+    return larger
