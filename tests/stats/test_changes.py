@@ -73,14 +73,15 @@ def test_five_per_cent_in_every_path_of_a_small_table_are_found_by_several_runs_
 def test_the_spread_of_ratios_is_drawn_to_what_the_runs_of_either_side_are_apart():
     rng = np.random.default_rng(20)
 
-    def spread(luck):
-        logs = luck * rng.standard_normal((2, 3, 6, 1)) + 0.005 * rng.standard_normal((2, 3, 6, 10))
+    def spread(luck, processes=0.005):
+        logs = luck * rng.standard_normal((2, 3, 6, 1)) + processes * rng.standard_normal((2, 3, 6, 10))
         rows = [change(*([*map(list, np.exp(side[:, k]))] for side in logs)) for k in range(6)]
         return null(rows, None, prior((3, 3), cases=2)).sd
 
     beforehand = prior((3, 3), cases=2).sd
     assert np.mean([spread(0.0) for _ in range(20)]) < 0.7 * beforehand
     assert np.mean([spread(0.05) for _ in range(20)]) > 1.5 * beforehand
+    assert np.mean([spread(0.0, 0.08) for _ in range(20)]) < beforehand, "what processes are apart is no luck of runs"
 
 
 def test_a_process_that_the_host_disturbed_does_not_hide_a_change_from_ten_rounds():
