@@ -22,7 +22,7 @@ from tools.perf_tables import Column, Table
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "tests" / "helpers" / "four_ways"
 OWN = ("before", "after", "transposed", "twice")  # the formulations of the idea that is added
-FEW = ("--set", "density=0.1", "--set", "n=128", "--formulation", ",".join(("csr", *OWN)))
+FEW = ("--preset", "quick", "--set", "density=0.1", "--set", "n=128", "--formulation")
 
 
 def run(folder, cache, *arguments, **environment):
@@ -45,10 +45,9 @@ def test_how_long_a_user_waits(tmp_path):
 
 def test_what_one_more_idea_adds(tmp_path):
     """Both cold: a run of one idea, and one with an idea of four formulations beside it, of the same twin."""
-    asked = ("--preset", "quick", *FEW, "--workload")
-    few = run(tmp_path / "few", tmp_path / "few-cache", *asked, "unstructured_sparse")
-    names = "unstructured_sparse,scaled_product"
-    both = run(tmp_path / "both", tmp_path / "both-cache", *asked, names, HWLOTTERY_WORKLOADS=str(PLUGINS))
+    few = run(tmp_path / "few", tmp_path / "few-cache", *FEW, "csr", "--workload", "unstructured_sparse")
+    more = (",".join(("csr", *OWN)), "--workload", "unstructured_sparse,scaled_product")  # no name but what is there
+    both = run(tmp_path / "both", tmp_path / "both-cache", *FEW, *more, HWLOTTERY_WORKLOADS=str(PLUGINS))
     added = {r.case.formulation for r in both.records if r.case.workload == "scaled_product" and r.status == "ok"}
     assert added == set(OWN)
     rows = [
