@@ -20,13 +20,13 @@ COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
 YNN = "xla_cpu_experimental_ynn_fusion_type"
 FUSED = "kind=kCustom"  # in the program that XLA made: what a library fused, as YNNPACK does
 TRIAL_ROUNDS = (3, 12)  # of a block of each variant: at least, and at most while TRIAL_BUDGET_S lasts
-TRIAL_BUDGET_S = 0.25
+TRIAL_BUDGET_S = 0.25  # the first calls count
 # A difference from MARGIN that all rounds show, after one, two, … of them and after more: it needs no more rounds.
 PLAIN = (0.5, 0.2, 0.08, 0.08, 0.0)
 UNCLEAR = 2  # times the rounds and the budget where fewer than CLEAR of the rounds agree
 CLEAR = 0.75
 BLOCK_S = 0.02
-SETTLED_S = 0.1  # of calls as long as this the second is a round already
+SETTLED_S = 0.1  # of calls as long as this the second is a round already, and may be the only one
 LONG_S = 0.5  # of calls as long as this one of each variant is enough: they differ little from one to the next
 SMALL_FLOP = 1e7  # a fraction of a millisecond: what a setting changes there is less than what it costs to try
 MARGIN = 0.97  # another variant is kept only where it is clearly faster than XLA's default
@@ -170,14 +170,15 @@ def _fastest(variants: dict[str, Any], args: Sequence[Array | Matrix]) -> tuple[
     """
     if len(variants) == 1:
         return next(iter(variants)), {}
+    began = time.perf_counter()
     tastes = {name: _block(executable, args, 1) for name, executable in variants.items()}
     if min(tastes.values()) < LONG_S:  # the first call of each wakes threads and fills caches
         tastes = {name: _block(executable, args, 1) for name, executable in variants.items()}
     taste = min(tastes.values())
     calls = max(1, min(10, int(BLOCK_S / taste)))
-    rounds = [tastes] if taste >= min(SETTLED_S, LONG_S) else []
-    least, most = TRIAL_ROUNDS if taste < LONG_S else (1, 1)
-    began = time.perf_counter()
+    settled = taste >= min(SETTLED_S, LONG_S)
+    rounds = [tastes] if settled else []
+    least, most = (1 if settled else TRIAL_ROUNDS[0]), (TRIAL_ROUNDS[1] if taste < LONG_S else 1)
     for longer in (1, UNCLEAR):
         while (
             len(rounds) < longer * most

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter, process_time, sleep  # bound before code of anybody's own can put others in place
 from typing import Any
 
@@ -67,7 +67,8 @@ class Window:
     """What the clock saw in one process: every sample, in order, as seconds a call.
 
     `slices` is how many samples each slice holds; `metered` how many calls stand between all `begin` and `end`.
-    `repeated` slices were starved of a core and taken again; `starved` are those that count all the same.
+    `repeated` slices were starved of a core and taken again; `starved` are those that count all the same. `last` are
+    the outputs of the last timed call, for whoever looks at them, who empties it.
     """
 
     samples_s: list[float]
@@ -78,6 +79,7 @@ class Window:
     metered: int
     repeated: int = 0
     starved: int = 0
+    last: list[Any] = field(default_factory=list)
 
     @property
     def calls(self) -> int:
@@ -175,6 +177,7 @@ class _Sampler:
         self._repeated = self._starved = 0
         self._busiest, self._cores = 0.0, usable_cores()  # of all slices, and of the process
         self._thrown_away = 0  # samples of slices that were taken again
+        self._last: Sequence[Any] = ()  # outputs, between two slices only
 
     @property
     def first_is_a_slice(self) -> bool:
@@ -197,6 +200,7 @@ class _Sampler:
         """Call after a rest, not timed: caches and cores were another's until now."""
         call, operands, wait = self._timed.call, self._timed.operands, self._timed.wait
         if self.layout.in_slice > 1:
+            self._last = ()
             for _ in self._loops:
                 outputs: Sequence[Any] = ()
                 outputs = call(*operands)
@@ -243,6 +247,7 @@ class _Sampler:
         least = max(-(-layout.fewest * (number + 1) // layout.slices), len(samples) + 1)
         most = max(sampling.max_samples * (number + 1) // layout.slices, least)
         outputs: Sequence[Any] = ()
+        self._last = ()
         if not layout.apart:
             hooks.begin()
         cpu, started = process_time(), clock()
@@ -264,6 +269,7 @@ class _Sampler:
                 break
         self._window_s, self._cpu_s = self._window_s + clock() - started, self._cpu_s + process_time() - cpu
         self._ends.append(len(samples))
+        self._last = outputs
         if not layout.apart:
             hooks.end()
 
@@ -274,6 +280,7 @@ class _Sampler:
             return self.calls_in_slices
         metered = 0
         outputs: Sequence[Any] = ()
+        self._last = ()
         hooks.begin()
         until = clock() + max(self._sampling.window_s, hooks.least_s)
         while not metered or clock() < until:
@@ -282,10 +289,11 @@ class _Sampler:
             timed.wait(outputs)
             metered += 1
         hooks.end()
+        self._last = outputs
         return metered
 
     def window(self, metered: int) -> Window:
         """All of it; `metered` calls stood between `begin` and `end`."""
         samples, slices = np.round(self._samples, 10).tolist(), np.diff(self._ends, prepend=0).tolist()
         kept, seen = (self._cpu_s, self._window_s, metered), (self._repeated, self._starved)
-        return Window(samples, self.layout.per_sample, slices, *kept, *seen)
+        return Window(samples, self.layout.per_sample, slices, *kept, *seen, last=list(self._last))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from workloads.base import GATE, NEAR_TIES, Inputs
 CHANGE_TOLERANCE = 0.01
 CHANGE_AT_MOST = 0.5
 NEAR_SHARE = 1e-3  # of the values that are not zero may be decided the other way, and one pair in any case
+PART = 1 << 16  # values that are compared at a time: half a megabyte of each array
 
 
 def rounded(inputs: Inputs, dtype: str) -> dict[str, HostArray]:
@@ -69,34 +70,28 @@ def judge(
     worst_abs = worst_rel = worst_atol = 0.0
     reasons: list[str] = []
     for name, expected in reference.items():
-        found = np.asarray(outputs[name]).astype(np.float64)
+        found = np.asarray(outputs[name])
         if found.shape != expected.shape:
             return disagrees(tolerance, f"{name} has shape {found.shape}, expected {expected.shape}")
         if not expected.size:
             return disagrees(tolerance, f"{name} is empty: nothing was compared")
-        if not np.isfinite(found).all():
+        scale = float(np.max([np.max(np.abs(part)) for (part,) in _parts(expected)]))
+        seen = _seen(found, expected, asides.get(NEAR_TIES + name), inputs.get(name), tolerance, scale)
+        if not seen.finite:
             return disagrees(tolerance, f"{name} has values that are not finite")
-        near = asides.get(NEAR_TIES + name)
-        if near is not None:
-            found, tied = _without_near_ties(found, expected, near, tolerance)
-            reasons += [f"{name} is {tied}"] if tied else []
-        exact = expected.dtype.kind in "iub"
-        expected = expected.astype(np.float64)
-        scale = float(np.max(np.abs(expected)))
-        error = np.abs(found - expected)
-        largest = float(error.max())
-        relative = largest / scale if scale else largest
+        if seen.tied > seen.ties_allowed:
+            reasons.append(f"{name} is decided the other way at {seen.tied} near ties, {seen.ties_allowed} allowed")
+        relative = seen.largest / scale if scale else seen.largest
         if relative >= worst_rel:
-            worst_abs, worst_rel, worst_atol = largest, relative, tolerance * scale
-        if exact and largest:
-            reasons.append(f"{name} differs in {np.count_nonzero(error)} of {error.size} whole numbers, none may")
-        elif not (error <= tolerance * np.abs(expected) + tolerance * scale).all():
+            worst_abs, worst_rel, worst_atol = seen.largest, relative, tolerance * scale
+        if expected.dtype.kind in "iub" and seen.largest:
+            reasons.append(f"{name} differs in {seen.differing} of {expected.size} whole numbers, none may")
+        elif not seen.within:
             reasons.append(f"{name} is off by {relative:.2g} of its largest value, {tolerance:g} allowed")
         if name in inputs:
-            change = expected - np.asarray(inputs[name]).astype(np.float64)
-            norm = float(np.linalg.norm(change))
-            off = float(np.linalg.norm(found - expected)) / norm if norm else float("inf")
-            lost = rounding * float(np.linalg.norm(expected)) / norm if norm else 0.0
+            norm = seen.change
+            off = seen.off / norm if norm else float("inf")
+            lost = rounding * seen.size / norm if norm else 0.0
             allowed = max(CHANGE_TOLERANCE, min(CHANGE_AT_MOST, lost))
             if not off <= allowed:
                 reasons.append(f"the change of {name} is off by {off:.2g}, {allowed:.2g} allowed")
@@ -116,15 +111,61 @@ def judge(
     )
 
 
-def _without_near_ties(
-    found: HostArray, expected: HostArray, near: HostArray, tolerance: float
-) -> tuple[HostArray, str | None]:
-    """`found` with what was decided the other way at a near tie as expected; and in words if that is too much."""
-    scale = float(np.max(np.abs(expected)))
-    other = near.astype(bool) & (np.abs(found - expected) > tolerance * scale)
-    most = max(2, int(NEAR_SHARE * np.count_nonzero(expected)))
-    tied = f"decided the other way at {other.sum()} near ties, {most} allowed" if other.sum() > most else None
-    return np.where(other, expected, found), tied
+class _Seen(NamedTuple):
+    """How far an output is from what is expected of it; what is `tied` is left out of all else.
+
+    `off`, `change` and `size` are the norms of what it is off by, of what should have changed, and of what is expected.
+    """
+
+    finite: bool
+    largest: float = 0.0
+    differing: int = 0
+    within: bool = True
+    tied: int = 0
+    ties_allowed: int = 0
+    off: float = 0.0
+    change: float = 0.0
+    size: float = 0.0
+
+
+def _seen(
+    found: HostArray,
+    expected: HostArray,
+    near: HostArray | None,
+    before: HostArray | None,
+    tolerance: float,
+    scale: float,
+) -> _Seen:
+    """Look at all values, some at a time; `before` is what an updated parameter was, `near` where it is a near tie."""
+    largest: list[float] = []
+    differing = tied = stored = 0
+    within, squares = True, np.zeros(3)
+    there = [array for array in (near, before) if array is not None]
+    for parts in _parts(found, expected, *there):
+        got, wanted, rest = parts[0], parts[1], list(parts[2:])
+        if not np.isfinite(got).all():
+            return _Seen(finite=False)
+        error = np.abs(got - wanted)
+        if near is not None:
+            other = (rest.pop(0) != 0) & (error > tolerance * scale)
+            error[other] = 0.0
+            tied, stored = tied + np.count_nonzero(other), stored + np.count_nonzero(wanted)
+        largest.append(error.max())
+        differing += np.count_nonzero(error)
+        within = within and bool((error <= tolerance * np.abs(wanted) + tolerance * scale).all())
+        if before is not None:
+            change = wanted - rest.pop(0)
+            squares += [error @ error, change @ change, wanted @ wanted]
+    off, changed, size = np.sqrt(squares)
+    most = max(2, int(NEAR_SHARE * stored))
+    return _Seen(True, float(np.max(largest)), differing, within, tied, most, float(off), float(changed), float(size))
+
+
+def _parts(*arrays: HostArray) -> Iterator[tuple[HostArray, ...]]:
+    """The same values of arrays of one shape as float64, PART at a time: so no pass over them leaves the cache."""
+    flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, PART):
+        yield tuple(array[start : start + PART].astype(np.float64, copy=False) for array in flat)
 
 
 def _gate_error(outputs: Mapping[str, HostArray], asides: Mapping[str, HostArray]) -> float | None:

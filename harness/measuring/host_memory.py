@@ -27,7 +27,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 _SMALL = 128 << 10  # glibc's default thresholds: anything larger is mapped when it is made, unmapped when it is freed
 _LARGEST = 256 << 20  # hole of the heap that is looked for
 _CALLS = 3  # the first empties what the window left in the arenas of threads
-_LONG_S = 0.2  # of calls as long as this two are enough
+_LONG_S = 0.2  # of calls as long as this one is enough: what is in the arenas is little beside what it takes
 _SAME = 64 << 10
 _PAUSE_S = 0.002
 _PAUSES = 50
@@ -71,7 +71,7 @@ class HostPeak:
     def measure(
         self, call: Callable[..., Sequence[Any]], operands: list[Any], wait: Callable[[Sequence[Any]], None]
     ) -> Held | None:
-        """Call two or three times, then empty `operands`, to which nobody else may hold a reference.
+        """Call three times, or once if it takes long, then empty `operands`, to which nobody else may hold a reference.
 
         Noise only adds (a buffer that is freed late, a hole of the heap that is filled twice), so that the lowest peak
         and the lowest level count.
@@ -115,9 +115,10 @@ class HostPeak:
             long = time.perf_counter() - began > _LONG_S
             peaks.append(_field("VmHWM"))
             del outputs
-            if long and len(peaks) == _CALLS - 1:
+            if long:
                 break
         private.append(_settled())
+        rests.append(_field("VmRSS"))
         operands.clear()
         left = _settled()
         gone = max(0, min(private) - left)  # and with them, now and then, what JAX's last call of the window held

@@ -12,7 +12,7 @@ WINDOWS = {
     "ideas": Sampling(window_s=0.1, slices=8),
     # By the first 10 of 15 slices, in stored runs, the ratios of two rounds are as far apart: processes differ.
     "quick": Sampling(window_s=0.12, slices=10),
-    "standard": Sampling(window_s=0.4, slices=40),
+    "standard": Sampling(window_s=0.4, slices=40, long_s=0.2),
     "full": Sampling(window_s=1.0, slices=100),
 }
 ROUNDS = {"smoke": 0, "ideas": 3, "quick": 5, "standard": 5, "full": 5}

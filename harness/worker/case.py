@@ -153,9 +153,10 @@ def _case(job: CaseJob, phase: Phase, turn: Turn) -> Measured:
     tried: dict[str, Scalar] = {}
     if job.recheck:
         phase("checking with other inputs")
-        fault, tried[OTHER_INPUTS] = recheck.fault(job, formulation, ready, timed.kept)
+        fault, tried[OTHER_INPUTS] = recheck.fault(job, formulation, ready, timed.kept, timed.window.last)
         if fault is not None:
             return Measured(**fault._asdict())
+    timed.window.last.clear()  # before memory is measured
     fallback, watched = _watched(job, ready) if job.watch or job.recheck else (None, {})
     phase("measuring memory")
     memory = job.memory or _memory(

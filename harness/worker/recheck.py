@@ -66,9 +66,12 @@ def replaced_clock() -> str | None:
 
 
 def fault(
-    job: CaseJob, formulation: Formulation, ready: Prepared, samples_s: Sequence[float]
+    job: CaseJob, formulation: Formulation, ready: Prepared, samples_s: Sequence[float], last: Sequence[Any]
 ) -> tuple[Fault | None, str]:
-    """Why the window does not count, or None; and what came of other inputs, in words for the record."""
+    """Why the window does not count, or None; and what came of other inputs, in words for the record.
+
+    `last` are the outputs of the last call of the window.
+    """
 
     def error(reason: str) -> tuple[Fault, str]:
         return Fault("error", "other", reason, ready.verdict), ""
@@ -81,7 +84,7 @@ def fault(
     if sum(array.nbytes for array in inputs.values()) > MOST_BYTES:
         return None, f"not tried: more than {MOST_BYTES >> 20} MiB"
     try:
-        return _with_other_inputs(job, formulation, ready, inputs, median(samples_s))
+        return _with_other_inputs(job, formulation, ready, inputs, median(samples_s), last)
     except Exception as failure:  # other values may have other shapes in this formulation's layout
         return None, f"not tried: {one_line(f'{type(failure).__name__}: {failure}')}"
 
@@ -109,9 +112,11 @@ def _with_other_inputs(
     ready: Prepared,
     inputs: Mapping[str, HostArray],
     typical_s: float,
+    last: Sequence[Any],
 ) -> tuple[Fault | None, str]:
     case, ops = job.case, ready.ops
-    other = reversed_values(inputs)
+    other, reference = reversed_values(inputs), load_arrays(Path(job.data) / OTHER)
+    own = [] if reference else _copied(ops, last)  # before another call: its outputs may be put where these are
     operands = list(formulation.prepare(ops, other, case.params))
     try:
         first = _first_call(ready, operands, wake=typical_s < LONG_S)
@@ -120,12 +125,11 @@ def _with_other_inputs(
             raise  # two sets of operands were too many, or in this formulation's layout other values have other shapes
         said = one_line(f"{type(failure).__name__}: {failure}")
         return Fault("error", "other", f"it fails with other inputs of the same shapes: {said}", ready.verdict), ""
-    taken, reference = first.taken, load_arrays(Path(job.data) / OTHER)
+    taken = first.taken
     if reference:
         verdict = _held(job, formulation, ready, taken, other, reference)
         reason = f"right with the first inputs, wrong with others after the clock: {verdict.reason}"
     else:
-        own = _copied(ops, ready.compiled.call(*ready.operands))
         verdict = _held(job, formulation, ready, own, inputs, load_arrays(Path(job.data) / "reference"))
         reason = f"right at first, wrong after the clock: {verdict.reason}"
         if verdict.agrees and _unmoved(own, taken) and not _unmoved([*inputs.values()], [*other.values()]):

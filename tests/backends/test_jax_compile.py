@@ -75,6 +75,12 @@ def test_a_long_setting_is_tried_once(ops, monkeypatch):
     assert "in 1 rounds" in said["tried"]
     jax_compile._fastest({"default": takes("default", 0.003), "off": takes("off", 0.001)}, [])
     assert len(calls) > 6
+    monkeypatch.setattr(jax_compile, "LONG_S", 0.5)
+    monkeypatch.setattr(jax_compile, "SETTLED_S", 0.01)
+    monkeypatch.setattr(jax_compile, "TRIAL_BUDGET_S", 0.05)
+    calls.clear()
+    assert jax_compile._fastest({"default": takes("default", 0.03), "off": takes("off", 0.02)}, [])[0] == "off"
+    assert len(calls) == 4, "called once to wake threads, and once more: the budget is spent"
 
 
 @pytest.mark.parametrize(
