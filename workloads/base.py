@@ -151,7 +151,8 @@ class Formulation:
             object.__setattr__(self, name, typed(getattr(self, name), position))
 
 
-def _tolerances() -> Tolerances:
+def usual_tolerances() -> Tolerances:
+    """The largest error allowed of most workloads, relative to the output's largest value, by dtype and mode."""
     return {
         ("float64", "forward"): 1e-10,
         ("float64", "train_step"): 1e-8,
@@ -203,7 +204,7 @@ class Definition:
     formulations: Mapping[Mode, Mapping[str, Formulation]]
     work: Callable[[Any, Mode, int], Work]
     twins: Callable[[Any, Mode], Sequence[Twin]]
-    tolerances: Tolerances | Callable[[Any], Tolerances] = field(default_factory=_tolerances)
+    tolerances: Tolerances | Callable[[Any], Tolerances] = field(default_factory=usual_tolerances)
     gate_limit: Callable[[Any], float | None] = lambda params: None
     product_dtype: Callable[[Any], str | None] = lambda params: None
     convolves: bool = False

@@ -23,6 +23,7 @@ w = Workload(
     title="dense MLP",
     source="Nøkland and Eidnes 2019 (arXiv:1901.06656), MLP 784-3×1024-10 without batch norm",
     role="twin",
+    tolerances=lambda p: networks.perceptron_tolerances(p.hidden),
     axes={
         "batch": Axis(help="images", low=1, high=1e6, default=128),
         "features": Axis(help="pixels of an image", low=1, high=1e6, default=784),

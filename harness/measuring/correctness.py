@@ -149,9 +149,9 @@ def _seen(
         if near is not None:
             other = (rest.pop(0) != 0) & (error > tolerance * scale)
             error[other] = 0.0
-            tied, stored = tied + np.count_nonzero(other), stored + np.count_nonzero(wanted)
+            tied, stored = tied + int(np.count_nonzero(other)), stored + int(np.count_nonzero(wanted))
         largest.append(error.max())
-        differing += np.count_nonzero(error)
+        differing += int(np.count_nonzero(error))
         within = within and bool((error <= tolerance * np.abs(wanted) + tolerance * scale).all())
         if before is not None:
             change = wanted - rest.pop(0)
