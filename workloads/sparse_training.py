@@ -3,8 +3,9 @@
 An MLP with as many stored weights in every hidden layer as its density says, the last layer dense. `phase` is what is
 measured: `step` is one of plain SGD, with gradients at the stored weights only; `update` moves the pattern: RigL forms
 the dense gradient, drops the smallest weights of each layer and grows as many where the gradient is largest; SET takes
-a step, drops the smallest and grows where it is told. `blocks` is RigL's rule for whole blocks of 16×16. Between two
-updates lie about a hundred steps.
+a step, drops the smallest and grows where it is told. `blocks` is RigL's rule for whole blocks of 16×16. `top_kast`
+keeps all weights: a step reads the largest and has gradients at twice as many, an update takes a step and then chooses
+both sets anew. Between two updates lie about a hundred steps.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ import numpy as np
 from backends.ops import Array, Execution, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Twin, Work
-from workloads.common import sparse_mlp, sparse_mlp_blocks, sparse_mlp_steps, sparse_mlp_updates, topology
+from workloads.common import sparse_mlp, sparse_mlp_blocks, sparse_mlp_steps, sparse_mlp_updates, top_kast, topology
+from workloads.common.topology import keeps_all
 
 w = Workload(
     "sparse_training",
     title="sparse training",
-    source="Evci et al. 2020, Rigging the Lottery (arXiv:1911.11134), §3; Mocanu et al. 2018, SET (arXiv:1707.04780)",
+    source=(
+        "Evci et al. 2020, Rigging the Lottery (arXiv:1911.11134), §3; Mocanu et al. 2018, SET (arXiv:1707.04780); "
+        "Jayakumar et al. 2020, Top-KAST (arXiv:2106.03517)"
+    ),
     leaves_out="zeros",
     axes={
         "batch": Axis(help="images", low=1, high=1e6, default=128),
@@ -32,8 +37,8 @@ w = Workload(
         "density": Axis(help="share of the weights that is stored", low=1e-6, high=1, default=0.1, break_even=True),
         "phase": Axis(help="a step, or the update of the pattern", choices=("step", "update"), default="step"),
         "rule": Axis(
-            help="what grows: weights by RigL or SET, blocks of 16×16 by RigL",
-            choices=("rigl", "set", "blocks"),
+            help="what grows: weights by RigL or SET, blocks of 16×16 by RigL; or the largest of all, by Top-KAST",
+            choices=("rigl", "set", "blocks", "top_kast"),
             default="rigl",
         ),
     },
@@ -42,12 +47,14 @@ w = Workload(
 for _phase, _rule in (("step", "rigl"), ("update", "rigl"), ("update", "set")):
     w.preset("smoke", batch=8, features=48, hidden=32, layers=2, density=0.2, phase=_phase, rule=_rule)
 for _phase in ("step", "update"):
+    w.preset("smoke", batch=8, features=48, hidden=32, layers=2, density=0.2, phase=_phase, rule="top_kast")
     w.preset("smoke", batch=8, features=48, hidden=64, layers=2, density=0.4, phase=_phase, rule="blocks")
     w.preset("ideas", phase=_phase)
     w.sweep("density", (0.1, 0.2, 0.05), survey_at=0.1, presets=("standard",), hidden=4096, phase=_phase)
-    w.preset("full", batch=4096, features=8192, hidden=8192, layers=4, phase=_phase)
-    w.preset("full", batch=4096, features=8192, hidden=8192, layers=4, phase=_phase, rule="blocks")
-w.preset("ideas", rule="blocks")
+    for _rule in ("rigl", "blocks", "top_kast"):
+        w.preset("full", batch=4096, features=8192, hidden=8192, layers=4, phase=_phase, rule=_rule)
+for _rule in ("blocks", "top_kast"):
+    w.preset("ideas", rule=_rule)
 
 
 @w.twins
@@ -56,46 +63,27 @@ def _twins(p: Parameters, mode: Mode) -> Sequence[Twin]:
     return sparse_mlp.twins(p, mode)
 
 
-def _dims(p: Parameters) -> list[int]:
-    side = topology.side_of(p.rule)
-    for axis in ("features", "hidden"):
-        if p[axis] % side:
-            raise ValueError(
-                f"axis {axis} of sparse_training must be a multiple of {side} where rule is {p.rule}, found {p[axis]}"
-            )
-    least, what = p.density * min(p.features, p.hidden) * p.hidden / side**2, "weight" if side == 1 else "block"
-    if least < 1:
-        raise ValueError(f"axis density of sparse_training leaves a layer without a {what}, found {p.density:g}")
-    if p.phase == "update" and least < 2:
-        raise ValueError(
-            f"axis density of sparse_training leaves a layer with a single {what}, which an update drops, found "
-            f"{p.density:g}"
-        )
-    if p.phase == "update" and p.density > 1 / (1 + topology.DROPPED):
-        raise ValueError(
-            f"axis density of sparse_training must be at most {1 / (1 + topology.DROPPED):.2f} where phase is update, "
-            f"found {p.density:g}: else there is no room to grow"
-        )
-    return sparse_mlp.sizes(p)
-
-
 @w.inputs
 def inputs(p: Parameters, seed: int) -> Inputs:
-    """As `sparse_mlp.drawn` has them."""
-    _dims(p)
-    return sparse_mlp.drawn(p, seed)
+    """As `sparse_mlp.drawn` or `top_kast.drawn` has them."""
+    topology.check(p)
+    return top_kast.drawn(p, seed) if keeps_all(p.rule) else sparse_mlp.drawn(p, seed)
 
 
 @w.reference
 def reference(p: Parameters, x: HostArray, target: HostArray, **rest: HostArray) -> Mapping[str, HostArray]:
     """By dense products with the zeros in place."""
-    return sparse_mlp.reference(p, x, target, rest)
+    refer = top_kast.reference if keeps_all(p.rule) else sparse_mlp.reference
+    return refer(p, x, target, rest)
 
 
 @w.work
 def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
-    """Of a step and of an update, as `topology.useful_flop` and `sparse_mlp.least_bytes`."""
-    dims, side = _dims(p), topology.side_of(p.rule)
+    """Of a step and of an update, as `topology.useful_flop` and `sparse_mlp.least_bytes`, or `top_kast.work`."""
+    topology.check(p)
+    if keeps_all(p.rule):
+        return top_kast.work(p, itemsize)
+    dims, side = sparse_mlp.sizes(p), topology.side_of(p.rule)
     dense = p.phase == "update" and p.rule != "set"
     flop = topology.useful_flop(p.batch, dims, p.density, dense, side)
     return Work(flop, *sparse_mlp.least_bytes(itemsize, p.batch, dims, p.density, p.phase, dense, side))
@@ -103,8 +91,11 @@ def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
 
 # -- a step ------------------------------------------------------------------------------------------------------------
 def _names(p: Parameters) -> list[str]:
+    stepped = ["loss", *(f"w{layer}" for layer in range(p.layers + 1))]
     if p.phase == "step":
-        return ["loss", *(f"w{layer}" for layer in range(p.layers + 1))]
+        return stepped
+    if keeps_all(p.rule):
+        return [*stepped, *(f"sets{layer}" for layer in range(p.layers))]
     kept = [f"{what}{layer}" for what in ("new", "mask") for layer in range(p.layers)]
     return [*kept, f"w{p.layers}"] if p.rule == "set" else kept
 
@@ -118,6 +109,11 @@ def _scattered(p: Parameters) -> bool:
     return bool(p.phase == "step" and p.rule != "blocks")
 
 
+def _even(p: Parameters) -> bool:
+    """Where each row has as many: the largest of a layer stand where they do."""
+    return _scattered(p) and not keeps_all(p.rule)
+
+
 def _in_blocks(p: Parameters) -> bool:
     return bool(p.phase == "step" and p.rule == "blocks")
 
@@ -126,29 +122,41 @@ def _native(format: str, sampling: str) -> Callable[..., Sequence[Array | Matrix
     """x and target transposed, the values of each layer and the last, then of each layer what its products need."""
 
     def prepare(ops: Ops, p: Parameters, x: HostArray, target: HostArray, **rest: HostArray) -> Sequence[Matrix]:
-        return sparse_mlp_steps.native_operands(ops, p, format, sampling, x, target, rest)
+        operands = top_kast.native_operands if keeps_all(p.rule) else sparse_mlp_steps.native_operands
+        return operands(ops, p, format, sampling, x, target, rest)
 
     return prepare
+
+
+def _as_named(p: Parameters, **outputs: HostArray) -> Mapping[str, HostArray]:
+    """What is stored of all the weights goes to its places among them; what is stored of a sparse network is all."""
+    return top_kast.from_stored(p, outputs) if keeps_all(p.rule) else {name: outputs[name] for name in _names(p)}
 
 
 def _step_by(
     name: str, note: str, format: str, sampling: str, applies: Callable[[Parameters], bool] = _scattered
 ) -> None:
     def step(ops: Ops, p: Parameters, *operands: Array | Matrix) -> tuple[Array, ...]:
-        return sparse_mlp_steps.native_step(ops, p, sampling, operands)
+        run = top_kast.native_step if keeps_all(p.rule) else sparse_mlp_steps.native_step
+        return run(ops, p, sampling, operands)
 
     step.__name__ = name
     kept = w.formulation(
-        note=note, mode="train_step", prepare=_native(format, sampling), outputs=_names, applies=applies
+        note=note,
+        mode="train_step",
+        prepare=_native(format, sampling),
+        restore=_as_named,
+        outputs=lambda p: top_kast.stored_names(p) if keeps_all(p.rule) else _names(p),
+        applies=applies,
     )
     kept(step)
 
 
 _step_by("csr_dense_sample", "CSR products; the gradient dense, then taken", "csr", "dense")
-_step_by("csr_native", "CSR products, the framework's own sampled product", "csr", "native")
-_step_by("csr_gather", "CSR products; rows gathered for the gradient of each stored weight", "csr", "gather")
+_step_by("csr_native", "CSR products, the framework's own sampled product", "csr", "native", _even)
+_step_by("csr_gather", "CSR products; rows gathered for the gradient of each stored weight", "csr", "gather", _even)
 _step_by("bag_native", "embedding bags, the framework's own sampled product", "bag", "native", _steps)
-_step_by("bag_dense_sample", "embedding bags; the gradient dense, then taken", "bag", "dense")
+_step_by("bag_dense_sample", "embedding bags; the gradient dense, then taken", "bag", "dense", _even)
 
 
 @w.formulation(
@@ -157,18 +165,31 @@ _step_by("bag_dense_sample", "embedding bags; the gradient dense, then taken", "
     prepare=lambda ops, p, x, target, **rest: sparse_mlp_steps.ell_operands(ops, p, x, target, rest),
     restore=lambda p, **outputs: sparse_mlp_steps.from_ell(p, outputs),
     outputs=_names,
-    applies=_scattered,
+    applies=_even,
 )
 def constant_fan_in(ops: Ops, p: Parameters, *operands: Array) -> tuple[Array, ...]:
     """The condensed form of SRigL; the backward product goes by segments of the transpose."""
     return sparse_mlp_steps.ell_step(ops, p, *operands)
 
 
+def _with_zeros(ops: Ops, p: Parameters, x: HostArray, target: HostArray, **rest: HostArray) -> Sequence[Array]:
+    """Operands of what stores zeros, in a step and in an update."""
+    sparse = sparse_mlp_steps.masked_operands if p.phase == "step" else sparse_mlp_updates.operands
+    operands = top_kast.masked_operands if keeps_all(p.rule) else sparse
+    return operands(ops, p, x, target, rest)
+
+
+def _from_masked(p: Parameters, **outputs: HostArray) -> Mapping[str, HostArray]:
+    return (
+        {name: outputs[name] for name in _names(p)} if keeps_all(p.rule) else sparse_mlp_steps.from_masked(p, outputs)
+    )
+
+
 @w.formulation(
     note="weights stored with their zeros, dense products, a mask on the gradients: what is usually published",
     mode="train_step",
-    prepare=lambda ops, p, x, target, **rest: sparse_mlp_steps.masked_operands(ops, p, x, target, rest),
-    restore=lambda p, **outputs: sparse_mlp_steps.from_masked(p, outputs),
+    prepare=_with_zeros,
+    restore=_from_masked,
     outputs=_names,
     applies=_steps,
     multiplies_zeros=True,
@@ -210,6 +231,11 @@ def _many(p: Parameters) -> bool:
     return bool(p.phase == "update" and p.rule != "blocks")
 
 
+def _updated(ops: Ops, p: Parameters, threshold: sparse_mlp_updates.Threshold, *operands: Array) -> tuple[Array, ...]:
+    run = top_kast.update if keeps_all(p.rule) else sparse_mlp_updates.update
+    return run(ops, p, threshold, *operands)
+
+
 def _update_by(
     name: str,
     note: str,
@@ -218,13 +244,13 @@ def _update_by(
     applies: Callable[[Parameters], bool] = _many,
 ) -> None:
     def step(ops: Ops, p: Parameters, *operands: Array) -> tuple[Array, ...]:
-        return sparse_mlp_updates.update(ops, p, threshold, *operands)
+        return _updated(ops, p, threshold, *operands)
 
     step.__name__ = name
     kept = w.formulation(
         note=f"weights stored with their zeros, dense products; thresholds {note}",
         mode="train_step",
-        prepare=lambda ops, p, x, target, **rest: sparse_mlp_updates.operands(ops, p, x, target, rest),
+        prepare=_with_zeros,
         outputs=_names,
         applies=applies,
         executions=executions,
@@ -247,14 +273,14 @@ _update_by(
     mode="train_step",
     prepare=lambda ops, p, x, target, **rest: [
         ops.asarray(np.array([1 << bit for bit in range(30, -1, -1)], np.int32)),
-        *sparse_mlp_updates.operands(ops, p, x, target, rest),
+        *_with_zeros(ops, p, x, target, **rest),
     ],
     outputs=_names,
     applies=_many,
 )
 def bisection_loop(ops: Ops, p: Parameters, powers: Array, *operands: Array) -> tuple[Array, ...]:
     """Where a compiler would make each pass anew from what it reads."""
-    return sparse_mlp_updates.update(ops, p, partial(sparse_mlp_updates.by_loop, powers=powers), *operands)
+    return _updated(ops, p, partial(sparse_mlp_updates.by_loop, powers=powers), *operands)
 
 
 @w.formulation(

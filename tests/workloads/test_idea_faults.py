@@ -136,6 +136,67 @@ def test_a_mask_that_is_off_by_one_in_the_update_is_refused():
     assert "new0 is off by" in found
 
 
+@pytest.mark.parametrize("name", ["masked_dense", "csr_dense_sample"])
+def test_a_forward_product_by_the_weights_that_learn_is_refused(name):
+    def all_read(x):
+        return {**x, "w0_seen": np.arange(len(x["w0_indices"]), dtype=np.int32)}
+
+    assert "the change of w0 is off by" in _found(
+        "sparse_training", name, _inputs(all_read), phase="step", rule="top_kast"
+    )
+
+
+def test_a_gradient_outside_of_the_weights_that_learn_is_refused():
+    def everywhere(right):
+        def prepare(ops, x, p):
+            operands = list(right.prepare(ops, x, p))
+            operands[3 + p.layers] = np.ones_like(operands[3 + p.layers])
+            return operands
+
+        return replace(right, prepare=prepare)
+
+    found = _found("sparse_training", "masked_dense", everywhere, phase="step", rule="top_kast")
+    assert "the change of w0 is off by" in found
+    assert "w1" not in found
+
+
+def test_a_gradient_of_the_weights_that_are_read_alone_is_refused():
+    """What is in B and not in A stays as it was."""
+
+    def forgetful(right):
+        def restore(outputs, x, p):
+            stored = outputs[1].copy()
+            others = np.setdiff1d(np.arange(len(stored)), x["w0_seen"])
+            stored[others] = x["w0"][x["w0_indices"], np.repeat(np.arange(32), np.diff(x["w0_indptr"]))][others]
+            return right.restore([outputs[0], stored, *outputs[2:]], x, p)
+
+        return replace(right, restore=restore)
+
+    found = _found("sparse_training", "csr_dense_sample", forgetful, phase="step", rule="top_kast")
+    assert "the change of w0 is off by" in found
+
+
+@pytest.mark.parametrize(("least", "instead"), [(2, 1), (1, 0), (0, 1)])
+def test_a_set_that_is_off_by_one_in_the_update_is_refused(least, instead):
+    """One weight of A too few, one of B too few, one too many: none of them at a near tie, which there are none of."""
+
+    def off_by_one(right):
+        def step(ops, p):
+            def run(*operands):
+                outputs = list(right.step(ops, p)(*operands))
+                sets = outputs[2 + p.layers].copy()
+                sets[np.unravel_index(np.argmax(sets == least), sets.shape)] = instead
+                outputs[2 + p.layers] = sets
+                return tuple(outputs)
+
+            return run
+
+        return replace(right, step=step)
+
+    found = _found("sparse_training", "top_k", off_by_one, phase="update", rule="top_kast")
+    assert "sets0 differs in 1 of 1536 whole numbers" in found
+
+
 def test_a_block_too_many_is_refused_in_the_update():
     """The largest block is dropped as well."""
 

@@ -64,6 +64,8 @@ def test_work_is_what_was_worked_by_hand(workload, mode, params, flop, moved):
         ("update", "rigl", 878_182_912),
         ("step", "blocks", 256 * (2 * 314 * 256 + 3 * (2 * 410 * 256 + 10_240))),  # 314 of 3136 blocks, 410 of 4096
         ("update", "blocks", 256 * (314 * 256 + 2 * (2 * 410 * 256 + 10_240) + 784 * 1024 + 2 * 1024**2 + 10_240)),
+        ("step", "top_kast", 256 * (3 * 80_282 + 4 * 2 * 104_858 + 3 * 10_240)),  # of 2z weights a gradient is formed
+        ("update", "top_kast", 256 * (3 * 80_282 + 4 * 2 * 104_858 + 3 * 10_240)),  # and a choice is no arithmetic
     ],
 )
 def test_work_of_sparse_training_is_what_was_worked_by_hand(phase, rule, flop):
@@ -94,6 +96,17 @@ def test_least_bytes_of_sparse_training_in_blocks_by_hand():
     gradients = (4 * 2 * 48 + 4 * 512) + (4 * 2 * 42 + 4 * 320)
     update = block + 2 * dense + gradients + 4 * (256 + 512) + 2
     assert least_bytes(4, 2, [16, 32, 10], 0.5, "update", True, 16)[0] == update
+
+
+def test_bytes_of_top_kast_by_hand():
+    """One hidden layer, 2 images, 3 × 4 of which 3 weights are read and 6 learn, 4 × 10 dense."""
+    read, learnt = 4 * 3 + 4 * 3 + 4 * 5 + 4 * 2 * 7, 4 * 6 + 4 * 6 + 4 * 5 + 4 * 2 * 7
+    step = read + learnt + 12 * 6 + 3 * (4 * 40 + 4 * 2 * 14) + 12 * 40
+    live = (4 * 12 + 4 * (3 + 6) + 2 * 4 * 5 + 4 * 6) + 2 * 4 * 40 + 4 * 2 * (3 + 4 + 10)
+    small = {**TRAIN, "batch": 2, "features": 3, "hidden": 4, "layers": 1, "density": 0.25, "rule": "top_kast"}
+    for phase, moved in (("step", step), ("update", step + 4 * 12 + 12)):
+        work = FOUND["sparse_training"].work({**small, "phase": phase}, "train_step", 4)
+        assert (work.least_bytes, work.live_bytes) == (moved, live)
 
 
 def test_examples_leave_by_plan():
@@ -171,6 +184,7 @@ def test_tokens_spread_as_the_axis_says():
             {"density": 2e-6, "phase": "update"},
             "leaves a layer with a single weight, which an update",
         ),
+        ("sparse_training", {"density": 0.6, "rule": "top_kast"}, "must be at most 0.5 where rule is top_kast, found"),
         ("sparse_training", {"density": 1e-4, "rule": "blocks"}, "sparse_training leaves a layer without a block"),
         (
             "sparse_training",

@@ -115,13 +115,13 @@ def test_axes_that_do_not_go_together_are_refused_before_anything_runs(workload,
 def test_ideas_is_every_idea_at_one_point():
     """Old and new, and each says what of the dense path it leaves out.
 
-    Sparse training has its update as well, and a step whose weights are stored in blocks.
+    Sparse training has its update as well, a step whose weights are stored in blocks, and one of Top-KAST.
     """
     for name, workload in FOUND.items():
         if workload.role == "idea":
             points = workload.presets["ideas"]
             assert len({p.mode for p in points}) == 1, name
-            assert len(points) == (3 if name == "sparse_training" else 1), name
+            assert len(points) == (4 if name == "sparse_training" else 1), name
             assert all(p.headline and p.survey for p in points)
             assert workload.leaves_out, name
     assert "quick" not in FOUND["quantized_matmul"].presets

@@ -6,7 +6,7 @@ as (images × units), as in `dense_mlp`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,10 +47,14 @@ def dense_gradients(ops: Ops, x: Array, target: Array, weights: Sequence[Array])
 
 
 def masked_step(ops: Ops, p: Parameters, x: Array, target: Array, *operands: Array) -> tuple[Array, ...]:
-    """(loss, every layer with its zeros after a step), from the operands of `masked_operands`."""
+    """(loss, every layer with its zeros after a step), from the operands of `masked_operands`.
+
+    Masks of what is read may follow, where that is less than what learns; else the weights have their zeros already.
+    """
     count = p.layers
-    weights, masks = operands[: count + 1], operands[count + 1 : 2 * count + 1]
-    loss, gradients = dense_gradients(ops, x, target, weights)
+    weights, masks, seen = operands[: count + 1], operands[count + 1 : 2 * count + 1], operands[2 * count + 1 :]
+    read = [*(w * mask for w, mask in zip(weights, seen, strict=False)), *weights[len(seen) :]]
+    loss, gradients = dense_gradients(ops, x, target, read)
     masked = [g * m for g, m in zip(gradients, masks, strict=False)]
     new = [ops.sgd_step(v, g, LEARNING_RATE) for v, g in zip(weights, [*masked, gradients[-1]], strict=True)]
     return loss, *new
@@ -124,8 +128,11 @@ def native_step(ops: Ops, p: Parameters, sampling: str, operands: Sequence[Array
     return step(ops, layers, operands[0], operands[1], operands[2 : 3 + p.layers])
 
 
-def _native_layer(ops: Ops, sampling: str, operands: Sequence[Array | Matrix]) -> Products:
-    a, flipped, order, *extra = operands
+def sampled(ops: Ops, sampling: str, a: Matrix, extra: Sequence[Array | Matrix]) -> Callable[[Array, Array], Array]:
+    """The gradient at stored weights, from (units × images) behind and before them.
+
+    By the framework's own product at the non-zeros of `a`, or by `extra`: rows and columns, or flat positions.
+    """
 
     def gradient(dz: Array, h: Array) -> Array:
         if sampling == "native":
@@ -135,9 +142,14 @@ def _native_layer(ops: Ops, sampling: str, operands: Sequence[Array | Matrix]) -
         full = ops.matmul(dz, sparse.transpose(ops, h))
         return ops.take(ops.reshape(full, (-1,)), extra[0])
 
+    return gradient
+
+
+def _native_layer(ops: Ops, sampling: str, operands: Sequence[Array | Matrix]) -> Products:
+    a, flipped, order, *extra = operands
     return Products(
         lambda values, h: ops.sparse_matmul(ops.sparse_with_values(a, values), h),
-        sparse.sgd_update(ops, gradient),
+        sparse.sgd_update(ops, sampled(ops, sampling, a, extra)),
         lambda values, dz: ops.sparse_matmul(ops.sparse_with_values(flipped, ops.take(values, order)), dz),
     )
 

@@ -18,53 +18,64 @@ from workloads.common.sparse_mlp_steps import dense_gradients
 
 _SAMPLE = 10_000  # values, about
 _MORE, _SPARE = 1.15, 50  # times as many are taken as a sample says, and some: it may have too few of the greatest
-Threshold: TypeAlias = Callable[[Ops, Array, int], Array]  # of a flat array, the how many-th greatest
+# Of a flat array the how many-th greatest, one for each number that is given.
+Threshold: TypeAlias = Callable[..., list[Array]]
 
 
 # -- thresholds --------------------------------------------------------------------------------------------------------
-def by_selection(ops: Ops, values: Array, count: int) -> Array:
+def by_selection(ops: Ops, values: Array, *counts: int) -> list[Array]:
     """As the framework selects."""
-    return ops.kth_greatest(values, count)
+    return [ops.kth_greatest(values, count) for count in counts]
 
 
-def by_sort(ops: Ops, values: Array, count: int) -> Array:
+def by_sort(ops: Ops, values: Array, *counts: int) -> list[Array]:
     """All in order."""
-    return ops.sort(values, -1, True)[count - 1]
+    ordered = ops.sort(values, -1, True)
+    return [ordered[count - 1] for count in counts]
 
 
-def by_sample(ops: Ops, values: Array, count: int) -> Array:
+def by_sample(ops: Ops, values: Array, *counts: int) -> list[Array]:
     """Of those above what a sample says, where these are enough: the host reads how many there are."""
-    length = values.shape[0]
-    if 2 * count > length:
-        return ops.kth_greatest(values, count)
-    sample = values[:: max(1, length // _SAMPLE)]
-    size = sample.shape[0]
-    above = ops.nonzero(values >= ops.kth_greatest(sample, min(size, round(_MORE * count * size / length) + _SPARE)))
-    return ops.kth_greatest(ops.take(values, above) if above.shape[0] >= count else values, count)
+    length, most = values.shape[0], max(counts)
+    if 2 * most <= length:
+        sample = values[:: max(1, length // _SAMPLE)]
+        size = sample.shape[0]
+        above = ops.nonzero(values >= ops.kth_greatest(sample, min(size, round(_MORE * most * size / length) + _SPARE)))
+        values = ops.take(values, above) if above.shape[0] >= most else values
+    return [ops.kth_greatest(values, count) for count in counts]
 
 
-def by_bisection(ops: Ops, values: Array, count: int) -> Array:
+def by_bisection(ops: Ops, values: Array, *counts: int) -> list[Array]:
     """Bit by bit, the greatest number that `count` values are at least: bits of positive floats are in their order."""
     bits = ops.bitcast(values, "int32")
-    found = ops.astype(ops.sum(bits * 0, 0), "int32")
-    for bit in range(30, -1, -1):
-        tried = found + (1 << bit)
-        enough = ops.sum(ops.astype(bits >= tried, "int32"), 0) >= count
-        found = ops.where(enough, tried, found)
-    return ops.bitcast(found, "float32")
+    out = []
+    for count in counts:
+        found = ops.astype(ops.sum(bits * 0, 0), "int32")
+        for bit in range(30, -1, -1):
+            tried = found + (1 << bit)
+            found = ops.where(_as_many(ops, bits, tried, count), tried, found)
+        out.append(ops.bitcast(found, "float32"))
+    return out
 
 
-def by_loop(ops: Ops, values: Array, count: int, powers: Array) -> Array:
+def by_loop(ops: Ops, values: Array, *counts: int, powers: Array) -> list[Array]:
     """The same with the passes as steps of a loop, which reads the bits where they were written; `powers` of two."""
     bits = ops.bitcast(values, "int32")
 
     def narrowed(found: tuple[Array, ...], power: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        tried = found[0] + power[0]
-        enough = ops.sum(ops.astype(bits >= tried, "int32"), 0) >= count
-        return (ops.where(enough, tried, found[0]),), (tried,)
+        tried = [one + power[0] for one in found]
+        several = zip(found, tried, counts, strict=True)
+        better = [ops.where(_as_many(ops, bits, more, count), more, one) for one, more, count in several]
+        return tuple(better), (tried[0],)
 
-    (found,), _ = ops.scan(narrowed, (ops.astype(ops.sum(bits * 0, 0), "int32"),), (powers,))
-    return ops.bitcast(found, "float32")
+    start = ops.astype(ops.sum(bits * 0, 0), "int32")
+    found, _ = ops.scan(narrowed, (start,) * len(counts), (powers,))
+    return [ops.bitcast(one, "float32") for one in found]
+
+
+def _as_many(ops: Ops, bits: Array, least: Array, count: int) -> Array:
+    """Whether `count` of the bits are at least so much."""
+    return ops.sum(ops.astype(bits >= least, "int32"), 0) >= count
 
 
 # -- the update --------------------------------------------------------------------------------------------------------
@@ -115,10 +126,11 @@ def update(ops: Ops, p: Parameters, threshold: Threshold, *operands: Array) -> t
             matrix, score = ops.sgd_step(matrix, gradients[i] * masks[i], LEARNING_RATE), growth[i]
         magnitude, dropped = scores(ops, matrix, side), topology.exchanged(stored)
         found = ops.take(ops.reshape(magnitude, (-1,)), places[i])  # few: a tenth of the values to find one among
-        kept = (magnitude >= threshold(ops, found, stored - dropped)) & (masks[i] > 0)
+        [least] = threshold(ops, found, stored - dropped)
+        kept = (magnitude >= least) & (masks[i] > 0)
         wanted = scores(ops, score, side)
         wanted = ops.where(kept, 0.0 * wanted, wanted)
-        grown = wanted > 0 if p.rule == "set" else wanted >= threshold(ops, ops.reshape(wanted, (-1,)), dropped)
+        grown = wanted > 0 if p.rule == "set" else wanted >= threshold(ops, ops.reshape(wanted, (-1,)), dropped)[0]
         new.append(_kept_only(ops, kept, matrix, side))
         chosen.append(ops.astype(kept | grown, "int32"))
     last = [ops.sgd_step(weights[count], gradients[count], LEARNING_RATE)] if p.rule == "set" else []

@@ -12,10 +12,12 @@ from itertools import pairwise
 import numpy as np
 
 from backends.ops import HostArray
+from workloads.base import Parameters
 from workloads.common.decisions import largest, near_ties
 from workloads.common.patterns import Pattern
 
 SIDE = 16  # of the blocks that the rule `blocks` moves
+WIDER = 2  # of Top-KAST, |B| over |A|: a tenth of the weights is read and a fifth learns, a pair that its paper has
 DROPPED = 0.3  # ζ of the first update, α/2·(1 + cos 0) with α = 0.3: the most that a schedule exchanges
 
 
@@ -24,10 +26,50 @@ def side_of(rule: str) -> int:
     return SIDE if rule == "blocks" else 1
 
 
+def keeps_all(rule: str) -> bool:
+    """Whether every weight is kept, and a pattern says which are read."""
+    return rule == "top_kast"
+
+
+def check(p: Parameters) -> None:
+    """ValueError in one sentence where the axes leave nothing to store, to drop, to grow or to choose from."""
+    side = side_of(p.rule)
+    for axis in ("features", "hidden"):
+        if p[axis] % side:
+            raise ValueError(
+                f"axis {axis} of sparse_training must be a multiple of {side} where rule is {p.rule}, found {p[axis]}"
+            )
+    least, what = p.density * min(p.features, p.hidden) * p.hidden / side**2, "weight" if side == 1 else "block"
+    if least < 1:
+        raise ValueError(f"axis density of sparse_training leaves a layer without a {what}, found {p.density:g}")
+    if keeps_all(p.rule) and p.density > 1 / WIDER:
+        raise ValueError(
+            f"axis density of sparse_training must be at most {1 / WIDER:g} where rule is top_kast, found "
+            f"{p.density:g}: gradients are taken at {WIDER} times as many weights"
+        )
+    exchanges = p.phase == "update" and not keeps_all(p.rule)
+    if exchanges and least < 2:
+        raise ValueError(
+            f"axis density of sparse_training leaves a layer with a single {what}, which an update drops, found "
+            f"{p.density:g}"
+        )
+    if exchanges and p.density > 1 / (1 + DROPPED):
+        raise ValueError(
+            f"axis density of sparse_training must be at most {1 / (1 + DROPPED):.2f} where phase is update, "
+            f"found {p.density:g}: else there is no room to grow"
+        )
+
+
 def stored(dims: Sequence[int], density: float, side: int = 1) -> list[int]:
     """Weights of each layer: side²·round(density·in·out/side²), and all of the last."""
     sizes = [i * o for i, o in pairwise(dims)]
     return [side**2 * max(1, round(density * size / side**2)) for size in sizes[:-1]] + sizes[-1:]
+
+
+def read_and_learnt(dims: Sequence[int], density: float) -> list[tuple[int, int]]:
+    """Of each sparse layer how many weights Top-KAST reads, and how many of them and others learn."""
+    found = zip(pairwise(dims), stored(dims, density)[:-1], strict=False)
+    return [(few, min(WIDER * few, fan_in * fan_out)) for (fan_in, fan_out), few in found]
 
 
 def exchanged(count: int) -> int:
