@@ -265,6 +265,7 @@ _update_by(
     "bisection",
     "by 31 counting passes over the bits of the floats, exact and without a sort",
     sparse_mlp_updates.by_bisection,
+    applies=lambda p: _many(p) and not keeps_all(p.rule),  # 62 for two thresholds: long to compile, no faster
 )
 
 

@@ -68,8 +68,8 @@ def by_loop(ops: Ops, values: Array, *counts: int, powers: Array) -> list[Array]
         better = [ops.where(_as_many(ops, bits, more, count), more, one) for one, more, count in several]
         return tuple(better), (tried[0],)
 
-    start = ops.astype(ops.sum(bits * 0, 0), "int32")
-    found, _ = ops.scan(narrowed, (start,) * len(counts), (powers,))
+    starts = tuple(ops.astype(ops.sum(bits * 0, 0), "int32") for _ in counts)  # Inductor refuses one array twice
+    found, _ = ops.scan(narrowed, starts, (powers,))
     return [ops.bitcast(one, "float32") for one in found]
 
 
