@@ -80,7 +80,7 @@ def reference(p: Parameters, x: HostArray, target: HostArray, rest: Mapping[str,
     both, weights = masks(p, rest), [rest[f"w{i}"] for i in range(p.layers + 1)]
     read = [w * seen for w, (seen, _) in zip(weights, both, strict=False)]
     loss, gradients = sparse_mlp.backward([*read, weights[-1]], x, target)
-    learnt = [*(mask for _, mask in both), 1.0]
+    learnt = [*(mask for _, mask in both), np.ones(weights[-1].shape)]
     new = [w - LEARNING_RATE * g * mask for w, g, mask in zip(weights, gradients, learnt, strict=True)]
     out: dict[str, HostArray] = {"loss": loss, **{f"w{i}": values for i, values in enumerate(new)}}
     if p.phase == "update":
