@@ -151,7 +151,7 @@ class Formulation:
             object.__setattr__(self, name, typed(getattr(self, name), position))
 
 
-def usual_tolerances() -> Tolerances:
+def usual_tolerances() -> dict[tuple[str, Mode], float]:
     """The largest error allowed of most workloads, relative to the output's largest value, by dtype and mode."""
     return {
         ("float64", "forward"): 1e-10,

@@ -19,6 +19,7 @@ from backends.ops import Array, Execution, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Twin, Work
 from workloads.common import sparse_mlp, sparse_mlp_blocks, sparse_mlp_steps, sparse_mlp_updates, top_kast, topology
+from workloads.common.networks import STEP, perceptron_tolerances
 from workloads.common.topology import keeps_all
 
 w = Workload(
@@ -42,7 +43,7 @@ w = Workload(
             default="rigl",
         ),
     },
-    tolerances={("float64", "train_step"): 1e-8, ("float32", "train_step"): 1e-4},
+    tolerances=lambda p: {("float64", "train_step"): 1e-8, STEP: perceptron_tolerances(p.hidden)[STEP]},
 )
 for _phase, _rule in (("step", "rigl"), ("update", "rigl"), ("update", "set")):
     w.preset("smoke", batch=8, features=48, hidden=32, layers=2, density=0.2, phase=_phase, rule=_rule)

@@ -45,12 +45,12 @@ TOLERANCES: Mapping[tuple[str, Mode], float] = {
 # Of a perceptron the relus are so many from here on that rounding turns one of them: a column of 4096 × 4096 weights,
 # 128 images, is then off by 4e-4.
 WIDE = 2000
+STEP: tuple[str, Mode] = ("float32", "train_step")
 
 
 def perceptron_tolerances(hidden: int) -> Tolerances:
     """The usual ones, and those of a turned relu for the float32 step of `hidden` units or more a layer."""
-    step: tuple[str, Mode] = ("float32", "train_step")
-    return {**usual_tolerances(), **({step: TOLERANCES[step]} if hidden >= WIDE else {})}
+    return usual_tolerances() | ({STEP: TOLERANCES[STEP]} if hidden >= WIDE else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
