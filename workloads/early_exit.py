@@ -7,9 +7,9 @@ finds in the call. The result is every example's logits where it left, and the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import TypeAlias
+from itertools import chain
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from backends.ops import Array, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Work
 from workloads.common import digits, exits
+from workloads.common import exit_steps as steps
 
-Product: TypeAlias = Callable[[Array, Matrix], Array]  # of activities and weights
 FEW = 8  # examples that are run one by one at most: a compiler unrolls them
 
 w = Workload(
@@ -48,16 +48,9 @@ w.twin(
     batch="batch",
     features="hidden",
     hidden="hidden",
-    layers=lambda p: max(1, round(sum(_plan(p)) / p.batch)),  # that all examples could go through for the same work
+    # that all examples could go through for the same work
+    layers=lambda p: max(1, round(sum(steps.planned(p)) / p.batch)),
 )
-
-
-def _plan(p: Parameters) -> list[int]:
-    return exits.alive(p.batch, p.alive, p.layers)
-
-
-def _names(p: Parameters) -> tuple[list[str], list[str]]:
-    return [f"w{i}" for i in range(p.layers)], [f"q{i}" for i in range(p.layers)]
 
 
 @w.inputs
@@ -67,15 +60,15 @@ def inputs(p: Parameters, seed: int) -> Inputs:
     layers = [rng.standard_normal((p.hidden, p.hidden)) * np.sqrt(2 / p.hidden) for _ in range(p.layers)]
     heads = [rng.standard_normal((p.hidden, p.classes)) / np.sqrt(p.hidden) for _ in range(p.layers)]
     pool = digits.flat(exits.candidates(p.batch), p.hidden, seed)
-    chosen, thresholds = exits.planned_batch(pool, layers, heads, _plan(p))
-    named = dict(zip([*_names(p)[0], *_names(p)[1]], [*layers, *heads], strict=True))
+    chosen, thresholds = exits.planned_batch(pool, layers, heads, steps.planned(p))
+    named = dict(zip(chain(*steps.weight_names(p)), [*layers, *heads], strict=True))
     return {"x": pool[chosen], "thresholds": thresholds if len(thresholds) else np.zeros(1), **named}
 
 
 @w.reference
 def reference(p: Parameters, x: HostArray, thresholds: HostArray, **weights: HostArray) -> Mapping[str, HostArray]:
     """Example by example where it is alive."""
-    layers, heads = _names(p)
+    layers, heads = steps.weight_names(p)
     logits, left = exits.run(x, [weights[n] for n in layers], [weights[n] for n in heads], thresholds)
     return {"logits": logits, "left_at": left}
 
@@ -84,41 +77,19 @@ def reference(p: Parameters, x: HostArray, thresholds: HostArray, **weights: Hos
 def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
     """Σ n_l·2(H² + HC) over the layers; every layer's weights once, and of each alive example 3H + C values."""
     own = p.hidden**2 + p.hidden * p.classes
-    plan = _plan(p)
+    plan = steps.planned(p)
     moved = itemsize * sum(own + n * (3 * p.hidden + p.classes) for n in plan)
     live = itemsize * (p.layers * own + p.batch * (2 * p.hidden + p.classes))
     return Work(sum(2 * n * own for n in plan), moved, live)
 
 
-# -- pieces ------------------------------------------------------------------------------------------------------------
 OUTPUTS = ("logits", "left_at")
-
-
-def _operands(ops: Ops, p: Parameters, x: HostArray, thresholds: HostArray, **weights: HostArray) -> Sequence[Array]:
-    """x, the number of each example and of each class, thresholds, the layers, the heads."""
-    layers, heads = _names(p)
-    numbers = np.arange(p.batch, dtype=np.int32), np.arange(p.classes, dtype=np.int32)
-    host = (x, *numbers, thresholds, *(weights[n] for n in layers), *(weights[n] for n in heads))
-    return [ops.asarray(v) for v in host]
-
-
-def _margin(ops: Ops, logits: Array, classes: Array) -> Array:
-    """The greatest logit less the next, (n,)."""
-    greatest = ops.max(logits, 1, True)
-    first = ops.astype(ops.argmax(logits, 1), "int32")
-    where = ops.expand_dims(first, 1) == ops.expand_dims(classes, 0)
-    lowest = ops.where(where, greatest - 1e30, logits)
-    return ops.reshape(greatest, (-1,)) - ops.max(lowest, 1)
-
-
-def _layer(ops: Ops, h: Array, weights: Array) -> Array:
-    return ops.relu(ops.matmul(h, weights))
 
 
 # -- formulations ------------------------------------------------------------------------------------------------------
 @w.formulation(
     note="every layer runs for every example, and what came too late is not taken: any compiler takes it",
-    prepare=_operands,
+    prepare=steps.operands,
     outputs=OUTPUTS,
     multiplies_zeros=True,
 )
@@ -127,11 +98,11 @@ def masked(ops: Ops, p: Parameters, h: Array, numbers: Array, classes: Array, *r
     thresholds, layers, heads = rest[0], rest[1 : 1 + p.layers], rest[1 + p.layers :]
     left_at, logits, inside = numbers * 0, None, None
     for layer, (weights, head) in enumerate(zip(layers, heads, strict=True)):
-        h = _layer(ops, h, weights)
+        h = steps.relu_layer(ops, h, weights)
         found = ops.matmul(h, head)
         logits = found if logits is None else ops.where(ops.expand_dims(inside, 1), found, logits)
         if layer < p.layers - 1:
-            stays = _margin(ops, found, classes) < thresholds[layer]
+            stays = steps.margin(ops, found, classes) < thresholds[layer]
             inside = stays if inside is None else inside & stays
             left_at = left_at + ops.astype(inside, "int32")
     return logits, left_at
@@ -139,7 +110,7 @@ def masked(ops: Ops, p: Parameters, h: Array, numbers: Array, classes: Array, *r
 
 @w.formulation(
     note="the survivors taken together after every layer: lengths that only the call knows",
-    prepare=_operands,
+    prepare=steps.operands,
     outputs=OUTPUTS,
     executions=("eager", "graph"),
 )
@@ -150,12 +121,12 @@ def compacted(ops: Ops, p: Parameters, h: Array, here: Array, classes: Array, *r
     numbers: list[Array] = []
     at: list[Array] = []
     for layer, (weights, head) in enumerate(zip(layers, heads, strict=True)):
-        h = _layer(ops, h, weights)
+        h = steps.relu_layer(ops, h, weights)
         found = ops.matmul(h, head)
         if layer == p.layers - 1:
             logits, numbers, at = [*logits, found], [*numbers, here], [*at, here * 0 + layer]
             break
-        stays = _margin(ops, found, classes) < thresholds[layer]
+        stays = steps.margin(ops, found, classes) < thresholds[layer]
         leaving, staying = ops.partition(ops.astype(stays, "int32"), 2)
         gone = ops.take(here, leaving)
         logits, numbers, at = [*logits, ops.take(found, leaving)], [*numbers, gone], [*at, gone * 0 + layer]
@@ -166,7 +137,7 @@ def compacted(ops: Ops, p: Parameters, h: Array, here: Array, classes: Array, *r
 
 @w.formulation(
     note="survivors first, and each layer for the next of three static sizes that holds them: branches in the call",
-    prepare=_operands,
+    prepare=steps.operands,
     outputs=OUTPUTS,
     applies=lambda p: p.batch >= 4,
 )
@@ -182,80 +153,34 @@ def buckets(ops: Ops, p: Parameters, h: Array, numbers: Array, classes: Array, *
             h, gone, here, left_at, logits = (ops.take(v, order) for v in (h, gone, here, left_at, logits))
         inside = ops.astype(p.batch - ops.sum(gone, 0), "int32")
         bucket = ops.astype(inside > sizes[0], "int32") + ops.astype(inside > sizes[1], "int32")
-        h, logits = ops.switch(bucket, [partial(_some, ops, size) for size in sizes], h, logits, gone, weights, head)
+        h, logits = ops.switch(
+            bucket, [partial(steps.first_ones, ops, size) for size in sizes], h, logits, gone, weights, head
+        )
         if layer < p.layers - 1:
-            stays = (_margin(ops, logits, classes) < thresholds[layer]) & (gone == 0)
+            stays = (steps.margin(ops, logits, classes) < thresholds[layer]) & (gone == 0)
             left_at = left_at + ops.astype(stays, "int32")
             gone = 1 - ops.astype(stays, "int32")
     back = ops.argsort(here)
     return ops.take(logits, back), ops.take(left_at, back)
 
 
-def _some(
-    ops: Ops, size: int, h: Array, logits: Array, gone: Array, weights: Array, head: Array
-) -> tuple[Array, Array]:
-    """The layer and its head for the first `size` examples; the logits of those that left stay."""
-    first = _layer(ops, h[:size, :], weights)
-    found = ops.where(ops.expand_dims(gone[:size], 1) == 0, ops.matmul(first, head), logits[:size, :])
-    if size == h.shape[0]:
-        return first, found
-    return ops.concat([first, h[size:, :]], 0), ops.concat([found, logits[size:, :]], 0)
-
-
-def _order(p: Parameters, x: HostArray, thresholds: HostArray, weights: Mapping[str, HostArray]) -> HostArray:
-    """The examples in the order in which they leave, the last first.
-
-    ValueError where other numbers of them leave than was planned: slices are static.
-    """
-    layers, heads = _names(p)
-    exact, own = ([weights[n].astype(np.float64) for n in names] for names in (layers, heads))
-    left = exits.run(x.astype(np.float64), exact, own, thresholds)[1]
-    if [int((left >= layer).sum()) for layer in range(p.layers)] != _plan(p):
-        raise ValueError("sorted_prefix of early_exit is for a batch that keeps to the plan, and this one does not")
-    return np.argsort(-left, kind="stable").astype(np.int32)
-
-
-def _prepare_sorted(
-    ops: Ops, p: Parameters, x: HostArray, thresholds: HostArray, **weights: HostArray
-) -> Sequence[Array]:
-    """As `_operands`, the examples in the order in which they leave."""
-    order = _order(p, x, thresholds, weights)
-    _, _, classes, *rest = _operands(ops, p, x, thresholds, **weights)
-    return [ops.asarray(x[order]), ops.asarray(order), classes, *rest]
-
-
-def _prepare_sorted_packed(
-    ops: Ops, p: Parameters, x: HostArray, thresholds: HostArray, **weights: HostArray
-) -> Sequence[Array | Matrix]:
-    """The same with every layer and head laid out ahead for as many examples as come to it."""
-    order = _order(p, x, thresholds, weights)
-    host = (x[order], order, thresholds)
-    packed = [
-        ops.packed_weights(weights[n], rows) for names in _names(p) for n, rows in zip(names, _plan(p), strict=True)
-    ]
-    return [*(ops.asarray(v) for v in host), *packed]
-
-
-def _unsorted(logits: HostArray, left_at: HostArray, order: HostArray) -> Mapping[str, HostArray]:
-    back = np.argsort(order)
-    return {"logits": logits[back], "left_at": left_at[back]}
-
-
 @w.formulation(
     note="examples sorted by the layer where they leave, which it is told: the bound of what sorting could gain",
-    prepare=_prepare_sorted,
-    restore=_unsorted,
+    prepare=steps.prepare_sorted,
+    restore=steps.unsorted,
     outputs=("logits", "left_at", "order"),
 )
 def sorted_prefix(ops: Ops, p: Parameters, h: Array, order: Array, classes: Array, *rest: Array) -> tuple[Array, ...]:
     """Static slices; the margins are looked at all the same."""
-    return _prefixes(ops, p, partial(_layer, ops), ops.matmul, partial(_margin, ops, classes=classes), h, order, *rest)
+    return steps.prefixes(
+        ops, p, partial(steps.relu_layer, ops), ops.matmul, partial(steps.margin, ops, classes=classes), h, order, *rest
+    )
 
 
 @w.formulation(
     note="the same with weights laid out ahead, each relu within its product; margins by a selection",
-    prepare=_prepare_sorted_packed,
-    restore=_unsorted,
+    prepare=steps.prepare_sorted_packed,
+    restore=steps.unsorted,
     outputs=("logits", "left_at", "order"),
     executions=("eager",),
 )
@@ -266,38 +191,12 @@ def sorted_prefix_packed(ops: Ops, p: Parameters, h: Array, order: Array, *rest:
         greatest = ops.topk(logits, 2)[0]
         return greatest[:, 0] - greatest[:, 1]
 
-    return _prefixes(ops, p, partial(ops.packed_matmul, relu=True), ops.packed_matmul, margin, h, order, *rest)
-
-
-def _prefixes(
-    ops: Ops,
-    p: Parameters,
-    layer_of: Product,
-    head_of: Product,
-    margin: Callable[[Array], Array],
-    h: Array,
-    order: Array,
-    *rest: Array | Matrix,
-) -> tuple[Array, ...]:
-    """Each layer for the examples that come to it."""
-    thresholds, layers, heads = rest[0], rest[1 : 1 + p.layers], rest[1 + p.layers :]
-    plan = [*_plan(p), 0]
-    logits, at = [], []
-    for layer, (weights, head) in enumerate(zip(layers, heads, strict=True)):
-        h = layer_of(h[: plan[layer], :], weights)
-        found = head_of(h, head)
-        leaving = found[plan[layer + 1] :, :]
-        logits.append(leaving)
-        if layer < p.layers - 1:
-            at.append(ops.astype(margin(leaving) < thresholds[layer], "int32") + layer)
-        else:
-            at.append(order[: plan[layer]] * 0 + layer)
-    return ops.concat(logits[::-1], 0), ops.concat(at[::-1], 0), order
+    return steps.prefixes(ops, p, partial(ops.packed_matmul, relu=True), ops.packed_matmul, margin, h, order, *rest)
 
 
 @w.formulation(
     note="one example after the other, each layer behind a branch: nothing is computed that is not needed",
-    prepare=_operands,
+    prepare=steps.operands,
     outputs=OUTPUTS,
     applies=lambda p: p.batch <= FEW,
 )
@@ -311,41 +210,15 @@ def one_by_one(ops: Ops, p: Parameters, x: Array, numbers: Array, classes: Array
         at, gone = carry[0] * 0, carry[0] * 0
         for layer, (weights, head) in enumerate(zip(layers, heads, strict=True)):
             last = layer == p.layers - 1
-            run = partial(_one, ops, classes, last)
+            run = partial(steps.one_alive, ops, classes, last)
             threshold = thresholds[0] if last else thresholds[layer]
             h, logits, at, gone = ops.cond(
-                gone[0] == 0, run, _kept, h, logits, at, gone, weights, head, ops.reshape(threshold, (1,))
+                gone[0] == 0, run, steps.one_gone, h, logits, at, gone, weights, head, ops.reshape(threshold, (1,))
             )
         return carry, (ops.reshape(logits, (p.classes,)), at[0])
 
     _, (logits, left_at) = ops.scan(example, (numbers[:1] * 0,), (x,))
     return logits, left_at
-
-
-def _one(
-    ops: Ops,
-    classes: Array,
-    last: bool,
-    h: Array,
-    logits: Array,
-    at: Array,
-    gone: Array,
-    weights: Array,
-    head: Array,
-    threshold: Array,
-) -> tuple[Array, ...]:
-    """A layer and its head for an example that is alive."""
-    h = _layer(ops, h, weights)
-    found = ops.matmul(h, head)
-    if last:
-        return h, found, at + 0, gone + 1
-    stays = ops.astype(_margin(ops, found, classes) < threshold, "int32")
-    return h, found, at + stays, 1 - stays
-
-
-def _kept(h: Array, logits: Array, at: Array, gone: Array, *others: Array) -> tuple[Array, ...]:
-    """Of an example that has left; `+ 0`, since a branch may not return its own operands."""
-    return h * 1.0, logits * 1.0, at + 0, gone + 0
 
 
 WORKLOAD = w.definition()

@@ -16,16 +16,13 @@ from backends.ops import Array, HostArray, Matrix, Ops
 from workloads import Axis, Parameters, Workload
 from workloads.base import Inputs, Mode, Twin, Work
 from workloads.common import digits, patterns, quantized
+from workloads.common import quantized_steps as steps
 
 SCHEMES = ("w8a8", "w8a8_static", "w8", "w4", "fp8", "w2", "w1a1")
-INT8 = ("w8a8", "w8a8_static", "w1a1")  # both operands are int8
-WHOLE = ("w8a8_static", "w1a1")  # and so is the result
-GROUPED = ("w4", "w8", "w2")  # schemes that take groups
 TOLERANCES = {"w8a8": 1e-3, "fp8": 2e-3}  # a tie may be rounded the other way by a quantum of X
 # 1.5 times the largest error seen on the digits (1, 16 and 128 rows; 64, 1024 and 2560 values a row), of w4 in groups
 # of 32 and 128; normal data would be off by 1.0, 0.7, 3.7 and 8.5 %, from step²/12.
 GATES = {"w8a8": 0.008, "w8": 0.0055, "fp8": 0.032, "w4": 0.072}
-EXACT_BELOW = 2**24  # whole numbers in float32
 PADDED_ROWS = 8
 
 w = Workload(
@@ -42,7 +39,7 @@ w = Workload(
     },
     tolerances=lambda p: {("float32", "forward"): TOLERANCES.get(p.scheme, 1e-5)},
     gate_limit=lambda p: GATES.get(p.scheme),
-    product_dtype=lambda p: "int8" if p.scheme in INT8 else "float8" if p.scheme == "fp8" else None,
+    product_dtype=lambda p: "int8" if p.scheme in steps.INT8 else "float8" if p.scheme == "fp8" else None,
 )
 for _scheme in SCHEMES:
     w.preset("smoke", n=16, k=64, m=32, scheme=_scheme, group_size=32 if _scheme == "w4" else 0)
@@ -60,36 +57,19 @@ for _scheme, _size in (("w8a8", 0), ("w8a8_static", 0), ("w8", 0), ("w4", 128), 
     w.preset("full", n=8192, k=8192, m=8192, scheme=_scheme, group_size=_size, survey=False, group="8192x8192 n=64")
 
 
-def _group(p: Parameters) -> int:
-    """Values that share a scale; ValueError where they do not divide a row, or the scheme has no groups."""
-    size: int = p.group_size or p.k
-    if p.k % size:
-        raise ValueError(f"axis group_size of quantized_matmul must divide k, found {size} for {p.k}")
-    if size != p.k and p.scheme not in GROUPED:
-        raise ValueError(
-            f"axis group_size of quantized_matmul must be 0 for {p.scheme}, found {size}: {GROUPED[0]} has groups"
-        )
-    return size
-
-
 @w.inputs
 def inputs(p: Parameters, seed: int) -> Inputs:
     """x (n, k) digits, w (m, k) a trained layer, as they are before anything is quantised."""
-    _group(p)
+    steps.group_of(p)
     return {"x": digits.flat(p.n, p.k, seed), "w": patterns.trained_weights(p.m, p.k, seed)}
-
-
-def _given(x: HostArray, scheme: str) -> HostArray:
-    """X as int8, of the schemes that have it given so."""
-    return quantized.signs(x) if scheme == "w1a1" else quantized.static(x)
 
 
 @w.reference
 def reference(p: Parameters, x: HostArray, w: HostArray) -> Mapping[str, HostArray]:
     """On the scheme's own grid; beside it the product of what was not quantised, for the gate."""
-    packed = quantized.weights(w, p.scheme, _group(p))
-    if p.scheme in WHOLE:
-        return {"y": _given(x, p.scheme).astype(np.int64) @ packed.q.astype(np.int64).T}
+    packed = quantized.weights(w, p.scheme, steps.group_of(p))
+    if p.scheme in steps.WHOLE:
+        return {"y": steps.given(x, p.scheme).astype(np.int64) @ packed.q.astype(np.int64).T}
     on_grid = quantized.rows(x, p.scheme) if p.scheme in ("w8a8", "fp8") else x
     y = {"y": on_grid @ packed.values().T}
     return {**y, "gate.y": x @ w.T} if p.scheme in GATES else y
@@ -101,9 +81,9 @@ def work(p: Parameters, mode: Mode, itemsize: int) -> Work:
 
     Where X is given in few bits it counts so, and there the scales are left out and the result is int32.
     """
-    group = _group(p)
+    group = steps.group_of(p)
     weights = -(-p.m * p.k * quantized.BITS[p.scheme] // 8)
-    if p.scheme in WHOLE:
+    if p.scheme in steps.WHOLE:
         moved = -(-p.n * p.k * quantized.BITS[p.scheme] // 8) + weights + 4 * p.n * p.m
     else:
         moved = itemsize * p.n * p.k + weights + 4 * p.m * (p.k // group) + itemsize * p.n * p.m
@@ -117,203 +97,119 @@ def twins(p: Parameters, mode: Mode) -> Sequence[Twin]:
     return Twin("float32", "dense_matmul", axes, mode), Twin("bfloat16", "dense_matmul", axes, mode, "bfloat16")
 
 
-# -- operands ----------------------------------------------------------------------------------------------------------
-def _x(ops: Ops, p: Parameters, x: HostArray) -> Array:
-    return ops.asarray(_given(x, p.scheme) if p.scheme in WHOLE else x)
-
-
-def _prepare(ops: Ops, p: Parameters, x: HostArray, w: HostArray) -> Sequence[Array]:
-    """X, the low-bit W as K×M, its scales as (1, M)."""
-    packed = quantized.weights(w, p.scheme, p.k)
-    return _x(ops, p, x), ops.asarray(np.ascontiguousarray(packed.q.T)), ops.asarray(packed.scales.T)
-
-
-def _prepare_transposed(ops: Ops, p: Parameters, x: HostArray, w: HostArray) -> Sequence[Array]:
-    """X, the low-bit W as M×K, its scales (M, G)."""
-    packed = quantized.weights(w, p.scheme, _group(p))
-    return _x(ops, p, x), ops.asarray(packed.q), ops.asarray(packed.scales)
-
-
-def _prepare_packed(ops: Ops, p: Parameters, x: HostArray, w: HostArray) -> Sequence[Array | Matrix]:
-    packed = quantized.weights(w, p.scheme, _group(p))
-    kind = {"w8": "weight_only_int8", "w4": "weight_only_int4"}.get(p.scheme, "int8")
-    made = ops.quantized_weights(packed.q, packed.scales, kind, p.n)
-    return _x(ops, p, x), made, ops.asarray(packed.scales.T)
-
-
-def _prepare_fields(ops: Ops, p: Parameters, x: HostArray, w: HostArray) -> Sequence[Array]:
-    packed = quantized.weights(w, p.scheme, _group(p))
-    fields = quantized.pack_fields(packed.q, quantized.BITS[p.scheme])
-    return ops.asarray(x), ops.asarray(fields), ops.asarray(packed.scales)
-
-
-def _prepare_signs(ops: Ops, p: Parameters, x: HostArray, w: HostArray) -> Sequence[Array]:
-    both = _given(x, p.scheme), quantized.weights(w, p.scheme, p.k).q
-    return [ops.asarray(quantized.pack_signs(values)) for values in both]
-
-
 # -- steps -------------------------------------------------------------------------------------------------------------
 Y = ("y",)
 
 
-def _quantised(ops: Ops, p: Parameters, x: Array) -> tuple[Array, Array | None]:
-    """X on its grid, as floats, and the scale of each row; X itself where it is given."""
-    if p.scheme not in ("w8a8", "fp8"):
-        return x, None
-    most = quantized.FLOAT8_MOST if p.scheme == "fp8" else 127.0
-    largest = ops.max(ops.maximum(x, -x), 1, True)
-    scaled = x * (most / largest)
-    return scaled if p.scheme == "fp8" else ops.round(scaled), largest * (1.0 / most)
-
-
-def _int8(ops: Ops, p: Parameters, x: Array) -> tuple[Array, Array | None]:
-    on_grid, scale = _quantised(ops, p, x)
-    return (x, None) if scale is None else (ops.astype(on_grid, "int8"), scale)
-
-
-def _scaled(ops: Ops, y: Array, rows: Array | None, columns: Array) -> Array:
-    """The sums of a product of grids, scaled back: as they are where nothing was quantised in the step."""
-    return y if rows is None else ops.astype(y, "float32") * rows * columns
-
-
 @w.formulation(
     note="the framework's int8 product with int32 sums, W stored as K×M",
-    prepare=_prepare,
+    prepare=steps.prepare,
     outputs=Y,
-    applies=lambda p: p.scheme in INT8,
+    applies=lambda p: p.scheme in steps.INT8,
 )
 def int8(ops: Ops, p: Parameters, x: Array, q: Array, scales: Array) -> tuple[Array, ...]:
     """W row-major as the product reads it."""
-    x8, rows = _int8(ops, p, x)
-    return (_scaled(ops, ops.matmul_int8(x8, q), rows, scales),)
+    x8, rows = steps.on_int8(ops, p, x)
+    return (steps.scaled(ops, ops.matmul_int8(x8, q), rows, scales),)
 
 
 @w.formulation(
     note="int8 product, W stored as M×K and read transposed",
-    prepare=_prepare_transposed,
+    prepare=steps.prepare_transposed,
     outputs=Y,
-    applies=lambda p: p.scheme in INT8,
+    applies=lambda p: p.scheme in steps.INT8,
 )
 def int8_transposed(ops: Ops, p: Parameters, x: Array, q: Array, scales: Array) -> tuple[Array, ...]:
     """As layers store their weights."""
-    x8, rows = _int8(ops, p, x)
+    x8, rows = steps.on_int8(ops, p, x)
     y = ops.matmul_int8(x8, ops.permute_dims(q, (1, 0)))
-    return (_scaled(ops, y, rows, ops.permute_dims(scales, (1, 0))),)
+    return (steps.scaled(ops, y, rows, ops.permute_dims(scales, (1, 0))),)
 
 
 @w.formulation(
     note="int8 product of X padded to 8 rows: XLA's kernel for the CPU wants more than one",
-    prepare=_prepare,
+    prepare=steps.prepare,
     outputs=Y,
-    applies=lambda p: p.scheme in INT8 and p.n < PADDED_ROWS,
+    applies=lambda p: p.scheme in steps.INT8 and p.n < PADDED_ROWS,
 )
 def int8_padded(ops: Ops, p: Parameters, x: Array, q: Array, scales: Array) -> tuple[Array, ...]:
     """Rows of zeros are added and cut off."""
-    x8, rows = _int8(ops, p, x)
+    x8, rows = steps.on_int8(ops, p, x)
     y = ops.matmul_int8(ops.concat([x8, ops.zeros((PADDED_ROWS - p.n, p.k), "int8")], 0), q)
-    return (_scaled(ops, y[: p.n, :], rows, scales),)
+    return (steps.scaled(ops, y[: p.n, :], rows, scales),)
 
 
 @w.formulation(
     note="the framework's own product of weights that were packed ahead",
-    prepare=_prepare_packed,
+    prepare=steps.prepare_packed,
     outputs=Y,
-    applies=lambda p: p.scheme in ("w8a8", "w8", "w4") or (p.scheme in WHOLE and p.k * 127**2 < EXACT_BELOW),
+    applies=lambda p: (
+        p.scheme in ("w8a8", "w8", "w4") or (p.scheme in steps.WHOLE and p.k * 127**2 < steps.EXACT_BELOW)
+    ),
 )
 def packed(ops: Ops, p: Parameters, x: Array, weights: Matrix, scales: Array) -> tuple[Array, ...]:
     """Its sums are floats: of int8 they are exact below 2²⁴."""
     if p.scheme in ("w8", "w4"):
         return (ops.quantized_matmul(x, weights),)
-    x8, rows = _int8(ops, p, x)
+    x8, rows = steps.on_int8(ops, p, x)
     y = ops.quantized_matmul(x8, weights)
     return (ops.astype(y, "int32") if rows is None else y * rows * scales,)
 
 
 @w.formulation(
     note="the framework's product of scaled float8 operands",
-    prepare=_prepare_transposed,
+    prepare=steps.prepare_transposed,
     outputs=Y,
     applies=lambda p: p.scheme == "fp8",
 )
 def scaled_float8(ops: Ops, p: Parameters, x: Array, q: Array, scales: Array) -> tuple[Array, ...]:
     """X becomes float8 in the step."""
-    scaled, rows = _quantised(ops, p, x)
+    scaled, rows = steps.quantised(ops, p, x)
     x8 = ops.astype(scaled, "float8_e4m3fn")
     return (ops.scaled_matmul(x8, ops.permute_dims(q, (1, 0)), rows, ops.permute_dims(scales, (1, 0))),)
 
 
-def _floats(ops: Ops, p: Parameters, x: Array) -> tuple[Array, Array | None]:
-    """X on its grid as float32: what is given as int8 is converted, float8 goes there and back."""
-    if p.scheme in WHOLE:
-        return ops.astype(x, "float32"), None
-    on_grid, rows = _quantised(ops, p, x)
-    if p.scheme == "fp8":
-        on_grid = ops.astype(ops.astype(on_grid, "float8_e4m3fn"), "float32")
-    return on_grid, rows
-
-
-def _back(ops: Ops, p: Parameters, y: Array, rows: Array | None) -> Array:
-    if p.scheme in WHOLE:
-        return ops.astype(y, "int32")
-    return y if rows is None else y * rows
-
-
-def _exact(p: Parameters) -> bool:
-    """Whether float32 holds the sums that must be whole."""
-    return bool(p.scheme not in WHOLE or p.k * quantized.MOST[p.scheme] ** 2 < EXACT_BELOW)
-
-
 @w.formulation(
     note="int8 converted to bfloat16 in the step, which holds it exactly; a product with float32 sums",
-    prepare=_prepare,
+    prepare=steps.prepare,
     outputs=Y,
-    applies=lambda p: p.scheme in INT8 and _exact(p),
+    applies=lambda p: p.scheme in steps.INT8 and steps.exact(p),
 )
 def as_bfloat16(ops: Ops, p: Parameters, x: Array, q: Array, scales: Array) -> tuple[Array, ...]:
     """Where a CPU has the faster unit for bfloat16, or a compiler the faster product."""
-    on_grid, rows = _quantised(ops, p, x)
+    on_grid, rows = steps.quantised(ops, p, x)
     y = ops.widened_matmul(ops.astype(on_grid, "bfloat16"), ops.astype(q, "bfloat16"))
-    return (_back(ops, p, y if p.scheme in WHOLE else y * scales, rows),)
+    return (steps.scaled_rows(ops, p, y if p.scheme in steps.WHOLE else y * scales, rows),)
 
 
 @w.formulation(
     note="W stored in few bits as K×M, converted to floats in the step, the dense product",
-    prepare=_prepare,
+    prepare=steps.prepare,
     outputs=Y,
-    applies=lambda p: _group(p) == p.k and _exact(p),
+    applies=lambda p: steps.group_of(p) == p.k and steps.exact(p),
 )
 def converted(ops: Ops, p: Parameters, x: Array, q: Array, scales: Array) -> tuple[Array, ...]:
     """What is left where a framework has no product of few bits: fewer bytes, no faster sums."""
-    on_grid, rows = _floats(ops, p, x)
+    on_grid, rows = steps.on_floats(ops, p, x)
     y = ops.matmul(on_grid, ops.astype(q, "float32"))
-    return (_back(ops, p, y if p.scheme in WHOLE else y * scales, rows),)
+    return (steps.scaled_rows(ops, p, y if p.scheme in steps.WHOLE else y * scales, rows),)
 
 
 @w.formulation(
     note="the same with W stored as M×K, group by group where it has groups",
-    prepare=_prepare_transposed,
+    prepare=steps.prepare_transposed,
     outputs=Y,
-    applies=_exact,
+    applies=steps.exact,
 )
 def converted_rows(ops: Ops, p: Parameters, x: Array, q: Array, scales: Array) -> tuple[Array, ...]:
     """A row of W is a row of the array."""
-    on_grid, rows = _floats(ops, p, x)
-    return (_back(ops, p, _times_floats(ops, p, on_grid, ops.astype(q, "float32"), scales), rows),)
-
-
-def _times_floats(ops: Ops, p: Parameters, x: Array, weights: Array, scales: Array) -> Array:
-    """x · (weights · scales)ᵀ; a single scale of a row is taken after the product."""
-    groups = p.k // _group(p)
-    if groups > 1:
-        parts = ops.reshape(weights, (p.m, groups, p.k // groups)) * ops.expand_dims(scales, 2)
-        return ops.matmul(x, ops.permute_dims(ops.reshape(parts, (p.m, p.k)), (1, 0)))
-    y = ops.matmul(x, ops.permute_dims(weights, (1, 0)))
-    return y if p.scheme in WHOLE else y * ops.permute_dims(scales, (1, 0))
+    on_grid, rows = steps.on_floats(ops, p, x)
+    return (steps.scaled_rows(ops, p, steps.times_floats(ops, p, on_grid, ops.astype(q, "float32"), scales), rows),)
 
 
 @w.formulation(
     note="weights of 4 or 2 bits, several to a byte, taken apart by shifts in the step, the dense product",
-    prepare=_prepare_fields,
+    prepare=steps.prepare_fields,
     outputs=Y,
     applies=lambda p: p.scheme in ("w4", "w2") and p.k % (8 // quantized.BITS[p.scheme]) == 0,
 )
@@ -322,12 +218,12 @@ def unpacked(ops: Ops, p: Parameters, x: Array, fields: Array, scales: Array) ->
     bits = quantized.BITS[p.scheme]
     parts = [ops.bitwise_right_shift(fields, bits * i) & (2**bits - 1) for i in range(8 // bits)]
     weights = ops.astype(ops.concat(parts, 1), "float32") - float(2 ** (bits - 1))
-    return (_times_floats(ops, p, x, weights, scales),)
+    return (steps.times_floats(ops, p, x, weights, scales),)
 
 
 @w.formulation(
     note="signs as bits: exclusive or, and the bits counted",
-    prepare=_prepare_signs,
+    prepare=steps.prepare_signs,
     outputs=Y,
     applies=lambda p: p.scheme == "w1a1" and p.k % quantized.WORD == 0,
 )
