@@ -47,6 +47,13 @@ class IdeaOps(CoreOps):
         """
         return [self.nonzero(labels == label) for label in range(parts)]
 
+    def scatter(self, x: Array, indices: Array, length: int) -> Array:
+        """Zeros (length, …) with row i of x (n, …) at `indices[i]`: what `take` at the same `indices` gives back as x.
+
+        `indices` (n,) are integers from 0 to below `length`, none twice; what others give is not defined.
+        """
+        raise self._unsupported("scatter")
+
     def bitwise_right_shift(self, x: Array, bits: int) -> Array:
         """Integers shifted right by `bits`; of signed ones the sign stays. (`&`, `|`, `^` are used as they are.)"""
         return x >> bits

@@ -18,6 +18,7 @@ from backends.ops import Array, Compiled, Matrix, Scalar, Unsupported
 
 COMPILED_EVENT = "/jax/core/compile/backend_compile_duration"
 YNN = "xla_cpu_experimental_ynn_fusion_type"
+BATCHED = ", batching_dims = ["  # as StableHLO writes a batched product
 FUSED = "kind=kCustom"  # in the program that XLA made: what a library fused, as YNNPACK does
 TRIAL_ROUNDS = (3, 12)  # of a block of each variant: at least, and at most while TRIAL_BUDGET_S lasts
 TRIAL_BUDGET_S = 0.25  # the first calls count
@@ -126,7 +127,7 @@ def _candidates(lowered: Any, on_cpu: bool) -> dict[str, dict[str, str]]:
     options: dict[str, dict[str, str]] = {}
     if on_cpu and not 0 <= (lowered.cost_analysis() or {}).get("flops", -1) < SMALL_FLOP:  # -1 is unknown
         program = lowered.as_text()
-        if "stablehlo.convolution" in program:
+        if "stablehlo.convolution" in program or BATCHED in program:
             options["LIBRARY_FUSION_TYPE_DOT"] = {YNN: "LIBRARY_FUSION_TYPE_DOT"}
         if "stablehlo.convolution" in program or "stablehlo.dot_general" in program:
             options["off"] = {YNN: ""}

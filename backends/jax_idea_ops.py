@@ -39,6 +39,10 @@ class JaxIdeaOps(Ops):
             raise Unsupported("jax.numpy.nonzero: the size argument must be statically specified to use it in jax.jit")
         return jnp.nonzero(x)[0]
 
+    def scatter(self, x: Array, indices: Array, length: int) -> Array:
+        empty = jnp.zeros((length, *x.shape[1:]), x.dtype)
+        return empty.at[indices].set(x, mode="promise_in_bounds", unique_indices=True)
+
     def embedding_bag(self, table: Array, rows: Array) -> Array:
         raise Unsupported("JAX has no embedding bag: rows are taken, then summed, which XLA may make one loop of")
 

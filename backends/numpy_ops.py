@@ -57,6 +57,11 @@ class NumpyOps(ArrayApiOps):
         places = order if chosen is None else np.take_along_axis(chosen, order, -1)
         return np.take_along_axis(values, order, -1), places
 
+    def scatter(self, x: Array, indices: Array, length: int) -> Array:
+        out = np.zeros((length, *x.shape[1:]), x.dtype)
+        out[indices] = x
+        return out
+
     def popcount(self, x: Array) -> Array:
         return np.bitwise_count(x if x.dtype == np.uint8 else x.view(np.uint32)).astype(np.int32)
 

@@ -48,6 +48,9 @@ class TensorflowIdeaOps(Ops):
             return super().partition(labels, parts)
         return list(self._tf.dynamic_partition(self._tf.range(self._tf.size(labels)), labels, parts))
 
+    def scatter(self, x: Array, indices: Array, length: int) -> Array:
+        return self._raw.ScatterNd(indices=indices[:, None], updates=x, shape=(length, *x.shape[1:]))
+
     def embedding_bag(self, table: Array, rows: Array) -> Array:
         if self._xla:
             raise Unsupported("No registered 'SparseSegmentSum' OpKernel for XLA_CPU_JIT devices")

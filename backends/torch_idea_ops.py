@@ -69,6 +69,10 @@ class TorchIdeaOps(Ops):
     def nonzero(self, x: Array) -> Array:
         return torch.nonzero(x).squeeze(1)
 
+    def scatter(self, x: Array, indices: Array, length: int) -> Array:
+        places = indices if indices.dtype is torch.int64 else indices.long()
+        return x.new_zeros((length, *x.shape[1:])).index_copy_(0, places, x)
+
     def multiply_add(self, x: Array, y: Array, z: Array) -> Array:
         return torch.addcmul(z, x, y)
 

@@ -114,10 +114,33 @@ def capacity_bmm(
     wanted = ops.expand_dims(starts, 1) + ops.expand_dims(places, 0)
     source = ops.take(ops.argsort(flat), ops.where(wanted < p.n * p.k, wanted, p.n * p.k - 1))
     results = ops.reshape(dispatch.by_experts(ops, ops.take(x, source // p.k), w1, w2), (p.experts * capacity, p.d))
-    hits = ops.astype(ops.expand_dims(flat, 1) == ops.expand_dims(every, 0), "int32")
-    rank = ops.astype(ops.sum(ops.cumsum(hits, 0) * hits, 1) - 1, "int32")
-    back = ops.reshape(ops.take(results, flat * capacity + rank), (p.n, p.k, p.d))
-    return (ops.sum(back * ops.expand_dims(gates, 2), 1),)
+    place = flat * capacity + dispatch.places_of_pairs(ops, flat, every)
+    return (dispatch.taken_back(ops, p, results, place, gates),)
+
+
+@w.formulation(
+    note="the same without a sort: each pair scatters the number of its token to its place",
+    prepare=dispatch.ranked_operands,
+    outputs=Y,
+)
+def capacity_ranked(
+    ops: Ops,
+    p: Parameters,
+    x: Array,
+    w1: Array,
+    w2: Array,
+    experts_of: Array,
+    gates: Array,
+    every: Array,
+    places: Array,
+    tokens: Array,
+) -> tuple[Array, ...]:
+    """A place that an expert does not fill holds the first token, and nobody reads what becomes of it."""
+    capacity, flat = places.shape[0], ops.reshape(experts_of, (p.n * p.k,))
+    place = flat * capacity + dispatch.places_of_pairs(ops, flat, every)
+    source = ops.reshape(ops.scatter(tokens, place, p.experts * capacity), (p.experts, capacity))
+    results = ops.reshape(dispatch.by_experts(ops, ops.take(x, source), w1, w2), (p.experts * capacity, p.d))
+    return (dispatch.taken_back(ops, p, results, place, gates),)
 
 
 @w.formulation(
@@ -266,14 +289,11 @@ def one_hot(
     to = ops.expand_dims(hits, 2) * ops.astype(
         ops.reshape(ops.astype(rank, "int32"), (p.n * p.k, 1, 1)) == ops.reshape(places, (1, 1, capacity)), "int32"
     )
-    sent = ops.reshape(ops.where(to > 0, ops.reshape(gates, (p.n * p.k, 1, 1)) * 0.0 + 1.0, 0.0), _four(p, capacity))
+    sent = ops.where(to > 0, ops.reshape(gates, (p.n * p.k, 1, 1)) * 0.0 + 1.0, 0.0)
+    sent = ops.reshape(sent, (p.n, p.k, p.experts, capacity))
     weight = ops.sum(sent * ops.reshape(gates, (p.n, p.k, 1, 1)), 1)
     grouped = ops.einsum("nec,nd->ecd", ops.sum(sent, 1), x)
     return (ops.einsum("nec,ecd->nd", weight, dispatch.by_experts(ops, grouped, w1, w2)),)
-
-
-def _four(p: Parameters, capacity: int) -> tuple[int, int, int, int]:
-    return (p.n, p.k, p.experts, capacity)
 
 
 WORKLOAD = w.definition()

@@ -54,6 +54,14 @@ class IdeaCountingOps(Ops):
             "take_along_axis", "gather", indices.shape, x.dtype, inputs, passed, reads_bytes=reads, gathered=rows
         )
 
+    def scatter(self, x: Array, indices: Array, length: int) -> Array:
+        """Zeros are written, and a row for each index; the gradient takes the rows back."""
+        rows = Rows(x.shape[0], x.size * x.dtype.itemsize)
+        passed = (lambda g: sparse.taken(g, indices, 0), None)
+        return self.trace.make(
+            "scatter", "scatter", (length, *x.shape[1:]), x.dtype, (x, indices), passed, scattered=rows
+        )
+
     def embedding_bag(self, table: Array, rows: Array) -> Array:
         """The rows are read and added up; none is written."""
         (bags, each), width = rows.shape, table.shape[1]

@@ -228,6 +228,16 @@ def test_a_branch_counts_where_all_are_the_same_work(ops):
         ops.switch(flag, [lambda x: (x,), lambda x: (ops.exp(x),)], x)
 
 
+def test_a_scatter_writes_all_and_reaches_a_row_for_each_index(ops):
+    x, at = array(ops, 3, 4), array(ops, 3, dtype="int32")
+    assert ops.scatter(x, at, 9).shape == (9, 4)
+    work = one_by_one(ops.trace.operations)
+    assert (work.bytes, work.scattered_rows, work.scattered_bytes) == (4 * (12 + 3 + 36), 3, 4 * 12)
+    assert (work.matmul_flop, work.other_flop) == (0, 0)
+    _, (gradient,) = ops.value_and_grad(lambda x: ops.sum(ops.scatter(x, at, 9)), (0,))(x)
+    assert gradient.shape == (3, 4)
+
+
 def test_bits_and_positions(ops):
     x = array(ops, 4, dtype="int32")
     assert ((x & 3).dtype, (x >> 1).dtype, ops.popcount(x).dtype) == (np.int32,) * 3

@@ -104,6 +104,16 @@ def test_a_partition_has_the_places_of_each_label_in_order(ops, eager):
     assert [p.tolist() for p in parts] == [[1, 4], [], [0, 2], [3]]
 
 
+def test_rows_are_scattered_to_their_places(ops, run):
+    places = np.array([5, 0, 7, 2, 3, 8], np.int32)
+    rows, numbers = run(lambda x, n, at: (ops.scatter(x, at, 9), ops.scatter(n, at, 9)), X, places * 10, places)
+    expected, tens = np.zeros((9, 8), np.float32), np.zeros(9, np.int32)
+    expected[places], tens[places] = X, places * 10
+    assert np.array_equal(rows, expected)
+    assert np.array_equal(numbers, tens)
+    assert (rows.dtype.name, numbers.dtype.name) == ("float32", "int32")
+
+
 def test_nonzero_is_refused_where_shapes_must_be_known():
     for name in ("jax", "tensorflow"):
         framework = opened(name)

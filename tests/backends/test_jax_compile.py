@@ -160,6 +160,19 @@ def test_only_settings_that_make_another_program_are_tried(ops, monkeypatch):
     assert (made.kept, dict(made.flags), compiled()) == ("default", {jax_compile.YNN: "default"}, 1)
 
 
+def test_fusing_products_alone_is_tried_where_a_product_is_batched():
+    """Its other fusions may lose there; one product is fused alike by both, and not compiled a third time."""
+    from backends.jax_compile import SMALL_FLOP, _candidates
+
+    a = np.ones((4, 128, 128), "float32")
+    batched = jax.jit(lambda a: jax.numpy.exp(a @ a)).lower(a)
+    assert batched.cost_analysis()["flops"] > SMALL_FLOP
+    assert set(_candidates(batched, True)) == {"off", "LIBRARY_FUSION_TYPE_DOT"}
+    assert not _candidates(batched, False), "of the CPU alone"
+    one = jax.jit(lambda a: jax.numpy.exp(a @ a)).lower(np.ones((256, 256), "float32"))
+    assert set(_candidates(one, True)) == {"off"}
+
+
 def test_a_setting_that_this_jaxlib_lacks_is_left_out():
     """The options are experimental: one that went with a newer jaxlib costs a variant, not the case."""
     from backends.jax_compile import YNN, _offered

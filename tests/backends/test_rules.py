@@ -171,6 +171,7 @@ def test_what_it_lacks_says_which_framework_which_operation_and_what_to_do():
         "cumsum": lambda: ops.cumsum(x, 0),
         "nonzero, whose result has a length that only its values tell,": lambda: ops.nonzero(x[0]),
         "embedding bag": lambda: ops.embedding_bag(x, x),
+        "scatter": lambda: ops.scatter(x, x, 2),
         "popcount": lambda: ops.popcount(x),
         "bitcast": lambda: ops.bitcast(x, "int32"),
         "int8 product with int32 sums": lambda: ops.matmul_int8(x, x),

@@ -103,7 +103,7 @@ def test_a_token_to_the_wrong_expert_is_refused():
         experts[3, 0] = np.setdiff1d(np.arange(4), experts[3])[0]
         return {**x, "experts_of": experts}
 
-    for name in ("sorted_loop", "capacity_bmm", "blocked", "all_experts", "one_hot"):
+    for name in ("sorted_loop", "capacity_bmm", "capacity_ranked", "blocked", "all_experts", "one_hot"):
         assert "y is off by" in _found("mixture_of_experts", name, _inputs(misrouted), balance="zipf")
 
 

@@ -32,6 +32,14 @@ def capacity_operands(
     return [*operands(ops, p, x, w1, w2, experts_of, gates), ops.asarray(places)]
 
 
+def ranked_operands(
+    ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
+) -> Sequence[Array]:
+    """As `capacity_operands`, and the token of each pair."""
+    tokens = np.repeat(np.arange(p.n, dtype=np.int32), p.k)
+    return [*capacity_operands(ops, p, x, w1, w2, experts_of, gates), ops.asarray(tokens)]
+
+
 def _most_blocks(p: Parameters) -> int:
     """Blocks that any routing fits in: every expert may leave its last one nearly empty."""
     used = min(p.experts, p.n * p.k)
@@ -74,10 +82,21 @@ def starts(ops: Ops, counts: Array) -> Array:
     return ops.cumsum(counts, 0) - counts
 
 
+def places_of_pairs(ops: Ops, flat: Array, every: Array) -> Array:
+    """The how many-th of its expert each pair (n·k,) is, by a running count: int32, from 0."""
+    hits = ops.astype(ops.expand_dims(flat, 1) == ops.expand_dims(every, 0), "int32")
+    return ops.astype(ops.sum(ops.cumsum(hits, 0) * hits, 1) - 1, "int32")
+
+
+def taken_back(ops: Ops, p: Parameters, results: Array, place: Array, gates: Array) -> Array:
+    """Results (…, d) at the place of each pair back to their tokens, weighted and summed: y (n, d)."""
+    back = ops.reshape(ops.take(results, place), (p.n, p.k, p.d))
+    return ops.sum(back * ops.expand_dims(gates, 2), 1)
+
+
 def mixed(ops: Ops, p: Parameters, results: Array, order: Array, gates: Array) -> Array:
     """Results (n·k, d) of sorted pairs back to their tokens, weighted and summed: y (n, d)."""
-    back = ops.reshape(ops.take(results, ops.argsort(order)), (p.n, p.k, p.d))
-    return ops.sum(back * ops.expand_dims(gates, 2), 1)
+    return taken_back(ops, p, results, ops.argsort(order), gates)
 
 
 def by_experts(ops: Ops, x: Array, w1: Array, w2: Array) -> Array:
