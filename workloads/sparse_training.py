@@ -220,6 +220,11 @@ _block_step_by("block_bmm", "batched products of gathered blocks, summed by segm
 _block_step_by(
     "block_rows", "as many blocks in every row, no padding but one: a batched product a row", sparse_mlp_blocks.ROWS
 )
+_block_step_by(
+    "block_rows_taken",
+    "the same; backward the results of each block column are taken together and added up",
+    sparse_mlp_blocks.TAKEN,
+)
 
 
 # -- an update ---------------------------------------------------------------------------------------------------------

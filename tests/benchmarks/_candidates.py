@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from backends.ops import HostArray
 from workloads.base import Inputs, Params
 
 Make: TypeAlias = Callable[..., Any]
+SIDE = 16  # of the blocks of sparse training
 MAPS = (0, 1, 0, 1, 1, 1)  # VGG8b: 1 where a max-pool stands behind the convolution
 
 
@@ -78,6 +79,75 @@ def updated_layers(o: Sequence[HostArray], count: int) -> dict[str, HostArray]:
     """New weights and masks (in, out) as an update of patterns names them."""
     names = [*(f"new{i}" for i in range(count)), *(f"mask{i}" for i in range(count))]
     return {name: v.astype(np.float64) for name, v in zip(names, o, strict=True)}
+
+
+class Blocks(NamedTuple):
+    """A sparse layer (out, in) of whole blocks: values (blocks, 16, 16), the block row and block column of each.
+
+    `shape` is how many block rows and block columns there are; blocks stand row by row.
+    """
+
+    values: HostArray
+    rows: HostArray
+    columns: HostArray
+    shape: tuple[int, int]
+
+    def padded(self) -> tuple[HostArray, HostArray, HostArray]:
+        """Every block row as long as the longest: (rows, 16, longest·16), block columns, and which are filled."""
+        lengths = np.bincount(self.rows, minlength=self.shape[0])
+        filled = np.arange(lengths.max()) < lengths[:, None]
+        tiles, columns = np.zeros((*filled.shape, SIDE, SIDE), self.values.dtype), np.zeros(filled.shape, np.int32)
+        tiles[filled], columns[filled] = self.values, self.columns
+        return tiles.transpose(0, 2, 1, 3).reshape(len(tiles), SIDE, -1), columns, filled
+
+    def of_padded(self, v: HostArray) -> HostArray:
+        """The blocks of such values."""
+        return v.reshape(len(v), SIDE, -1, SIDE).transpose(0, 2, 1, 3)[self.padded()[2]]
+
+    def by_column(self, at: HostArray) -> tuple[HostArray, HostArray]:
+        """Of each block column which of its blocks' numbers `at` it has, (columns, longest), and which are filled."""
+        lengths = np.bincount(self.columns, minlength=self.shape[1])
+        filled = np.arange(lengths.max()) < lengths[:, None]
+        places = np.zeros(filled.shape, np.int32)
+        places[filled] = at[np.argsort(self.columns, kind="stable")]
+        return places, filled
+
+
+def block_layers(x: Inputs, params: Params, phase: str) -> list[Blocks]:
+    """Each sparse layer of whole blocks, in the phase that a candidate is of."""
+    if params["rule"] != "blocks" or params["phase"] != phase:
+        raise NotImplementedError(f"the {phase} in blocks only")
+    made = []
+    for full, mask in sparse_layers(x, params):
+        down, across = (length // SIDE for length in full.shape)
+        tiles, there = (v.reshape(down, SIDE, across, SIDE).transpose(0, 2, 1, 3) for v in (full, mask))
+        rows, columns = (v.astype(np.int32) for v in np.nonzero(there[:, :, 0, 0]))
+        made.append(Blocks(np.ascontiguousarray(tiles[rows, columns]), rows, columns, (down, across)))
+    return made
+
+
+def with_blocks(values: HostArray, rows: HostArray, columns: HostArray, shape: tuple[int, int]) -> HostArray:
+    """Blocks among their zeros, (out, in)."""
+    tiles = np.zeros((*shape, SIDE, SIDE), values.dtype)
+    tiles[rows, columns] = values
+    return tiles.transpose(0, 2, 1, 3).reshape(shape[0] * SIDE, shape[1] * SIDE)
+
+
+def stored_blocks(o: Sequence[HostArray], layers: Sequence[Blocks], x: Inputs, params: Params) -> dict[str, HostArray]:
+    """The loss, the blocks of every sparse layer and the last as a step of sparse training names them."""
+    full = [with_blocks(v, b.rows, b.columns, b.shape) for v, b in zip(o[1:-1], layers, strict=True)]
+    return stored_values([o[0], *full, o[-1]], x, params)
+
+
+def moved_blocks(o: Sequence[HostArray], layers: Sequence[Blocks]) -> dict[str, HostArray]:
+    """Of every layer its blocks after an update, then where they stand, flat in (block rows, block columns)."""
+    out: dict[str, HostArray] = {}
+    for i, (values, places, layer) in enumerate(zip(o[: len(layers)], o[len(layers) :], layers, strict=True)):
+        rows, columns = places // layer.shape[1], places % layer.shape[1]
+        ones = np.zeros(layer.shape, np.int64)
+        ones[rows, columns] = 1
+        out |= {f"new{i}": with_blocks(values, rows, columns, layer.shape).T.astype(np.float64), f"mask{i}": ones.T}
+    return out
 
 
 class Candidates:

@@ -108,6 +108,12 @@ def _idea(label: str, workload: str, mode: Mode = "forward", **axes: Any) -> Com
     return Computation(label, workload, mode, _point(workload, mode, "ideas", **axes), "ideas")
 
 
+def _blocks_moved() -> Computation:
+    """The update at the step's point, which the preset has not."""
+    axes = {**_point("sparse_training", "train_step", "ideas", rule="blocks"), "phase": "update"}
+    return Computation("sparse update, blocks", "sparse_training", "train_step", axes, "ideas")
+
+
 def _twin(label: str, workload: str, dtype: str = "float32", **axes: Any) -> Computation:
     """A twin at the shape that such a point asks for."""
     return Computation(label, workload, "forward", axes, "ideas", dtype)
@@ -121,6 +127,8 @@ IDEAS = (
     _idea("mixture of experts", "mixture_of_experts"),
     _idea("sparse step", "sparse_training", "train_step", phase="step"),
     _idea("sparse update", "sparse_training", "train_step", phase="update"),
+    _idea("sparse step, blocks", "sparse_training", "train_step", phase="step", rule="blocks"),
+    _blocks_moved(),
     _idea("kaleidoscope", "kaleidoscope"),
     _idea("selective scan", "selective_scan"),
     _idea("spiking neurons", "spiking"),

@@ -132,8 +132,8 @@ def masked(x, params):
 
 def _moved(nth):
     def make(x, params):
-        if params["phase"] == "step":
-            raise NotImplementedError("the update only")
+        if params["phase"] == "step" or params["rule"] != "rigl":
+            raise NotImplementedError("the update by RigL only")
         count, layers = params["layers"], sparse_layers(x, params)
         flat = [np.flatnonzero(mask.T.ravel()).astype(np.int32) for _, mask in layers]
         dropped = [max(1, round(0.3 * len(places))) for places in flat]

@@ -179,8 +179,8 @@ def _moved(product, nth):
     """The pattern moves: `nth(values, count)` is the count-th greatest."""
 
     def make(x, params):
-        if params["phase"] == "step":
-            raise NotImplementedError("the update only")
+        if params["phase"] == "step" or params["rule"] != "rigl":
+            raise NotImplementedError("the update by RigL only")
         count, layers = params["layers"], sparse_layers(x, params)
         flat = [np.flatnonzero(mask.ravel()) for _, mask in layers]
         dropped = [max(1, round(0.3 * len(places))) for places in flat]

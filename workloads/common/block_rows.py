@@ -97,6 +97,38 @@ def rows_products(ops: Ops, p: Parameters, columns: Array, mask: Array, places: 
     )
 
 
+def prepare_taken_step(ops: Ops, x: Inputs, p: Parameters) -> Sequence[Array]:
+    """Columns and mask of the padded rows; where the blocks of each block column stand among them, and their mask."""
+    pattern = block_pattern(x, p)
+    flipped, order = pattern.transposed()
+    ell, back = sparse.padded(pattern), sparse.padded(flipped)
+    dtype = x["a"].dtype
+    mask = np.repeat(ell.filled.astype(dtype), p.block, axis=1)[:, None, :]
+    places = np.flatnonzero(ell.filled).astype(np.int32)[order][back.slots]
+    return [ops.asarray(v) for v in (ell.columns.ravel(), mask, places, back.filled.astype(dtype)[..., None, None])]
+
+
+def taken_products(ops: Ops, p: Parameters, columns: Array, mask: Array, places: Array, filled: Array) -> Products:
+    """As `rows_products`; backward the results of each block column are taken together and added up, none scattered."""
+    block, rows = p.block, p.m // p.block
+    longest = columns.shape[0] // rows
+
+    def backward(values: Array, dy: Array) -> Array:
+        def product(part: Array) -> Array:
+            n = part.shape[1]
+            tiles = ops.matmul(ops.permute_dims(values, (0, 2, 1)), ops.reshape(part, (rows, block, n)))
+            found = ops.take(ops.reshape(tiles, (rows * longest, block, n)), places)
+            return ops.reshape(ops.sum(found * filled, 1), (p.k, n))
+
+        return sparse.by_columns(ops, dy, filled.shape[0] * filled.shape[1] * block, product)
+
+    return Products(
+        lambda values, b: ell_product(ops, p, values, columns, b),
+        sparse.sgd_update(ops, ell_sampled(ops, p, columns, mask)),
+        backward,
+    )
+
+
 def restore_ell(a: HostArray, x: Inputs, p: Parameters) -> HostArray:
     """Padded block rows back into blocks."""
     ell, block = sparse.padded(block_pattern(x, p)), p.block

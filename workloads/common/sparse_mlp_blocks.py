@@ -38,6 +38,7 @@ GATHERED = BlockForm(lambda x, p: x["a"], block_steps.prepare_bmm_step, 5, block
 ROWS = BlockForm(
     block_products.ell_values, block_rows.prepare_rows_step, 4, block_rows.rows_products, block_rows.restore_ell
 )
+TAKEN = ROWS._replace(rest=block_rows.prepare_taken_step, products=block_rows.taken_products)
 
 
 def in_blocks(pattern: Pattern) -> Pattern:
@@ -129,20 +130,17 @@ def _exchanged(ops: Ops, values: Array, places: Array, gradient: Array) -> tuple
     stored, side, _ = values.shape
     rows, columns = (length // side for length in gradient.shape)
     dropped = topology.exchanged(stored)
-    size = ops.sum(ops.sum(values * values, 2), 1)
-    kept = size >= ops.kth_greatest(size, stored - dropped)
-    there = ops.segment_sum(ops.where(kept, size * 0.0 + 1.0, 0.0), places, rows * columns)
+    stays = ops.astype(ops.topk(ops.sum(values * values, (1, 2)), stored - dropped)[1], "int32")
+    held = ops.take(places, stays)
+    there = ops.scatter(held * 0 + 1, held, rows * columns)
     wanted = ops.where(there > 0, 0.0, ops.reshape(scores(ops, gradient, side), (rows * columns,)))
     grown = ops.astype(ops.topk(wanted, dropped)[1], "int32")
-    gone = 1 - ops.astype(kept, "int32")
-    rank = ops.cumsum(gone, 0) - gone  # of a dropped block among them: which of the grown ones takes its storage
-    taken = ops.take(grown, ops.where(rank < dropped, rank, dropped - 1))
-    after = ops.where(kept, places, taken)
+    after = ops.concat([held, grown], 0)
     order = ops.argsort(after)
+    found = ops.take(values, ops.take(ops.concat([stays, grown * 0], 0), order))  # of a grown one any, and then zeros
+    blocks = ops.where(ops.reshape(order < stored - dropped, (stored, 1, 1)), found, 0.0)
     sorted_places = ops.take(after, order)
-    left = ops.where(ops.reshape(kept, (stored, 1, 1)), values, 0.0)
-    back = ops.argsort(sorted_places % columns * rows + sorted_places // columns)
-    return ops.take(left, order), sorted_places, back
+    return blocks, sorted_places, ops.argsort(sorted_places % columns * rows + sorted_places // columns)
 
 
 def from_moved(p: Parameters, outputs: Mapping[str, HostArray]) -> Mapping[str, HostArray]:

@@ -98,8 +98,8 @@ def scores(ops: Ops, x: Array, side: int) -> Array:
     if side == 1:
         return ops.maximum(x, -x)
     rows, columns = x.shape
-    tiles = ops.reshape(x * x, (rows // side, side, columns // side, side))
-    return ops.sum(ops.sum(tiles, 3), 1)
+    down = ops.sum(ops.reshape(x * x, (rows // side, side, columns)), 1)  # whole rows first: they lie side by side
+    return ops.sum(ops.reshape(down, (rows // side, columns // side, side)), 2)
 
 
 def _kept_only(ops: Ops, kept: Array, x: Array, side: int) -> Array:
