@@ -19,6 +19,7 @@ import msgspec
 from harness.records.store import RunInfo
 
 OUT = "HWLOTTERY_BENCH_OUT"
+ABOUT = "HWLOTTERY_BENCH_ABOUT"  # what a stored table says of itself, beside the others of its title
 _WIDTH = 160  # a pipe is 80 columns wide, and the rows are not
 Cell: TypeAlias = str | int | float | None
 _INNERMOST = re.compile(r"\{[^{}]*\}")  # objects that hold no other
@@ -93,7 +94,7 @@ def report(name: str, table: Table) -> None:
     console.print(out)
     if table.ratio is not None:
         console.print(_summary(table, table.ratio))
-    store(name, table)
+    store(name, msgspec.structs.replace(table, about=table.about or os.environ.get(ABOUT, "")))
 
 
 def store(

@@ -2,7 +2,7 @@
 
 A candidate takes host inputs and axes and gives `fn`, its arguments, and how host copies of what `fn(*args)` returns
 are named. EXECUTIONS are the settings in which each is tried, ONLY the candidates that are tried in some of them. They
-stand in `best_jax_products`, `_capsules`, `_networks`, `_ideas` and `_steps`, which register them.
+stand in `best_jax_products`, `_capsules`, `_networks`, `_ideas`, `_steps` and `_blocks`, which register them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from _jax_by_hand import candidate
 
 YNN = "xla_cpu_experimental_ynn_fusion_type"
 
-for _part in ("products", "capsules", "networks", "ideas", "steps"):
+for _part in ("products", "capsules", "networks", "ideas", "steps", "blocks"):
     importlib.import_module(f"best_jax_{_part}")
 CANDIDATES, ONLY = candidate.known, candidate.only
 ONLY["twin"] = ("eager", "default", "jit", "off", "dot")
@@ -37,5 +37,6 @@ EXECUTIONS: Mapping[str, Callable[..., Any]] = {
     "onednn": _compiler(**{YNN: "", "xla_cpu_experimental_onednn_custom_call": True}),
     "fast-math": _compiler(**{YNN: "", "xla_cpu_enable_fast_math": True}),
 }
+LOOSER = ("fast-math",)  # arithmetic that no framework is offered in a run: told, and not judged
 wait = jax.block_until_ready
 host = np.asarray

@@ -2,7 +2,7 @@
 
 A candidate takes host inputs and axes and gives `fn`, its arguments, and how host copies of what `fn(*args)` returns
 are named. EXECUTIONS are the settings in which each is tried, ONLY the candidates that are tried in some of them. They
-stand in `best_torch_products`, `_capsules`, `_networks`, `_ideas` and `_steps`, which register them.
+stand in `best_torch_products`, `_capsules`, `_networks`, `_ideas`, `_steps` and `_blocks`, which register them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from _torch_by_hand import BOTH, candidate
 
-for _part in ("products", "capsules", "networks", "ideas", "steps"):
+for _part in ("products", "capsules", "networks", "ideas", "steps", "blocks"):
     importlib.import_module(f"best_torch_{_part}")
 CANDIDATES, ONLY = candidate.known, candidate.only
 ONLY["twin"] = BOTH
@@ -24,6 +24,7 @@ def _autotuned(fn, args):
     return torch.compile(fn, fullgraph=True, dynamic=False, mode="max-autotune-no-cudagraphs")
 
 
+LOOSER = ()
 EXECUTIONS: Mapping[str, Callable[..., Any]] = {
     "eager": lambda fn, args: fn,
     "compiled": lambda fn, args: torch.compile(fn, fullgraph=True, dynamic=False),

@@ -83,6 +83,17 @@ def test_finalists_are_the_fastest_and_close_to_the_first():
     assert finalists(a=(1.0, 0.003), b=(1.5, 0.001)) == ["b"], "side by side decides, not the first few calls"
 
 
+def test_looser_arithmetic_is_told_and_not_judged():
+    """Set apart, the faster is no finalist; one that is no faster is not even told."""
+    trial = _trial()
+    trial.paths = [Path(name, partial(time.sleep, 0.001), seconds) for name, seconds in (("a x", 2.0), ("a fast", 1.5))]
+    trial.set_apart(("fast",))
+    assert [path.name for path in trial.finalists()] == ["a x"]
+    assert trial.faster_but_looser() == "a fast: 0.75"
+    trial.looser = [Path("a fast", time.sleep, 2.5)]
+    assert trial.faster_but_looser() == ""
+
+
 def test_a_side_without_a_path_that_agrees_has_no_ratio(monkeypatch):
     """Every candidate planted wrong: the duel refuses."""
     best, twins = beside("torch", "best"), beside("torch", "handwritten")
