@@ -102,7 +102,7 @@ def store(
 ) -> Path | None:
     """Add a table or figures to NAME.json in the folder of HWLOTTERY_BENCH_OUT; None where that is not set.
 
-    A table replaces the one of the same title and `about`; with `identity`, the keys that tell rows apart, it replaces
+    A table replaces the last one of the same title and `about`, all others stay; with `identity`, the keys that tell rows apart, it replaces
     the rows that it has and keeps the others.
     """
     if not os.environ.get(OUT):
@@ -114,13 +114,14 @@ def store(
         if path.exists()
         else Perf(name=name, command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), machine=_machine())
     )
-    tables = {(t.title, t.about): t for t in was.tables}
+    tables = list(was.tables)
     if table is not None:
-        before = tables.get((table.title, table.about))
-        tables[table.title, table.about] = table if before is None else _joined(before, table, identity)
-    return write(
-        folder, msgspec.structs.replace(was, tables=list(tables.values()), facts={**was.facts, **(facts or {})})
-    )
+        same = [i for i, t in enumerate(tables) if (t.title, t.about) == (table.title, table.about)]
+        if same:
+            tables[same[-1]] = _joined(tables[same[-1]], table, identity)
+        else:
+            tables.append(table)
+    return write(folder, msgspec.structs.replace(was, tables=tables, facts={**was.facts, **(facts or {})}))
 
 
 def _joined(before: Table, now: Table, identity: Sequence[str]) -> Table:

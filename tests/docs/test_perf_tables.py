@@ -11,7 +11,7 @@ import pytest
 from tools import docs_blocks
 from tools.docs_pages import Block, PageError
 from tools.docs_sources import RESULTS
-from tools.perf_tables import OUT, Column, Perf, Table, grid, markdown, read, report, store, write
+from tools.perf_tables import ABOUT, OUT, Column, Perf, Table, grid, markdown, read, report, store, write
 
 COLUMNS = [Column(key="what", head="what"), Column(key="ratio", head="ratio", format=".3f")]
 TABLE = Table(title="ours / theirs", columns=COLUMNS, rows=[{"what": "a|b", "ratio": 0.5}], ratio="ratio")
@@ -90,6 +90,21 @@ def test_a_benchmark_writes_only_where_it_is_told(tmp_path, monkeypatch):
     found = read(path)
     assert [(t.title, len(t.rows)) for t in found.tables] == [("ours / theirs", 1), ("another", 1)]
     assert found.facts == {"runs": 3}
+
+
+def test_a_table_of_another_occasion_replaces_none(tmp_path, monkeypatch):
+    """Nor do those that were measured twice become one when another is added."""
+    twice = [Table(title="t", about="twice", columns=COLUMNS, rows=[{"what": w, "ratio": 1.0}]) for w in "ab"]
+    write(tmp_path, Perf(name="trial", command="c", machine="m", tables=twice))
+    monkeypatch.setenv(OUT, str(tmp_path))
+    monkeypatch.setenv(ABOUT, "later")
+    for ratio in (2.0, 3.0):
+        report("trial", Table(title="t", columns=COLUMNS, rows=[{"what": "c", "ratio": ratio}]))
+    assert [(t.about, t.rows[0]["ratio"]) for t in read(tmp_path / "trial.json").tables] == [
+        ("twice", 1.0),
+        ("twice", 1.0),
+        ("later", 3.0),
+    ]
 
 
 @pytest.mark.parametrize("path", sorted((RESULTS / "perf-cpu").glob("*")), ids=lambda path: path.name)
