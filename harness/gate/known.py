@@ -72,11 +72,6 @@ class Known:
         """Keep what is expected of a case, which is right, and whose twins are."""
         _keep(self.sound, id(expected.case), expected)
 
-    def expected(self, case: Case) -> Expected | None:
-        """What is expected of this very case, where it was found right before."""
-        found = self.sound.get(id(case))
-        return found if found is not None and found.case is case else None
-
     def product_dtype(self, case: Case) -> str:
         """`ceilings.product_dtype` of a case."""
         found = self.sound.get(id(case))

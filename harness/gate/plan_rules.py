@@ -17,7 +17,7 @@ from harness.planning.contenders import Contenders
 from harness.planning.learnt import packaged
 from harness.planning.plan import Planned
 from harness.planning.reasons import BEATEN, LATE
-from harness.planning.standing import standing
+from harness.planning.standing import standing, with_times
 from harness.records.record import Case, Record
 from harness.records.store import INFO, RECORDS, REPRODUCES, RunInfo
 from harness.records.text import plain
@@ -184,13 +184,23 @@ def _swept_away(
         survey = surveyed.get(planned.family) if planned.survey else None
         if survey is not None and (not survey or survey[0].case.place == case.place):  # the first point of its survey
             survey.append(planned)
-    sure = {family: _best_of(survey, there) for family, survey in surveyed.items()}
     out = []
+    ranked = {family: _ranked(survey, there) for family, survey in surveyed.items()}
+    sure: dict[tuple[object, ...], list[str]] = {}
     for place, several in at_points.items():
-        gone = [planned for planned in several if planned.case.formulation in sure[planned.family]]
-        if gone and not have[place] & set(sure[gone[0].family]):
-            out += gone
+        for family in {planned.family for planned in several}:
+            if len(ranked[family] - have[place]) < min(_SURE, len(ranked[family])):
+                continue  # whichever are the best, one of them is there
+            if family not in sure:
+                sure[family] = _best_of(surveyed[family], there)
+            if not have[place].intersection(sure[family]):
+                out += [p for p in several if p.family == family and p.case.formulation in sure[family]]
     return out
+
+
+def _ranked(survey: Sequence[Planned], there: Mapping[str, Record]) -> set[str]:
+    """The formulations that have a place in the standing of a survey, whichever."""
+    return {r.case.formulation for r in with_times([there[p.case.key] for p in survey if p.case.key in there])}
 
 
 def _best_of(survey: Sequence[Planned], there: Mapping[str, Record]) -> list[str]:

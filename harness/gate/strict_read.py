@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -29,7 +29,7 @@ MOST_ALIKE_BYTES = 2048
 Read = TypeVar("Read", RunInfo, Record)
 
 
-class Line(NamedTuple, Generic[Read]):
+class Line(msgspec.Struct, Generic[Read], frozen=True):
     """What was decoded, and where it stood."""
 
     where: str

@@ -76,9 +76,10 @@ def _validated(
             _add(found, [line])
             continue
         read.append(line.value)
-        wrong = list(record_rules.check(line.value, line.where, known))
-        _add(found, wrong)
-        if not wrong:
+        wrong = record_rules.check(line.value, line.where, known)
+        if wrong:
+            _add(found, wrong)
+        else:
             sound.append(line)
     if isinstance(info, Refusal):
         return [], None

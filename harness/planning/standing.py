@@ -47,6 +47,12 @@ def relative_times(records: Iterable[Record]) -> dict[str, float]:
     return {record.case.key: math.exp(log - fastest) for record, log in zip(timed, logs, strict=True)}
 
 
+def with_times(records: Iterable[Record]) -> list[Record]:
+    """Those of the cases of one point that `relative_times` has in its order."""
+    known = list(records)
+    return [r for r in known if r.estimate is not None and r.estimate.optimal_s] or [r for r in known if observed(r)]
+
+
 def rounds_of(record: Record | None) -> set[int]:
     """The rounds in which a process of it was, with its full window; none of what was only looked at."""
     return set() if record is None or record.time is None else {t.round for t in record.time.trials if t.round}
