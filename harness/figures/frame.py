@@ -92,7 +92,15 @@ _NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_s", "_bytes", 
     "intensity",
 }
 _COUNTS = frozenset({"seed", "processes", "samples", "cases", "tied"})
-_UNKNOWN: Mapping[str, Any] = {name: nan if name in _NUMBERS else None for name in COLUMNS}
+# The columns that are derived where they are asked for, of a record that has nothing of them.
+_LATER = (
+    *("key", "reason", "failure_class", "fallback", "max_rel_error", "alone_s", "samples", "steady", "drift"),
+    *("first_call_s", "compile_s", "convert_s", "compile_cache", "device_peak_bytes", "host_peak_bytes"),
+    *("compiled_temp_bytes", "memory_bytes", "memory_source", "energy_j", "energy_net_j", "energy_low_j"),
+    *("energy_high_j", "energy_source", "live_bytes", "flop_per_s", "bytes_per_s", "intensity", "rounds", "settings"),
+    "started_at",
+)
+_DETAILS: Mapping[str, Any] = {name: nan if name in _NUMBERS else None for name in _LATER}
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -151,35 +159,21 @@ class _CaseRow(dict[str, Any]):
     def __init__(self, record: Record) -> None:
         self._record: Record | None = record
         case, work = record.case, record.work
-        where = (case.workload, case.point, case.mode, case.dtype, case.backend, case.device, case.seed)
-        super().__init__(
-            place=(record.run, *where),
-            run=record.run,
-            workload=case.workload,
-            formulation=case.formulation,
-            execution=case.execution,
-            path=f"{case.formulation}/{case.execution}",
-            params=case.params,
-            point=case.point,
-            mode=case.mode,
-            dtype=case.dtype,
-            backend=case.backend,
-            device=case.device,
-            seed=case.seed,
-            headline=record.headline,
-            status=record.status,
-            useful_flop=float(work.useful_flop),
-            least_bytes=float(work.least_bytes),
-            executed=record.executed,
-            twins=record.twins,
-        )
+        super().__init__(case.columns)
+        self["place"] = (record.run, *case.place, case.seed)
+        self["run"] = record.run
+        self["headline"] = record.headline
+        self["status"] = record.status
+        self["useful_flop"] = float(work.useful_flop)
+        self["least_bytes"] = float(work.least_bytes)
+        self["executed"] = record.executed
+        self["twins"] = record.twins
         self["paired"] = paired = every_process(record)  # none unless ok: wrong output has no time, whatever it says
         counted = that_count(paired)
         self["process_s"] = process_s = [process.centre_s for process in counted]
         self["processes"] = len(process_s)
         self["time_s"] = middle(process_s) if process_s else nan
         self["time_min_s"] = min([min(process.samples_s) for process in counted]) if process_s else nan
-        self["alone_s"] = next((p.centre_s for p in paired if p.round == 0 and p.group is None), nan)
 
     def __missing__(self, name: str) -> Any:
         if self._record is None:
@@ -191,11 +185,12 @@ class _CaseRow(dict[str, Any]):
         """Derive the other columns."""
         record, self._record = self._record, None
         if record is not None:
-            self.update({**_UNKNOWN, **_details(record, self["time_s"], that_count(self["paired"])), **self})
+            self.update({**_DETAILS, **_details(record, self["time_s"], self["paired"])})
 
 
-def _details(record: Record, time_s: float, counted: Sequence[Process]) -> dict[str, Any]:
+def _details(record: Record, time_s: float, paired: Sequence[Process]) -> dict[str, Any]:
     """The columns that only best paths and frames are asked for."""
+    counted = that_count(paired)
     flop, bytes_ = float(record.work.useful_flop), float(record.work.least_bytes)
     row: dict[str, Any] = {
         "key": record.case.key,
@@ -209,6 +204,7 @@ def _details(record: Record, time_s: float, counted: Sequence[Process]) -> dict[
         "started_at": record.started_at,
         "flop_per_s": _over(flop, time_s),
         "bytes_per_s": _over(bytes_, time_s),
+        "alone_s": alone_s(paired),
         "samples": sum(len(process.samples_s) for process in counted),
         "rounds": [p.round if p.group is None else p.group for p in counted],
     }
@@ -220,6 +216,11 @@ def _details(record: Record, time_s: float, counted: Sequence[Process]) -> dict[
     _memory(row, record)
     _energy(row, record)
     return row
+
+
+def alone_s(paired: Sequence[Process]) -> float:
+    """The column of this name, from that of all processes."""
+    return next((p.centre_s for p in paired if p.round == 0 and p.group is None), nan)
 
 
 def _over(amount: float, under: float) -> float:

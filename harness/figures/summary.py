@@ -82,11 +82,13 @@ def summarise(
     all_points: bool = False,
     noise: float | None = None,
     left_out: Mapping[str, int] | None = None,
+    details: bool = True,
 ) -> Summary:
     """Everything that a report says about the records of one run or several.
 
     `noise` is the A/A noise as a share; without it, what the runs' own controls found. `left_out` is what the runs did
-    not try, by reason (`figures.left_out.counts`).
+    not try, by reason (`figures.left_out.counts`). Without `details` there is no `amortisation`, no `matrix`, and
+    nothing of the matrix in `portability`: who shows none of these need not wait for them.
     """
     controls = paired_floors(records)
     noise = floor_of(controls) if noise is None else noise
@@ -102,7 +104,7 @@ def summarise(
     compared = compared_rows(best, headlines=not all_points)
     limits = ceilings(table)
     rows, dense = _rows(best, compared, Bounds(table, limits), all_points, noise)
-    cells = matrix(run)
+    cells = matrix(run) if details else []
     sweeps = break_even(table, noise, best)
     estimates = estimate_rows(records, all_points=all_points) if compiled else []
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
@@ -112,7 +114,7 @@ def summarise(
         dense=dense,
         ceilings=limits.all,
         break_even=sweeps,
-        amortisation=amortisation(table, best, compared, all_points=all_points),
+        amortisation=amortisation(table, best, compared, all_points=all_points) if details else [],
         portability=portability(tried, cells),
         matrix=cells,
         lottery=lottery_shift(best, compared, noise),

@@ -17,7 +17,7 @@ from harness.planning.contenders import Contenders
 from harness.planning.learnt import packaged
 from harness.planning.plan import Planned
 from harness.planning.reasons import BEATEN, LATE
-from harness.planning.standing import standing, with_times
+from harness.planning.standing import standings
 from harness.records.record import Case, Record
 from harness.records.store import INFO, RECORDS, REPRODUCES, RunInfo
 from harness.records.text import plain
@@ -184,29 +184,19 @@ def _swept_away(
         survey = surveyed.get(planned.family) if planned.survey else None
         if survey is not None and (not survey or survey[0].case.place == case.place):  # the first point of its survey
             survey.append(planned)
+    sure = dict(zip(surveyed, _best_of(list(surveyed.values()), there), strict=True))
     out = []
-    ranked = {family: _ranked(survey, there) for family, survey in surveyed.items()}
-    sure: dict[tuple[object, ...], list[str]] = {}
     for place, several in at_points.items():
-        for family in {planned.family for planned in several}:
-            if len(ranked[family] - have[place]) < min(_SURE, len(ranked[family])):
-                continue  # whichever are the best, one of them is there
-            if family not in sure:
-                sure[family] = _best_of(surveyed[family], there)
-            if not have[place].intersection(sure[family]):
-                out += [p for p in several if p.family == family and p.case.formulation in sure[family]]
+        gone = [planned for planned in several if planned.case.formulation in sure[planned.family]]
+        if gone and not have[place] & set(sure[gone[0].family]):
+            out += gone
     return out
 
 
-def _ranked(survey: Sequence[Planned], there: Mapping[str, Record]) -> set[str]:
-    """The formulations that have a place in the standing of a survey, whichever."""
-    return {r.case.formulation for r in with_times([there[p.case.key] for p in survey if p.case.key in there])}
-
-
-def _best_of(survey: Sequence[Planned], there: Mapping[str, Record]) -> list[str]:
-    """The formulations that were the fastest at the point of a survey."""
-    order = dict.fromkeys(planned.case.formulation for _, planned in standing(survey, there))
-    return list(order)[:_SURE]
+def _best_of(surveys: Sequence[Sequence[Planned]], there: Mapping[str, Record]) -> list[list[str]]:
+    """The formulations that were the fastest at the point of each survey."""
+    orders = [dict.fromkeys(planned.case.formulation for _, planned in found) for found in standings(surveys, there)]
+    return [list(order)[:_SURE] for order in orders]
 
 
 def _beaten_by_nothing(cases: Sequence[Planned], there: Container[str], info: RunInfo) -> Iterator[Refusal]:

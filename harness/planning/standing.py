@@ -20,10 +20,18 @@ SPEED_WEIGHT = 1e-3  # that the machine had one speed in all groups, where nothi
 
 def standing(cases: Sequence[Planned], records: Mapping[str, Record]) -> list[tuple[float, Planned]]:
     """Each case that is `ok` with its time over the fastest's, the fastest (1.0) first, by `relative_times`."""
-    known = [planned for planned in cases if planned.case.key in records]
-    ratios = relative_times(records[planned.case.key] for planned in known)
-    entries = [(ratios[planned.case.key], planned) for planned in known if planned.case.key in ratios]
-    return sorted(entries, key=lambda entry: entry[0])
+    return standings([cases], records)[0]
+
+
+def standings(points: Sequence[Sequence[Planned]], records: Mapping[str, Record]) -> list[list[tuple[float, Planned]]]:
+    """The `standing` of the cases of each of several points, sooner than one by one."""
+    known = [[planned for planned in cases if planned.case.key in records] for cases in points]
+    times = _relative_times([[records[planned.case.key] for planned in cases] for cases in known])
+    out = []
+    for cases, ratios in zip(known, times, strict=True):
+        entries = [(ratios[planned.case.key], planned) for planned in cases if planned.case.key in ratios]
+        out.append(sorted(entries, key=lambda entry: entry[0]))
+    return out
 
 
 def relative_times(records: Iterable[Record]) -> dict[str, float]:
@@ -34,23 +42,25 @@ def relative_times(records: Iterable[Record]) -> dict[str, float]:
     those that both met, and a slow hour of the machine is the group's. Of a chip that is only compiled for, the
     compiler's ideal seconds count. A look in which all had rounds since says nothing any more.
     """
-    known = list(records)
-    estimated = [(r, r.estimate.optimal_s) for r in known if r.estimate is not None and r.estimate.optimal_s]
-    if estimated:
-        logs = [math.log(seconds) for _, seconds in estimated]
-        timed = [record for record, _ in estimated]
-    else:
-        seen = [(record, times) for record in known if (times := observed(record))]
-        timed = [record for record, _ in seen]
-        logs = _fitted(_telling([times for _, times in seen]))
-    fastest = min(logs, default=0.0)
-    return {record.case.key: math.exp(log - fastest) for record, log in zip(timed, logs, strict=True)}
+    return _relative_times([list(records)])[0]
 
 
-def with_times(records: Iterable[Record]) -> list[Record]:
-    """Those of the cases of one point that `relative_times` has in its order."""
-    known = list(records)
-    return [r for r in known if r.estimate is not None and r.estimate.optimal_s] or [r for r in known if observed(r)]
+def _relative_times(points: Sequence[Sequence[Record]]) -> list[dict[str, float]]:
+    """`relative_times` of each of several points."""
+    seen = [[(record, observed(record)) for record in with_times(records)] for records in points]
+    fitted = _fitted([_telling([times for _, times in found if times]) for found in seen])
+    out = []
+    for found, logs in zip(seen, fitted, strict=True):
+        logs = logs or [math.log(r.estimate.optimal_s) for r, _ in found if r.estimate and r.estimate.optimal_s]
+        fastest = min(logs, default=0.0)
+        out.append({record.case.key: math.exp(log - fastest) for (record, _), log in zip(found, logs, strict=True)})
+    return out
+
+
+def with_times(records: Sequence[Record]) -> list[Record]:
+    """Those of the cases of one point that `relative_times` has, in their order."""
+    estimated = [record for record in records if record.estimate is not None and record.estimate.optimal_s]
+    return estimated or [record for record in records if observed(record)]
 
 
 def rounds_of(record: Record | None) -> set[int]:
@@ -77,28 +87,53 @@ def _telling(cases: Sequence[Sequence[Observed]]) -> list[list[Observed]]:
     return [[time for time in times if time[2] == 1 or time[0] in looks] for times in cases]
 
 
-def _fitted(cases: Sequence[Sequence[Observed]]) -> list[float]:
-    """The effect of each case, in log seconds: least absolute deviations, by reweighted least squares (Schlossmacher
-    1973), so that one disturbed group does not decide.
+def _fitted(points: Sequence[Sequence[Sequence[Observed]]]) -> list[list[float]]:
+    """Of each point the effect of each of its cases, in log seconds.
+
+    Where each case was observed once, nothing says that its group was slow.
     """
-    times = [(number, *time) for number, observations in enumerate(cases) for time in observations]
-    if len(times) == len(cases) and all(cases):  # one of each: nothing says that its group was slow
-        return [math.log(seconds) for _, _, seconds, _ in times]
-    groups = {group: len(cases) + at for at, group in enumerate(dict.fromkeys(group for _, group, _, _ in times))}
-    design = np.zeros((len(times) + len(groups), len(cases) + len(groups)))
-    for row, (number, group, _, _) in enumerate(times):
-        design[row, [number, groups[group]]] = 1.0
-    design[len(times) :, len(cases) :] = np.eye(len(groups))
-    logs = np.array([*(math.log(seconds) for _, _, seconds, _ in times), *[0.0] * len(groups)])
-    given = np.array([*(weight for *_, weight in times), *[SPEED_WEIGHT] * len(groups)])
-    is_observed = np.arange(len(given)) < len(times)
-    weights, effects, transposed = given.copy(), np.zeros(len(cases) + len(groups)), design.T
+    out: list[list[float]] = []
+    several = []
+    for cases in points:
+        once = all(len(times) == 1 for times in cases)
+        out.append([math.log(times[0][1]) for times in cases] if once else [])
+        several += [] if once else [cases]
+    solved = iter(_least_deviations(several) if several else ())
+    return [logs if logs or not cases else next(solved) for logs, cases in zip(out, points, strict=True)]
+
+
+def _least_deviations(points: Sequence[Sequence[Sequence[Observed]]]) -> list[list[float]]:
+    """`_fitted` by least absolute deviations, by reweighted least squares (Schlossmacher 1973), so that one disturbed
+    group does not decide.
+
+    All points at once: each has its own rows and unknowns, and what it has less than the largest is left at zero.
+    """
+    tables = []
+    for cases in points:
+        times = [(number, *time) for number, observations in enumerate(cases) for time in observations]
+        groups = {group: len(cases) + at for at, group in enumerate(dict.fromkeys(group for _, group, _, _ in times))}
+        tables.append((times, groups, len(cases) + len(groups)))
+    rows, unknowns = max(len(times) + len(groups) for times, groups, _ in tables), max(size for *_, size in tables)
+    design = np.zeros((len(points), rows, unknowns))
+    logs, given = np.zeros((2, len(points), rows))
+    is_observed = np.zeros((len(points), rows), bool)
+    spare = np.zeros((len(points), unknowns, unknowns))
+    for k, (times, groups, size) in enumerate(tables):
+        n, own = len(times), np.arange(len(groups))
+        design[k, np.arange(n), [number for number, *_ in times]] = 1.0
+        design[k, np.arange(n), [groups[group] for _, group, _, _ in times]] = 1.0
+        design[k, n + own, size - len(groups) + own] = 1.0
+        logs[k, :n] = [math.log(seconds) for _, _, seconds, _ in times]
+        given[k, :n], given[k, n : n + len(groups)] = [weight for *_, weight in times], SPEED_WEIGHT
+        is_observed[k, :n] = True
+        spare[k, np.arange(size, unknowns), np.arange(size, unknowns)] = 1.0
+    weights, transposed = given, design.transpose(0, 2, 1)
     for _ in range(ROBUST_STEPS):
-        weighted = transposed * weights  # by the normal equations, which each group's own row makes regular
-        effects = np.linalg.solve(weighted @ design, weighted @ logs)
-        off = np.maximum(np.abs(logs - design @ effects), SAME)
+        weighted = transposed * weights[:, None]  # by the normal equations, which each group's own row makes regular
+        effects = np.linalg.solve(weighted @ design + spare, weighted @ logs[..., None])
+        off = np.maximum(np.abs(logs - (design @ effects)[..., 0]), SAME)
         now = np.where(is_observed, given * SAME / off, given)
         if (now == weights).all():  # nothing moves any more
             break
         weights = now
-    return [float(effect) for effect in effects[: len(cases)]]
+    return [found[: len(cases), 0].tolist() for found, cases in zip(effects, points, strict=True)]

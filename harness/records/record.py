@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -63,6 +63,23 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def way(self) -> tuple[str, ...]:
         """How its workload was computed, at whatever point; kept likewise."""
         return (self.workload, self.mode, self.formulation, self.execution, self.backend)
+
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        """What a table says of the case itself, by the names of its columns; kept likewise, and never changed."""
+        return {
+            "workload": self.workload,
+            "formulation": self.formulation,
+            "execution": self.execution,
+            "path": f"{self.formulation}/{self.execution}",
+            "params": self.params,
+            "point": self.point,
+            "mode": self.mode,
+            "dtype": self.dtype,
+            "backend": self.backend,
+            "device": self.device,
+            "seed": self.seed,
+        }
 
     @cached_property
     def words(self) -> str:

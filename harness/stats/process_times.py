@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from harness.records.record import Record, Timing, Trial
+from harness.records.record import Record, Timing
 
 FEWEST_SLICES = 2  # that two processes have in common, to be held against each other slice by slice
 
@@ -27,7 +27,7 @@ class Process(msgspec.Struct, frozen=True, dict=True):
 
     `group` is the interleaved group that it ran in, None where it ran alone; `centre_s` the median of its samples;
     `counts` how many samples each slice of its window had before the first `cut` of them, the warm-up, were left out.
-    `round` is 0 for the short first look; `cpu_s` are the CPU seconds of a call, NaN where they are unknown.
+    `round` is 0 for the short first look; `all_cpu_s` are the CPU seconds of all calls, `calls` for each sample of them.
     """
 
     group: int | None
@@ -37,7 +37,14 @@ class Process(msgspec.Struct, frozen=True, dict=True):
     cut: int = 0
     round: int = 1
     started_at: str = ""
-    cpu_s: float = nan
+    all_cpu_s: float = nan
+    calls: int = 1
+
+    @property
+    def cpu_s(self) -> float:
+        """The CPU seconds of a call; NaN where they are unknown."""
+        calls = (sum(self.counts) or self.cut + len(self.samples_s)) * self.calls
+        return self.all_cpu_s / calls if calls else nan
 
     @cached_property
     def slices_s(self) -> list[float]:
@@ -80,8 +87,12 @@ def process_centres(samples_s: Sequence[Sequence[float]]) -> list[float]:
 
 
 def middle(values: Sequence[float]) -> float:
-    """The median of at least one value, and quickly that of one: most cases have one process."""
-    return values[0] if len(values) == 1 else median(values)
+    """The median of at least one value, by hand: there are several for each record of a table."""
+    n = len(values)
+    if n == 1:
+        return values[0]
+    ordered = sorted(values)
+    return ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2
 
 
 def counted(time: Timing) -> list[tuple[int, list[float]]]:
@@ -96,14 +107,13 @@ def every_process(record: Record | None) -> list[Process]:
     if record is None or record.status != "ok" or record.time is None:
         return []
     pairs = zip(record.time.trials, record.time.samples_s, strict=False)
-    return [_process(trial, samples) for trial, samples in pairs if samples]
-
-
-def _process(trial: Trial, samples: Sequence[float]) -> Process:
-    cut = len(trial.warmup_s)
-    calls = (sum(trial.slices) or cut + len(samples)) * trial.calls_per_sample
-    cpu_s = trial.cpu_s / calls if calls else nan
-    return Process(trial.heat, middle(samples), samples, trial.slices, cut, trial.round, trial.started_at, cpu_s)
+    return [
+        Process(
+            t.heat, middle(samples), samples, t.slices, len(t.warmup_s), t.round, t.started_at, t.cpu_s, t.calls_per_sample
+        )
+        for t, samples in pairs
+        if samples
+    ]
 
 
 def processes(record: Record | None) -> list[Process]:
@@ -117,6 +127,8 @@ def processes(record: Record | None) -> list[Process]:
 
 def that_count(found: Sequence[Process]) -> list[Process]:
     """Those of the full rounds; all where there are none."""
+    if len(found) == 1:
+        return list(found)
     return [process for process in found if process.round > 0] or list(found)
 
 
