@@ -123,8 +123,10 @@ class Paths:
 
         All where there was no full round. Two groups of one round are one round.
         """
+        if len(timed) < 2:
+            return list(timed)
         rounds = [_last_round(self._paired(k)) for k in timed]
-        last = max(rounds, default=0)
+        last = max(rounds)
         return [k for k, own in zip(timed, rounds, strict=True) if own == last]
 
     def choose(self, timed: Sequence[int]) -> int | None:

@@ -119,10 +119,15 @@ class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
         Above 1 the ceiling or the time is wrong; the value is returned as it is.
         """
+        most = self.most(run, device, dtype, flop, least_bytes)
+        return None if most is None or flop_per_s != flop_per_s else flop_per_s / most
+
+    def most(self, run: str, device: str, dtype: str, flop: float, least_bytes: float) -> float | None:
+        """The useful FLOP/s that a `share` is of; None when a ceiling or a figure is missing."""
         matmul, level = self.matmul.get((run, device, dtype)), self.level(run, device, least_bytes)
-        if matmul is None or level is None or flop_per_s != flop_per_s or not flop or not least_bytes:
+        if matmul is None or level is None or not flop or not least_bytes:
             return None
-        return flop_per_s / min(matmul.per_s, flop / least_bytes * level.per_s)
+        return min(matmul.per_s, flop / least_bytes * level.per_s)
 
 
 _PRODUCTS: dict[str, Callable[[Any], str | None]] = {}  # by workload, since the files are looked at on every call
@@ -232,7 +237,7 @@ def _largest(rows: Iterable[Mapping[str, Any]]) -> Ceilings:
         run, device = str(row["run"]), str(row["device"])
         mostly_launch = row["time_min_s"] < LAUNCHES * launch_s.get((run, device), 0.0)
         if not (mostly_launch and reached.kind in ("vector", "gather", "scatter")):
-            key = (run, device, *reached._replace(amount=0.0))
+            key = (run, device, reached.kind, *reached[2:])  # all but the amount
             rate, typical = (reached.amount / row[name] for name in ("time_min_s", "time_s"))
             if key not in best or rate > best[key].per_s:
                 best[key] = Ceiling(

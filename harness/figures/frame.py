@@ -220,7 +220,10 @@ def _details(record: Record, time_s: float, paired: Sequence[Process]) -> dict[s
 
 def alone_s(paired: Sequence[Process]) -> float:
     """The column of this name, from that of all processes."""
-    return next((p.centre_s for p in paired if p.round == 0 and p.group is None), nan)
+    for process in paired:
+        if process.round == 0 and process.group is None:
+            return process.centre_s
+    return nan
 
 
 def _over(amount: float, under: float) -> float:

@@ -79,14 +79,16 @@ def check(
         cases = _as_far_as_known(cases, ours, None if released else info.started_at)
     there = {record.case.key: record for record in (*read, *ours) if not record.control}
     left_out = {case for cases_ in info.left_out.values() for case in cases_}
-    missing = [p for p in cases if p.case.key not in there and str(p.case) not in left_out]
+    missing = [p for p in cases if p.case.key not in there]
+    missing = [p for p in missing if str(p.case) not in left_out] if left_out else missing
     surveyed = [p for p in missing if p.survey]
     yield from _missing(surveyed, "was to be tried by every run of this plan")
     swept = _swept_away([p for p in missing if not p.survey], cases, there, left_out)
     yield from _missing(swept, "was to be swept, for its formulation came first where it was surveyed")
     yield from _beaten_by_nothing(cases, there, info)
-    twins = _twins(ours)
-    yield from _slow_twins([p for p in cases if (p.case.workload, p.case.mode) in twins], there, left_out)
+    if left_out:
+        twins = _twins(ours)
+        yield from _slow_twins([p for p in cases if (p.case.workload, p.case.mode) in twins], there, left_out)
 
 
 def expected(info: RunInfo, known: Known) -> list[Planned] | None:
@@ -147,8 +149,6 @@ def _slow_twins(cases: Sequence[Planned], there: Container[str], left_out: Colle
 
     A run has no time for all, and takes the reason from nobody but itself; but what is likely the best it tries first.
     """
-    if not left_out:
-        return
     points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
     for planned in cases:
         points[planned.point].append(planned)
@@ -177,10 +177,13 @@ def _swept_away(
         at_points[planned.case.place].append(planned)
     have: dict[tuple[str, ...], set[str]] = {place: set() for place in at_points}
     surveyed: dict[tuple[object, ...], list[Planned]] = {planned.family: [] for planned in missing}
+    if not missing:
+        return []
     for planned in cases:
         case = planned.case
-        if case.place in have and (case.key in there or str(case) in left_out):
-            have[case.place].add(case.formulation)
+        at_place = have.get(case.place)
+        if at_place is not None and (case.key in there or str(case) in left_out):
+            at_place.add(case.formulation)
         survey = surveyed.get(planned.family) if planned.survey else None
         if survey is not None and (not survey or survey[0].case.place == case.place):  # the first point of its survey
             survey.append(planned)

@@ -148,17 +148,15 @@ def duplicates(lines: Sequence[Line[Record]]) -> Iterator[Refusal]:
     seen: dict[tuple[object, ...], str] = {}
     for line in lines:
         record = line.value
+        key, control = record.case.key, record.control
         trials = record.time.trials if record.time is not None else []
-        whens: set[tuple[object, ...]] = {(t.round, t.heat, t.started_at) for t in trials} or {
-            (None, None, record.started_at)
-        }
-        for when in whens:
-            key = (record.case.key, record.control, *when)
-            if key in seen:
-                said = f"{record.case.workload}/{record.case.formulation} is there twice, first in {seen[key]}"
+        whens = {(key, control, t.round, t.heat, t.started_at): None for t in trials}
+        for when in whens or ((key, control, None, None, record.started_at),):
+            if when in seen:
+                said = f"{record.case.workload}/{record.case.formulation} is there twice, first in {seen[when]}"
                 yield refusal("duplicate", line.where, said, "leave the second out")
                 break
-            seen[key] = line.where
+            seen[when] = line.where
         if len(whens) < len(trials):
             said = "two of its trials are one and the same process"
             yield refusal("duplicate", line.where, said, "leave the second out")
@@ -245,19 +243,21 @@ def shares(measured: Sequence[Record], known: Known) -> Iterator[Refusal]:
     """
     plain_records = [r for r in measured if not r.control]
     limits = ceilings_of(plain_records)
+    most: dict[tuple[str, str, str, int, int], float | None] = {}  # FLOP/s: one for all that do the same work
     noise: float | None = None
     for record in plain_records:
         assert record.time is not None
-        case, work = record.case, record.work
-        place = (record.run, case.device, known.product_dtype(case))
-        fastest = min(map(min, record.time.samples_s))
-        share = limits.share(*place, work.useful_flop / fastest, work.useful_flop, work.least_bytes)
-        if share is None or share <= 1:
+        case, flop = record.case, record.work.useful_flop
+        of = (record.run, case.device, known.product_dtype(case), flop, record.work.least_bytes)
+        if of not in most:
+            most[of] = limits.most(*of)
+        ceiling = most[of]
+        if ceiling is None or flop / min([min(samples) for samples in record.time.samples_s]) / ceiling <= 1:
             continue
         if noise is None:
             noise = noise_floor(measured) or 0.0
-        share = limits.share(*place, work.useful_flop / _slow_end(record, noise), work.useful_flop, work.least_bytes)
-        if share is not None and share > 1:
+        share = flop / _slow_end(record, noise) / ceiling
+        if share > 1:
             said = f"{record.case} reaches {share:.2f} of the ceiling measured in this run, even at its slow end"
             yield refusal(
                 "share", RECORDS, said, "measure the ceilings again when the machine is quiet, or find the bug"

@@ -38,11 +38,12 @@ def check(info: RunInfo, lines: Sequence[Line[Record]], now: datetime | None = N
         return
     first, last = began - timedelta(seconds=1) - CLOCKS_APART, (ended or now) + CLOCKS_APART
     earliest, latest = (moment.isoformat()[:_TO_SECONDS] for moment in (first, last))
+    latest += "~"  # after all parts of that second
     for line in lines:
         record = line.value
         trials = record.time.trials if record.time is not None else []
         for said in (record.started_at, *[trial.started_at for trial in trials]):
-            if earliest <= said[:_TO_SECONDS] <= latest and said.endswith("Z"):
+            if earliest <= said < latest and said[-1] == "Z":
                 continue  # times in UTC are in the order of their letters, and a submission has thousands
             moment = _moment(said)
             if moment is None:

@@ -47,20 +47,21 @@ def relative_times(records: Iterable[Record]) -> dict[str, float]:
 
 def _relative_times(points: Sequence[Sequence[Record]]) -> list[dict[str, float]]:
     """`relative_times` of each of several points."""
-    seen = [[(record, observed(record)) for record in with_times(records)] for records in points]
-    fitted = _fitted([_telling([times for _, times in found if times]) for found in seen])
+    keys: list[list[str]] = []
+    ideal: list[list[float]] = []
+    times: list[list[list[Observed]]] = []
+    for records in points:
+        estimated = [(r.case.key, r.estimate.optimal_s) for r in records if r.estimate and r.estimate.optimal_s]
+        seen = [] if estimated else [(r.case.key, found) for r in records if (found := observed(r))]
+        keys.append([key for key, _ in estimated or seen])
+        ideal.append([math.log(seconds) for _, seconds in estimated])
+        times.append(_telling([found for _, found in seen]))
     out = []
-    for found, logs in zip(seen, fitted, strict=True):
-        logs = logs or [math.log(r.estimate.optimal_s) for r, _ in found if r.estimate and r.estimate.optimal_s]
+    for names, by_compiler, fitted in zip(keys, ideal, _fitted(times), strict=True):
+        logs = by_compiler or fitted
         fastest = min(logs, default=0.0)
-        out.append({record.case.key: math.exp(log - fastest) for (record, _), log in zip(found, logs, strict=True)})
+        out.append({key: math.exp(log - fastest) for key, log in zip(names, logs, strict=True)})
     return out
-
-
-def with_times(records: Sequence[Record]) -> list[Record]:
-    """Those of the cases of one point that `relative_times` has, in their order."""
-    estimated = [record for record in records if record.estimate is not None and record.estimate.optimal_s]
-    return estimated or [record for record in records if observed(record)]
 
 
 def rounds_of(record: Record | None) -> set[int]:
