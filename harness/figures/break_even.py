@@ -125,11 +125,17 @@ def break_even(table: Table, noise: float | None = None, best: Rows | None = Non
     definitions = workloads()[0]  # once: its files are looked at on every call
     rows = rows_of(table)
     axes = {name: break_even_axes(definitions.get(name)) for name in {row["workload"] for row in rows}}
-    rows = _of_sweeps(rows, axes)
-    forms = [(row["workload"], row["mode"], row["formulation"]) for row in rows]
-    known = {(w, mode, form): multiplies_zeros(definitions.get(w), mode, form) for w, mode, form in set(forms)}
-    fit = [row for row, form in zip(rows, forms, strict=True) if known[form] is not True]
-    dense_again = {place_of(row) for row, form in zip(rows, forms, strict=True) if known[form] is True}
+    rows = _of_sweeps(rows, axes, best or rows)
+    known: dict[tuple[str, Any, str], bool | None] = {}
+    fit, dense_again = [], set()
+    for row in rows:
+        form = (row["workload"], row["mode"], row["formulation"])
+        if form not in known:
+            known[form] = multiplies_zeros(definitions.get(form[0]), *form[1:])
+        if known[form]:
+            dense_again.add(place_of(row))
+        else:
+            fit.append(row)
     curves = _curves(rows, _best_of(fit, dense_again, best), axes, noise or 0.0)
     out = []
     for (workload, others, axis, _, *place), curve in sorted(curves.items(), key=lambda item: item[0]):
@@ -144,11 +150,14 @@ def break_even(table: Table, noise: float | None = None, best: Rows | None = Non
     return out
 
 
-def _of_sweeps(rows: Rows, axes: Axes) -> Rows:
-    """The rows of workloads that were measured at two or more values of an axis, and of their twins."""
+def _of_sweeps(rows: Rows, axes: Axes, points: Rows) -> Rows:
+    """The rows of workloads that were measured at two or more values of an axis, and of their twins.
+
+    `points` are rows of every place at which any of them is.
+    """
     values: dict[tuple[str, str], set[Any]] = defaultdict(set)
     twins: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
+    for row in points:
         workload = row["workload"]
         for axis in axes[workload]:
             values[workload, axis].add(row["params"].get(axis))

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,15 +35,19 @@ from harness.leaderboard.standings import Leaderboard, counted, leaderboard
 from harness.leaderboard.submission import Refused, Submission
 from harness.leaderboard.submissions import find, read
 from harness.machine import facts
+from harness.measuring.host_memory import keep_freed
+from harness.records.collecting import uncollected
 from harness.records.text import plain
 from workloads.discovery import workloads as find_workloads
 
 FEW = 4  # submissions that are read here: starting workers would take longer
 MANY_PAGES = 50  # of machines for a process: fewer are made sooner than it is started
 BATCH = 256  # handed to the workers at once
+KEPT_BYTES = 32 << 20  # of memory that a worker keeps from one submission to the next
 Reader = Callable[[Path, str, Path], Submission | Refused]
 
 
+@uncollected()
 def build(folders: Sequence[Path], out: Path, signers: Path | None = None) -> int:
     """Build the site of all submissions in `folders`; what is refused is said on stderr and does not stop it.
 
@@ -116,8 +121,7 @@ def _write(board: Leaderboard, titles: Mapping[str, str], into: Path) -> None:
     others = []
     for part in range(1, parts):
         assert context is not None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # numerical libraries have threads, which sleep
+        with _quiet_forks():
             child = context.Process(target=_write_part, args=(board, titles, into, part, parts))
             child.start()
         others.append((part, child))
@@ -217,14 +221,15 @@ def taken_in(
         yield from (reader(folder, name, into) for folder, name in folders)
         return
     try:
-        pool = _pool(_cores())
+        pool = _first_pool(_cores())
     except (OSError, ImportError, NotImplementedError):  # no /dev/shm, say: then all are read here
         yield from (reader(folder, name, into) for folder, name in folders)
         return
     try:
         for start in range(0, len(folders), BATCH):
             batch = folders[start : start + BATCH]
-            waiting = [pool.submit(reader, folder, name, into) for folder, name in batch]
+            with _quiet_forks():
+                waiting = [pool.submit(reader, folder, name, into) for folder, name in batch]
             broken = False
             for (folder, name), future in zip(batch, waiting, strict=True):
                 try:
@@ -253,19 +258,38 @@ def _alone(reader: Reader, folder: Path, name: str, into: Path) -> Submission | 
             return Refused(name=name, reasons=["reading it ended the process that read it; submit fewer cases"])
 
 
+def _first_pool(workers: int) -> ProcessPoolExecutor:
+    """Forks of this process, which know already what the harness has, where it has no other thread; else a `_pool`."""
+    if not _forks() or threading.active_count() > 1:
+        return _pool(workers)
+    _learnt()
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"), initializer=_for_many)
+
+
 def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_rare_collections)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_for_many)
 
 
-def _rare_collections() -> None:
+@contextlib.contextmanager
+def _quiet_forks() -> Iterator[None]:
+    """Without a warning of threads: numerical libraries have some, which sleep."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def _for_many() -> None:
     """A submission is a million small objects without cycles: looking for these took a tenth of the time.
 
-    They are freed as they fall out of use, so that what is left over never comes near this many.
+    They are freed as they fall out of use, so that what is left over never comes near this many. The next submission
+    takes the memory that the last had.
     """
     gc.freeze()
     gc.set_threshold(2_000_000, 20, 100)
+    gc.enable()  # who forked it may look for no garbage
+    keep_freed(KEPT_BYTES)
 
 
 def _cores() -> int:
