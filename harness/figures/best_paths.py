@@ -91,43 +91,29 @@ def best_rows(rows: Rows) -> Rows:
 
 
 def _last_round(found: Sequence[Process]) -> int:
-    return found[0].round if len(found) == 1 else max([process.round for process in found], default=0)
+    return max([process.round for process in found], default=0)
 
 
 class Paths:
     """The rows of a table as competitors, by its columns `time_s`, `alone_s` and `paired`."""
 
     def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+        self._time: list[float] = [row["time_s"] for row in rows]
+        self._paired: list[Sequence[Process]] = [row["paired"] for row in rows]
+        self._rounds = [found[0].round if len(found) == 1 else _last_round(found) for found in self._paired]
+        self._in_groups = [sum([process.group is not None for process in found]) for found in self._paired]
         self._ratios: dict[tuple[int, int], list[float]] = {}
-        self._counts: dict[int, int] = {}
-
-    def _time(self, k: int) -> float:
-        return self._rows[k]["time_s"]  # type: ignore[no-any-return]
-
-    def _paired(self, k: int) -> Sequence[Process]:
-        return self._rows[k]["paired"]  # type: ignore[no-any-return]
-
-    def _in_groups(self, k: int) -> int:
-        """How many of its processes ran in groups."""
-        count = self._counts.get(k)
-        if count is None:
-            count = self._counts[k] = sum([process.group is not None for process in self._paired(k)])
-        return count
 
     def _full_groups(self, k: int) -> int:
-        return len({process.group for process in self._paired(k) if process.round})
+        return len({process.group for process in self._paired[k] if process.round})
 
     def contenders(self, timed: Sequence[int]) -> list[int]:
         """Of the rows `timed` those that were in the last round which any of them had: who fell behind earlier is out.
 
         All where there was no full round. Two groups of one round are one round.
         """
-        if len(timed) < 2:
-            return list(timed)
-        rounds = [_last_round(self._paired(k)) for k in timed]
-        last = max(rounds)
-        return [k for k, own in zip(timed, rounds, strict=True) if own == last]
+        last = max([self._rounds[k] for k in timed], default=0)
+        return [k for k in timed if self._rounds[k] == last]
 
     def choose(self, timed: Sequence[int]) -> int | None:
         """The fastest of the rows `timed`; None of none.
@@ -146,7 +132,7 @@ class Paths:
         best = self._best_of(left) if len(left) > 1 else next(iter(left), None)
         if best is None or len(left) == len(timed):
             return best
-        early = {k: self._first_look(k, best) for k in timed if not _last_round(self._paired(k))}
+        early = {k: self._first_look(k, best) for k in timed if not self._rounds[k]}
         fastest = min(early, key=early.__getitem__, default=best)
         return fastest if early.get(fastest, 1.0) * FIRST_LOOK_MARGIN < 1 else best
 
@@ -167,22 +153,22 @@ class Paths:
 
     def _over(self, k: int, other: int) -> list[float]:
         """The ratios of a row to another in the groups that both shared; known ones are not made again."""
-        if not (self._in_groups(k) and self._in_groups(other)):
+        if not (self._in_groups[k] and self._in_groups[other]):
             return []
         known = self._ratios.get((k, other))
         if known is None:
-            known = self._ratios[k, other] = paired_ratios(self._paired(k), self._paired(other))
+            known = self._ratios[k, other] = paired_ratios(self._paired[k], self._paired[other])
         return known
 
     def _best_of(self, left: Sequence[int]) -> int:
         """The fastest of the rows `left`, at least one, which are all of one round."""
         time = self._time
-        hub = min(left, key=lambda k: (-self._in_groups(k), time(k)))
-        if not self._in_groups(hub):
-            return min(left, key=time)
+        hub = min(left, key=lambda k: (-self._in_groups[k], time[k]))
+        if not self._in_groups[hub]:
+            return min(left, key=time.__getitem__)
 
         def to_hub(k: int) -> float:
-            return self._against(k, hub) if k == hub or self._over(k, hub) else time(k) / time(hub)
+            return self._against(k, hub) if k == hub or self._over(k, hub) else time[k] / time[hub]
 
         best, seen = min([hub, *left], key=to_hub), {hub}
         while best not in seen:
@@ -202,7 +188,7 @@ class Paths:
         shared = self._over(k, other)
         ratio = median(shared or [1.0])
         if 0 < len(shared) < WELL_KNOWN <= self._full_groups(other) and ratio < 1:
-            sure = max(ratio, self._time(k) / self._time(other))
+            sure = max(ratio, self._time[k] / self._time[other])
             return sure if sure * FEW_GROUPS_MARGIN < 1 else 1.0
         return ratio
 
@@ -211,6 +197,6 @@ class Paths:
         shared = self._over(k, other)
         if shared:
             return median(shared)
-        mine, its = (alone_s(self._paired(row)) for row in (k, other))
+        mine, its = (alone_s(self._paired[row]) for row in (k, other))
         ratio = mine / its if its else inf
         return ratio if ratio == ratio else inf
