@@ -24,11 +24,15 @@ from harness.report.published import Beside, Content, Published
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One format: what makes it, whether that is for a file or folder rather than a terminal, and its suffix."""
+    """One format: what makes it, whether that is for a file or folder rather than a terminal, and its suffix.
+
+    `cells`: whether it has what ran where even where only headline points were asked for.
+    """
 
     render: Callable[[Published], Content]
     binary: bool
     suffix: str
+    cells: bool = True
 
 
 def render(
@@ -52,7 +56,8 @@ def render(
     several = len(runs) > 1
     found = [f"{info.run}: {said}" if several else said for info in runs for said in disturbances(info)]
     with _collector_off():
-        summary = summarise(records, all_points=all_points, noise=noise, left_out=not_tried)
+        cells = all_points or FORMATS[format].cells
+        summary = summarise(records, all_points=all_points, noise=noise, left_out=not_tried, cells=cells)
         summary = msgspec.structs.replace(summary, disturbed=found)
         more = Beside()
         if beside is not None:
@@ -134,10 +139,10 @@ def _picture(suffix: str) -> Callable[[Published], Content]:
 
 FORMATS: Mapping[str, Format] = {
     "table": Format(render=_table, binary=False, suffix=".txt"),
-    "markdown": Format(render=_markdown, binary=False, suffix=".md"),
+    "markdown": Format(render=_markdown, binary=False, suffix=".md", cells=False),
     "csv": Format(render=_csv, binary=False, suffix=".csv"),
     "json": Format(render=_json, binary=False, suffix=".json"),
-    "latex": Format(render=_latex, binary=False, suffix=".tex"),
+    "latex": Format(render=_latex, binary=False, suffix=".tex", cells=False),
     "parquet": Format(render=_parquet, binary=True, suffix=".parquet"),
     "pytest-benchmark": Format(render=_pytest_benchmark, binary=False, suffix=".json"),
     "html": Format(render=_html, binary=True, suffix=".html"),

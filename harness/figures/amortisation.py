@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.figures.best_paths import Paths, grouped, timed
+from harness.figures.best_paths import Paths, timed
 from harness.figures.frame import Table, rows_of, whole
 
 _PLACE = ("run", "mode", "dtype", "backend", "device")
@@ -39,17 +39,19 @@ class Amortised(msgspec.Struct, frozen=True, kw_only=True):
     calls: int | None
 
 
-def amortisation(frame: Table, best: Table, compared: Table, *, all_points: bool = True) -> list[Amortised]:
+def amortisation(
+    frame: Table, best: Table, compared: Table, *, all_points: bool = True, paths: Paths | None = None
+) -> list[Amortised]:
     """Calls until compilation and until conversion are paid back, for every best path where both sides ran.
 
-    Of headline points only unless `all_points`.
+    Of headline points only unless `all_points`. `paths` are those of the frame's rows, where they are known.
     """
     rows = rows_of(frame)
-    paths = Paths(rows)
+    paths = paths or Paths(rows)
     out = []
     sides = [
         [[k for k in indices if (rows[k]["execution"] == "eager") is eager] for eager in (False, True)]
-        for indices in grouped(rows).values()
+        for indices in paths.places.values()
         if all_points or any(rows[k]["headline"] for k in indices)
     ]
     for made, eager in sorted(sides):

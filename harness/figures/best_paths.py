@@ -55,7 +55,7 @@ def best_paths(frame: pd.DataFrame) -> pd.DataFrame:
     return as_frame(best_rows(rows_of(frame)), columns)
 
 
-def best_rows(rows: Rows) -> Rows:
+def best_rows(rows: Rows, paths: Paths | None = None) -> Rows:
     """One row for every (run, workload, point, mode, dtype, backend, device, seed): its fastest `ok` path.
 
     The columns are the table's, those of the path's own record; `path` is None where none is ok. Added: `outcome`
@@ -64,12 +64,12 @@ def best_rows(rows: Rows) -> Rows:
 
     The smallest of many noisy times is too small (winner's curse), the more so the more formulations an idea has, and
     times of different groups are of different minutes. So what was in the last round is ranked by the ratios in the
-    groups that both sides shared (`Paths.choose`).
+    groups that both sides shared (`Paths.choose`). `paths` are those of the rows, where they are known.
     """
-    paths = Paths(rows)
+    paths = paths or Paths(rows)
     out: Rows = []
     points = []
-    for indices in grouped(rows).values():
+    for indices in paths.places.values():
         several = [rows[k] for k in indices]
         fit = timed(rows, indices)
         best = paths.choose(fit)
@@ -95,7 +95,7 @@ def _last_round(found: Sequence[Process]) -> int:
 
 
 class Paths:
-    """The rows of a table as competitors, by its columns `time_s`, `alone_s` and `paired`."""
+    """The rows of a table as competitors, by its columns `time_s` and `paired`; `places` has the numbers of each place's."""
 
     def __init__(self, rows: Rows) -> None:
         self._time: list[float] = [row["time_s"] for row in rows]
@@ -103,6 +103,7 @@ class Paths:
         self._rounds = [found[0].round if len(found) == 1 else _last_round(found) for found in self._paired]
         self._in_groups = [sum([process.group is not None for process in found]) for found in self._paired]
         self._ratios: dict[tuple[int, int], list[float]] = {}
+        self.places = grouped(rows)
 
     def _full_groups(self, k: int) -> int:
         return len({process.group for process in self._paired[k] if process.round})

@@ -11,7 +11,7 @@ import msgspec
 
 from harness.figures.amortisation import Amortised, amortisation
 from harness.figures.answer import answer
-from harness.figures.best_paths import best_rows
+from harness.figures.best_paths import Paths, best_rows
 from harness.figures.blame import Blame, blame
 from harness.figures.bounds import Bounds
 from harness.figures.break_even import BreakEven, break_even
@@ -82,13 +82,14 @@ def summarise(
     all_points: bool = False,
     noise: float | None = None,
     left_out: Mapping[str, int] | None = None,
-    details: bool = True,
+    cells: bool = True,
+    amortised: bool = True,
 ) -> Summary:
     """Everything that a report says about the records of one run or several.
 
     `noise` is the A/A noise as a share; without it, what the runs' own controls found. `left_out` is what the runs did
-    not try, by reason (`figures.left_out.counts`). Without `details` there is no `amortisation`, no `matrix`, and
-    nothing of the matrix in `portability`: who shows none of these need not wait for them.
+    not try, by reason (`figures.left_out.counts`). Who shows no `matrix`, nor what `portability` has of its `cells`, or
+    no `amortisation`, need not wait for them.
     """
     controls = paired_floors(records)
     noise = floor_of(controls) if noise is None else noise
@@ -99,12 +100,13 @@ def summarise(
     run = [record for record in records if record.case.device not in modelled] if modelled else records
     measured = [record for record in run if record.case.device not in compiled] if compiled else run
     table = case_rows(measured)
-    best = best_rows(table)
+    paths = Paths(table)
+    best = best_rows(table, paths)
     tried = best if len(measured) == len(run) else best_rows(case_rows(run))
     compared = compared_rows(best, headlines=not all_points)
     limits = ceilings(table)
     rows, dense = _rows(best, compared, Bounds(table, limits), all_points, noise)
-    cells = matrix(run) if details else []
+    of_matrix = matrix(run) if cells else []
     sweeps = break_even(table, noise, best)
     estimates = estimate_rows(records, all_points=all_points) if compiled else []
     sure = [a for row in rows if (a := row.principal) is not None and a.detectable is not None]
@@ -114,9 +116,9 @@ def summarise(
         dense=dense,
         ceilings=limits.all,
         break_even=sweeps,
-        amortisation=amortisation(table, best, compared, all_points=all_points) if details else [],
-        portability=portability(tried, cells),
-        matrix=cells,
+        amortisation=amortisation(table, best, compared, all_points=all_points, paths=paths) if amortised else [],
+        portability=portability(tried, of_matrix),
+        matrix=of_matrix,
         lottery=lottery_shift(best, compared, noise),
         failures=explain_outcomes(records),
         outcomes=dict(Counter(record.status for record in records).most_common()),

@@ -64,7 +64,11 @@ def check(record: Record, where: str, known: Known) -> list[Refusal]:
         if expected is not None and not out.found:
             known.found_right(expected)
     found = record.work
-    if (found.useful_flop, found.least_bytes, found.live_bytes) != (work.useful_flop, work.least_bytes, work.live_bytes):
+    if (found.useful_flop, found.least_bytes, found.live_bytes) != (
+        work.useful_flop,
+        work.least_bytes,
+        work.live_bytes,
+    ):
         _work(found, work, out)
     if not _UTC.fullmatch(record.started_at):
         out.add("time-of-day", f"started_at is {record.started_at!r}", "write it as 2026-11-01T10:00:00Z")

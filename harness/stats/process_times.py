@@ -109,7 +109,15 @@ def every_process(record: Record | None) -> list[Process]:
     pairs = zip(record.time.trials, record.time.samples_s, strict=False)
     return [
         Process(
-            t.heat, middle(samples), samples, t.slices, len(t.warmup_s), t.round, t.started_at, t.cpu_s, t.calls_per_sample
+            t.heat,
+            middle(samples),
+            samples,
+            t.slices,
+            len(t.warmup_s),
+            t.round,
+            t.started_at,
+            t.cpu_s,
+            t.calls_per_sample,
         )
         for t, samples in pairs
         if samples
