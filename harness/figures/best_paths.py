@@ -81,7 +81,7 @@ def best_rows(rows: Rows, paths: Paths | None = None) -> Rows:
             worst = several[statuses.index(min(set(statuses), key=SEVERITY.index))]
             row["reason"], row["failure_class"] = worst["reason"], worst["failure_class"]
             row["outcome"] = outcome(Counter(statuses))
-        row["headline"] = any([row["headline"] for row in several])
+        row["headline"] = any(row["headline"] for row in several)
         row["cases"] = len(several)
         del row["status"]
         out.append(row)
@@ -95,7 +95,7 @@ def _last_round(found: Sequence[Process]) -> int:
 
 
 class Paths:
-    """The rows of a table as competitors, by its columns `time_s` and `paired`; `places` has the numbers of each place's."""
+    """The rows of a table as competitors, by its columns `time_s` and `paired`; `places` has their numbers by place."""
 
     def __init__(self, rows: Rows) -> None:
         self._time: list[float] = [row["time_s"] for row in rows]

@@ -39,7 +39,7 @@ class _Refusals:
         case = self._record.case
         return f"{self._where} ({case.workload}/{case.formulation} {case.backend} {case.execution})"
 
-    def add(self, code: str, said: str, remedy: str) -> None:
+    def refuse(self, code: str, said: str, remedy: str) -> None:
         """One more reason."""
         self.found.append(refusal(code, self.named, said, remedy))
 
@@ -55,7 +55,7 @@ def check(record: Record, where: str, known: Known) -> list[Refusal]:
         facts = known.facts_of(case)
         if isinstance(facts, str):
             remedy = "publish cases of workloads that the harness has, or name the file or folder of yours in "
-            out.add("case", facts, f"{remedy}HWLOTTERY_WORKLOADS")
+            out.refuse("case", facts, f"{remedy}HWLOTTERY_WORKLOADS")
             return out.found
         work, twins = facts
         _case(record, known, out)
@@ -71,16 +71,16 @@ def check(record: Record, where: str, known: Known) -> list[Refusal]:
     ):
         _work(found, work, out)
     if not _UTC.fullmatch(record.started_at):
-        out.add("time-of-day", f"started_at is {record.started_at!r}", "write it as 2026-11-01T10:00:00Z")
+        out.refuse("time-of-day", f"started_at is {record.started_at!r}", "write it as 2026-11-01T10:00:00Z")
     _outcome(record, expected, out)
     if record.executed is not None and not _can_be(record.executed):
         said = "the executed work has a count below 0 or beyond 64 bits, or more bytes written than moved"
-        out.add("executed", said, "measure again: it is counted, and never written by hand")
+        out.refuse("executed", said, "measure again: it is counted, and never written by hand")
     if record.energy is not None:
         _energy(record.energy, out)
     m = record.memory
     if m is not None and min(m.device_peak_bytes or 0, m.host_peak_bytes or 0, m.compiled_temp_bytes or 0) < 0:
-        out.add("negative", "a peak of memory is negative", _MEASURE_AGAIN)
+        out.refuse("negative", "a peak of memory is negative", _MEASURE_AGAIN)
     return out.found
 
 
@@ -92,7 +92,7 @@ def _work(found: WorkFacts, work: Work, out: _Refusals) -> None:
         if max(map(abs, numbers)) < 1e300
         else "useful FLOP or bytes are beyond what a float holds"
     )
-    out.add("work", said, "measure again with the workload's own formulas")
+    out.refuse("work", said, "measure again with the workload's own formulas")
 
 
 def _can_be(executed: Executed) -> bool:
@@ -106,27 +106,27 @@ def _case(record: Record, known: Known, out: _Refusals) -> None:
     formulation = known.workloads[case.workload].formulations[case.mode].get(case.formulation)
     if formulation is None:
         said = f"{case.workload} has no formulation {case.formulation!r} for {case.mode}"
-        out.add("case", said, "publish cases of formulations that the harness has")
+        out.refuse("case", said, "publish cases of formulations that the harness has")
     elif record.status != "unsupported" and case.execution not in (formulation.executions or EXECUTIONS):
         said = f"{case.formulation} has no execution {case.execution}"
-        out.add("case", said, f"its executions are {', '.join(formulation.executions or EXECUTIONS)}")
+        out.refuse("case", said, f"its executions are {', '.join(formulation.executions or EXECUTIONS)}")
     for axis, value in case.params.items():
         if isinstance(value, str) and ("/" in value or "\\" in value):
             said = f"axis {axis} names a path, {plain(value)}, which is another on every machine"
-            out.add("case", said, "measure again: patterns are named by their content now")
+            out.refuse("case", said, "measure again: patterns are named by their content now")
     try:
         Device.parse(case.device)
     except ValueError as error:
-        out.add("case", str(error), "name the device as `hwlottery list devices` does")
+        out.refuse("case", str(error), "name the device as `hwlottery list devices` does")
     backend = known.backends.get(case.backend)
     if backend is not None and case.execution not in backend.executions:
         said = f"{case.backend} has no execution {case.execution}"
-        out.add("case", said, f"known are {', '.join(EXECUTIONS)}")
+        out.refuse("case", said, f"known are {', '.join(EXECUTIONS)}")
 
 
 def _twins(found: Sequence[TwinRef], expected: frozenset[TwinFacts], out: _Refusals) -> None:
     if {(t.kind, t.workload, t.mode, t.dtype, axes(t.params)) for t in found} - expected:
-        out.add("twins", "it names a twin that the workload has not", "measure against the workload's own")
+        out.refuse("twins", "it names a twin that the workload has not", "measure against the workload's own")
 
 
 def _outcome(record: Record, expected: Expected | None, out: _Refusals) -> None:
@@ -137,22 +137,22 @@ def _outcome(record: Record, expected: Expected | None, out: _Refusals) -> None:
     if record.status == "estimated" or record.estimate is not None or ahead:
         if record.time is not None or record.energy is not None or record.status == "ok":
             said = "an estimate stands beside something measured"
-            out.add("estimate", said, "publish what was compiled and what was run as records of their own")
+            out.refuse("estimate", said, "publish what was compiled and what was run as records of their own")
         elif record.status == "estimated" and not (ahead and record.estimate is not None):
             said = f"it is estimated, but for {record.case.device} or without an estimate"
-            out.add("estimate", said, "compile for a tpu-aot or gpu-aot device")
+            out.refuse("estimate", said, "compile for a tpu-aot or gpu-aot device")
         return
     if record.status != "ok" or expected is None:  # what is ok has something to be held against
         if record.time is not None or record.energy is not None:
-            out.add("time-without-ok", f"it is {record.status} and has a time or energy", _MEASURE_AGAIN)
+            out.refuse("time-without-ok", f"it is {record.status} and has a time or energy", _MEASURE_AGAIN)
         if record.status == "wrong" and (record.verdict is None or record.verdict.passes):
-            out.add("verdict", "it is wrong, but no verdict says so", _MEASURE_AGAIN)
+            out.refuse("verdict", "it is wrong, but no verdict says so", _MEASURE_AGAIN)
         if not record.reason:
-            out.add("reason", f"it is {record.status} without a reason", "keep the framework's words")
+            out.refuse("reason", f"it is {record.status} without a reason", "keep the framework's words")
         return
     _verdict(record, expected, out)
     if record.time is None:
-        out.add("no-time", "it is ok and has no time", _MEASURE_AGAIN)
+        out.refuse("no-time", "it is ok and has no time", _MEASURE_AGAIN)
     else:
         _timing(record.time, record.case.device == "cpu", out)
 
@@ -161,26 +161,26 @@ def _verdict(record: Record, expected: Expected, out: _Refusals) -> None:
     verdict, case, allowed, limit = record.verdict, record.case, expected.rtol, expected.gate_limit
     if verdict is None or not verdict.agrees:
         said = "it is ok without a verdict that agrees"
-        out.add("verdict", said, "check its output against the reference before it is timed")
+        out.refuse("verdict", said, "check its output against the reference before it is timed")
         return
     if record.settings.get("tf32") and case.dtype == "float32":
         said = "its float32 products were computed in TF32"
-        out.add("settings", said, "measure without --tf32: what is published as float32 is float32")
+        out.refuse("settings", said, "measure without --tf32: what is published as float32 is float32")
         return
     if verdict.rtol != allowed:
         said = f"its output was allowed {verdict.rtol:.3g}, the workload allows {allowed:.3g}"
-        out.add("tolerance", said, "check it by the workload's own tolerance")
+        out.refuse("tolerance", said, "check it by the workload's own tolerance")
     if verdict.gate_limit != limit:
         said = f"its gate is {verdict.gate_limit}, the workload's is {limit}"
-        out.add("gate", said, "check it by the workload's own gate")
+        out.refuse("gate", said, "check it by the workload's own gate")
     elif limit is not None and not (verdict.gate_error is not None and 0 <= verdict.gate_error <= limit):
         said = f"it is ok with a gate error of {verdict.gate_error}, {limit:g} allowed"
-        out.add("gate", said, "check its output again; an ok case is inside its gate")
+        out.refuse("gate", said, "check its output again; an ok case is inside its gate")
     error = verdict.max_rel_error
     # |x − r| ≤ rtol·|r| + rtol·max|r| is at most twice the tolerance of the largest value.
     if error is None or verdict.max_abs_error is None or error < 0 or verdict.max_abs_error < 0 or error > 2 * allowed:
         said = f"its verdict agrees with an error of {'unknown size' if error is None else f'{error:.3g}'}"
-        out.add("verdict", said, "check its output again; an ok case is within its tolerance")
+        out.refuse("verdict", said, "check its output again; an ok case is within its tolerance")
 
 
 def _timing(time: Timing, host: bool, out: _Refusals) -> None:
@@ -188,19 +188,19 @@ def _timing(time: Timing, host: bool, out: _Refusals) -> None:
         said = (
             f"it has samples of {len(time.samples_s)} processes and {len(time.trials)} trials, or one without samples"
         )
-        out.add("samples", said, "keep the samples of every trial, and no others")
+        out.refuse("samples", said, "keep the samples of every trial, and no others")
         return
     first = time.trials[0]
     steady, drift = first.steady, first.drift
     if len(time.trials) > 1:
-        steady, drift = all([t.steady for t in time.trials]), max([t.drift for t in time.trials], key=abs)
+        steady, drift = all(t.steady for t in time.trials), max([t.drift for t in time.trials], key=abs)
     summary = (time.first_call_s, time.compile_s, time.convert_s, time.steady, time.drift)
     if summary != (first.first_call_s, first.compile_s, first.convert_s, steady, drift):
-        out.add("samples", "its summary is not that of its trials", "derive it from the trials")
+        out.refuse("samples", "its summary is not that of its trials", "derive it from the trials")
     for trial, samples in zip(time.trials, time.samples_s, strict=False):  # as many of each, as was seen above
         bad = _trial(trial, samples, host)
         if bad is not None:
-            out.add(bad[0], f"process {trial.round}/{trial.order}: {bad[1]}", _MEASURE_AGAIN)
+            out.refuse(bad[0], f"process {trial.round}/{trial.order}: {bad[1]}", _MEASURE_AGAIN)
 
 
 def _trial(trial: Trial, samples: Sequence[float], host: bool) -> tuple[str, str] | None:
@@ -233,13 +233,13 @@ def _energy(energy: Energy, out: _Refusals) -> None:
     gross, low, high = energy.gross_j, energy.low_j, energy.high_j
     joules = min(gross or 0.0, low or 0.0, high or 0.0)
     if joules < 0 or min(energy.idle_w or 0.0, energy.window_s or 0.0, energy.update_s or 0.0) < 0:
-        out.add("negative", "its energy is negative", _MEASURE_AGAIN)
+        out.refuse("negative", "its energy is negative", _MEASURE_AGAIN)
     if gross == 0:
-        out.add("energy", "its energy is 0 J", "write null where it is unknown")
+        out.refuse("energy", "its energy is 0 J", "write null where it is unknown")
     if energy.source == "none" and (gross is not None or energy.net_j is not None):
-        out.add("energy", "it has joules without a source", "name the source of the energy")
+        out.refuse("energy", "it has joules without a source", "name the source of the energy")
     if gross is not None and (low is None or high is None) and energy.source == "modelled":
-        out.add("energy", "its energy is modelled without bounds", "state low_j and high_j")
+        out.refuse("energy", "its energy is modelled without bounds", "state low_j and high_j")
     ordered = [x for x in (low, gross, high) if x is not None]
     if ordered != sorted(ordered):
-        out.add("energy", "its energy lies outside its own bounds", _MEASURE_AGAIN)
+        out.refuse("energy", "its energy lies outside its own bounds", _MEASURE_AGAIN)

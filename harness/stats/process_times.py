@@ -27,7 +27,7 @@ class Process(msgspec.Struct, frozen=True, dict=True):
 
     `group` is the interleaved group that it ran in, None where it ran alone; `centre_s` the median of its samples;
     `counts` how many samples each slice of its window had before the first `cut` of them, the warm-up, were left out.
-    `round` is 0 for the short first look; `all_cpu_s` are the CPU seconds of all calls, `calls` for each sample of them.
+    `round` is 0 for the short first look; `all_cpu_s` are the CPU seconds of all calls, `calls` of which are a sample.
     """
 
     group: int | None

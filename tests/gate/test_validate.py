@@ -271,7 +271,10 @@ def test_every_code_that_the_source_has_is_seen_refusing():
     used = set()
     for file in (ROOT / "harness" / "gate").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            called = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "refusal"
+            names = (
+                {getattr(node.func, "id", ""), getattr(node.func, "attr", "")} if isinstance(node, ast.Call) else set()
+            )
+            called = names & {"refusal", "refuse"}
             if called and isinstance(node.args[0], ast.Constant):
                 used.add(node.args[0].value)
             if isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and "_trial" in file.read_text():
