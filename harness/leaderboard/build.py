@@ -259,8 +259,8 @@ def _alone(reader: Reader, folder: Path, name: str, into: Path) -> Submission | 
 
 
 def _first_pool(workers: int) -> ProcessPoolExecutor:
-    """Forks of this process, which know already what the harness has, where it has no other thread; else a `_pool`."""
-    if not _forks() or threading.active_count() > 1:
+    """Forks of this process, which know already what the harness has; a `_pool` where other threads may hold locks."""
+    if not _forks() or threading.active_count() > 1 or sys.modules.keys() & set(site.FRAMEWORKS):
         return _pool(workers)
     _learnt()
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"), initializer=_for_many)

@@ -10,6 +10,7 @@ from _records import idea
 from harness.figures.best_paths import best_rows
 from harness.figures.break_even import break_even
 from harness.figures.frame import COLUMNS, case_rows, whole
+from harness.figures.summary import summarise
 from harness.figures.twins import compared_rows
 from harness.records.store import load
 
@@ -42,3 +43,14 @@ def test_where_sweeps_meet_their_twins_is_the_same_with_the_best_rows_of_the_tab
     found = break_even(table, 0.05)
     assert found
     assert break_even(table, 0.05, best_rows(table)) == found
+
+
+def test_a_summary_without_what_nobody_shows_is_else_the_same():
+    records = load(STORED).records
+    whole_of_it, short = summarise(records), summarise(records, cells=False, amortised=False)
+    assert whole_of_it.matrix
+    assert whole_of_it.amortisation
+    assert (short.matrix, short.amortisation) == ([], [])
+    assert [p.missing for p in short.portability] == [p.missing for p in whole_of_it.portability]
+    kept = [n for n in short.__struct_fields__ if n not in ("matrix", "amortisation", "portability")]
+    assert {n: repr(getattr(short, n)) for n in kept} == {n: repr(getattr(whole_of_it, n)) for n in kept}

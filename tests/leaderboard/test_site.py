@@ -291,6 +291,12 @@ def test_many_submissions_are_read_by_several_processes_in_their_order(tmp_path)
     assert os.getpid() not in {int(found_one.name) for found_one in found}
 
 
+def test_no_worker_is_forked_where_another_thread_may_hold_a_lock(monkeypatch):
+    monkeypatch.setattr("threading.active_count", lambda: 2)
+    with command._first_pool(1) as pool:
+        assert pool._mp_context.get_start_method() == "forkserver"
+
+
 @pytest.mark.skipif(not command._forks(), reason="pages are written by one process here")
 @pytest.mark.filterwarnings("ignore:os.fork")  # of JAX, where another test of this process has imported it
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -10,7 +10,7 @@ import pytest
 from _records import record, trial
 
 from harness.planning.plan import Planned
-from harness.planning.standing import observed, standing
+from harness.planning.standing import observed, relative_times, standing, standings
 from harness.records.record import WorkFacts
 
 
@@ -26,6 +26,22 @@ def stand(*records):
     work = WorkFacts(useful_flop=1, least_bytes=1, live_bytes=1)
     planned = [Planned(case=r.case, work=work, **facts) for r in records]
     return {p.case.formulation: ratio for ratio, p in standing(planned, {r.case.key: r for r in records})}
+
+
+def test_many_points_stand_as_each_alone():
+    """Of unlike sizes, one of them without a group that two share."""
+    points = [
+        [case("a", {1: (1.0, 1), 2: (3.0, 1)}), case("b", {2: (2.7, 1)})],
+        [case("c", {1: (2.0, 0)}), case("d", {2: (1.0, 0)})],
+        [case("e", {1: (1.0, 0), 2: (5.0, 0)}), case("f", {1: (2.0, 0)}), case("g", {2: (8.0, 0), 3: (7.0, 1)})],
+        [],
+    ]
+    facts = {"twins": (), "headline": True, "repeated": True, "survey": True, "group": ""}
+    work = WorkFacts(useful_flop=1, least_bytes=1, live_bytes=1)
+    planned = [[Planned(case=r.case, work=work, **facts) for r in records] for records in points]
+    together = standings(planned, {r.case.key: r for records in points for r in records})
+    for records, found in zip(points, together, strict=True):
+        assert {p.case.key: ratio for ratio, p in found} == pytest.approx(relative_times(records), rel=1e-9)
 
 
 def test_a_slow_group_is_the_groups_and_not_the_cases():
