@@ -127,7 +127,8 @@ def break_even(table: Table, noise: float | None = None, best: Rows | None = Non
     axes = {name: break_even_axes(definitions.get(name)) for name in {row["workload"] for row in rows}}
     rows = _of_sweeps(rows, axes, best or rows)
     known: dict[tuple[str, Any, str], bool | None] = {}
-    fit, dense_again = [], set()
+    fit: Rows = []
+    dense_again: set[tuple[Any, ...]] = set()
     for row in rows:
         form = (row["workload"], row["mode"], row["formulation"])
         if form not in known:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from statistics import median
@@ -150,8 +150,8 @@ def duplicates(lines: Sequence[Line[Record]]) -> Iterator[Refusal]:
         record = line.value
         key, control = record.case.key, record.control
         trials = record.time.trials if record.time is not None else []
-        whens = {(key, control, t.round, t.heat, t.started_at): None for t in trials}
-        for when in whens or ((key, control, None, None, record.started_at),):
+        whens: Collection[tuple[object, ...]] = {(key, control, t.round, t.heat, t.started_at): None for t in trials}
+        for when in whens or [(key, control, None, None, record.started_at)]:
             if when in seen:
                 said = f"{record.case.workload}/{record.case.formulation} is there twice, first in {seen[when]}"
                 yield refusal("duplicate", line.where, said, "leave the second out")

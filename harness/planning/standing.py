@@ -94,12 +94,12 @@ def _fitted(points: Sequence[Sequence[Sequence[Observed]]]) -> list[list[float]]
     Where each case was observed once, nothing says that its group was slow.
     """
     out: list[list[float]] = []
-    several = []
+    several: list[Sequence[Sequence[Observed]]] = []
     for cases in points:
         once = all(len(times) == 1 for times in cases)
         out.append([math.log(times[0][1]) for times in cases] if once else [])
         several += [] if once else [cases]
-    solved = iter(_least_deviations(several) if several else ())
+    solved = iter(_least_deviations(several) if several else [])
     return [logs if logs or not cases else next(solved) for logs, cases in zip(out, points, strict=True)]
 
 
