@@ -96,8 +96,8 @@ def workloads() -> set[str]:
 
 
 def refusals() -> set[str]:
-    """Codes of refusals: the first argument of `refusal`, and those that a trial's check returns."""
-    return _first_strings("refusal") | _returned("_trial")
+    """Codes of refusals: the first argument of `refusal` and of `refuse`, and those that a trial's check returns."""
+    return _first_strings("refusal") | _first_strings("refuse") | _returned("_trial")
 
 
 def marks() -> set[str]:
@@ -117,11 +117,14 @@ def _nodes() -> list[ast.Call | ast.FunctionDef]:
 
 
 def _calls(name: str) -> list[ast.Call]:
-    return [
-        node
-        for node in _nodes()
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
-    ]
+    """Calls of a function, or of a method, of that name."""
+    return [node for node in _nodes() if isinstance(node, ast.Call) and _named(node.func) == name]
+
+
+def _named(function: ast.expr) -> str | None:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else None
 
 
 def _first_strings(name: str) -> set[str]:

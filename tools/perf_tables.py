@@ -102,8 +102,8 @@ def store(
 ) -> Path | None:
     """Add a table or figures to NAME.json in the folder of HWLOTTERY_BENCH_OUT; None where that is not set.
 
-    A table replaces the last one of the same title and `about`, all others stay; with `identity`, the keys that tell rows apart, it replaces
-    the rows that it has and keeps the others.
+    A table replaces the last one of the same title and `about`, and all others stay; with `identity`, the keys that
+    tell rows apart, it replaces the rows that it has and keeps the others.
     """
     if not os.environ.get(OUT):
         return None

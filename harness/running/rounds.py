@@ -29,15 +29,15 @@ class Rounds:
     def first(self, plan: Sequence[Planned], rounds: int) -> int:
         """Rounds of what is expected to be best, short groups before long ones; before anything else is looked at.
 
-        Returns the round after which the race goes on: the first where others would leave no time to look for better
-        paths.
+        Returns the round after which the race goes on: the first where the others do not end in the time of the preset.
+        They come before better paths are looked for: what has no interval cannot be published.
         """
         session, groups = self._session, self.groups(plan)
         with session.clock.timing("rounds_s"):
             for round_ in range(1, rounds + 1):
                 if round_ == 2:
                     round_s = sum(session.expected_s(group, session.options.sampling) for group in groups)
-                    if session.past_looks((rounds - 1) * round_s, budget=False):
+                    if session.past_sweeps((rounds - 1) * round_s):
                         return 1
                 if not self._round(groups, round_):
                     break

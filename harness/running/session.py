@@ -134,12 +134,9 @@ class Session:
         """After how many seconds a preset has what it needs: later with cold compile caches than with warm ones."""
         return self.options.enough_with(self._cold)
 
-    def past_looks(self, next_s: float = 0.0, *, budget: bool = True) -> bool:
-        """Whether what takes `next_s` would end too late, so that there would be no time for sweeps and rounds.
-
-        Without `budget` only the time of the preset counts: a budget is the same run, ended earlier.
-        """
-        times = [time for time in (self.options.budget_s if budget else None, self.enough_s) if time is not None]
+    def past_looks(self, next_s: float = 0.0) -> bool:
+        """Whether what takes `next_s` would end too late, so that there would be no time for sweeps and rounds."""
+        times = [time for time in (self.options.budget_s, self.enough_s) if time is not None]
         share = self.options.looks_share
         return bool(times) and share is not None and self.clock.elapsed + next_s > share * min(times)
 
