@@ -247,7 +247,7 @@ def show(framework: str, rows: list[Row]) -> None:
         ratio, low, high = figures(row.times)
         first, second = map(float, np.median(row.times, axis=0))
         names = {"computation": row.label, "best_path": row.ours, "by_hand": row.by_hand}
-        if row.looser:
+        if any(other.looser for other in rows):
             names["looser"] = row.looser
         cells.append({**names, "ratio": ratio, "low": low, "high": high, "best_path_s": first, "by_hand_s": second})
     if any(row.looser for row in rows):

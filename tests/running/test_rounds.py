@@ -103,13 +103,13 @@ def test_the_first_round_of_a_preset_that_leaves_none_out_compiles_the_longest_b
 @pytest.mark.parametrize(
     ("times", "rounds_"),
     [
-        ({"enough_s": 100.0, "looks_share": 0.7}, 3),  # 20 s each: looks begin at 60 of 100 s
-        ({"enough_s": 80.0, "looks_share": 0.7}, 1),
-        ({"budget_s": 80.0, "looks_share": 0.7}, 3),  # the same run, ended earlier
+        ({"enough_s": 70.0, "looks_share": 0.7}, 3),  # 20 s each
+        ({"enough_s": 50.0, "looks_share": 0.7}, 1),
+        ({"budget_s": 70.0, "looks_share": 0.7}, 3),  # the same run, ended earlier
         ({}, 3),
     ],
 )
-def test_first_rounds_that_leave_no_time_for_better_paths_wait_for_the_looks(tmp_path, monkeypatch, times, rounds_):
+def test_first_rounds_that_a_preset_has_no_time_for_wait_for_the_looks(tmp_path, monkeypatch, times, rounds_):
     session = a_session(tmp_path, **{"rounds": 5, "long_rounds": 3, **times})
     racing, ran = Rounds(session), []
     racing.groups = lambda plan: [InterleavedGroup(number, (Numbered(number),)) for number in range(2)]
