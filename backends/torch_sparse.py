@@ -207,4 +207,4 @@ def segment_sum(x: Array, segment_ids: Array, num_segments: int) -> Array:
         ends = torch.arange(num_segments + 1, dtype=segment_ids.dtype, device=x.device)
         return torch.segment_reduce(x, "sum", offsets=torch.searchsorted(segment_ids, ends))
     out = torch.zeros((num_segments, *x.shape[1:]), dtype=x.dtype, device=x.device)
-    return out.index_add(0, segment_ids.long(), x)
+    return out.index_add_(0, segment_ids.long(), x)  # not `index_add`, which copies the zeros first
