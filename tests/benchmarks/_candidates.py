@@ -69,6 +69,38 @@ def sparse_layers(x: Inputs, params: Params) -> list[tuple[HostArray, HostArray]
     return made
 
 
+class Sets(NamedTuple):
+    """A layer of Top-KAST: all weights (in, out) and masks of what is read and of what learns.
+
+    `rows` and `columns` (out, in) are of what learns, row by row; `seen` are the entries of these that are read.
+    """
+
+    weights: HostArray
+    read: HostArray
+    learnt: HostArray
+    rows: HostArray
+    columns: HostArray
+    seen: HostArray
+
+
+def kast_layers(x: Inputs, params: Params) -> list[Sets]:
+    """Each sparse layer of Top-KAST."""
+    made = []
+    for i, (rows, columns) in enumerate(_stored(x, params)):
+        weights, seen = x[f"w{i}"], x[f"w{i}_seen"]
+        masks = np.zeros((2, *weights.shape), weights.dtype)
+        masks[0][columns[seen], rows[seen]] = masks[1][columns, rows] = 1
+        made.append(Sets(weights, masks[0], masks[1], rows, columns, seen))
+    return made
+
+
+def kast_named(o: Sequence[HostArray], params: Params) -> dict[str, HostArray]:
+    """The loss, all weights (in, out), and of an update which set each is in."""
+    count = params["layers"]
+    sets = {f"sets{i}": np.asarray(v).astype(np.int64) for i, v in enumerate(o[count + 2 :])}
+    return {"loss": o[0], **{f"w{i}": v for i, v in enumerate(o[1 : count + 2])}, **sets}
+
+
 def stored_values(o: Sequence[HostArray], x: Inputs, params: Params) -> dict[str, HostArray]:
     """The loss, every sparse layer (out, in) and the last as a step of sparse training names them."""
     values = {f"w{i}": o[i + 1][places] for i, places in enumerate(_stored(x, params))}

@@ -114,6 +114,12 @@ def _blocks_moved() -> Computation:
     return Computation("sparse update, blocks", "sparse_training", "train_step", axes, "ideas")
 
 
+def _chosen_anew() -> Computation:
+    """The choice of Top-KAST at the step's point, which the preset has not."""
+    axes = {**_point("sparse_training", "train_step", "ideas", rule="top_kast"), "phase": "update"}
+    return Computation("sparse update, Top-KAST", "sparse_training", "train_step", axes, "ideas")
+
+
 def _twin(label: str, workload: str, dtype: str = "float32", **axes: Any) -> Computation:
     """A twin at the shape that such a point asks for."""
     return Computation(label, workload, "forward", axes, "ideas", dtype)
@@ -129,6 +135,8 @@ IDEAS = (
     _idea("sparse update", "sparse_training", "train_step", phase="update"),
     _idea("sparse step, blocks", "sparse_training", "train_step", phase="step", rule="blocks"),
     _blocks_moved(),
+    _idea("sparse step, Top-KAST", "sparse_training", "train_step", phase="step", rule="top_kast"),
+    _chosen_anew(),
     _idea("kaleidoscope", "kaleidoscope"),
     _idea("selective scan", "selective_scan"),
     _idea("spiking neurons", "spiking"),

@@ -2,7 +2,8 @@
 
 A candidate takes host inputs and axes and gives `fn`, its arguments, and how host copies of what `fn(*args)` returns
 are named. EXECUTIONS are the settings in which each is tried, ONLY the candidates that are tried in some of them. They
-stand in `best_jax_products`, `_capsules`, `_networks`, `_ideas`, `_steps` and `_blocks`, which register them.
+stand in `best_jax_products`, `_capsules`, `_networks`, `_ideas`, `_steps`, `_blocks` and `_kast`, which register
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from _jax_by_hand import candidate
 
 YNN = "xla_cpu_experimental_ynn_fusion_type"
 
-for _part in ("products", "capsules", "networks", "ideas", "steps", "blocks"):
+for _part in ("products", "capsules", "networks", "ideas", "steps", "blocks", "kast"):
     importlib.import_module(f"best_jax_{_part}")
 CANDIDATES, ONLY = candidate.known, candidate.only
 ONLY["twin"] = ("eager", "default", "jit", "off", "dot")

@@ -91,7 +91,7 @@ def all_experts(x, params):
 
 
 # -- sparse training --------------------------------------------------------------------------------------------------
-def _gradients(h, target, weights):
+def gradients(h, target, weights):
     """The loss, and the gradient of every weight; weights (in, out)."""
     read = [h]
     for w in weights[:-1]:
@@ -114,7 +114,7 @@ def masked(x, params):
 
     def run(h, target, last, *rest):
         weights, masks = rest[:count], rest[count:]
-        loss, found = _gradients(h, target, [*weights, last])
+        loss, found = gradients(h, target, [*weights, last])
         new = [w - RATE * g * mask for w, g, mask in zip(weights, found, masks, strict=False)]
         return loss, *new, last - RATE * found[-1]
 
@@ -132,7 +132,7 @@ def _moved(nth):
 
         def run(h, target, last, *rest):
             weights, masks, places = rest[:count], rest[count : 2 * count], rest[2 * count :]
-            _, found = _gradients(h, target, [*weights, last])
+            _, found = gradients(h, target, [*weights, last])
             new, chosen = [], []
             for i in range(count):
                 magnitude = jnp.abs(weights[i])
@@ -175,7 +175,8 @@ def _by_topk(values, count):
     return lax.top_k(values, count)[0][-1]
 
 
-for _nth in (_by_bits, _by_four, _by_topk):
+BY_RANK = (_by_bits, _by_four, _by_topk)
+for _nth in BY_RANK:
     candidate.add("sparse_training", "train_step", f"moved{_nth.__name__}", _moved(_nth), "jit", "off")
 
 

@@ -100,7 +100,7 @@ def ranked(x, params):
 
 
 # -- sparse training --------------------------------------------------------------------------------------------------
-def _gradients(h, target, weights, batch):
+def gradients(h, target, weights, batch):
     """The loss, and the gradient of every weight; weights (in, out)."""
     read = [h]
     for w in weights[:-1]:
@@ -122,7 +122,7 @@ def masked(x, params):
 
     def run(h, target, last, *rest):
         weights, masks = rest[:count], rest[count:]
-        loss, found = _gradients(h, target, [*weights, last], params["batch"])
+        loss, found = gradients(h, target, [*weights, last], params["batch"])
         new = [w - RATE * g * mask for w, g, mask in zip(weights, found, masks, strict=False)]
         return loss, *new, last - RATE * found[-1]
 
@@ -140,7 +140,7 @@ def _moved(nth):
 
         def run(h, target, last, *rest):
             weights, masks, places = rest[:count], rest[count : 2 * count], rest[2 * count :]
-            _, found = _gradients(h, target, [*weights, last], params["batch"])
+            _, found = gradients(h, target, [*weights, last], params["batch"])
             new, chosen = [], []
             for i in range(count):
                 magnitude = tf.abs(weights[i])
@@ -175,6 +175,7 @@ def _by_bits(values, count):
     return tf.bitcast(found, tf.float32)
 
 
+BY_RANK = (_by_nth, _by_topk, _by_bits)
 candidate.add("sparse_training", "train_step", "moved_by_nth", _moved(_by_nth), *NOT_XLA)
 candidate.add("sparse_training", "train_step", "moved_by_topk", _moved(_by_topk), *NOT_XLA)
 candidate.add("sparse_training", "train_step", "moved_by_bits", _moved(_by_bits), *TRACED)

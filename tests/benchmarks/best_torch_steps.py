@@ -137,7 +137,7 @@ candidate.add("mixture_of_experts", "forward", "experts_packed", _experts(by_pac
 
 
 # -- sparse training --------------------------------------------------------------------------------------------------
-def _gradients(h, target, weights, product):
+def gradients(h, target, weights, product):
     """The loss, and of each layer what its gradient is the product of: d (n, out) and h (n, in); weights (out, in)."""
     read = [h]
     for w in weights[:-1]:
@@ -161,7 +161,7 @@ def _masked(product):
 
         def run(h, target, last, *rest):
             weights, masks = rest[:count], rest[count:]
-            loss, found = _gradients(h, target, [*weights, last], product)
+            loss, found = gradients(h, target, [*weights, last], product)
             new = [
                 torch.addcmul(w, product(d.T, h), mask, value=-RATE)
                 for w, mask, (d, h) in zip(weights, masks, found, strict=False)
@@ -187,7 +187,7 @@ def _moved(product, nth):
 
         def run(h, target, last, *rest):
             weights, masks, places = rest[:count], rest[count : 2 * count], rest[2 * count :]
-            _, found = _gradients(h, target, [*weights, last], product)
+            _, found = gradients(h, target, [*weights, last], product)
             new, chosen = [], []
             for i in range(count):
                 magnitude = weights[i].abs()
@@ -224,9 +224,10 @@ def _by_sample(values, count):
     return _by_kth(high, count) if len(high) >= count else _by_kth(values, count)
 
 
+BY_RANK = (_by_kth, _by_topk, _by_sample)
 for _ending, _by in PRODUCTS.items():
     candidate.add("sparse_training", "train_step", f"masked{_ending}", _masked(_by), *executions(_by))
-    for _nth in (_by_kth, _by_topk, _by_sample):
+    for _nth in BY_RANK:
         candidate.add("sparse_training", "train_step", f"moved{_nth.__name__}{_ending}", _moved(_by, _nth), "eager")
 
 
