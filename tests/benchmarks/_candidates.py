@@ -61,6 +61,8 @@ def _stored(x: Inputs, params: Params) -> list[tuple[HostArray, HostArray]]:
 
 def sparse_layers(x: Inputs, params: Params) -> list[tuple[HostArray, HostArray]]:
     """Each sparse layer (out, in) with its zeros, and its mask."""
+    if params["rule"] == "top_kast":
+        raise NotImplementedError("what stores no zeros only")
     made = []
     for i, places in enumerate(_stored(x, params)):
         full = np.zeros((2, params["hidden"], params["hidden"] if i else params["features"]), x["x"].dtype)
@@ -85,6 +87,8 @@ class Sets(NamedTuple):
 
 def kast_layers(x: Inputs, params: Params) -> list[Sets]:
     """Each sparse layer of Top-KAST."""
+    if params["rule"] != "top_kast":
+        raise NotImplementedError("Top-KAST only")
     made = []
     for i, (rows, columns) in enumerate(_stored(x, params)):
         weights, seen = x[f"w{i}"], x[f"w{i}_seen"]
