@@ -176,3 +176,11 @@ def test_the_machine_is_described_without_naming_it():
     assert found["memory_bytes"] > 1 << 28
     assert "hostname" not in found
     assert facts.memory_limit_bytes() <= found["memory_bytes"]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(window_s=0.0, min_samples=4, slices=2), Sampling(long_s=0.0, slices=2)])
+def test_what_is_looked_at_after_the_window_is_what_its_last_call_gave(sampling):
+    """Not what a call after the clock would give: that one may be another."""
+    calls = []
+    window = sample(Timed(lambda: (calls.append(0) or len(calls),), (), lambda _: None), sampling)
+    assert window.last == [len(calls)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.measuring import correctness
 from harness.measuring.correctness import epsilon, judge, rounded, upcast
 
 RNG = np.random.default_rng(0)
@@ -122,3 +123,17 @@ def test_a_gate_stands_beside_the_arithmetic():
     plain = judge({"y": reference["y"]}, {"y": reference["y"]}, {}, 1e-5)
     assert plain.passes
     assert plain.gate_error is plain.gate_limit is None
+
+
+@pytest.mark.parametrize("at", [0, 6, 7, 63], ids=["first", "end of a part", "start of a part", "last"])
+def test_a_fault_is_seen_wherever_it_stands_in_what_is_compared_part_by_part(monkeypatch, at):
+    """In a part of 7 of 64 values: a value that is off, one that is not finite, and a parameter that does not move."""
+    monkeypatch.setattr(correctness, "PART", 7)
+    assert _judge().agrees
+    for fault, words in ((0.1, "y is off by"), (np.nan, "not finite")):
+        y = REFERENCE["y"].copy()
+        y.flat[at] += fault
+        assert words in _judge(y=y).reason
+    still = NEW.copy()
+    still[at] = W[at]  # one row of 64: an eighth of the change
+    assert "the change of w is off by 0.1" in _judge(tolerance=1.0, w=still).reason
