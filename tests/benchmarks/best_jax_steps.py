@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -171,11 +173,25 @@ def _by_four(values, count):
     return lax.bitcast_convert_type(found, jnp.float32)
 
 
+def _by_eighths(values, count):
+    """Bit by bit, what lies an eighth apart added up as it is compared: XLA writes no comparison down for that."""
+    bits = lax.bitcast_convert_type(values, jnp.int32)
+    parts = math.gcd(len(values), 8)
+    bits = bits.reshape(parts, -1)
+
+    def narrowed(i, found):
+        tried = found + (jnp.int32(1) << (30 - i))
+        several = jnp.maximum(jnp.sum(bits >= tried, 0, dtype=jnp.int32), 0)  # else XLA makes one sum of both
+        return jnp.where(jnp.sum(several, dtype=jnp.int32) >= count, tried, found)
+
+    return lax.bitcast_convert_type(lax.fori_loop(0, 31, narrowed, jnp.int32(0)), jnp.float32)
+
+
 def _by_topk(values, count):
     return lax.top_k(values, count)[0][-1]
 
 
-BY_RANK = (_by_bits, _by_four, _by_topk)
+BY_RANK = (_by_bits, _by_eighths, _by_four, _by_topk)
 for _nth in BY_RANK:
     candidate.add("sparse_training", "train_step", f"moved{_nth.__name__}", _moved(_nth), "jit", "off")
 

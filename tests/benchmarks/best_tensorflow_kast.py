@@ -35,5 +35,5 @@ def _all(nth):
 
 
 candidate.add("sparse_training", "train_step", "learnt", _all(None), *ALL)
-for _nth, _where in zip(BY_RANK, (NOT_XLA, NOT_XLA, TRACED), strict=True):
+for _nth, _where in zip(BY_RANK, (NOT_XLA, NOT_XLA, TRACED, TRACED), strict=True):
     candidate.add("sparse_training", "train_step", f"chosen{_nth.__name__}", _all(_nth), *_where)
