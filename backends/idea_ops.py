@@ -62,8 +62,11 @@ class IdeaOps(CoreOps):
         """x·y + z, value by value, as one operation where there is one."""
         return x * y + z
 
-    def embedding_bag(self, table: Array, rows: Array) -> Array:
-        """Sums of rows of `table` (R×N) at positions `rows` (B×C), int32 → (B×N), by a kernel that forms no B×C×N."""
+    def embedding_bag(self, table: Array, rows: Array, weights: Array | None = None) -> Array:
+        """Sums of rows of `table` (R×N) at positions `rows` (B×C), int32 → (B×N), by a kernel that forms no B×C×N.
+
+        Each row times its own of `weights` (B×C), where they are given.
+        """
         raise self._unsupported("embedding bag")
 
     # -- bits -------------------------------------------------------------------------------------------------------

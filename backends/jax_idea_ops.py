@@ -43,7 +43,7 @@ class JaxIdeaOps(Ops):
         empty = jnp.zeros((length, *x.shape[1:]), x.dtype)
         return empty.at[indices].set(x, mode="promise_in_bounds", unique_indices=True)
 
-    def embedding_bag(self, table: Array, rows: Array) -> Array:
+    def embedding_bag(self, table: Array, rows: Array, weights: Array | None = None) -> Array:
         raise Unsupported("JAX has no embedding bag: rows are taken, then summed, which XLA may make one loop of")
 
     def bitwise_right_shift(self, x: Array, bits: int) -> Array:

@@ -72,8 +72,8 @@ class NumpyOps(ArrayApiOps):
         """NumPy has no product of two widths: by a loop of int32, without BLAS."""
         return a.astype(np.int32) @ b.astype(np.int32)
 
-    def embedding_bag(self, table: Array, rows: Array) -> Array:
-        return table[rows].sum(1)
+    def embedding_bag(self, table: Array, rows: Array, weights: Array | None = None) -> Array:
+        return table[rows].sum(1) if weights is None else np.einsum("bcn,bc->bn", table[rows], weights)
 
     def grouped_matmul(self, x: Array, w: Array, sizes: Array) -> Array:
         out = np.empty((len(x), w.shape[2]), x.dtype)

@@ -51,9 +51,11 @@ class TensorflowIdeaOps(Ops):
     def scatter(self, x: Array, indices: Array, length: int) -> Array:
         return self._raw.ScatterNd(indices=indices[:, None], updates=x, shape=(length, *x.shape[1:]))
 
-    def embedding_bag(self, table: Array, rows: Array) -> Array:
+    def embedding_bag(self, table: Array, rows: Array, weights: Array | None = None) -> Array:
         if self._xla:
             raise Unsupported("No registered 'SparseSegmentSum' OpKernel for XLA_CPU_JIT devices")
+        if weights is not None:
+            raise Unsupported("SparseSegmentSum takes no weights; tf.nn.embedding_lookup_sparse scales copies of rows")
         bags, each = rows.shape
         segments = self._tf.repeat(self._tf.range(bags), each)
         return self._raw.SparseSegmentSum(data=table, indices=self._tf.reshape(rows, (-1,)), segment_ids=segments)

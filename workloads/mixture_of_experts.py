@@ -198,23 +198,25 @@ def sorted_loop(
 
 
 @w.formulation(
-    note="the same with each expert's weights laid out ahead, the relu within the product; results mixed by a bag",
+    note="the same with each expert's weights laid out ahead, the relu within the product; a weighted bag mixes",
     prepare=dispatch.packed_operands,
     outputs=Y,
     executions=("eager",),
 )
 def sorted_packed(
-    ops: Ops, p: Parameters, x: Array, experts_of: Array, gates: Array, *weights: Matrix
+    ops: Ops, p: Parameters, x: Array, experts_of: Array, gates: Array, numbers: Array, *weights: Matrix
 ) -> tuple[Array, ...]:
-    """In the framework's own layout, as a server of a trained network has them."""
+    """In the framework's own layout, as a server of a trained network has them.
+
+    Numbers 0 … n·k − 1 are scattered to the pairs in the order of the experts: where the result of each pair stands.
+    """
 
     def block(expert: int, rows: Array) -> Array:
         return ops.packed_matmul(ops.packed_matmul(rows, weights[expert], relu=True), weights[p.experts + expert])
 
     results, order = dispatch.one_by_one(ops, p, x, experts_of, block)
-    share = ops.take(ops.reshape(gates, (p.n * p.k,)), order)
-    places = ops.reshape(ops.argsort(order), (p.n, p.k))
-    return (ops.embedding_bag(results * ops.expand_dims(share, 1), places),)
+    places = ops.reshape(ops.scatter(numbers, order, p.n * p.k), (p.n, p.k))
+    return (ops.embedding_bag(results, places, gates),)
 
 
 @w.formulation(

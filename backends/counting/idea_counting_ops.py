@@ -62,9 +62,10 @@ class IdeaCountingOps(Ops):
             "scatter", "scatter", (length, *x.shape[1:]), x.dtype, (x, indices), passed, scattered=rows
         )
 
-    def embedding_bag(self, table: Array, rows: Array) -> Array:
-        """The rows are read and added up; none is written."""
+    def embedding_bag(self, table: Array, rows: Array, weights: Array | None = None) -> Array:
+        """The rows are read, weighted and added up; none is written."""
         (bags, each), width = rows.shape, table.shape[1]
+        other = (rows,) if weights is None else (rows, weights)
         size = bags * each * width * table.dtype.itemsize
         gathered = Rows(bags * each, size)
         return self.trace.make(
@@ -72,10 +73,10 @@ class IdeaCountingOps(Ops):
             "gather",
             (bags, width),
             table.dtype,
-            (table, rows),
-            reads_bytes=(size, rows.view_bytes),
+            (table, *other),
+            reads_bytes=(size, *(x.view_bytes for x in other)),
             gathered=gathered,
-            other_flop=bags * (each - 1) * width,
+            other_flop=bags * (each * len(other) - 1) * width,
         )
 
     def cumsum(self, x: Array, axis: int) -> Array:

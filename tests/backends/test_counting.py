@@ -122,6 +122,15 @@ def test_an_embedding_bag_and_a_product_with_a_vector_are_named_apart(ops):
     assert names == ["sparse_matmul", "embedding_bag", "sparse_vector", "sparse_matmul"]
 
 
+def test_weights_of_an_embedding_bag_are_read_and_multiplied(ops):
+    table, rows = array(ops, 7, 5), array(ops, 2, 3, dtype="int32")
+    ops.embedding_bag(table, rows)
+    ops.embedding_bag(table, rows, array(ops, 2, 3))
+    plain, weighted = (one_by_one([o]) for o in ops.trace.operations)
+    assert (plain.other_flop, weighted.other_flop) == (2 * 2 * 5, 2 * 2 * 5 + 2 * 3 * 5)
+    assert (plain.bytes, weighted.bytes - plain.bytes) == (4 * (2 * 3 * 5 + 2 * 3 + 2 * 5), 4 * 2 * 3)
+
+
 def test_blocks_are_stored_whole(ops):
     csr = CSR(np.ones(3, np.float32), np.int32([0, 1, 3]), np.int32([0, 1, 2, 3, 3]), (4, 4))
     matrix = ops.sparse(csr, "bsr", 2)

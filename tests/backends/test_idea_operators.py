@@ -212,17 +212,22 @@ def test_two_of_four_is_refused_on_the_cpu_in_the_framework_s_words(ops, format)
 
 
 @pytest.mark.parametrize("name", sorted(BACKENDS))
-def test_an_embedding_bag_sums_the_rows_that_it_is_told(name):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_embedding_bag_sums_the_rows_that_it_is_told(name, weighted):
     """Eager and compiled, but for what has no such kernel: that says so in its own words."""
     ops = opened(name)
     table, rows = RNG.standard_normal((7, 5)).astype(np.float32), np.array([[0, 6, 6], [3, 1, 0]], np.int32)
-    operands = [ops.asarray(table), ops.asarray(rows)]
+    weights = RNG.standard_normal((2, 3)).astype(np.float32)
+    host = [table, rows, weights] if weighted else [table, rows]
+    expected = (table[rows] * (weights[:, :, None] if weighted else 1)).sum(1)
+    operands = [ops.asarray(v) for v in host]
     for execution in BACKENDS[name].executions:
         refused = "has no embedding bag" if name in ("jax", "array_api_strict") else None
-        refused = "No registered 'SparseSegmentSum'" if (name, execution) == ("tensorflow", "compiled") else refused
+        if name == "tensorflow" and (weighted or execution == "compiled"):
+            refused = "No registered 'SparseSegmentSum'" if execution == "compiled" else "takes no weights"
         with pytest.raises(Unsupported, match=refused) if refused else nullcontext():
-            call = ops.compile(lambda t, r: (ops.embedding_bag(t, r),), execution, operands).call
-            assert np.allclose(ops.to_numpy(call(*operands)[0]), table[rows].sum(1), atol=1e-5)
+            call = ops.compile(lambda *xs: (ops.embedding_bag(*xs),), execution, operands).call
+            assert np.allclose(ops.to_numpy(call(*operands)[0]), expected, atol=1e-5)
 
 
 def test_multiply_add_is_a_product_and_a_sum(ops, eager):

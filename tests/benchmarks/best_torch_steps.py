@@ -134,6 +134,7 @@ for _ending, _by in PRODUCTS.items():
     for _mixed in ("bag", "add"):
         candidate.add("mixture_of_experts", "forward", f"experts_{_mixed}{_ending}", _experts(_by, _mixed), "eager")
 candidate.add("mixture_of_experts", "forward", "experts_packed", _experts(by_packed, "add"), "eager")
+candidate.add("mixture_of_experts", "forward", "experts_packed_bag", _experts(by_packed, "bag"), "eager")
 
 
 # -- sparse training --------------------------------------------------------------------------------------------------

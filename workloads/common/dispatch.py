@@ -57,9 +57,9 @@ def blocked_operands(
 def packed_operands(
     ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
 ) -> Sequence[Array | Matrix]:
-    """Tokens and routing, and the weights of each expert laid out ahead for as many tokens as it has on average."""
+    """Tokens, routing and 0 … n·k − 1, and each expert's weights laid out ahead for as many tokens as on average."""
     rows = -(-p.n * p.k // p.experts)
-    host = (x, experts_of, gates)
+    host = (x, experts_of, gates, np.arange(p.n * p.k, dtype=np.int32))
     return [*(ops.asarray(v) for v in host), *(ops.packed_weights(w, rows) for both in (w1, w2) for w in both)]
 
 
