@@ -206,10 +206,7 @@ def sorted_loop(
 def sorted_packed(
     ops: Ops, p: Parameters, x: Array, experts_of: Array, gates: Array, numbers: Array, *weights: Matrix
 ) -> tuple[Array, ...]:
-    """In the framework's own layout, as a server of a trained network has them.
-
-    Numbers 0 … n·k − 1 are scattered to the pairs in the order of the experts: where the result of each pair stands.
-    """
+    """In the framework's own layout, as a server has them; scattered `numbers` say where a pair's result stands."""
 
     def block(expert: int, rows: Array) -> Array:
         return ops.packed_matmul(ops.packed_matmul(rows, weights[expert], relu=True), weights[p.experts + expert])
