@@ -1,6 +1,8 @@
 """How long runs let their user wait, by their own records: for the first pair, for every idea, and to the end.
 
-    python tools/waits.py RUN… [-o results/perf-cpu]
+    python tools/waits.py RUN… [--more RUN] [-o results/perf-cpu]
+
+With --more, what one more idea adds: that run is as the first one was, with an idea more.
 
 A pair is an idea and its principal dense twin in one group. An idea has a speed-up with an interval once it had as many
 pairs as an interval needs; the figure is of the headline point that waits longest, and of each framework that has it.
@@ -40,6 +42,22 @@ def table(runs: Sequence[Run]) -> Table:
     """A line a run."""
     title, about = "How long a run lets its user wait", "from the start of the command's own clock"
     return Table(title=title, about=about, columns=COLUMNS, rows=[row(run) for run in runs])
+
+
+def adds(without: Run, more: Run) -> Table:
+    """What one idea adds to a preset: to the time until everything has an interval, and to the whole."""
+    before, after = row(without), row(more)
+    names = {"every_s": "all with an interval", "whole_s": "whole"}
+    rows: list[dict[str, Cell]] = []
+    for key, name in names.items():
+        was, is_now = before[key], after[key]
+        added = is_now - was if isinstance(was, float) and isinstance(is_now, float) else None
+        rows.append({"until": name, "without_s": was, "with_s": is_now, "adds_s": added})
+    heads = {"until": "until", "without_s": "without it, s", "with_s": "with it, s", "adds_s": "adds, s"}
+    columns = [Column(key=key, head=head, format="" if key == "until" else ".0f") for key, head in heads.items()]
+    ideas = f"{before['rows']} rows of ideas × frameworks, and {after['rows']} with it"
+    about = f"{' '.join(without.info.command)}: {ideas}"
+    return Table(title="What one more idea of four formulations adds", about=about, columns=columns, rows=rows)
 
 
 def row(run: Run) -> dict[str, Cell]:
@@ -97,11 +115,13 @@ def main() -> int:
     """Print the table; with -o, write waits.json there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="results folders")
+    parser.add_argument("--more", type=Path, metavar="RUN", help="the first run again, with one more idea")
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="folder to write waits.json to")
     asked = parser.parse_args()
     runs = [load(folder) for folder in asked.runs]
     command = " ".join(["python tools/waits.py", *sys.argv[1:]])
-    made = Perf(name="waits", command=command, machine=perf_tables.host(runs[0].info), tables=[table(runs)])
+    tables = [table(runs)] + ([] if asked.more is None else [adds(runs[0], load(asked.more))])
+    made = Perf(name="waits", command=command, machine=perf_tables.host(runs[0].info), tables=tables)
     print(perf_tables.markdown(made))
     if asked.output is not None:
         perf_tables.write(asked.output, made)

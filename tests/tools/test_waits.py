@@ -40,3 +40,13 @@ def test_without_enough_pairs_nothing_has_an_interval(stored):
     assert row["without"] == row["rows"] > 0
     assert row["every_s"] is None
     assert row["first_s"] is not None
+
+
+def test_what_an_idea_adds_is_the_difference_and_nothing_where_a_run_has_no_interval(stored):
+    first = {trial.heat for r in stored.records if r.time for trial in r.time.trials if trial.round == 1}
+    few = dataclasses.replace(stored, records=[_without_groups(record, first) for record in stored.records])
+    info = msgspec.structs.replace(stored.info, wall_s=stored.info.wall_s + 7.0)
+    every, whole = waits.adds(stored, dataclasses.replace(stored, info=info)).rows
+    assert every["adds_s"] == 0.0
+    assert whole["adds_s"] == pytest.approx(7.0)
+    assert waits.adds(stored, few).rows[0]["adds_s"] is None
