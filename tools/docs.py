@@ -83,7 +83,7 @@ def files() -> dict[Path, str]:
         docs_tests.PAGE: docs_tests.made(),
         **docs_ideas.pictures(),
         ROOT / "docs" / "_static" / "chips.svg": docs_picture.chips(),
-        ROOT / "docs" / "_static" / "quick-avx512.svg": docs_picture.svg("quick-avx512"),
+        ROOT / "docs" / "_static" / "quick-epyc.svg": docs_picture.svg("quick-epyc"),
         ROOT / "docs" / "_static" / "device.schema.json": docs_model.schema_file(),
         ROOT / "docs" / "_static" / "record.schema.json": docs_reference.schema_file("records.jsonl"),
         ROOT / "docs" / "_static" / "run.schema.json": docs_reference.schema_file("run.json"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "results"
-QUICK, STANDARD, AHEAD, IDEAS = "quick-avx512", "standard-cpu", "quick-tpu-aot-v5e", "ideas-epyc"
+QUICK, STANDARD, AHEAD, IDEAS = "quick-epyc", "standard-cpu", "quick-tpu-aot-v5e", "ideas-epyc"
 
 
 @cache

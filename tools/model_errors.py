@@ -29,10 +29,10 @@ from harness.report.modelled_text import validation_text  # noqa: E402
 from workloads.discovery import workloads  # noqa: E402
 
 RUNS = (
-    *("results/quick-epyc=today", "results/quick-xeon=xeon-avx512", "results/quick-avx512=xeon-avx512"),
+    *("results/quick-today=today", "results/quick-xeon=xeon-avx512", "results/quick-avx512=xeon-avx512"),
     *("results/quick-cpu", "results/standard-cpu"),
 )
-MACHINES = ("results/quick-epyc", "results/quick-xeon", "results/quick-cpu")  # one run of each
+MACHINES = ("results/quick-today", "results/quick-xeon", "results/quick-cpu")  # one run of each
 
 
 def held(run: str) -> tuple[ModelDevice, Validation]:
