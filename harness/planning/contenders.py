@@ -25,6 +25,7 @@ from harness.records.record import Record
 
 SAMPLE = 0.05  # of what is left out, tried all the same,
 SAMPLE_MOST = 12  # cases at most
+NEARER = 1.0  # e-folds by which another machine's point must be nearer, to tell more than one of this machine
 FAR = 4.0  # e-folds between two points beyond which one says nothing of the other: matrix times vector of a product
 
 
@@ -46,10 +47,13 @@ class Contenders:
     def expected(self, planned: Planned) -> float | None:
         """Its time over that of the best path there; None where nothing is known, so that it must be tried.
 
-        On this machine where it was seen on it, else the geometric mean over those that are known.
+        On this machine where it was seen on it about as near as on another, else the geometric mean over all that are
+        known.
         """
         sights = [s for s in self._near(planned) if s.over_best is not None]
-        figures = [s.over_best for s in [s for s in sights if s.own] or sights if s.over_best is not None]
+        reach = NEARER + min((s.distance for s in sights), default=0.0)
+        own = [s for s in sights if s.own and s.distance <= reach]
+        figures = [s.over_best for s in own or sights if s.over_best is not None]
         return geometric_mean(figures) if figures else None
 
     def closest(self, planned: Planned) -> float | None:

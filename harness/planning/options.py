@@ -23,7 +23,8 @@ ENOUGH_S = {"ideas": 200.0, "quick": 170.0, "standard": 2250.0}  # no late group
 # keeps its time, with this in addition where all that is measured first is yet to be compiled;
 COMPILING_S = {"ideas": 130.0, "quick": 115.0}
 ENDS_S = {"standard": 2380.0}  # and on a machine that is slower still no first one that would end later than this
-LOOKS_SHARE = 0.7  # of the time of a preset, or of a budget, may be gone when the last look begins
+LOOKS_SHARE = 0.7  # of the time of a preset, or of a budget, may be gone when the last look begins; where the first
+LOOKS_OF_REST = 1 / 3  # rounds took longer, the looks have this share of what they left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

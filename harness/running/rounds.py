@@ -43,6 +43,19 @@ class Rounds:
                     break
         return rounds
 
+    def late_s(self) -> float:
+        """Seconds of the rounds without which the best paths that the looks found have no interval."""
+        session, late_s = self._session, 0.0
+        for group in self.groups(selection.finalists(self._here, session.cases())):
+            round_s = self.expected_s(group)
+            missing = session.options.late_rounds - self._need(group)[0]
+            late_s += max(0, missing) * round_s if round_s <= LONG_GROUP_S else 0.0  # a long one has no late round
+        return late_s
+
+    @property
+    def _here(self) -> list[Planned]:
+        return [planned for planned in self._session.plan if not is_ahead_of_time(planned.case.device)]
+
     def race(self, since: int) -> None:
         """The rounds after `since`, and with a precision asked for more where the intervals are widest."""
         with self._session.clock.timing("rounds_s"):
@@ -50,8 +63,7 @@ class Rounds:
 
     def _race(self, since: int) -> None:
         session, options = self._session, self._session.options
-        here = [planned for planned in session.plan if not is_ahead_of_time(planned.case.device)]
-        left = selection.finalists(here, session.cases())
+        left = selection.finalists(self._here, session.cases())
         for round_ in range(since + 1, options.most_rounds + 1):
             if not self._round(self.groups(left), round_):
                 break

@@ -68,8 +68,10 @@ class Runner:
                 first = session.options.first_rounds
                 session.time_left.anew()
                 first = rounds.first(firsts(here, self._foresight) if first else [], first)
+                session.first_s = session.clock.elapsed
                 self._survey()
                 session.chosen = session.kept_in_survey()
+                session.reserved_s = rounds.late_s()
                 self._step(SWEEP, self._swept())
                 session.time_left.anew()
                 rounds.race(first)

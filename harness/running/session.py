@@ -18,7 +18,7 @@ from harness.planning.batches import SHARED
 from harness.planning.forecast import cold_share, forecast, group_s, within_limits
 from harness.planning.foresight import Foresight, Ignorance
 from harness.planning.groups import InterleavedGroup, Member, MemberKey
-from harness.planning.options import Options
+from harness.planning.options import LOOKS_OF_REST, Options
 from harness.planning.plan import Planned
 from harness.planning.reasons import BEATEN, LATE
 from harness.records import timestamps
@@ -92,6 +92,8 @@ class Session:
         self._recall = Recall(here)
         self.pool = Pool(self.plan, backends, options, store.folder / ".scratch", watch, self.clock.phases)
         self.chosen: dict[tuple[object, ...], str] = {}
+        self.first_s = 0.0  # after how many seconds the first rounds ended
+        self.reserved_s = 0.0  # seconds that sweeps leave to the rounds of what the looks found
         self.notes: list[str] = []
         self.left_out: dict[str, list[str]] = {}
         self.late: list[Planned] = []  # what there was no time to look at
@@ -138,11 +140,14 @@ class Session:
         """Whether what takes `next_s` would end too late, so that there would be no time for sweeps and rounds."""
         times = [time for time in (self.options.budget_s, self.enough_s) if time is not None]
         share = self.options.looks_share
-        return bool(times) and share is not None and self.clock.elapsed + next_s > share * min(times)
+        if not times or share is None:
+            return False
+        rest_s = max(0.0, min(times) - self.first_s)
+        return self.clock.elapsed + next_s > max(share * min(times), self.first_s + LOOKS_OF_REST * rest_s)
 
     def past_sweeps(self, next_s: float = 0.0) -> bool:
-        """Whether what takes `next_s` would end after the time of the preset."""
-        return self.enough_s is not None and self.clock.elapsed + next_s > self.enough_s
+        """Whether what takes `next_s` would end after the time of the preset, less what is reserved for rounds."""
+        return self.enough_s is not None and self.clock.elapsed + next_s + self.reserved_s > self.enough_s
 
     def measure(
         self,

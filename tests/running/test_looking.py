@@ -107,6 +107,14 @@ def test_a_survey_ends_early_enough_and_names_what_it_did_not_come_to(looked, pl
     assert told == ({LATE: [str(p.case) for p in session.late]} if late else {})
 
 
+def test_where_the_first_rounds_took_long_the_looks_have_a_third_of_what_is_left(looked, planned):
+    session, _ = looked(planned, enough_s=100.0, looks_share=0.3)
+    session.first_s = 25.0
+    session.clock.began -= session.first_s
+    look(session, SURVEY, [p for p in planned if p.survey])
+    assert session.clock.elapsed == pytest.approx(45.0, abs=1.0)  # two batches, by 50
+
+
 class Account(msgspec.Struct, kw_only=True):
     """What of run.json `finish` reads and writes."""
 
@@ -201,3 +209,10 @@ def test_a_run_that_only_compiles_is_disturbed_by_nothing(monkeypatch, device, n
     runner = SimpleNamespace(_whole=[planned], notes=[], _session=SimpleNamespace(options=SimpleNamespace(threads=2)))
     Runner._judge_machine(runner, {})
     assert len(runner.notes) == notes
+
+
+def test_a_sweep_ends_early_enough_for_the_rounds_that_it_leaves_time_for(looked, planned):
+    session, _ = looked(planned, enough_s=35.0)
+    session.reserved_s = 15.0
+    look(session, SWEEP, [p for p in planned if not p.survey])
+    assert session.clock.elapsed == pytest.approx(2 * BATCH_S, abs=1.0)

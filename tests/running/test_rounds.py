@@ -141,6 +141,18 @@ def test_after_the_looks_a_round_goes_first_to_what_has_the_fewest_and_then_to_t
     assert ran == [2, 1, 0]
 
 
+def test_sweeps_leave_time_for_the_rounds_of_what_the_looks_found(tmp_path, monkeypatch):
+    session = a_session(tmp_path, rounds=5, long_rounds=3)
+    groups = [InterleavedGroup(number, (Numbered(number),)) for number in range(4)]
+    for number, rounds_ in {0: [1, 2, 3], 1: [1], 2: [0], 3: [0]}.items():
+        session.records[str(number), False] = record(processes=[1.0] * len(rounds_), rounds=rounds_)
+    monkeypatch.setattr(rounds, "width", lambda *_: 0.0)
+    racing = Rounds(session)
+    racing.groups = lambda _: groups
+    racing.group_s = {group.key: (1.0, 4.0, 10.0, LONG_GROUP_S + 1)[group.number] for group in groups}
+    assert racing.late_s() == 2 * 4.0 + 3 * 10.0
+
+
 class Known(Ignorance):
     """Cold first, then warm, then known."""
 
