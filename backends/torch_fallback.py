@@ -28,6 +28,8 @@ _TO_CSR = frozenset({"aten::_to_sparse_csr", "aten::to_sparse_csr"})
 _TO_HOST = "aten::_local_scalar_dense"  # what .item(), bool(tensor) and float(tensor) end in
 # Products of few bits, and by what their operands are known in oneDNN's log: where it ran none, PyTorch's loops did.
 _LOW_BIT = {"aten::_int_mm": "_s8", "aten::_scaled_mm": "_f8"}
+_PACKED = frozenset({"onednn::qlinear_pointwise", "hwlottery::int8_linear"})
+_REFERENCE = re.compile(r",(ref\w*:\w+),")  # the implementation that oneDNN's log names, of one that is for tests
 _GROUPED, _PRODUCT = "aten::_grouped_mm", "aten::mm"
 _IN_PARTS = "aten::_scaled_dot_product_attention_math"
 # An operator that Inductor has no lowering for is called by its name; what it calls on purpose is an extern_kernel.
@@ -61,14 +63,16 @@ def of_call(call: Callable[..., Any], operands: Sequence[Array | Matrix], kind: 
 
 
 def of_products(call: Callable[..., Any], operands: Sequence[Array | Matrix], seen: Iterable[str]) -> list[Fallback]:
-    """Low-bit products that oneDNN did not run, and a grouped one that is a loop, among the operators `seen`."""
+    """Low-bit products that oneDNN did not run, or by its reference, and a grouped one that is a loop, among `seen`."""
     names = set(seen)
     found = []
     asked = sorted(_LOW_BIT.keys() & names)
-    if asked:
+    if asked or _PACKED & names:
         said = onednn_log(call, operands)
         plain = [name for name in asked if _LOW_BIT[name] not in said]
         found += [Fallback("substituted", f"{name} ran without oneDNN, by PyTorch's own loops") for name in plain]
+        slow = sorted(set(_REFERENCE.findall(said)))
+        found += [Fallback("substituted", f"oneDNN ran its reference kernel, {name}") for name in slow]
     if {_GROUPED, _PRODUCT} <= names:
         found.append(Fallback("substituted", f"{_GROUPED} is a loop of {_PRODUCT} here, one a group"))
     return found

@@ -138,6 +138,25 @@ def test_a_low_bit_product_of_pytorch_is_looked_for_in_the_log_of_onednn(torch_o
         assert found == [("substituted", "aten::_scaled_mm ran without oneDNN, by PyTorch's own loops")]
 
 
+def test_a_packed_product_of_pytorch_is_no_reference_kernel_of_onednn(torch_ops, monkeypatch):
+    """Of signed values with weights that are packed for unsigned ones oneDNN has a reference only, and it shows."""
+    import torch
+
+    if not torch.cpu._is_vnni_supported():
+        pytest.skip("this processor has no VNNI")
+    q = np.random.default_rng(0).integers(-127, 128, (32, 64))
+    operands = [torch_ops.asarray(q.astype(np.int8)), torch_ops.quantized_weights(q, np.ones((32, 1)), "int8", 32)]
+
+    def run():
+        return torch_ops.compile(lambda x, w: (torch_ops.quantized_matmul(x, w),), "eager", operands)
+
+    (y,) = run().call(*operands)
+    assert (torch_ops.to_numpy(y) == q @ q.T).all()
+    assert run().fallbacks(operands) == []
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    assert ("substituted", "oneDNN ran its reference kernel, ref_int8:any") in run().fallbacks(operands)
+
+
 def test_a_grouped_product_of_pytorch_is_a_loop_on_the_cpu(torch_ops):
     x, w = torch_ops.asarray(np.ones((8, 8), np.float32)), torch_ops.asarray(np.ones((2, 8, 4), np.float32))
     operands = [x, w, torch_ops.asarray(np.array([3, 5], np.int32))]

@@ -213,6 +213,6 @@ def test_a_run_that_only_compiles_is_disturbed_by_nothing(monkeypatch, device, n
 
 def test_a_sweep_ends_early_enough_for_the_rounds_that_it_leaves_time_for(looked, planned):
     session, _ = looked(planned, enough_s=35.0)
-    session.reserved_s = 15.0
+    session.reserved_s = 14.0
     look(session, SWEEP, [p for p in planned if not p.survey])
     assert session.clock.elapsed == pytest.approx(2 * BATCH_S, abs=1.0)
