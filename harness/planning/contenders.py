@@ -25,7 +25,7 @@ from harness.records.record import Record
 
 SAMPLE = 0.05  # of what is left out, tried all the same,
 SAMPLE_MOST = 12  # cases at most
-NEARER = 1.0  # e-folds by which another machine's point must be nearer, to tell more than one of this machine
+NEARER = 1.0  # e-folds by which a point must be further away than the nearest, to say nothing beside it
 FAR = 4.0  # e-folds between two points beyond which one says nothing of the other: matrix times vector of a product
 
 
@@ -47,13 +47,12 @@ class Contenders:
     def expected(self, planned: Planned) -> float | None:
         """Its time over that of the best path there; None where nothing is known, so that it must be tried.
 
-        On this machine where it was seen on it about as near as on another, else the geometric mean over all that are
-        known.
+        Only what was seen about as near as the nearest counts: on this machine if it was, else the geometric mean.
         """
         sights = [s for s in self._near(planned) if s.over_best is not None]
         reach = NEARER + min((s.distance for s in sights), default=0.0)
-        own = [s for s in sights if s.own and s.distance <= reach]
-        figures = [s.over_best for s in own or sights if s.over_best is not None]
+        nearest = [s for s in sights if s.distance <= reach]
+        figures = [s.over_best for s in [s for s in nearest if s.own] or nearest if s.over_best is not None]
         return geometric_mean(figures) if figures else None
 
     def closest(self, planned: Planned) -> float | None:

@@ -25,6 +25,7 @@ COMPILING_S = {"ideas": 130.0, "quick": 115.0}
 ENDS_S = {"standard": 2380.0}  # and on a machine that is slower still no first one that would end later than this
 LOOKS_SHARE = 0.7  # of the time of a preset, or of a budget, may be gone when the last look begins; where the first
 LOOKS_OF_REST = 1 / 3  # rounds took longer, the looks have this share of what they left
+RESERVED = 0.5  # of what is left then, at most, sweeps leave to the rounds of what the looks found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,12 +45,13 @@ class Rounds:
 
     def late_s(self) -> float:
         """Seconds of the rounds without which the best paths that the looks found have no interval."""
-        session, late_s = self._session, 0.0
-        for group in self.groups(selection.finalists(self._here, session.cases())):
-            round_s = self.expected_s(group)
-            missing = session.options.late_rounds - self._need(group)[0]
-            late_s += max(0, missing) * round_s if round_s <= LONG_GROUP_S else 0.0  # a long one has no late round
-        return late_s
+        groups = self.groups(selection.finalists(self._here, self._session.cases()))
+        return sum(self._missing(group) * self.expected_s(group) for group in groups)
+
+    def _missing(self, group: InterleavedGroup) -> int:
+        """How many rounds it needs for an interval; none of a long one, which has no late round."""
+        missing = self._session.options.late_rounds - self._need(group)[0]
+        return max(0, missing) if self.expected_s(group) <= LONG_GROUP_S else 0
 
     @property
     def _here(self) -> list[Planned]:
@@ -64,6 +65,12 @@ class Rounds:
     def _race(self, since: int) -> None:
         session, options = self._session, self._session.options
         left = selection.finalists(self._here, session.cases())
+        if since and since == options.first_rounds:  # what the looks found goes before all else, or has no interval
+            for round_ in range(since + 1, since + options.late_rounds + 1):
+                late = [group for group in self.groups(left) if self._missing(group)]
+                if late and not self._round(late, round_):
+                    return
+                left = selection.finalists(left, session.cases())
         for round_ in range(since + 1, options.most_rounds + 1):
             if not self._round(self.groups(left), round_):
                 break

@@ -71,7 +71,7 @@ class Runner:
                 session.first_s = session.clock.elapsed
                 self._survey()
                 session.chosen = session.kept_in_survey()
-                session.reserved_s = rounds.late_s()
+                session.reserve(rounds.late_s())
                 self._step(SWEEP, self._swept())
                 session.time_left.anew()
                 rounds.race(first)

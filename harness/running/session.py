@@ -18,7 +18,7 @@ from harness.planning.batches import SHARED
 from harness.planning.forecast import cold_share, forecast, group_s, within_limits
 from harness.planning.foresight import Foresight, Ignorance
 from harness.planning.groups import InterleavedGroup, Member, MemberKey
-from harness.planning.options import LOOKS_OF_REST, Options
+from harness.planning.options import LOOKS_OF_REST, RESERVED, Options
 from harness.planning.plan import Planned
 from harness.planning.reasons import BEATEN, LATE
 from harness.records import timestamps
@@ -148,6 +148,11 @@ class Session:
     def past_sweeps(self, next_s: float = 0.0) -> bool:
         """Whether what takes `next_s` would end after the time of the preset, less what is reserved for rounds."""
         return self.enough_s is not None and self.clock.elapsed + next_s + self.reserved_s > self.enough_s
+
+    def reserve(self, late_s: float) -> None:
+        """Let sweeps leave that much time to rounds, and no more than half of what the preset has left."""
+        rest_s = (self.enough_s or 0.0) - self.clock.elapsed
+        self.reserved_s = max(0.0, min(late_s, RESERVED * rest_s))
 
     def measure(
         self,

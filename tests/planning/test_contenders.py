@@ -89,13 +89,15 @@ def test_this_machine_is_believed_before_others_and_they_in_the_mean():
     assert Contenders(both, VERSIONS, [machine_name(OTHER)]).expected(planned("coo")) == pytest.approx(8.0)
 
 
-def test_another_machine_is_believed_where_it_saw_a_path_at_a_point_that_is_far_nearer():
-    far = {**SHAPE, "m": 16 * SHAPE["m"]}
+def test_what_was_seen_far_away_says_nothing_beside_what_was_seen_near():
+    """Not on this machine, and not in the mean of others."""
     one = learn(run_of(seen("csr", 1.0), seen("coo", 2.0)))
-    for params, told in ((far, 2.0), ({**SHAPE, "m": 2 * SHAPE["m"]}, 8.0)):
+    for factor, mean, own in ((16, 2.0, 2.0), (2, 4.0, 8.0)):
+        params = {**SHAPE, "m": factor * SHAPE["m"]}
         two = learn(run_of(seen("csr", 1.0, params=params), seen("coo", 8.0, params=params), machine=OTHER))
-        known_ = Contenders(merged(one, two), VERSIONS, [machine_name(OTHER)])
-        assert known_.expected(planned("coo")) == pytest.approx(told if params != far else 4.0)
+        both = merged(one, two)
+        assert Contenders(both, VERSIONS).expected(planned("coo")) == pytest.approx(mean)
+        assert Contenders(both, VERSIONS, [machine_name(OTHER)]).expected(planned("coo")) == pytest.approx(own)
 
 
 # -- what is left out --------------------------------------------------------------------------------------------------

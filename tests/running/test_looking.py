@@ -213,6 +213,15 @@ def test_a_run_that_only_compiles_is_disturbed_by_nothing(monkeypatch, device, n
 
 def test_a_sweep_ends_early_enough_for_the_rounds_that_it_leaves_time_for(looked, planned):
     session, _ = looked(planned, enough_s=35.0)
-    session.reserved_s = 14.0
+    session.reserve(14.0)
     look(session, SWEEP, [p for p in planned if not p.survey])
     assert session.clock.elapsed == pytest.approx(2 * BATCH_S, abs=1.0)
+
+
+def test_sweeps_leave_to_rounds_half_of_what_is_left_at_most(looked, planned):
+    session, _ = looked(planned, enough_s=60.0)
+    session.clock.began -= 20.0
+    session.reserve(100.0)
+    assert session.reserved_s == pytest.approx(20.0, abs=0.1)
+    session.reserve(5.0)
+    assert session.reserved_s == 5.0

@@ -153,6 +153,35 @@ def test_sweeps_leave_time_for_the_rounds_of_what_the_looks_found(tmp_path, monk
     assert racing.late_s() == 2 * 4.0 + 3 * 10.0
 
 
+def test_all_rounds_of_what_the_looks_found_come_before_another_of_the_rest(tmp_path, monkeypatch):
+    session = a_session(tmp_path, rounds=5, long_rounds=3)
+    groups = [InterleavedGroup(number, (Numbered(number),)) for number in range(3)]
+    had = {0: [1, 2, 3], 1: [], 2: []}
+    racing, ran = Rounds(session), []
+    racing.groups = lambda _: groups
+
+    def known():
+        for number, rounds_ in had.items():
+            session.records[str(number), False] = record(processes=[1.0] * len(rounds_), rounds=rounds_)
+
+    def run(batch, round_):
+        for group in batch:
+            had[group.number].append(round_)
+            ran.append((round_, group.number))
+        known()
+
+    known()
+    monkeypatch.undo()
+    monkeypatch.setattr(rounds, "width", lambda *_: 0.0)
+    monkeypatch.setattr(rounds, "batches", lambda groups, *_: ([group] for group in groups))
+    monkeypatch.setattr(rounds.selection, "finalists", lambda left, _: left)
+    monkeypatch.setattr(Rounds, "expected_s", lambda *_: 1.0)
+    racing.run_batch = run
+    racing.race(3)
+    assert sorted(ran[:6]) == [(4, 1), (4, 2), (5, 1), (5, 2), (6, 1), (6, 2)]
+    assert ran[6:] == [(4, 0), (5, 0)]
+
+
 class Known(Ignorance):
     """Cold first, then warm, then known."""
 
