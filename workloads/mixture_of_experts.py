@@ -204,14 +204,14 @@ def sorted_loop(
     executions=("eager",),
 )
 def sorted_packed(
-    ops: Ops, p: Parameters, x: Array, experts_of: Array, gates: Array, numbers: Array, *weights: Matrix
+    ops: Ops, p: Parameters, x: Array, experts_of: Array, gates: Array, numbers: Array, tokens: Array, *weights: Matrix
 ) -> tuple[Array, ...]:
     """In the framework's own layout, as a server has them; scattered `numbers` say where a pair's result stands."""
 
     def block(expert: int, rows: Array) -> Array:
         return ops.packed_matmul(ops.packed_matmul(rows, weights[expert], relu=True), weights[p.experts + expert])
 
-    results, order = dispatch.one_by_one(ops, p, x, experts_of, block)
+    results, order = dispatch.one_by_one(ops, p, x, experts_of, block, tokens)
     places = ops.reshape(ops.scatter(numbers, order, p.n * p.k), (p.n, p.k))
     return (ops.embedding_bag(results, places, gates),)
 

@@ -57,9 +57,10 @@ def blocked_operands(
 def packed_operands(
     ops: Ops, p: Parameters, x: HostArray, w1: HostArray, w2: HostArray, experts_of: HostArray, gates: HostArray
 ) -> Sequence[Array | Matrix]:
-    """Tokens, routing and 0 … n·k − 1, and each expert's weights laid out ahead for as many tokens as on average."""
+    """Tokens, routing, each pair's number and token, and weights laid out ahead for as many tokens as on average."""
     rows = -(-p.n * p.k // p.experts)
-    host = (x, experts_of, gates, np.arange(p.n * p.k, dtype=np.int32))
+    numbers = np.arange(p.n * p.k, dtype=np.int32)
+    host = (x, experts_of, gates, numbers, numbers // np.int32(p.k))
     return [*(ops.asarray(v) for v in host), *(ops.packed_weights(w, rows) for both in (w1, w2) for w in both)]
 
 
@@ -111,12 +112,20 @@ def rank(ops: Ops, starts: Array, of: Array) -> Array:
 
 
 def one_by_one(
-    ops: Ops, p: Parameters, x: Array, experts_of: Array, block: Callable[[int, Array], Array]
+    ops: Ops,
+    p: Parameters,
+    x: Array,
+    experts_of: Array,
+    block: Callable[[int, Array], Array],
+    tokens: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Results (n·k, d) of sorted pairs by `block` of each expert that has tokens, and which pair each is of."""
+    """Results (n·k, d) of sorted pairs by `block` of each expert that has tokens, and which pair each is of.
+
+    `tokens` (n·k,) are those of the pairs, where they are an operand: taken sooner than found by a division.
+    """
     flat = ops.reshape(experts_of, (p.n * p.k,))
     order = ops.argsort(flat)
-    rows = ops.take(x, order // p.k)
+    rows = ops.take(x, order // p.k if tokens is None else ops.take(tokens, order))
     ends = np.cumsum(np.bincount(ops.to_numpy(flat), minlength=p.experts)).tolist()
     runs = enumerate(zip([0, *ends], ends, strict=False))
     return ops.concat([block(expert, rows[start:end, :]) for expert, (start, end) in runs if end > start], 0), order
