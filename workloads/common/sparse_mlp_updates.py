@@ -96,6 +96,8 @@ def operands(ops: Ops, p: Parameters, x: HostArray, target: HostArray, rest: Map
     host = [x, target, *with_zeros(p, rest), *masks]
     if p.rule == "set":
         host += [growing(rest[f"grow{i}"], pattern.shape).astype(x.dtype) for i, pattern in enumerate(patterns)]
+    else:  # nothing is multiplied by them
+        host[-len(masks) :] = [mask.astype(np.int8) for mask in masks]
     host += [np.flatnonzero(mask.ravel()).astype(np.int32) for mask in masks]
     return [ops.asarray(np.ascontiguousarray(v)) for v in host]
 
@@ -120,7 +122,7 @@ def _kept_only(ops: Ops, kept: Array, x: Array, side: int) -> Array:
 
 
 def update(ops: Ops, p: Parameters, threshold: Threshold, *operands: Array) -> tuple[Array, ...]:
-    """The new weights of every sparse layer, then the masks (int32); of SET also the last layer after its step."""
+    """The new weights of every sparse layer, then the masks (int8); of SET also the last layer after its step."""
     x, target, *rest = operands
     count, side = p.layers, topology.side_of(p.rule)
     weights, masks, growth = rest[: count + 1], rest[count + 1 : 2 * count + 1], rest[2 * count + 1 :]
@@ -139,6 +141,6 @@ def update(ops: Ops, p: Parameters, threshold: Threshold, *operands: Array) -> t
         wanted = ops.where(kept, 0.0 * wanted, wanted)
         grown = wanted > 0 if p.rule == "set" else wanted >= threshold(ops, ops.reshape(wanted, (-1,)), dropped)[0]
         new.append(_kept_only(ops, kept, matrix, side))
-        chosen.append(ops.astype(kept | grown, "int32"))
+        chosen.append(ops.astype(kept | grown, "int8"))
     last = [ops.sgd_step(weights[count], gradients[count], LEARNING_RATE)] if p.rule == "set" else []
     return *new, *chosen, *last

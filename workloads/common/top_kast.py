@@ -103,7 +103,7 @@ def masked_operands(
 
 
 def update(ops: Ops, p: Parameters, threshold: Threshold, *operands: Array) -> tuple[Array, ...]:
-    """(loss, every layer after a step, the sets of each sparse one, int32): a step, then the choice from its weights.
+    """(loss, every layer after a step, the sets of each sparse one, int8): a step, then the choice from its weights.
 
     So it is one iteration of training with the choice on top, as an update by SET is, and 101 of them make a period.
     """
@@ -112,7 +112,7 @@ def update(ops: Ops, p: Parameters, threshold: Threshold, *operands: Array) -> t
     for matrix, (few, many) in zip(new, topology.read_and_learnt(sizes(p), p.density), strict=False):
         size = scores(ops, matrix, 1)
         seen, learnt = threshold(ops, ops.reshape(size, (-1,)), few, many)
-        sets.append(ops.astype(size >= seen, "int32") + ops.astype(size >= learnt, "int32"))
+        sets.append(ops.astype(size >= seen, "int8") + ops.astype(size >= learnt, "int8"))
     return loss, *new, *sets
 
 
