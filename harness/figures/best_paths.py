@@ -9,7 +9,7 @@ from operator import itemgetter
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from harness.figures.frame import Rows, alone_s, as_frame, rows_of, whole
+from harness.figures.frame import Rows, alone_s, as_frame, rows_of
 from harness.records.outcomes import SEVERITY, outcome
 from harness.stats.intervals import median_intervals
 from harness.stats.process_times import Process, paired_ratios
@@ -74,7 +74,9 @@ def best_rows(rows: Rows, paths: Paths | None = None) -> Rows:
         fit = timed(rows, indices)
         best = paths.choose(fit)
         points.append((best, fit))
-        row = {**whole(several[0]), **_NO_PATH} if best is None else whole(rows[best])
+        row = (several[0] if best is None else rows[best]).copy()
+        if best is None:
+            row.update(_NO_PATH)
         statuses = [row["status"] for row in several]
         row["reason"], row["failure_class"], row["outcome"] = None, None, "ok"
         if len(fit) < len(several) and set(statuses) != {"ok"}:

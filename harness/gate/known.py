@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from backends.device import kind_of
+from backends.device import is_ahead_of_time, is_modelled, kind_of
 from backends.discovery import backends
 from backends.dtypes import itemsize
-from backends.ops import Backend
+from backends.ops import EXECUTIONS, Backend
 from harness.figures.ceilings import product_dtype
-from harness.records.record import Case, Record, TwinRef
+from harness.records.record import Case, Record, TwinRef, WorkFacts
 from harness.records.text import plain
 from workloads.base import Definition, Work
 from workloads.discovery import workloads
@@ -22,15 +22,25 @@ TwinFacts: TypeAlias = tuple[str, str, str, str | None, tuple[tuple[str, Any], .
 Facts: TypeAlias = tuple[Work, frozenset[TwinFacts]]  # the formulas' values, and the twins
 
 
-class Expected(NamedTuple):
-    """What its workload says of a case: the formulas' values, the error and the gate allowed, the dtype of products."""
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What its workload says of a case: the formulas' values, the error and the gate allowed, the dtype of products.
+
+    `facts` are the formulas' values as `facts_in` gives those of a record. `may_run`: its formulation has its
+    execution. `here`: its device is one that runs, `on_host` the processor. `exact`: its products are float32's own.
+    """
 
     case: Case
     twins: list[TwinRef]
     work: Work
+    facts: tuple[int, int, int]
     rtol: float
     gate_limit: float | None
     product_dtype: str
+    may_run: bool
+    here: bool
+    on_host: bool
+    exact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +69,27 @@ class Known:
         """What is expected of a record of a workload that is known, at axes, dtype and mode that it has."""
         case = record.case
         workload = self.workloads[case.workload]
+        formulation = workload.formulations[case.mode].get(case.formulation)
         return Expected(
-            case,
-            record.twins,
-            work,
-            workload.tolerance(case.params, case.dtype, case.mode, kind_of(case.device)),
-            workload.gate_limit(case.params),
-            product_dtype(case.workload, case.params, case.dtype),
+            case=case,
+            twins=record.twins,
+            work=work,
+            facts=facts_in(work),
+            rtol=workload.tolerance(case.params, case.dtype, case.mode, kind_of(case.device)),
+            gate_limit=workload.gate_limit(case.params),
+            product_dtype=product_dtype(case.workload, case.params, case.dtype),
+            may_run=formulation is not None and case.execution in (formulation.executions or EXECUTIONS),
+            here=not is_modelled(case.device) and not is_ahead_of_time(case.device),
+            on_host=case.device == "cpu",
+            exact=case.dtype == "float32",
         )
+
+    def expected_of(self, record: Record) -> Expected | None:
+        """What is expected of a record whose case and twins were found right; None where they were not yet."""
+        found = self.sound.get(id(record.case))
+        if found is None or found.case is not record.case or found.twins is not record.twins:
+            return None
+        return found if found.may_run or record.status == "unsupported" else None
 
     def found_right(self, expected: Expected) -> None:
         """Keep what is expected of a case, which is right, and whose twins are."""
@@ -78,6 +101,11 @@ class Known:
         if found is not None and found.case is case:
             return found.product_dtype
         return product_dtype(case.workload, case.params, case.dtype)
+
+
+def facts_in(work: Work | WorkFacts) -> tuple[int, int, int]:
+    """Useful FLOP, least bytes and live bytes."""
+    return work.useful_flop, work.least_bytes, work.live_bytes
 
 
 def _keep(kept: dict[Any, Any], key: object, value: object) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from backends.device import is_ahead_of_time, is_modelled
 from backends.ops import EXECUTIONS, Device
 from harness.gate import modelled_rules
-from harness.gate.known import Expected, Known, TwinFacts, axes
+from harness.gate.known import Expected, Known, TwinFacts, axes, facts_in
 from harness.gate.refusal import Refusal, refusal
 from harness.records.record import Energy, Executed, Record, Timing, Trial, TwinRef, WorkFacts
 from harness.records.text import plain
@@ -48,8 +48,8 @@ def check(record: Record, where: str, known: Known) -> list[Refusal]:
     """Every reason why this record may not be published, whatever stands beside it."""
     case = record.case
     out = _Refusals(record, where)
-    expected = known.sound.get(id(case))
-    if expected is not None and expected.case is case and expected.twins is record.twins:
+    expected = known.expected_of(record)
+    if expected is not None:
         work = expected.work
     else:
         facts = known.facts_of(case)
@@ -60,20 +60,16 @@ def check(record: Record, where: str, known: Known) -> list[Refusal]:
         work, twins = facts
         _case(record, known, out)
         _twins(record.twins, twins, out)
-        expected = known.expectation(record, work) if record.status == "ok" else None
+        if record.status == "ok" or (record.status == "unsupported" and not out.found):
+            expected = known.expectation(record, work)
         if expected is not None and not out.found:
             known.found_right(expected)
-    found = record.work
-    if (found.useful_flop, found.least_bytes, found.live_bytes) != (
-        work.useful_flop,
-        work.least_bytes,
-        work.live_bytes,
-    ):
-        _work(found, work, out)
+    if facts_in(record.work) != facts_in(work):
+        _work(record.work, work, out)
     if not _UTC.fullmatch(record.started_at):
         out.refuse("time-of-day", f"started_at is {record.started_at!r}", "write it as 2026-11-01T10:00:00Z")
     _outcome(record, expected, out)
-    if record.executed is not None and not _can_be(record.executed):
+    if record.executed is not None and not can_be(record.executed):
         said = "the executed work has a count below 0 or beyond 64 bits, or more bytes written than moved"
         out.refuse("executed", said, "measure again: it is counted, and never written by hand")
     if record.energy is not None:
@@ -85,7 +81,7 @@ def check(record: Record, where: str, known: Known) -> list[Refusal]:
 
 
 def _work(found: WorkFacts, work: Work, out: _Refusals) -> None:
-    numbers = (found.useful_flop, found.least_bytes, found.live_bytes)
+    numbers = facts_in(found)
     said = (
         f"useful FLOP, least bytes and live bytes are {numbers[0]:.6g}, {numbers[1]:.6g}, {numbers[2]:.6g}, the "
         f"formulas say {work.useful_flop:.6g}, {work.least_bytes:.6g}, {work.live_bytes:.6g}"
@@ -95,10 +91,10 @@ def _work(found: WorkFacts, work: Work, out: _Refusals) -> None:
     out.refuse("work", said, "measure again with the workload's own formulas")
 
 
-def _can_be(executed: Executed) -> bool:
+def can_be(executed: Executed) -> bool:
     """Whether the counts of executed work can be some: no formula says what a formulation executes."""
     counts = msgspec.structs.astuple(executed)
-    return all(0 <= count < 2**63 for count in counts) and executed.written_bytes <= executed.bytes
+    return min(counts) >= 0 and max(counts) < 2**63 and executed.written_bytes <= executed.bytes
 
 
 def _case(record: Record, known: Known, out: _Refusals) -> None:
@@ -190,17 +186,27 @@ def _timing(time: Timing, host: bool, out: _Refusals) -> None:
         )
         out.refuse("samples", said, "keep the samples of every trial, and no others")
         return
-    first = time.trials[0]
-    steady, drift = first.steady, first.drift
-    if len(time.trials) > 1:
-        steady, drift = all(t.steady for t in time.trials), max([t.drift for t in time.trials], key=abs)
-    summary = (time.first_call_s, time.compile_s, time.convert_s, time.steady, time.drift)
-    if summary != (first.first_call_s, first.compile_s, first.convert_s, steady, drift):
+    if not is_of_its_trials(time):
         out.refuse("samples", "its summary is not that of its trials", "derive it from the trials")
     for trial, samples in zip(time.trials, time.samples_s, strict=False):  # as many of each, as was seen above
         bad = _trial(trial, samples, host)
         if bad is not None:
             out.refuse(bad[0], f"process {trial.round}/{trial.order}: {bad[1]}", _MEASURE_AGAIN)
+
+
+def is_of_its_trials(time: Timing) -> bool:
+    """Whether the summary of a time that has trials is theirs."""
+    first = time.trials[0]
+    steady, drift = first.steady, first.drift
+    if len(time.trials) > 1:
+        steady, drift = all(t.steady for t in time.trials), max([t.drift for t in time.trials], key=abs)
+    return (
+        time.first_call_s == first.first_call_s
+        and time.compile_s == first.compile_s
+        and time.convert_s == first.convert_s
+        and time.steady == steady
+        and time.drift == drift
+    )
 
 
 def _trial(trial: Trial, samples: Sequence[float], host: bool) -> tuple[str, str] | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from statistics import median
 
@@ -87,6 +87,7 @@ def _apart(sources: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     return {name: found for name, found in sources.items() if name not in strange}, strange
 
 
+@lru_cache(maxsize=1000)
 def _ours(package: str, module: str) -> bool:
     """Whether a backend or workload has its file in this package."""
     return module.isidentifier() and (digest.ROOT / package / f"{module}.py").is_file()
@@ -145,11 +146,14 @@ def _of_this_run(info: RunInfo, lines: Sequence[Line[Record]]) -> Iterator[Refus
 
 def duplicates(lines: Sequence[Line[Record]]) -> Iterator[Refusal]:
     """A case may have a line a process while a run goes on; the same process twice is a copy."""
+    lines_of = Counter([(line.value.case.key, line.value.control) for line in lines])
     seen: dict[tuple[object, ...], str] = {}
     for line in lines:
         record = line.value
         key, control = record.case.key, record.control
         trials = record.time.trials if record.time is not None else []
+        if len(trials) < 2 and lines_of[key, control] == 1:
+            continue  # which most are: a process by itself
         whens: Collection[tuple[object, ...]] = {(key, control, t.round, t.heat, t.started_at): None for t in trials}
         for when in whens or [(key, control, None, None, record.started_at)]:
             if when in seen:

@@ -11,6 +11,7 @@ from harness.gate import left_out_rules, plan_rules, record_rules, run_rules, ti
 from harness.gate.foreign_file import MOST_BYTES, content, digest_of
 from harness.gate.known import Known
 from harness.gate.refusal import Mark, Refusal, refusal
+from harness.gate.soundness import beyond_doubt
 from harness.gate.strict_read import Alike, Line, place, read_info, read_records
 from harness.records.merging import merge
 from harness.records.record import Record
@@ -69,14 +70,15 @@ def _validated(
     if misnamed is not None:
         found.append(misnamed)
     known = learnt.known
+    lines = list(read_records(folder, learnt.alike, files.get(RECORDS)))
+    read = [line.value for line in lines if isinstance(line, Line)]
+    sure = iter(beyond_doubt(read, known))
     sound: list[Line[Record]] = []
-    read: list[Record] = []
-    for line in read_records(folder, learnt.alike, files.get(RECORDS)):
+    for line in lines:
         if isinstance(line, Refusal):
             _add(found, [line])
             continue
-        read.append(line.value)
-        wrong = record_rules.check(line.value, line.where, known)
+        wrong = [] if next(sure) else record_rules.check(line.value, line.where, known)
         if wrong:
             _add(found, wrong)
         else:

@@ -149,20 +149,34 @@ def pooled_intervals(ratios: Sequence[Sequence[float]], runs: Sequence[str]) -> 
     the logarithms of all pairs differ for the same reasons, so their variance is pooled, weighted by its freedoms.
     """
     low, high = median_intervals(ratios)
-    within: dict[str, list[Floats]] = defaultdict(list)
-    for run, values in zip(runs, ratios, strict=True):
-        if 2 <= len(values) < FEWEST and 0 < min(values) < max(values):
-            within[run].append(np.log(values) - np.log(values).mean())
-    half = {}
-    for run, deviations in within.items():
-        freedom = sum(len(each) - 1 for each in deviations)
-        variance = sum(float(each @ each) for each in deviations) / freedom
-        half[run] = float(stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(variance / 2))
+    squares, within = _squares(ratios), defaultdict(list)
+    for k in sorted(squares):
+        within[runs[k]].append(k)
+    narrower, wider = {}, {}
+    for run, indices in within.items():
+        freedom = sum(len(ratios[k]) - 1 for k in indices)
+        variance = sum(squares[k] for k in indices) / freedom
+        half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(variance / 2))
+        narrower[run], wider[run] = float(np.exp(-half)), float(np.exp(half))
     for k, (run, values) in enumerate(zip(runs, ratios, strict=True)):
-        if len(values) == 2 and min(values) > 0 and run in half:
-            centre = np.sqrt(values[0] * values[1])
-            low[k], high[k] = centre * np.exp(-half[run]), centre * np.exp(half[run])
+        if len(values) == 2 and min(values) > 0 and run in wider:
+            centre = sqrt(values[0] * values[1])
+            low[k], high[k] = centre * narrower[run], centre * wider[run]
     return low, high
+
+
+def _squares(ratios: Sequence[Sequence[float]]) -> dict[int, float]:
+    """Of each list below FEWEST whose values differ the sum of squares of their logarithms around their mean."""
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for k, values in enumerate(ratios):
+        if 2 <= len(values) < FEWEST and 0 < min(values) < max(values):
+            by_length[len(values)].append(k)
+    out: dict[int, float] = {}
+    for indices in by_length.values():
+        logs = np.log([ratios[k] for k in indices])
+        off = logs - logs.mean(axis=1, keepdims=True)
+        out |= zip(indices, (off[:, None] @ off[..., None])[:, 0, 0].tolist(), strict=True)
+    return out
 
 
 def across_runs(ratio: float, low: float, high: float) -> tuple[float, float]:

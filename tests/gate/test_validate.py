@@ -13,7 +13,7 @@ from _sound import AHEAD, EVERY, IDEA, INFO, LEFT_OUT, ROOT, SOUND, STORED, UNSU
 from harness.cli.main import run_cli
 from harness.gate import record_rules
 from harness.gate.known import Known
-from harness.gate.validate import validate
+from harness.gate.validate import Remembered, validate
 from harness.planning.reasons import FACTOR, refused, slow
 from harness.records.record import Case, Record
 from workloads.discovery import workloads
@@ -212,11 +212,22 @@ RULES = {
 }
 
 
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """What a sound folder taught the gate."""
+    taught = Remembered()
+    assert validate(written(tmp_path_factory.mktemp("sound")), taught).refusals == []
+    return taught
+
+
 @pytest.mark.parametrize("rule", RULES)
-def test_what_breaks_a_rule_is_refused_with_what_and_where_and_a_remedy(rule, tmp_path):
+def test_what_breaks_a_rule_is_refused_with_what_and_where_and_a_remedy(rule, tmp_path, learnt):
     code, change = RULES[rule]
     records, info = change(copy.deepcopy(SOUND), copy.deepcopy(INFO))
-    refusals = validate(written(tmp_path / "r", records, info)).refusals
+    amid = len(records) // 2
+    folder = written(tmp_path / "r", [*records[1 : amid + 1], *records[:1], *records[amid + 1 :]], info)
+    refusals = validate(folder).refusals
+    assert validate(folder, learnt).refusals == refusals, "the same words where nearly all is known to be sound"
     assert code in {r.code for r in refusals}
     for refusal in refusals:
         assert refusal.where.startswith(("records.jsonl", "run.json"))
