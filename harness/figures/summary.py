@@ -194,7 +194,7 @@ def _row(
         "against": [_against(rows, figures, bounds, noise) for figures in against],
         "steady": level(process.slices_s for process in that_count(row["paired"])),
     }
-    plain = {name: none_if_nan(row[name]) for name in _PLAIN if name not in computed}
+    plain = {name: None if (value := row[name]) != value else value for name in _PLAIN if name not in computed}
     return Row(**plain, **computed)
 
 
@@ -204,7 +204,7 @@ def _against(rows: Rows, figures: Mapping[str, Any], bounds: Bounds, noise: floa
     if low == low and figures["idea"] != figures["twin"]:
         least = detectable(low, high, figures["rounds"], noise)
     parts = blame(rows[figures["idea"]], rows[figures["twin"]] if figures["twin"] >= 0 else None, figures, bounds)
-    plain = {name: none_if_nan(figures[name]) for name in _COMPARED}
+    plain = {name: None if (value := figures[name]) != value else value for name in _COMPARED}
     return Against(**plain, **msgspec.structs.asdict(parts), verdict=verdict(ratio, low, high, noise), detectable=least)
 
 

@@ -60,6 +60,8 @@ def shorten(text: str, most: int) -> str:
 
 def plain(text: object, most: int = SENTENCE) -> str:
     """`text` as it may be shown anywhere: one line, only visible characters, at most `most` of them."""
+    if type(text) is str and len(text) <= most and text.isprintable():  # as nearly all are
+        return text
     return shorten(visible(str(text)[: most + 1]), most)
 
 

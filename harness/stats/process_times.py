@@ -156,6 +156,11 @@ def pairs(over: Iterable[Process], under: Iterable[Process]) -> list[Pair]:
     Where a number came back, each is paired with the one that began nearest to it; none is paired twice. What ran alone
     has no pair. Pairs of full rounds count; those of the first look where there are no others.
     """
+    over, under = list(over), list(under)
+    if len(over) == len(under) == 1:  # as of most cases
+        one, other = over[0], under[0]
+        together = one.group is not None and one.group == other.group and other.centre_s
+        return _nearest(over, under) if together else []
     mine: dict[int, list[Process]] = defaultdict(list)
     for process in over:
         if process.group is not None:
@@ -202,9 +207,9 @@ def paired_ratios(over: Iterable[Process], under: Iterable[Process]) -> list[flo
 
 def pair_ratio(over: Process, under: Process) -> float:
     """The ratio of one pair."""
-    turns = turn_ratios(over, under)
+    turns = turn_ratios(over, under) if over.slices_s and under.slices_s else []
     known = [ratio for ratio in turns if ratio == ratio]
-    return median(known) if len(known) >= FEWEST_SLICES else over.centre_s / under.centre_s
+    return middle(known) if len(known) >= FEWEST_SLICES else over.centre_s / under.centre_s
 
 
 def turn_ratios(over: Process, under: Process) -> list[float]:
