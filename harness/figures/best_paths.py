@@ -103,7 +103,10 @@ class Paths:
         self._time: list[float] = [row["time_s"] for row in rows]
         self._paired: list[Sequence[Process]] = [row["paired"] for row in rows]
         self._rounds = [found[0].round if len(found) == 1 else _last_round(found) for found in self._paired]
-        self._in_groups = [sum([process.group is not None for process in found]) for found in self._paired]
+        self._in_groups = [
+            int(found[0].group is not None) if len(found) == 1 else sum([p.group is not None for p in found])
+            for found in self._paired
+        ]
         self._ratios: dict[tuple[int, int], list[float]] = {}
         self.places = grouped(rows)
 

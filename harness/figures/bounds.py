@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -134,11 +135,11 @@ class Bounds:
         ways = [list(_terms(way, limits, rates)) for way in self._ways_of(row)]
         if ways:
             least = min(ways, key=lambda of_way: max(seconds[0] for _, seconds in of_way))
-            tops = [np.max([seconds for _, seconds in of_way], axis=0) for of_way in ways]
+            tops = [reduce(np.maximum, [seconds for _, seconds in of_way]) for of_way in ways]
             kind = max(least, key=lambda term: term[1][0])[0]
-            terms.append((kind, np.min(tops, axis=0)))
+            terms.append((kind, reduce(np.minimum, tops)))
         by, _ = max(terms, key=lambda term: term[1][0])  # the first of equal ones
-        return Bound(np.max([seconds for _, seconds in terms], axis=0), by)
+        return Bound(reduce(np.maximum, [seconds for _, seconds in terms]), by)
 
     def least_s(self, row: Mapping[str, Any]) -> float | None:
         """The bound of a row by the largest rates; None where a ceiling is unknown."""

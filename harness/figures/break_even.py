@@ -182,7 +182,7 @@ def _curves(cases: Rows, best: Rows, axes: Axes, noise: float) -> dict[tuple[Any
     """T at every value of every sweep: by workload, the other axes, the axis, seed, and place."""
     twins = TwinPaths(cases)
     curves: dict[tuple[Any, ...], list[CurvePoint]] = defaultdict(list)
-    for figures in compared_rows(best, most=1):
+    for figures in compared_rows(best, most=1, times_only=True):
         row = best[figures["idea"]]
         for axis in axes[row["workload"]]:
             value = row["params"].get(axis)

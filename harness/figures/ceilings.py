@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import accumulate
-from statistics import median
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -15,7 +14,7 @@ import msgspec
 from backends.dtypes import ITEM_BYTES, itemsize
 from harness.figures.frame import Table, rows_of
 from harness.records.record import Record
-from harness.stats.process_times import counted
+from harness.stats.process_times import counted, middle
 from workloads.discovery import workloads
 
 CEILING_MATMUL, CEILING_STREAM = "dense_matmul", "stream"
@@ -25,6 +24,7 @@ ROW_GATHER, ROW_SCATTER, STORED_PRODUCT = "row_gather", "row_scatter", "stored_p
 CEILINGS_ALONE = frozenset({CEILING_STREAM, POLYNOMIAL, SMALL_STEPS, ROW_GATHER, ROW_SCATTER, STORED_PRODUCT})
 _CEILINGS = CEILINGS_ALONE | {CEILING_MATMUL}
 
+ROUNDING = 1e-9  # of products and quotients of rates
 LAUNCHES = 4  # of a call that takes fewer, most is a launch: what it reaches of arithmetic or rows is no ceiling
 
 Kind = Literal["matmul", "bandwidth", "vector", "gather", "scatter", "launch"]
@@ -102,6 +102,12 @@ class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The ceiling that `bandwidth` is of."""
         sizes, fastest = self._levels.get((run, device), ([], []))
         return fastest[max(0, bisect_right(sizes, least_bytes) - 1)] if fastest else None
+
+    def slowest(self) -> tuple[float, float]:
+        """The least of FLOP/s of products and of bytes/s of memory, less what rounding takes; 0 where there are none."""
+        streams = [c.per_s for found in self.stream.values() for c in found]
+        rates = (min([c.per_s for c in self.matmul.values()], default=0.0), min(streams, default=0.0))
+        return rates[0] * (1 - ROUNDING), rates[1] * (1 - ROUNDING)
 
     @cached_property
     def _levels(self) -> dict[tuple[str, str], tuple[list[int], list[Ceiling]]]:
@@ -182,7 +188,7 @@ def _row(record: Record) -> dict[str, Any] | None:
         "path": f"{case.formulation}/{case.execution}",
         "device": case.device,
         "time_min_s": fastest,
-        "time_s": median(map(median, samples)),
+        "time_s": middle([middle(found) for found in samples]),
         "useful_flop": record.work.useful_flop,
         "least_bytes": record.work.least_bytes,
     }

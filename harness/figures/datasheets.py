@@ -29,12 +29,12 @@ class Datasheet(msgspec.Struct, frozen=True, kw_only=True):
 def datasheets(records: Iterable[Record]) -> list[Datasheet]:
     """One for each device of each run that the table of hardware knows, in the records' order."""
     out: dict[tuple[str, str], Datasheet] = {}
-    tried = set()
+    named: dict[tuple[str, str, Scalar], Record] = {}
     for record in records:
+        named.setdefault((record.run, record.case.device, _name(record)), record)
+    for record in named.values():
         place = (record.run, record.case.device)
-        named = (*place, _name(record))
-        if place not in out and named not in tried:
-            tried.add(named)
+        if place not in out:
             known = _known(record)
             if known is not None:
                 out[place] = Datasheet(

@@ -94,7 +94,7 @@ _NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_s", "_bytes", 
 _COUNTS = frozenset({"seed", "processes", "samples", "cases", "tied"})
 # The columns that are derived where they are asked for, of a record that has nothing of them.
 _LATER = (
-    *("key", "reason", "failure_class", "fallback", "max_rel_error", "alone_s", "samples", "steady", "drift"),
+    *("reason", "failure_class", "fallback", "max_rel_error", "alone_s", "samples", "steady", "drift"),
     *("first_call_s", "compile_s", "convert_s", "compile_cache", "device_peak_bytes", "host_peak_bytes"),
     *("compiled_temp_bytes", "memory_bytes", "memory_source", "energy_j", "energy_net_j", "energy_low_j"),
     *("energy_high_j", "energy_source", "live_bytes", "flop_per_s", "bytes_per_s", "intensity", "rounds", "settings"),
@@ -162,6 +162,7 @@ class _CaseRow(dict[str, Any]):
         super().__init__(case.columns)
         self["place"] = (record.run, *case.place, case.seed)
         self["run"] = record.run
+        self["key"] = case.key
         self["headline"] = record.headline
         self["status"] = record.status
         self["useful_flop"] = float(work.useful_flop)
@@ -205,7 +206,6 @@ def _details(record: Record, time_s: float, paired: Sequence[Process]) -> dict[s
     counted = that_count(paired)
     flop, bytes_ = float(record.work.useful_flop), float(record.work.least_bytes)
     row: dict[str, Any] = {
-        "key": record.case.key,
         "reason": first_line(record.reason),
         "failure_class": record.failure_class,
         "fallback": record.fallback,

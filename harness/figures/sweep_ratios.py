@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from harness.figures.best_paths import grouped, place_of
-from harness.figures.frame import Rows
+from harness.figures.frame import Rows, alone_s
 from harness.stats.intervals import SINGLE, across_runs, median_intervals
 from harness.stats.process_times import paired_ratios
 
@@ -65,7 +65,7 @@ def time_ratio(
             low, high = (float(bound[0]) for bound in median_intervals([[ratio * link for ratio in ratios]]))
             middle = median(ratios) * link
             return _bounded(middle, *across_runs(middle, low, high))
-    alone = idea["alone_s"] / twin["alone_s"]
+    alone = alone_s(idea["paired"]) / alone_s(twin["paired"])
     return Ratio(alone if alone == alone else figures["time_ratio"], nan, nan, SINGLE)
 
 
@@ -83,5 +83,5 @@ def _link(path: Mapping[str, Any], best: Mapping[str, Any]) -> float:
     if path["path"] == best["path"]:
         return 1.0
     shared = paired_ratios(path["paired"], best["paired"])
-    link: float = median(shared) if shared else path["alone_s"] / best["alone_s"]
+    link: float = median(shared) if shared else alone_s(path["paired"]) / alone_s(best["paired"])
     return link

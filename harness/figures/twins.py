@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from harness.figures.best_paths import place_of
-from harness.figures.frame import Rows, rows_of
+from harness.figures.frame import Rows, alone_s, rows_of
 from harness.measuring.energy.model import UNEQUAL_POWER
 from harness.stats.intervals import Floats, across_runs, median_intervals, pooled_intervals
 from harness.stats.process_times import Pair, pair_ratio, paired_ratios, pairs, turn_ratios
@@ -61,11 +61,11 @@ def comparisons(best: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({n: pd.Series([row[n] for row in rows], dtype=kind) for n, kind in kinds.items()})
 
 
-def compared_rows(best: Rows, most: int | None = None, *, headlines: bool = False) -> Rows:
+def compared_rows(best: Rows, most: int | None = None, *, headlines: bool = False, times_only: bool = False) -> Rows:
     """One row for every best path of an idea and every twin that it names, from `best_rows`; the first `most` of them.
 
     With `headlines`, where any is compared: those of headline points and of their twins, and of others only what shares
-    a group with its twin, whose spread is in all intervals.
+    a group with its twin, whose spread is in all intervals. With `times_only` without the ratios of memory and energy.
 
     `idea` and `twin` are row numbers in `best` (twin −1 where it was not measured); `kind` and `principal` say which
     twin. `time_ratio` is T: the median over the `rounds`, the groups that both were in, of the ratio in that group, by
@@ -90,7 +90,7 @@ def compared_rows(best: Rows, most: int | None = None, *, headlines: bool = Fals
             shared = pairs(idea["paired"], best[t]["paired"]) if t >= 0 else []
             if wanted and i not in wanted and not shared:
                 continue
-            figures, ratios, cpu = _against(idea, best[t], shared) if t >= 0 else ({}, [[]], [])
+            figures, ratios, cpu = _against(idea, best[t], shared, times_only) if t >= 0 else ({}, [[]], [])
             names = (i, t, ref.kind, order == 0, ref.workload, ref.point, ref.mode)
             out.append({**dict(zip(_KEYS, names, strict=True)), **_NOT_MEASURED, **figures, "rounds": len(ratios[0])})
             spans.append(ratios)
@@ -143,7 +143,7 @@ def _envelopes(runs: Sequence[str], spans: Sequence[Sequence[Sequence[float]]]) 
 _Figures: TypeAlias = tuple[dict[str, Any], list[list[float]], list[float]]
 
 
-def _against(idea: Mapping[str, Any], twin: Mapping[str, Any], shared: Sequence[Pair]) -> _Figures:
+def _against(idea: Mapping[str, Any], twin: Mapping[str, Any], shared: Sequence[Pair], times_only: bool) -> _Figures:
     """The figures of one idea against one twin, of which `shared` are the pairs of processes.
 
     Then the ratios of every pair of their paths, the best two first, and last the ratios of their CPU seconds, where
@@ -161,6 +161,8 @@ def _against(idea: Mapping[str, Any], twin: Mapping[str, Any], shared: Sequence[
         "time_ratio": median(ratios[0]) if shared else _unpaired(idea, twin),
         "ratio_steady": level(turn_ratios(over, under) for over, under in shared),
     }
+    if times_only:
+        return figures, ratios, []
     if idea["memory_source"] == twin["memory_source"] is not None:
         figures["memory_ratio"] = _ratio(idea["memory_bytes"], twin["memory_bytes"])
     seconds: list[float] = []
@@ -178,7 +180,7 @@ def _unpaired(idea: Mapping[str, Any], twin: Mapping[str, Any]) -> float:
     """
     sides = (idea, twin)
     if any(all(process.group is None for process in side["paired"]) for side in sides):
-        alone = _ratio(idea["alone_s"], twin["alone_s"])
+        alone = _ratio(*(alone_s(side["paired"]) for side in sides))
         if alone == alone:
             return alone
     return _ratio(idea["time_s"], twin["time_s"])

@@ -247,16 +247,20 @@ def shares(measured: Sequence[Record], known: Known) -> Iterator[Refusal]:
     """
     plain_records = [r for r in measured if not r.control]
     limits = ceilings_of(plain_records)
+    slowest = limits.slowest()
     most: dict[tuple[str, str, str, int, int], float | None] = {}  # FLOP/s: one for all that do the same work
     noise: float | None = None
     for record in plain_records:
         assert record.time is not None
         case, flop = record.case, record.work.useful_flop
+        fastest = min([min(samples) for samples in record.time.samples_s])
+        if flop < fastest * slowest[0] and record.work.least_bytes < fastest * slowest[1]:
+            continue  # slower than any of the ceilings, as most are
         of = (record.run, case.device, known.product_dtype(case), flop, record.work.least_bytes)
         if of not in most:
             most[of] = limits.most(*of)
         ceiling = most[of]
-        if ceiling is None or flop / min([min(samples) for samples in record.time.samples_s]) / ceiling <= 1:
+        if ceiling is None or flop / fastest / ceiling <= 1:
             continue
         if noise is None:
             noise = noise_floor(measured) or 0.0

@@ -74,17 +74,15 @@ def read_records(folder: Path, alike: Alike, found: bytes | None = None) -> Iter
     if isinstance(whole, Refusal):
         yield whole
         return
-    lines = whole.split(b"\n")
-    if lines[-1] == b"":
-        lines.pop()
-    if len(lines) > MOST_LINES:
-        said = f"it has {len(lines)} lines, at most {MOST_LINES} are read"
+    count = whole.count(b"\n") + (whole[-1:] not in (b"\n", b""))
+    if count > MOST_LINES:
+        said = f"it has {count} lines, at most {MOST_LINES} are read"
         yield refusal("too-many-lines", RECORDS, said, "submit fewer cases")
         return
-    if not lines:
+    if not count:
         yield refusal("empty", RECORDS, "it holds no record", "submit a run that measured something")
     bad = 0
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(whole), 1):
         where = f"{RECORDS} line {number}"
         read = _decoded(line, alike.decode, where)
         if isinstance(read, Refusal):
@@ -98,21 +96,31 @@ def read_records(folder: Path, alike: Alike, found: bytes | None = None) -> Iter
             yield Line(where, read)
 
 
-def _decoded(line: bytes, decode: Callable[[bytes], Read], where: str) -> Read | Refusal:
+def _lines(whole: bytes) -> Iterator[memoryview]:
+    """The lines of a file, of which none is copied."""
+    view, start = memoryview(whole), 0
+    while start < len(whole):
+        end = whole.find(b"\n", start)
+        end = len(whole) if end < 0 else end
+        yield view[start:end]
+        start = end + 1
+
+
+def _decoded(line: bytes | memoryview, decode: Callable[[bytes | memoryview], Read], where: str) -> Read | Refusal:
     """One JSON object by its schema, within the limits."""
     if len(line) > MOST_LINE_BYTES:
         said = f"it has {len(line)} bytes, at most {MOST_LINE_BYTES} are read"
         return refusal("too-large", where, said, "measure fewer processes of a case in one run")
-    values = line.count(b",") if len(line) > MOST_VALUES else 0
+    values = bytes(line).count(b",") if len(line) > MOST_VALUES else 0
     if values > MOST_VALUES:
         said = f"it has over {values} values, at most {MOST_VALUES} are read"
         return refusal("too-many-samples", where, said, "measure fewer processes of a case in one run")
     try:
         found = decode(line)
     except msgspec.ValidationError as error:
-        if _too_deep(line):
+        if _too_deep(bytes(line)):
             return _depth(where)
-        newer = _schema(line)
+        newer = _schema(bytes(line))
         if newer is not None and newer > SCHEMA:
             said = f"its schema is {newer}, newer than {SCHEMA}"
             return refusal("schema-version", where, said, "update the harness that validates")
@@ -120,7 +128,7 @@ def _decoded(line: bytes, decode: Callable[[bytes], Read], where: str) -> Read |
     except RecursionError:
         return _depth(where)
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
-        if _too_deep(line):
+        if _too_deep(bytes(line)):
             return _depth(where)
         words = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         return refusal("json", where, words, "submit the file as `hwlottery run` wrote it; leave a torn line out")
@@ -207,6 +215,7 @@ _RECORD: msgspec.json.Decoder[Record] = msgspec.json.Decoder(strict(Record))
 
 # The fields of a record that many records have in common: within a run, or with the same case of another machine's.
 _SHARED: dict[str, Any] = {"case": Case, "twins": list[TwinRef], "settings": dict[str, Scalar]}
+_put = msgspec.structs.force_setattr
 _PARTS: dict[str, msgspec.json.Decoder[Any]] = {n: msgspec.json.Decoder(strict(kind)) for n, kind in _SHARED.items()}
 OutlinedRecord = msgspec.defstruct(
     "OutlinedRecord",
@@ -231,20 +240,27 @@ class Alike:
     def __init__(self) -> None:
         self.known = {name: {} for name in _PARTS}
 
-    def decode(self, line: bytes) -> Record:
+    def decode(self, line: bytes | memoryview) -> Record:
         """What `Decoder(strict(Record)).decode` gives, or raises the same."""
         try:
-            record = _OUTLINE.decode(line)
-            for name, known in self.known.items():
-                text = bytes(getattr(record, name))
+            record: Any = _OUTLINE.decode(line)
+            for name, known, text in zip(
+                _PARTS,
+                self.known.values(),
+                (bytes(record.case), bytes(record.twins), bytes(record.settings)),
+                strict=True,
+            ):
                 value = known.get(text)
-                if value is None:
-                    value = _PARTS[name].decode(text)
-                    if len(known) >= MOST_ALIKE:
-                        known.clear()
-                    if len(text) <= MOST_ALIKE_BYTES:
-                        known[text] = value
-                msgspec.structs.force_setattr(record, name, value)
+                _put(record, name, self._learnt(name, text) if value is None else value)
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
             return _RECORD.decode(line)  # says where in the line it is wrong
-        return record
+        found: Record = record
+        return found
+
+    def _learnt(self, name: str, text: bytes) -> Any:
+        value, known = _PARTS[name].decode(text), self.known[name]
+        if len(known) >= MOST_ALIKE:
+            known.clear()
+        if len(text) <= MOST_ALIKE_BYTES:
+            known[text] = value
+        return value

@@ -42,7 +42,7 @@ def check(info: RunInfo, lines: Sequence[Line[Record]], now: datetime | None = N
     # Times in UTC are in the order of their letters, and a submission has thousands.
     times = [line.value.started_at for line in lines]
     times += [t.started_at for line in lines if line.value.time is not None for t in line.value.time.trials]
-    if times and earliest <= min(times) and max(times) < latest and all(said[-1] == "Z" for said in times):
+    if times and earliest <= min(times) and max(times) < latest and {said[-1] for said in times} == {"Z"}:
         return
     for line in lines:
         record = line.value

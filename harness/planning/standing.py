@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 from typing import TypeAlias
 
 import numpy as np
 
 from harness.planning.plan import Planned
 from harness.records.record import Record
+from harness.stats.process_times import middle
 
 Observed: TypeAlias = tuple[int, float, float]
 LOOK_WEIGHT = 0.2  # of a look, in which a window is a fifth of a round's
@@ -75,7 +75,7 @@ def observed(record: Record) -> list[Observed]:
         return []
     pairs = zip(record.time.trials, record.time.samples_s, strict=False)
     return [
-        (trial.heat or -trial.round, median(samples), 1.0 if trial.round else LOOK_WEIGHT)
+        (trial.heat or -trial.round, middle(samples), 1.0 if trial.round else LOOK_WEIGHT)
         for trial, samples in pairs
         if samples
     ]
