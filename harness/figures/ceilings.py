@@ -104,7 +104,7 @@ class Ceilings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return fastest[max(0, bisect_right(sizes, least_bytes) - 1)] if fastest else None
 
     def slowest(self) -> tuple[float, float]:
-        """The least of FLOP/s of products and of bytes/s of memory, less what rounding takes; 0 where there are none."""
+        """FLOP/s of products and bytes/s that no ceiling is below, less what rounding takes; 0 where there are none."""
         streams = [c.per_s for found in self.stream.values() for c in found]
         rates = (min([c.per_s for c in self.matmul.values()], default=0.0), min(streams, default=0.0))
         return rates[0] * (1 - ROUNDING), rates[1] * (1 - ROUNDING)

@@ -33,8 +33,8 @@ def content(path: Path, most: int, *, links: bool = True) -> bytes | Refusal:
             return found
         never_waits = getattr(os, "O_NONBLOCK", 0) | (0 if links else getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(os.open(path, os.O_RDONLY | never_waits), "rb") as file:
-            # Looked at again: the name may stand for another file by now.
-            return _unfit(os.fstat(file.fileno()), path.name, most) or file.read(most)
+            about = os.fstat(file.fileno())  # looked at again: the name may stand for another file by now
+            return _unfit(about, path.name, most) or file.read(about.st_size)
     except FileNotFoundError:
         return refusal("missing", path.name, "it is not there", "submit the whole folder of the run")
     except (OSError, ValueError) as error:

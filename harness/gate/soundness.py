@@ -102,12 +102,13 @@ def _is_energy(energy: Energy | None) -> bool:
 
 def _is_timing(time: Timing, on_host: bool) -> bool:
     trials, samples_s = time.trials, time.samples_s
-    if not trials or len(trials) != len(samples_s) or not all(samples_s) or not is_of_its_trials(time):
+    if not trials or len(trials) != len(samples_s) or not is_of_its_trials(time):
         return False
     for trial, samples in zip(trials, samples_s, strict=True):
         calls, warmup, window_s = trial.calls_per_sample, trial.warmup_s, trial.window_s
         if not (
-            trial.wall_s >= 0.0
+            samples
+            and trial.wall_s >= 0.0
             and trial.open_s >= 0.0
             and trial.convert_s >= 0.0
             and trial.first_call_s >= 0.0
@@ -119,11 +120,14 @@ def _is_timing(time: Timing, on_host: bool) -> bool:
             and trial.order >= 0
             and 1 <= calls <= MOST_CALLS
             and min(samples) * calls >= RESOLUTION_S
-            and (not warmup or min(warmup) >= 0.0)
         ):
             return False
-        spent = (sum(samples) + sum(warmup)) * calls
-        slack = ROUNDING_S * calls * (len(samples) + len(warmup))
-        if not spent <= window_s + slack or (on_host and not spent + slack >= WINDOW_SHARE * window_s):
+        spent_s, count = sum(samples), len(samples)
+        if warmup:
+            if not min(warmup) >= 0.0:
+                return False
+            spent_s, count = spent_s + sum(warmup), count + len(warmup)
+        spent_s, slack_s = spent_s * calls, ROUNDING_S * calls * count
+        if not spent_s <= window_s + slack_s or (on_host and not spent_s + slack_s >= WINDOW_SHARE * window_s):
             return False
     return True

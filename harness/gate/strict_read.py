@@ -244,21 +244,21 @@ class Alike:
         """What `Decoder(strict(Record)).decode` gives, or raises the same."""
         try:
             record: Any = _OUTLINE.decode(line)
-            for name, known, text in zip(
-                _PARTS,
-                self.known.values(),
-                (bytes(record.case), bytes(record.twins), bytes(record.settings)),
-                strict=True,
-            ):
-                value = known.get(text)
-                _put(record, name, self._learnt(name, text) if value is None else value)
+            known = self.known
+            case, twins, settings = bytes(record.case), bytes(record.twins), bytes(record.settings)
+            _put(record, "case", known["case"].get(case) or self._learnt("case", case))
+            _put(record, "twins", known["twins"].get(twins) or self._learnt("twins", twins))
+            _put(record, "settings", known["settings"].get(settings) or self._learnt("settings", settings))
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
             return _RECORD.decode(line)  # says where in the line it is wrong
         found: Record = record
         return found
 
     def _learnt(self, name: str, text: bytes) -> Any:
-        value, known = _PARTS[name].decode(text), self.known[name]
+        known = self.known[name]
+        if text in known:  # nothing, as the twins of a dense product
+            return known[text]
+        value = _PARTS[name].decode(text)
         if len(known) >= MOST_ALIKE:
             known.clear()
         if len(text) <= MOST_ALIKE_BYTES:
