@@ -11,7 +11,7 @@ from harness.gate import left_out_rules, plan_rules, record_rules, run_rules, ti
 from harness.gate.foreign_file import MOST_BYTES, content, digest_of
 from harness.gate.known import Known
 from harness.gate.refusal import Mark, Refusal, refusal
-from harness.gate.soundness import beyond_doubt
+from harness.gate.soundness import are_times, beyond_doubt
 from harness.gate.strict_read import Alike, Line, place, read_info, read_records
 from harness.records.merging import merge
 from harness.records.record import Record
@@ -70,15 +70,21 @@ def _validated(
     if misnamed is not None:
         found.append(misnamed)
     known = learnt.known
-    lines = list(read_records(folder, learnt.alike, files.get(RECORDS)))
-    read = [line.value for line in lines if isinstance(line, Line)]
-    sure = iter(beyond_doubt(read, known))
+    lines: list[tuple[Line[Record] | Refusal, bool]] = []
+    read: list[Record] = []
+    for line in read_records(folder, learnt.alike, files.get(RECORDS)):
+        if isinstance(line, Refusal):
+            lines.append((line, False))
+        else:
+            read.append(line.value)
+            lines.append((line, beyond_doubt(line.value, known)))
+    timely = are_times(read)
     sound: list[Line[Record]] = []
-    for line in lines:
+    for line, sure in lines:
         if isinstance(line, Refusal):
             _add(found, [line])
             continue
-        wrong = [] if next(sure) else record_rules.check(line.value, line.where, known)
+        wrong = [] if sure and timely else record_rules.check(line.value, line.where, known)
         if wrong:
             _add(found, wrong)
         else:

@@ -10,7 +10,7 @@ from _sound import IDEA, SOUND, STORED, UNSUPPORTED
 
 from harness.gate import record_rules
 from harness.gate.known import Known
-from harness.gate.soundness import beyond_doubt
+from harness.gate.soundness import are_times, beyond_doubt
 from harness.gate.validate import Remembered, validate
 from harness.records.record import Record
 from workloads.discovery import workloads
@@ -44,8 +44,9 @@ def _known_by(record):
 def test_the_records_of_a_stored_run_are_sound_beyond_doubt_once_their_cases_are_known():
     learnt = Remembered()
     records = validate(STORED, learnt).run.records
-    assert beyond_doubt(records, Known()) == [False] * len(records), "nothing is known of their cases yet"
-    assert beyond_doubt(records, learnt.known) == [True] * len(records)
+    assert not any(beyond_doubt(record, Known()) for record in records), "nothing is known of their cases yet"
+    assert all(beyond_doubt(record, learnt.known) for record in records)
+    assert are_times(records)
 
 
 def _leaves(value, path=()):
@@ -73,7 +74,7 @@ def test_whatever_stands_in_a_record_is_sound_beyond_doubt_only_where_no_rule_is
     whole = {**SOUND[number], "executed": COUNTED}
     sound = msgspec.convert(whole, Record)
     known = _known_by(sound)
-    assert beyond_doubt([sound], known) == [True]
+    assert beyond_doubt(sound, known)
     refused = doubted = 0
     for path in _leaves(whole):
         for value in HOSTILE if path else ():
@@ -84,7 +85,7 @@ def test_whatever_stands_in_a_record_is_sound_beyond_doubt_only_where_no_rule_is
             if found.case == sound.case and found.twins == sound.twins:  # which are one where they are read
                 found = msgspec.structs.replace(found, case=sound.case, twins=sound.twins)
             wrong = record_rules.check(found, "a line", known)
-            sure = beyond_doubt([found], known) == [True]
+            sure = beyond_doubt(found, known) and are_times([found])
             assert not (sure and wrong), (path, value, wrong)
             refused += bool(wrong)
             doubted += not sure and not wrong
@@ -92,13 +93,17 @@ def test_whatever_stands_in_a_record_is_sound_beyond_doubt_only_where_no_rule_is
     assert doubted < refused, "the rules are asked of few that they do not refuse"
 
 
-def test_one_time_that_is_none_makes_all_records_of_a_submission_doubtful():
+@pytest.mark.parametrize("place", ["a record", "a trial"])
+def test_one_time_that_is_none_leaves_all_records_of_a_submission_to_the_rules(place):
     sound, other = (msgspec.convert(SOUND[number], Record) for number in (IDEA, UNSUPPORTED))
-    known = _known_by(sound)
-    record_rules.check(other, "a line", known)
-    assert beyond_doubt([sound, other], known) == [True, True]
-    late = msgspec.structs.replace(other, started_at="2026-11-26T14:45:52")
-    assert beyond_doubt([sound, late], known) == [False, False]
+    assert are_times([sound, other])
+    held = SOUND[UNSUPPORTED] if place == "a record" else _with(SOUND[IDEA], ("time", "trials", 0), _late())
+    late = msgspec.convert({**held, "started_at": "2026-11-26T14:45:52"} if place == "a record" else held, Record)
+    assert not are_times([sound, late])
+
+
+def _late():
+    return {**SOUND[IDEA]["time"]["trials"][0], "started_at": "26 November"}
 
 
 def test_that_a_case_was_refused_by_a_framework_does_not_let_it_be_measured():
@@ -112,7 +117,7 @@ def test_that_a_case_was_refused_by_a_framework_does_not_let_it_be_measured():
     facts = {name: getattr(work, name) for name in ("useful_flop", "least_bytes", "live_bytes")}
     item = msgspec.structs.replace(item, work=msgspec.convert(facts, type(item.work)))
     assert record_rules.check(item, "a line", known) == []
-    assert beyond_doubt([item], known) == [True]
+    assert beyond_doubt(item, known)
     measured = msgspec.structs.replace(msgspec.convert(SOUND[IDEA], Record), case=item.case, twins=item.twins)
-    assert beyond_doubt([measured], known) == [False]
+    assert not beyond_doubt(measured, known)
     assert "case" in {refusal.code for refusal in record_rules.check(measured, "a line", known)}
