@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import reduce
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -135,11 +134,11 @@ class Bounds:
         ways = [list(_terms(way, limits, rates)) for way in self._ways_of(row)]
         if ways:
             least = min(ways, key=lambda of_way: max(seconds[0] for _, seconds in of_way))
-            tops = [reduce(np.maximum, [seconds for _, seconds in of_way]) for of_way in ways]
+            tops = [_highest([seconds for _, seconds in of_way]) for of_way in ways]
             kind = max(least, key=lambda term: term[1][0])[0]
-            terms.append((kind, reduce(np.minimum, tops)))
+            terms.append((kind, np.min(tops, axis=0)))
         by, _ = max(terms, key=lambda term: term[1][0])  # the first of equal ones
-        return Bound(reduce(np.maximum, [seconds for _, seconds in terms]), by)
+        return Bound(_highest([seconds for _, seconds in terms]), by)
 
     def least_s(self, row: Mapping[str, Any]) -> float | None:
         """The bound of a row by the largest rates; None where a ceiling is unknown."""
@@ -209,6 +208,14 @@ def _fastest(found: Sequence[Ceiling] | None) -> tuple[Ceiling | None, Ceiling |
     if not found:
         return None, None
     return max(found, key=lambda c: c.per_s), max(found, key=lambda c: c.per_s * (c.row_bytes or 0))
+
+
+def _highest(several: Sequence[Floats]) -> Floats:
+    """The largest in each setting; of so few short ones np.max takes many times as long."""
+    highest = several[0]
+    for seconds in several[1:]:
+        highest = np.maximum(highest, seconds)
+    return highest
 
 
 def _rate(ceiling: Ceiling, rates: Mapping[int, Floats] | None) -> Floats:

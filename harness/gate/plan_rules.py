@@ -26,7 +26,6 @@ from workloads.base import Definition
 MOST_POINTS = 1_000  # combinations of axes, dtypes and devices in a plan that is made anew
 MOST_PLANS = 20  # that are kept for the next submission of the same request
 _PLANS: dict[tuple[str, ...], tuple[Mapping[str, Definition], list[Planned]]] = {}
-_PLACES: dict[int, tuple[Sequence[Planned], dict[tuple[str, ...], list[int]]]] = {}  # of plans that were made anew
 # Formulations of dense twins that came after the first runs were published, with the day from which on every run has
 # them: an earlier run of sources that are no release cannot have tried them.
 SINCE = {
@@ -73,11 +72,11 @@ def check(
         return
     if cases is None:
         return
+    if info.started_at < CEILINGS_SINCE:
+        cases = [planned for planned in cases if planned.case.workload not in _LATER_CEILINGS]
     ours = [r for r in records if not r.control]
     if not same_sources:
         cases = _as_far_as_known(cases, ours, None if released else info.started_at)
-    if info.started_at < CEILINGS_SINCE:
-        cases = [planned for planned in cases if planned.case.workload not in _LATER_CEILINGS]
     there = {record.case.key: record for record in (*read, *ours) if not record.control}
     left_out = {case for cases_ in info.left_out.values() for case in cases_}
     missing = [p for p in cases if p.case.key not in there]
@@ -127,7 +126,6 @@ def _as_far_as_known(cases: Sequence[Planned], records: Sequence[Record], began:
 
     Of twins, too, those tried anywhere, where `began` is None; else all that there were when the run began.
     """
-    at_places = _numbers(cases)
     points = {record.case.place for record in records}
     tried = {record.case.way for record in records}
     twins = _twins(records)
@@ -137,21 +135,7 @@ def _as_far_as_known(cases: Sequence[Planned], records: Sequence[Record], began:
             began is not None and (c.workload, c.mode) in twins and began >= SINCE.get((c.workload, c.formulation), "")
         )
 
-    here = sorted([number for place in points for number in at_places.get(place, ())])
-    return [p for p in map(cases.__getitem__, here) if p.case.way in tried or dense(p.case)]
-
-
-def _numbers(cases: Sequence[Planned]) -> dict[tuple[str, ...], list[int]]:
-    """The numbers of the cases of a plan by their places, kept likewise: many submissions are of one plan."""
-    kept = _PLACES.get(id(cases))
-    if kept is None or kept[0] is not cases:
-        numbers: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for number, planned in enumerate(cases):
-            numbers[planned.case.place].append(number)
-        if len(_PLACES) >= MOST_PLANS:
-            _PLACES.clear()
-        kept = _PLACES[id(cases)] = (cases, dict(numbers))
-    return kept[1]
+    return [p for p in cases if p.case.place in points and (p.case.way in tried or dense(p.case))]
 
 
 def _twins(records: Iterable[Record]) -> set[tuple[str, str]]:

@@ -215,7 +215,6 @@ _RECORD: msgspec.json.Decoder[Record] = msgspec.json.Decoder(strict(Record))
 
 # The fields of a record that many records have in common: within a run, or with the same case of another machine's.
 _SHARED: dict[str, Any] = {"case": Case, "twins": list[TwinRef], "settings": dict[str, Scalar]}
-_put = msgspec.structs.force_setattr
 _PARTS: dict[str, msgspec.json.Decoder[Any]] = {n: msgspec.json.Decoder(strict(kind)) for n, kind in _SHARED.items()}
 OutlinedRecord = msgspec.defstruct(
     "OutlinedRecord",
@@ -243,24 +242,17 @@ class Alike:
     def decode(self, line: bytes | memoryview) -> Record:
         """What `Decoder(strict(Record)).decode` gives, or raises the same."""
         try:
-            record: Any = _OUTLINE.decode(line)
-            known = self.known
-            case, twins, settings = bytes(record.case), bytes(record.twins), bytes(record.settings)
-            _put(record, "case", known["case"].get(case) or self._learnt("case", case))
-            _put(record, "twins", known["twins"].get(twins) or self._learnt("twins", twins))
-            _put(record, "settings", known["settings"].get(settings) or self._learnt("settings", settings))
+            record = _OUTLINE.decode(line)
+            for name, known in self.known.items():
+                text = bytes(getattr(record, name))
+                value = known.get(text)
+                if value is None:
+                    value = _PARTS[name].decode(text)
+                    if len(known) >= MOST_ALIKE:
+                        known.clear()
+                    if len(text) <= MOST_ALIKE_BYTES:
+                        known[text] = value
+                msgspec.structs.force_setattr(record, name, value)
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
             return _RECORD.decode(line)  # says where in the line it is wrong
-        found: Record = record
-        return found
-
-    def _learnt(self, name: str, text: bytes) -> Any:
-        known = self.known[name]
-        if text in known:  # nothing, as the twins of a dense product
-            return known[text]
-        value = _PARTS[name].decode(text)
-        if len(known) >= MOST_ALIKE:
-            known.clear()
-        if len(text) <= MOST_ALIKE_BYTES:
-            known[text] = value
-        return value
+        return record

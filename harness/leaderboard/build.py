@@ -44,8 +44,6 @@ FEW = 4  # submissions that are read here: starting workers would take longer
 MANY_PAGES = 50  # of machines for a process: fewer are made sooner than it is started
 BATCH = 256  # handed to the workers at once
 KEPT_BYTES = 32 << 20  # of memory that a worker keeps from one submission to the next
-_SUBMISSION = msgspec.msgpack.Decoder(Submission)
-_REFUSED = msgspec.msgpack.Decoder(Refused)
 Reader = Callable[[Path, str, Path], Submission | Refused]
 
 
@@ -231,11 +229,11 @@ def taken_in(
         for start in range(0, len(folders), BATCH):
             batch = folders[start : start + BATCH]
             with _quiet_forks():
-                waiting = [pool.submit(_packed, reader, folder, name, into) for folder, name in batch]
+                waiting = [pool.submit(reader, folder, name, into) for folder, name in batch]
             broken = False
             for (folder, name), future in zip(batch, waiting, strict=True):
                 try:
-                    yield _unpacked(future.result())
+                    yield future.result()
                 except BrokenProcessPool:
                     broken = True
                     yield _alone(reader, folder, name, into)
@@ -244,17 +242,6 @@ def taken_in(
                 pool = _pool(_cores())
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _packed(reader: Reader, folder: Path, name: str, into: Path) -> tuple[bool, bytes]:
-    """Whether a submission was accepted, and what the boards need of it: its thousands of figures, not as objects."""
-    found = reader(folder, name, into)
-    return isinstance(found, Submission), msgspec.msgpack.encode(found)
-
-
-def _unpacked(packed: tuple[bool, bytes]) -> Submission | Refused:
-    accepted, content = packed
-    return _SUBMISSION.decode(content) if accepted else _REFUSED.decode(content)
 
 
 def _alone(reader: Reader, folder: Path, name: str, into: Path) -> Submission | Refused:
@@ -266,7 +253,7 @@ def _alone(reader: Reader, folder: Path, name: str, into: Path) -> Submission | 
                 "no process can be started here to read submissions; free some memory and try again"
             ) from None
         try:
-            return _unpacked(pool.submit(_packed, reader, folder, name, into).result())
+            return pool.submit(reader, folder, name, into).result()
         except BrokenProcessPool:
             return Refused(name=name, reasons=["reading it ended the process that read it; submit fewer cases"])
 

@@ -149,10 +149,12 @@ def pooled_intervals(ratios: Sequence[Sequence[float]], runs: Sequence[str]) -> 
     the logarithms of all pairs differ for the same reasons, so their variance is pooled, weighted by its freedoms.
     """
     low, high = median_intervals(ratios)
-    squares, within = _squares(ratios), defaultdict(list)
+    squares = _squares(ratios)
+    within: dict[str, list[int]] = defaultdict(list)
     for k in sorted(squares):
         within[runs[k]].append(k)
-    narrower, wider = {}, {}
+    narrower: dict[str, float] = {}
+    wider: dict[str, float] = {}
     for run, indices in within.items():
         freedom = sum(len(ratios[k]) - 1 for k in indices)
         variance = sum(squares[k] for k in indices) / freedom

@@ -156,19 +156,19 @@ def pairs(over: Iterable[Process], under: Iterable[Process]) -> list[Pair]:
     Where a number came back, each is paired with the one that began nearest to it; none is paired twice. What ran alone
     has no pair. Pairs of full rounds count; those of the first look where there are no others.
     """
-    over, under = list(over), list(under)
-    if len(over) == len(under) == 1:  # as of most cases
-        one, other = over[0], under[0]
+    overs, unders = list(over), list(under)
+    if len(overs) == len(unders) == 1:  # as of most cases
+        one, other = overs[0], unders[0]
         together = one.group is not None and one.group == other.group and other.centre_s
-        return _nearest(over, under) if together else []
+        return _nearest(overs, unders) if together else []
     mine: dict[int, list[Process]] = defaultdict(list)
-    for process in over:
+    for process in overs:
         if process.group is not None:
             mine[process.group].append(process)
     if not mine:
         return []
     beside: dict[int, list[Process]] = defaultdict(list)
-    for process in under:
+    for process in unders:
         if process.group in mine and process.centre_s:
             beside[process.group].append(process)
     found = [pair for group in sorted(beside) for pair in _nearest(mine[group], beside[group])]
