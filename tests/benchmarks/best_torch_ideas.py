@@ -153,15 +153,16 @@ def int8_turned(x, params):
 
 @candidate("quantized_matmul", "forward", "eager")
 def int8_packed(x, params):
-    """oneDNN's, which scales by column within."""
+    """oneDNN's, which scales by column within; its weights are packed for unsigned values, so 0 stands at 128."""
     q, scales = put(*_weights(x))
     packed = torch.ops.onednn.qlinear_prepack(q, list(x["x"].shape))
     zeros = torch.zeros(len(q), dtype=torch.int32)
 
     def run(x):
-        x8, rows = _on_grid(x)
+        largest = torch.linalg.vector_norm(x, float("inf"), dim=1, keepdim=True)
+        x8, rows = torch.round(x * (127.0 / largest)).add_(128).to(torch.uint8), largest * (1 / 127.0)
         y = torch.ops.onednn.qlinear_pointwise(
-            x8, 1.0, 0, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            x8, 1.0, 128, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
         return (y.mul_(rows),)
 
