@@ -17,7 +17,7 @@ from harness.planning.foresight import Foresight
 from harness.planning.groups import MEMBERS, InterleavedGroup, Member, MemberKey, fits, twin_points
 from harness.planning.options import Options
 from harness.planning.plan import Planned
-from harness.planning.standing import standing
+from harness.planning.standing import observed, standing
 from harness.records.record import Record
 
 LOOK_SHARE = 0.25  # of the window: a look only has to find what is worth the rounds
@@ -96,11 +96,34 @@ def looks(
     return out
 
 
-def worth(cases: Iterable[Planned], foresight: Foresight) -> float:
-    """How likely the best path is among cases, a second: with cold caches, so that a resumed run has the same order."""
-    looked_at = list(cases)
+def worth(
+    cases: Iterable[Planned], foresight: Foresight, behind: Mapping[tuple[object, ...], float] | None = None
+) -> float:
+    """How likely the best path is among cases, a second: with cold caches, so that a resumed run has the same order.
+
+    As many times as likely counts a case of a point that is in `behind`.
+    """
+    looked_at, weights = list(cases), behind or {}
     seconds = sum(foresight.seconds(planned, cold=True, again=False) for planned in looked_at)
-    return sum(map(foresight.promise, looked_at)) / max(seconds, 1e-9)
+    promised = sum(foresight.promise(planned) * weights.get(planned.point, 1.0) for planned in looked_at)
+    return promised / max(seconds, 1e-9)
+
+
+def behind_twins(plan: Iterable[Planned], records: Mapping[str, Record]) -> dict[tuple[object, ...], float]:
+    """By point, how many times slower than its principal dense twin the best known of its paths is; if it is slower.
+
+    That an idea is slower is the worst that a table can say in error, so such a point is looked at before others.
+    """
+    best: dict[tuple[object, ...], float] = {}
+    twins: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for planned in plan:
+        for twin in twin_points(planned)[:1]:
+            twins[planned.point] = twin
+        record = records.get(planned.case.key)
+        for _, seconds, _ in observed(record) if record is not None else ():
+            best[planned.point] = min(seconds, best.get(planned.point, seconds))
+    ratios = {point: best[point] / best[twin] for point, twin in twins.items() if point in best and twin in best}
+    return {point: ratio for point, ratio in ratios.items() if ratio > 1}
 
 
 def _group(number: int, anchors: Sequence[Planned], looked_at: Sequence[Planned]) -> InterleavedGroup:

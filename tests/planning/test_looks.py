@@ -13,7 +13,7 @@ from harness.planning import batches as planning_batches
 from harness.planning import plan
 from harness.planning.batches import MOST_ALIVE, batches
 from harness.planning.groups import MEMBERS, PROCESS_BYTES, InterleavedGroup, Member, twin_points
-from harness.planning.looks import firsts, looks, worth
+from harness.planning.looks import behind_twins, firsts, looks, worth
 from harness.planning.plan import Ask
 from workloads.discovery import workloads
 
@@ -136,3 +136,24 @@ def test_worth_is_what_is_promised_over_the_seconds_that_it_takes_with_cold_cach
     one, two = planned[:2]
     assert worth([one], Told()) == pytest.approx(0.25)
     assert worth([one, two], Told()) == pytest.approx(0.25)
+
+
+def test_a_point_that_is_slower_than_its_twin_is_worth_as_much_more_as_it_is_slower(planned):
+    class Told(Known):
+        def promise(self, planned):
+            return 0.5
+
+    idea = next(p for p in planned if twin_points(p))
+    other, of_idea = (next(p for p in planned if p.point == point) for point in (twin_points(idea)[0], idea.point))
+    assert of_idea is idea
+
+    def measured(of_idea_s, of_twin_s):
+        times = {idea: of_idea_s, other: of_twin_s}
+        return {p.case.key: msgspec.structs.replace(record(processes=[s]), case=p.case) for p, s in times.items() if s}
+
+    behind = behind_twins(planned, measured(6.0, 2.0))
+    assert behind == {idea.point: pytest.approx(3.0)}
+    assert worth([idea], Told(), behind) == pytest.approx(3 * worth([idea], Told()))
+    assert worth([other], Told(), behind) == worth([other], Told())
+    for times in ((2.0, 6.0), (6.0, None), (None, 2.0)):
+        assert behind_twins(planned, measured(*times)) == {}
