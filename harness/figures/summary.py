@@ -194,7 +194,8 @@ def _row(
         "against": [_against(rows, figures, bounds, noise) for figures in against],
         "steady": level(process.slices_s for process in that_count(row["paired"])),
     }
-    plain = {name: None if (value := row[name]) != value else value for name in _PLAIN if name not in computed}
+    plain: dict[str, Any] = {name: row[name] for name in _PLAIN if name not in computed}
+    plain = {name: None if value != value else value for name, value in plain.items()}
     return Row(**plain, **computed)
 
 
@@ -204,7 +205,8 @@ def _against(rows: Rows, figures: Mapping[str, Any], bounds: Bounds, noise: floa
     if low == low and figures["idea"] != figures["twin"]:
         least = detectable(low, high, figures["rounds"], noise)
     parts = blame(rows[figures["idea"]], rows[figures["twin"]] if figures["twin"] >= 0 else None, figures, bounds)
-    plain = {name: None if (value := figures[name]) != value else value for name in _COMPARED}
+    plain: dict[str, Any] = {name: figures[name] for name in _COMPARED}
+    plain = {name: None if value != value else value for name, value in plain.items()}
     return Against(**plain, **msgspec.structs.asdict(parts), verdict=verdict(ratio, low, high, noise), detectable=least)
 
 
