@@ -148,8 +148,8 @@ def test_a_point_that_is_slower_than_its_twin_is_worth_as_much_more_as_it_is_slo
     assert of_idea is idea
 
     def measured(of_idea_s, of_twin_s):
-        times = {idea: of_idea_s, other: of_twin_s}
-        return {p.case.key: msgspec.structs.replace(record(processes=[s]), case=p.case) for p, s in times.items() if s}
+        times = ((idea, of_idea_s), (other, of_twin_s))
+        return {p.case.key: msgspec.structs.replace(record(processes=[s]), case=p.case) for p, s in times if s}
 
     behind = behind_twins(planned, measured(6.0, 2.0))
     assert behind == {idea.point: pytest.approx(3.0)}
