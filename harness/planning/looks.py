@@ -101,12 +101,19 @@ def worth(
 ) -> float:
     """How likely the best path is among cases, a second: with cold caches, so that a resumed run has the same order.
 
-    As many times as likely counts a case of a point that is in `behind`.
+    As many times as likely counts a case of a point that is in `behind` its twin. One there that multiplies with the
+    zeros does what the twin does, wherever it was seen to be slow, and so is at least as likely as any.
     """
     looked_at, weights = list(cases), behind or {}
     seconds = sum(foresight.seconds(planned, cold=True, again=False) for planned in looked_at)
-    promised = sum(foresight.promise(planned) * weights.get(planned.point, 1.0) for planned in looked_at)
-    return promised / max(seconds, 1e-9)
+
+    def promise(planned: Planned) -> float:
+        weight, known = weights.get(planned.point), foresight.promise(planned)
+        if weight is None:
+            return known
+        return weight * (max(known, 1.0) if planned.multiplies_zeros else known)
+
+    return sum(map(promise, looked_at)) / max(seconds, 1e-9)
 
 
 def behind_twins(plan: Iterable[Planned], records: Mapping[str, Record]) -> dict[tuple[object, ...], float]:

@@ -6,9 +6,7 @@ its axes, the dtype and the seed.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -19,14 +17,12 @@ import numpy as np
 
 from harness.machine import digest
 from harness.planning.plan import Planned
-from harness.records.store import StoreError
 from harness.running.recording import refused
 from harness.worker.client import Answer, Server
 from harness.worker.messages import DataJob
 
 WORKLOADS = digest.ROOT / "workloads"
 KEPT_BYTES = 64 << 20  # of one point, at most
-FULL = os.strerror(errno.ENOSPC)
 CACHE_BYTES = 1 << 30  # of all that is kept; what was used longest ago goes first
 
 
@@ -78,8 +74,6 @@ class Inputs:
         for points, answer in zip(wanted, answers, strict=True):
             if answer.measured.status == "ok":
                 self._found.update({key: self._kept(key, planned) for key, planned in points.items()})
-            elif FULL in (answer.measured.reason or ""):
-                raise StoreError(f"no room for inputs in {self._scratch} ({FULL}); make room, and go on by --resume")
             elif len(points) == 1:
                 why = refused(f"no inputs or reference: {answer.measured.reason}", answer.log)
                 self._found.update(dict.fromkeys(points, why))

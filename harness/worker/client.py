@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import signal
@@ -209,7 +210,7 @@ class Server:
         exits = msgspec.json.decode(self._heard(), type=Exits).exits
         killed = _oom_kills() > self._kills
         return [
-            [_answer(*pair, self._timeout_s, killed) for pair in zip(group.members, ends, strict=True)]
+            [_answer(*pair, self._timeout_s, self.cache, killed) for pair in zip(group.members, ends, strict=True)]
             for group, ends in zip(self._asked, exits, strict=True)
         ]
 
@@ -249,13 +250,16 @@ class Server:
         strays.end_marked(self._mark)  # and what they started does not
 
 
-def _answer(member: MemberJob, end: Exit, timeout_s: float, oom_killed: bool) -> Answer:
+def _answer(member: MemberJob, end: Exit, timeout_s: float, cache: Path, oom_killed: bool) -> Answer:
     result, log = Path(member.result), Path(member.log)
     if result.exists():
         measured = msgspec.json.decode(result.read_bytes(), type=Measured)
         kept = printed.words(log) if measured.printed or measured.status in RAISED else None
+        if measured.reason is not None:  # a compiler that finds no room is refused by its framework
+            folder.refuse_full(log.parent, cache, f"{measured.reason}\n{kept}", answered=True)
         return Answer(measured, end.wall_s, kept)
-    folder.refuse_full(log.parent)
+    words = os.strerror(errno.ENOSPC) if end.code == folder.NO_ROOM else printed.words(log) or ""
+    folder.refuse_full(log.parent, cache, words, answered=False)
     phase = log.with_suffix(".phase")
     where = (phase.read_text() if phase.exists() else "") or "starting"
     if end.timed_out:

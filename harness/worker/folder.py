@@ -16,6 +16,8 @@ from harness.records.locks import FileLock
 LOCK = ".lock"
 TEMPORARY = "tmp"  # in it: what frameworks and their compilers write among the temporary files
 ROOM_BYTES = 64 << 10  # of temporary files, below which a process that left no answer had no room for it
+NO_ROOM = 173  # exit code of a process that found none; no signal, and none that frameworks end with
+_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def locked() -> tuple[tempfile.TemporaryDirectory[str], FileLock]:
@@ -60,11 +62,18 @@ def for_others(folder: Path) -> str:
     return str(place)
 
 
-def refuse_full(folder: Path) -> None:
-    """UserError where there is no room for what processes answer: that they left nothing is no fault of theirs."""
-    with contextlib.suppress(OSError):
-        if shutil.disk_usage(folder).free < ROOM_BYTES:
-            raise UserError(
-                f"no room for temporary files in {folder.parent} ({os.strerror(errno.ENOSPC)}); "
-                "make room there or set TMPDIR, and go on by --resume"
-            )
+def refuse_full(folder: Path, cache: Path, words: str, *, answered: bool) -> None:
+    """UserError where a process failed for want of room, by its `words` or, if it left no answer, by what is free.
+
+    Neither it nor its framework can be blamed, and every case after it would fail likewise. By the time that anybody
+    looks there may be room again, since what it had written went with it.
+    """
+    said = next((full for full in _FULL if full in words), None)
+    if said is None and not answered:
+        with contextlib.suppress(OSError):
+            said = _FULL[0] if shutil.disk_usage(folder).free < ROOM_BYTES else None
+    if said is not None:
+        raise UserError(
+            f"no room for temporary files in {folder.parent}, for programs in {cache} or for inputs beside the results "
+            f"({said}); make room, or set TMPDIR and HWLOTTERY_CACHE, and go on by --resume"
+        )

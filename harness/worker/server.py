@@ -7,6 +7,7 @@ Requests are JSON lines on stdin, exits JSON lines on stdout; answers of the for
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import importlib
 import multiprocessing
@@ -25,7 +26,7 @@ import msgspec
 from backends.device import is_ahead_of_time, kind_of
 from backends.discovery import backends
 from harness.machine import processor
-from harness.worker import case, interleave, printed, strays
+from harness.worker import case, folder, interleave, printed, strays
 from harness.worker.messages import FINISH, MEASURED, PREPARED, Exits, MemberJob, Ready, Request
 from workloads.discovery import workloads
 
@@ -101,6 +102,18 @@ def _answer(stream: BinaryIO, message: msgspec.Struct) -> None:
 
 
 def _child(member: MemberJob, request: Request, connection: Connection) -> None:
+    try:
+        _answered(member, request, connection)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os._exit(folder.NO_ROOM)
+    # The answer is safe. Runtimes that cannot shut down in a forked process must not turn it into a crash.
+    os._exit(0)
+
+
+def _answered(member: MemberJob, request: Request, connection: Connection) -> None:
+    """Do the job and leave its answer; OSError where it cannot be written."""
     os.setsid()  # a group of its own, so that a timeout reaches what it started
     _die_with_parent()
     strays.adopt()
@@ -120,9 +133,7 @@ def _child(member: MemberJob, request: Request, connection: Connection) -> None:
     settings = {**measured.settings, strays.LEFT: "; ".join(left)} if left else measured.settings
     partial.write_bytes(msgspec.json.encode(msgspec.structs.replace(measured, printed=stdout.used, settings=settings)))
     partial.rename(result)
-    # The answer is safe. Runtimes that cannot shut down in a forked process must not turn it into a crash.
     sys.stdout.flush()
-    os._exit(0)
 
 
 def _keep_to(count: int) -> None:

@@ -231,6 +231,23 @@ def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
         assert [note for note in notes if note.startswith(begin) and why in note]
 
 
+def test_a_disk_that_fills_up_ends_the_run_which_goes_on_when_there_is_room(bad, tmp_path):
+    """None of it stands in the records as a failure of a framework."""
+    (bad / "full").touch()
+    asked = ("run", "--preset", "smoke", "--backend", "numpy", "--workload", "misbehaving", "--out", tmp_path / "out")
+    asked += ("--formulation", "good,no_room")
+    out = call(*asked)
+    assert out.returncode == 2, out.stderr
+    assert "no room for temporary files in" in out.stderr
+    assert "Traceback" not in out.stderr
+    (bad / "full").unlink()
+    out = call(*asked, "--resume")
+    assert out.returncode == 0, out.stderr
+    records = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
+    status = {r["case"]["formulation"]: r["status"] for r in records if r["case"]["workload"] == "misbehaving"}
+    assert status == {"good": "ok", "no_room": "ok"}
+
+
 def test_a_broken_workload_file_is_named_and_the_others_run(bad, tmp_path):
     (bad / "broken.py").write_text("import nonexistent_module\n")
     (bad / "empty.py").write_text("")

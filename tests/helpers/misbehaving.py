@@ -1,6 +1,7 @@
 """A workload whose formulations misbehave in every way that the spec names. Copied into a folder by the tests."""
 
 import ctypes
+import errno
 import os
 import sys
 import time
@@ -185,6 +186,27 @@ def _killed(ops, params):
     return lambda x: os.kill(os.getpid(), 9)
 
 
+def _no_room(ops, params):
+    """Finds the disk full as long as a file `full` lies beside this one."""
+
+    def run(x):
+        if (Path(__file__).parent / "full").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return (x + 1,)
+
+    return run
+
+
+def _no_room_and_dies(ops, params):
+    """As a compiler that a framework started and did not hear."""
+
+    def run(x):
+        os.write(2, f"fatal error: when writing output: {os.strerror(errno.EDQUOT)}\n".encode())
+        os.abort()
+
+    return run
+
+
 def _noted(what, seconds):
     """Note from when to when this process did something, beside this file: `WHAT-PID` with two times."""
     began = time.monotonic()
@@ -223,7 +245,7 @@ WORKLOAD = Definition(
             in ("_good", "_segfault", "_greedy", "_sleeper", "_liar", "_raiser", "_leaver", "_talker", "_exiter")
             or name in ("_refuser", "_hoarder", "_busy", "_late_leaver", "_late_sleeper", "_widener")
             or name in ("_slow_starter", "_trier", "_gil_holder", "_aborter", "_quiet_leaver", "_flood", "_killed")
-            or name in ("_daemons", "_daemons_and_dies")
+            or name in ("_daemons", "_daemons_and_dies", "_no_room", "_no_room_and_dies")
         }
     },
     work=lambda params, mode, itemsize: Work(1, 1, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import msgspec
@@ -155,5 +156,8 @@ def test_a_point_that_is_slower_than_its_twin_is_worth_as_much_more_as_it_is_slo
     assert behind == {idea.point: pytest.approx(3.0)}
     assert worth([idea], Told(), behind) == pytest.approx(3 * worth([idea], Told()))
     assert worth([other], Told(), behind) == worth([other], Told())
+    dense_again = dataclasses.replace(idea, multiplies_zeros=True)  # which is no slower than the twin, whatever is told
+    assert worth([dense_again], Told(), behind) == pytest.approx(2 * worth([idea], Told(), behind))
+    assert worth([dense_again], Told()) == worth([idea], Told())
     for times in ((2.0, 6.0), (6.0, None), (None, 2.0)):
         assert behind_twins(planned, measured(*times)) == {}

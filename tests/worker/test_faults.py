@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -20,9 +22,10 @@ from harness.errors import UserError
 from harness.measuring.settings import Sampling
 from harness.records.locks import FileLock
 from harness.worker import client, folder, printed, strays
+from harness.worker import server as child_server
 from harness.worker.client import Server, ServerError
 from harness.worker.environment import ROOT
-from harness.worker.messages import DevicesJob
+from harness.worker.messages import DevicesJob, Exit, GroupJobs, MemberJob, Request
 
 SHORT = Sampling(window_s=0.02, sample_s=0.0)
 
@@ -78,6 +81,49 @@ def test_a_process_that_found_no_room_for_its_answer_is_no_crash_of_its_framewor
         ):
             server.run(bad_job("killed", SHORT), 30)
     assert server.run(bad_job("killed", SHORT), 30).measured.status == "crash"
+
+
+@pytest.mark.parametrize(
+    ("formulation", "said"),
+    [
+        pytest.param("no_room", "No space left on device", marks=fault("a disk that is full while a case is made")),
+        pytest.param("no_room_and_dies", "Disk quota exceeded", marks=fault("a quota that ends a compiler")),
+    ],
+)
+def test_a_process_that_failed_for_want_of_room_is_no_failure_of_its_framework(
+    server, bad_job, place, formulation, said
+):
+    """By its words: what filled the disk may be gone with the process."""
+    (place / "full").touch()
+    try:
+        with pytest.raises(UserError, match=rf"no room for temporary files in .*for programs in .* \({said}\); make"):
+            server.run(bad_job(formulation, SHORT), 30)
+    finally:
+        (place / "full").unlink()
+    assert server.run(bad_job("no_room", SHORT), 30).measured.status == "ok"
+
+
+@fault("a disk that is full when a case has its answer")
+def test_a_process_that_cannot_write_its_answer_ends_by_the_code_for_it(tmp_path, monkeypatch):
+    fork = multiprocessing.get_context("fork")
+    member = MemberJob(job=DevicesJob(), result=str(tmp_path / "case0.json"), log=str(tmp_path / "case0.log"))
+    request = Request(groups=[GroupJobs(members=[member], seed=0)], abreast=1, timeout_s=30.0, memory_bytes=None)
+
+    def ended(number):
+        def full(*_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+        process = fork.Process(target=child_server._child, args=(member, request, fork.Pipe()[0]))
+        process.start()
+        process.join(30)
+        return process.exitcode
+
+    assert ended(errno.ENOSPC) == ended(errno.EDQUOT) == folder.NO_ROOM
+    assert ended(errno.EROFS) == 1
+    with pytest.raises(UserError, match=r"\(No space left on device\)"):
+        client._answer(member, Exit(code=folder.NO_ROOM, timed_out=False, wall_s=1.0), 30.0, tmp_path, False)
+    assert client._answer(member, Exit(code=1, timed_out=False, wall_s=1.0), 30.0, tmp_path, False)
 
 
 def test_a_server_takes_another_folder_where_a_run_that_begins_has_its_first(place, monkeypatch):
