@@ -23,6 +23,10 @@ from harness.records.record import Record
 LOOK_SHARE = 0.25  # of the window: a look only has to find what is worth the rounds
 LOOK_LONG_S = 0.05  # and of calls as long as this two samples show it
 SWEEP_SHARE = 0.6  # what has one process only, and is published
+LIKELY = 0.5  # promise of what may well be the best path of its point
+SLOWER = 1.05  # times slower than its twin: less may be noise, which no other path mends
+# Twins of as much work as the idea has: what multiplies with the zeros does more than these.
+_NO_MORE_WORK = frozenset({"equal_work", "active_width"})
 
 
 def firsts(plan: Sequence[Planned], foresight: Foresight) -> list[Planned]:
@@ -101,25 +105,36 @@ def worth(
 ) -> float:
     """How likely the best path is among cases, a second: with cold caches, so that a resumed run has the same order.
 
-    As many times as likely counts a case of a point that is in `behind` its twin. One there that multiplies with the
-    zeros does what the twin does, wherever it was seen to be slow, and so is at least as likely as any.
+    As many times as likely counts a case of a point that is in `behind`.
     """
     looked_at, weights = list(cases), behind or {}
     seconds = sum(foresight.seconds(planned, cold=True, again=False) for planned in looked_at)
+    promised = sum(_promise(planned, foresight, weights) * weights.get(planned.point, 1.0) for planned in looked_at)
+    return promised / max(seconds, 1e-9)
 
-    def promise(planned: Planned) -> float:
-        weight, known = weights.get(planned.point), foresight.promise(planned)
-        if weight is None:
-            return known
-        return weight * (max(known, 1.0) if planned.multiplies_zeros else known)
 
-    return sum(map(promise, looked_at)) / max(seconds, 1e-9)
+def doubting(
+    cases: Iterable[Planned], foresight: Foresight, behind: Mapping[tuple[object, ...], float]
+) -> list[Planned]:
+    """Those that may well show that a point in `behind` is not slower than its twin, of points that seem to be."""
+    return [p for p in cases if behind.get(p.point, 0.0) > SLOWER and _promise(p, foresight, behind) >= LIKELY]
+
+
+def _promise(planned: Planned, foresight: Foresight, behind: Mapping[tuple[object, ...], float]) -> float:
+    """How likely it is the best path of its point.
+
+    One that multiplies with the zeros does what the dense twin does. Where that is faster than what is known of the
+    point, it is as likely as any, however slow it was where there were few zeros left to multiply with.
+    """
+    promised = foresight.promise(planned)
+    as_twin = planned.multiplies_zeros and planned.point in behind and planned.twins[0].kind not in _NO_MORE_WORK
+    return max(1.0, promised) if as_twin else promised
 
 
 def behind_twins(plan: Iterable[Planned], records: Mapping[str, Record]) -> dict[tuple[object, ...], float]:
     """By point, how many times slower than its principal dense twin the best known of its paths is; if it is slower.
 
-    That an idea is slower is the worst that a table can say in error, so such a point is looked at before others.
+    Such a point is looked at before others.
     """
     best: dict[tuple[object, ...], float] = {}
     twins: dict[tuple[object, ...], tuple[object, ...]] = {}

@@ -8,7 +8,7 @@ from backends.device import is_ahead_of_time
 from harness.planning import selection
 from harness.planning.batches import batches
 from harness.planning.groups import InterleavedGroup
-from harness.planning.looks import behind_twins, looks, window, worth
+from harness.planning.looks import behind_twins, doubting, looks, window, worth
 from harness.planning.plan import Planned
 from harness.running.session import BudgetSpentError, Session
 
@@ -18,12 +18,16 @@ SURVEY, SWEEP = "survey", "sweep"
 def look(session: Session, name: str, plan: Sequence[Planned]) -> None:
     """Look at the cases of `plan` that have no record yet, while there is time; `name` is SURVEY or SWEEP.
 
-    What is most likely the best path goes first, over the seconds that it takes, and sooner where a point is slower
-    than its dense twin so far. A survey ends early enough for the sweep and the rounds that follow, and a sweep with
-    the time of the preset; what they did not come to is told in the run's account of what was left out.
+    First what may well show that a point is not slower than its dense twin, as it is so far: that is the worst that a
+    table can say in error. Then what is most likely the best path, over the seconds that it takes. A survey ends early
+    enough for the sweep and the rounds that follow, and a sweep with the time of the preset; what they did not come to
+    is told in the run's account of what was left out.
     """
     with session.clock.timing(f"{name}_s"):
-        _look(session, name, plan)
+        first = {p.case.key for p in doubting(plan, session.foresight, behind_twins(session.plan, session.cases()))}
+        for part in ([p for p in plan if p.case.key in first], [p for p in plan if p.case.key not in first]):
+            if part:
+                _look(session, name, part)
 
 
 def _look(session: Session, name: str, plan: Sequence[Planned]) -> None:

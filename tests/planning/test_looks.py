@@ -14,7 +14,7 @@ from harness.planning import batches as planning_batches
 from harness.planning import plan
 from harness.planning.batches import MOST_ALIVE, batches
 from harness.planning.groups import MEMBERS, PROCESS_BYTES, InterleavedGroup, Member, twin_points
-from harness.planning.looks import behind_twins, firsts, looks, worth
+from harness.planning.looks import behind_twins, doubting, firsts, looks, worth
 from harness.planning.plan import Ask
 from workloads.discovery import workloads
 
@@ -139,6 +139,20 @@ def test_worth_is_what_is_promised_over_the_seconds_that_it_takes_with_cold_cach
     assert worth([one, two], Told()) == pytest.approx(0.25)
 
 
+def test_what_multiplies_with_the_zeros_is_likely_the_best_where_the_twin_is_faster_and_nowhere_else(planned):
+    class Slow(Known):
+        def promise(self, planned):
+            return 1e-3
+
+    sparse = next(p for p in planned if twin_points(p))
+    dense_again = dataclasses.replace(sparse, multiplies_zeros=True)
+    assert doubting([sparse, dense_again], Slow(), {sparse.point: 1.1}) == [dense_again]
+    assert doubting([sparse, dense_again], Slow(), {}) == []
+    assert doubting([dense_again], Slow(), {sparse.point: 1.04}) == [], "which may be noise"
+    fewer = tuple(msgspec.structs.replace(twin, kind="active_width") for twin in sparse.twins)
+    assert doubting([dataclasses.replace(dense_again, twins=fewer)], Slow(), {sparse.point: 1.1}) == []
+
+
 def test_a_point_that_is_slower_than_its_twin_is_worth_as_much_more_as_it_is_slower(planned):
     class Told(Known):
         def promise(self, planned):
@@ -156,8 +170,10 @@ def test_a_point_that_is_slower_than_its_twin_is_worth_as_much_more_as_it_is_slo
     assert behind == {idea.point: pytest.approx(3.0)}
     assert worth([idea], Told(), behind) == pytest.approx(3 * worth([idea], Told()))
     assert worth([other], Told(), behind) == worth([other], Told())
-    dense_again = dataclasses.replace(idea, multiplies_zeros=True)  # which is no slower than the twin, whatever is told
+    dense_again = dataclasses.replace(idea, multiplies_zeros=True)
     assert worth([dense_again], Told(), behind) == pytest.approx(2 * worth([idea], Told(), behind))
     assert worth([dense_again], Told()) == worth([idea], Told())
+    assert doubting([idea, other], Told(), behind) == [idea]
+    assert doubting([idea], Told(), {}) == []
     for times in ((2.0, 6.0), (6.0, None), (None, 2.0)):
         assert behind_twins(planned, measured(*times)) == {}

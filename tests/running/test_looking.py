@@ -82,6 +82,21 @@ def test_the_rest_of_a_point_waits_until_what_promises_more_elsewhere_was_looked
     assert seen[-1].case.params["n"] == 1
 
 
+def test_what_may_show_that_a_point_is_not_slower_than_its_twin_goes_before_all_else(looked, planned, monkeypatch):
+    """Even if it takes long, and by itself: with all of its point it would wait for what nobody expects anything of."""
+    session, seen = looked(planned)
+    cases = [p for p in planned if p.survey and p.case.workload == "unstructured_sparse"]
+    slower = cases[-1].point
+    monkeypatch.setattr(looking, "behind_twins", lambda *_: {slower: 2.0})
+    dear = {p.case.key for p in cases if p.point == slower}
+    monkeypatch.setattr(Promising, "seconds", lambda _, p, **more: 100.0 if p.case.key in dear else 1.0)
+    likely = [p for p in cases if p.point == slower and (p.case.formulation == "coo" or p.multiplies_zeros)]
+    look(session, SURVEY, cases)
+    assert {p.case.key for p in seen[: len(likely)]} == {p.case.key for p in likely}
+    assert {p.case.key for p in seen} == {p.case.key for p in cases}
+    assert 0 < len(likely) < len(dear)
+
+
 @pytest.mark.parametrize(
     ("limits", "groups"),
     [
