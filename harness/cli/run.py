@@ -33,6 +33,7 @@ from harness.records import timestamps
 from harness.records.record import FAILED
 from harness.records.store import Store, disturbances, load, new_folder
 from harness.running import host, leftovers, stopping
+from harness.running.inputs import room_bytes
 from harness.running.progress import Watch
 from harness.running.runner import Runner
 from harness.worker import strays
@@ -112,6 +113,7 @@ def carried_out(
         return Carried(None)
     ready(ask, backends, options)
     folder = request.out or new_folder(Path("runs") / f"{timestamps.in_name()}-{ask.preset}")
+    _warn_of_room(here, folder)
     info = modelled_devices.told(information(request, ask, options, backends), described)
     stopped = carry_out(
         request,
@@ -129,6 +131,19 @@ def carried_out(
     if learns:
         _learn(folder, options)
     return Carried(folder, stopped, tuple(problems))
+
+
+def _warn_of_room(planned: Sequence[Planned], folder: Path) -> None:
+    """Say that a run may fill the disk, which would end it after what may be an hour."""
+    there = next((parent for parent in folder.absolute().parents if parent.is_dir()), folder)
+    needed, free = room_bytes(planned), shutil.disk_usage(there).free
+    if needed > free:
+        click.echo(
+            f"warning: inputs take up to {needed / 2**30:.1f} GiB beside {folder} while it runs, and "
+            f"{free / 2**30:.1f} GiB are free there: it may end for want of room; name another --out, or make room and "
+            "go on by --resume",
+            err=True,
+        )
 
 
 def ready(ask: Ask, backends: Mapping[str, Backend], options: Options) -> None:

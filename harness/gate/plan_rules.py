@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 
 from harness.errors import UserError
 from harness.figures.ceilings import CEILING_STREAM, CEILINGS_ALONE
 from harness.gate.known import Known
 from harness.gate.refusal import Refusal, refusal
 from harness.planning import plan, retold
-from harness.planning.contenders import Contenders
-from harness.planning.learnt import packaged
+from harness.planning.contenders import neglected
 from harness.planning.plan import Planned
 from harness.planning.reasons import BEATEN, LATE
 from harness.planning.standing import standings
@@ -45,7 +43,6 @@ CEILINGS_SINCE = "2026-11-28"
 _LATER_CEILINGS = CEILINGS_ALONE - {CEILING_STREAM}
 _MORE = "give the run more time by --resume --budget, or measure all by --exhaustive"
 _REMEDY = "publish every record of the run, or finish it with --resume"
-NEAR = 1.5  # times faster at most is what a run may leave out of a dense twin: honest ones left out 1.22
 _SURE = 2  # of the fastest formulations of a survey one is taken on every sweep
 
 
@@ -153,19 +150,13 @@ def _slow_twins(cases: Sequence[Planned], there: Container[str], left_out: Colle
     for planned in cases:
         points[planned.point].append(planned)
     for at_point in points.values():
-        gone = [(near, p) for p in at_point if str(p.case) in left_out and (near := _known().closest(p)) is not None]
-        tried = [_known().closest(p) or 1.0 for p in at_point if p.case.key in there]
-        if gone and tried:
-            near, best = min(gone, key=lambda entry: entry[0])
-            if min(tried) > NEAR * near:
-                said = f"{plain(best.case, 160)} was left out of a dense twin, and on a known machine is "
-                said += f"{min(tried) / near:.1f} times faster than whatever was tried"
-                yield refusal("slow-twin", RECORDS, said, _MORE)
-
-
-@cache
-def _known() -> Contenders:
-    return Contenders(packaged(), {})
+        gone = (planned for planned in at_point if str(planned.case) in left_out)
+        found = neglected(gone, [planned for planned in at_point if planned.case.key in there])
+        if found is not None:
+            best, faster = found
+            said = f"{plain(best.case, 160)} was left out of a dense twin, and on a known machine is "
+            said += f"{faster:.1f} times faster than whatever was tried"
+            yield refusal("slow-twin", RECORDS, said, _MORE)
 
 
 def _swept_away(

@@ -21,7 +21,7 @@ from harness.machine import digest
 from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, REPRODUCES, RunInfo, disturbances
 from harness.records.text import plain
-from harness.stats.intervals import SINGLE, median_interval
+from harness.stats.intervals import SINGLE, across_runs, median_interval
 from harness.stats.noise import noise_floor
 from harness.stats.process_times import counted, process_centres
 
@@ -241,8 +241,9 @@ def has_control(records: Iterable[Record]) -> bool:
 def shares(measured: Sequence[Record], known: Known) -> Iterator[Refusal]:
     """Roofline shares that cannot be: above 1 even at the slow end.
 
-    The slow end of a time is the upper end of its 95 % interval over processes, lengthened by the A/A noise of the run;
-    of a single process, which has no interval, the time lengthened by 30 %, which one process may differ by. A share
+    The slow end of a time is the upper end of its 95 % interval over processes, with what other minutes than those of
+    the ceiling differ by (`across_runs`), lengthened by the A/A noise of the run; of a single process, which has no
+    interval, the time lengthened by 30 %, which one process may differ by. A share
     is above 1 beyond doubt when the ceiling, the run's own fastest sample, is slower than that.
     """
     plain_records = [r for r in measured if not r.control]
@@ -277,5 +278,5 @@ def _slow_end(record: Record, noise: float) -> float:
     centres = process_centres([samples for _, samples in counted(record.time)])
     if len(centres) < 2:
         return median(centres) * (1 + max(noise, SINGLE))
-    _, high = median_interval(np.array([centres]))
-    return float(high[0]) * (1 + noise)
+    low, high = median_interval(np.array([centres]))
+    return across_runs(median(centres), float(low[0]), float(high[0]))[1] * (1 + noise)

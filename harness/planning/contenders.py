@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import geometric_mean
 
@@ -26,6 +27,7 @@ from harness.records.record import Record
 SAMPLE = 0.05  # of what is left out, tried all the same,
 SAMPLE_MOST = 12  # cases at most
 NEARER = 1.0  # e-folds by which a point must be further away than the nearest, to say nothing beside it
+NEAR = 1.5  # times faster at most is what a run may leave out of a dense twin: honest ones left out 1.22
 FAR = 4.0  # e-folds between two points beyond which one says nothing of the other: matrix times vector of a product
 
 
@@ -119,6 +121,26 @@ class Contenders:
 
     def _near(self, planned: Planned) -> list[Sight]:
         return [sight for sight in self.lookup.sights(planned) if sight.distance <= FAR]
+
+
+@cache
+def published() -> Contenders:
+    """What comes with the package, which is the same for whoever measures and for whoever looks at what was."""
+    return Contenders(packaged(), {})
+
+
+def neglected(gone: Iterable[Planned], tried: Sequence[Planned]) -> tuple[Planned, float] | None:
+    """Of paths of a point that were not tried the one known as the fastest, and how many times faster than any tried.
+
+    None where it is not over NEAR times so, or where nothing is known or was tried.
+    """
+    known = published()
+    figures = [(near, p) for p in gone if (near := known.closest(p)) is not None]
+    if not figures or not tried:
+        return None
+    near, best = min(figures, key=lambda entry: entry[0])
+    faster = min(known.closest(p) or 1.0 for p in tried) / near
+    return (best, faster) if faster > NEAR else None
 
 
 def _least(sights: Sequence[Sight]) -> float | None:

@@ -8,11 +8,12 @@ all times are pairs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
 from harness.measuring.settings import Sampling
+from harness.planning.contenders import neglected
 from harness.planning.foresight import Foresight
 from harness.planning.groups import MEMBERS, InterleavedGroup, Member, MemberKey, fits, twin_points
 from harness.planning.options import Options
@@ -118,6 +119,25 @@ def doubting(
 ) -> list[Planned]:
     """Those that may well show that a point in `behind` is not slower than its twin, of points that seem to be."""
     return [p for p in cases if behind.get(p.point, 0.0) > SLOWER and _promise(p, foresight, behind) >= LIKELY]
+
+
+def neglected_twins(plan: Iterable[Planned], tried: Container[str]) -> list[Planned]:
+    """Of each dense twin the path that is known to be much faster than all that was tried of it, if there is one.
+
+    Such a twin makes every speed-up against it too good, and what has one may not be published (`gate.plan_rules`).
+    `tried` has keys.
+    """
+    points: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+    twins: set[tuple[object, ...]] = set()
+    for planned in plan:
+        points[planned.point].append(planned)
+        twins.update(twin_points(planned))
+    out = []
+    for cases in (points[point] for point in points if point in twins):
+        there = [planned for planned in cases if planned.case.key in tried]
+        found = neglected((planned for planned in cases if planned.case.key not in tried), there)
+        out += [] if found is None else [found[0]]
+    return out
 
 
 def _promise(planned: Planned, foresight: Foresight, behind: Mapping[tuple[object, ...], float]) -> float:

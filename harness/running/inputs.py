@@ -23,7 +23,14 @@ from harness.worker.messages import DataJob
 
 WORKLOADS = digest.ROOT / "workloads"
 KEPT_BYTES = 64 << 20  # of one point, at most
+ROOM_OVER_LIVE = 1.5  # what lives in float32: references are float64; `standard` took 11.0 GiB where 7.8 live
 CACHE_BYTES = 1 << 30  # of all that is kept; what was used longest ago goes first
+
+
+def room_bytes(plan: Iterable[Planned]) -> int:
+    """About how much the inputs of a plan and their references take at most beside its results; they go with the run."""
+    live = {(planned.case.place[:4], planned.case.seed): planned.work.live_bytes for planned in plan}
+    return round(ROOM_OVER_LIVE * sum(size for size in live.values() if size > KEPT_BYTES))
 
 
 class Inputs:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -18,7 +20,9 @@ from _command import ROOT, call
 from click.testing import CliRunner
 
 from backends.discovery import backends
+from harness.cli import run
 from harness.cli.main import cli, run_cli
+from harness.planning import plan
 from harness.records.record import SCHEMA
 from workloads.discovery import workloads
 
@@ -229,6 +233,21 @@ def test_failures_are_shown_never_stop_the_run_and_exit_1(bad, tmp_path):
         assert executed[formulation] is None
         begin = f"the executed work of misbehaving/{formulation} forward is not known: "
         assert [note for note in notes if note.startswith(begin) and why in note]
+
+
+def test_a_run_that_has_little_room_for_its_inputs_says_so_and_goes_on(tmp_path, monkeypatch, capsys):
+    planned = plan.cases(plan.Ask(preset="standard", backends=("numpy",)), workloads()[0], backends()[0])
+    free = {tmp_path: 1 << 40}
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda where: SimpleNamespace(free=free[where]))
+    run._warn_of_room(planned, tmp_path / "not" / "yet")
+    assert capsys.readouterr().err == ""
+    free[tmp_path] = 1 << 30
+    run._warn_of_room(planned, tmp_path / "not" / "yet")
+    said = capsys.readouterr().err
+    words = r"warning: inputs take up to \d+\.\d GiB beside .*yet while .*1\.0 GiB are free there.*\n"
+    assert re.fullmatch(words, said)
+    run._warn_of_room([p for p in planned if p.case.workload == "capsule_conv"], tmp_path / "not" / "yet")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_disk_that_fills_up_ends_the_run_which_goes_on_when_there_is_room(bad, tmp_path):

@@ -13,8 +13,9 @@ from backends.discovery import backends
 from harness.planning import batches as planning_batches
 from harness.planning import plan
 from harness.planning.batches import MOST_ALIVE, batches
+from harness.planning.contenders import NEAR, published
 from harness.planning.groups import MEMBERS, PROCESS_BYTES, InterleavedGroup, Member, twin_points
-from harness.planning.looks import behind_twins, doubting, firsts, looks, worth
+from harness.planning.looks import behind_twins, doubting, firsts, looks, neglected_twins, worth
 from harness.planning.plan import Ask
 from workloads.discovery import workloads
 
@@ -151,6 +152,21 @@ def test_what_multiplies_with_the_zeros_is_likely_the_best_where_the_twin_is_fas
     assert doubting([dense_again], Slow(), {sparse.point: 1.04}) == [], "which may be noise"
     fewer = tuple(msgspec.structs.replace(twin, kind="active_width") for twin in sparse.twins)
     assert doubting([dataclasses.replace(dense_again, twins=fewer)], Slow(), {sparse.point: 1.1}) == []
+
+
+def test_of_a_twin_that_was_tried_by_slow_paths_alone_the_one_that_is_known_to_be_faster_is_wanted(planned):
+    """Such as the gate refuses: `slow-twin`."""
+    idea = next(p for p in planned if twin_points(p))
+    paths = [p for p in planned if p.point == twin_points(idea)[0]]
+    figures = {p.case.key: published().closest(p) for p in paths}
+    known = sorted((p for p in paths if figures[p.case.key]), key=lambda p: figures[p.case.key])
+    fastest, slowest = known[0], known[-1]
+    assert figures[slowest.case.key] > NEAR * figures[fastest.case.key]
+    cases = [idea, *paths]
+    assert neglected_twins(cases, {slowest.case.key}) == [fastest]
+    assert neglected_twins(cases, {slowest.case.key, fastest.case.key}) == []
+    assert neglected_twins(cases, set()) == []
+    assert neglected_twins(paths, {slowest.case.key}) == [], "nobody's twin"
 
 
 def test_a_point_that_is_slower_than_its_twin_is_worth_as_much_more_as_it_is_slower(planned):

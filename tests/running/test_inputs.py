@@ -109,6 +109,20 @@ def test_a_point_without_inputs_is_answered_and_the_others_are_made(made, planne
     assert all(isinstance(here.of(p), Path) for p in sparse)
 
 
+def test_the_room_for_inputs_is_that_of_the_points_too_large_to_be_kept_each_once(planned):
+    """However many paths, frameworks and devices share them."""
+    point = {p.case.place[:4]: p for p in planned}
+    assert len(point) < len(planned)
+    large = max(p.work.live_bytes for p in planned)
+    assert inputs.room_bytes(planned) == 0, "all of it is kept in the cache"
+    huge = [
+        dataclasses.replace(p, work=msgspec.structs.replace(p.work, live_bytes=inputs.KEPT_BYTES + large))
+        for p in planned
+    ]
+    assert inputs.room_bytes(huge) == len(point) * 1.5 * (inputs.KEPT_BYTES + large)
+    assert inputs.room_bytes([]) == 0
+
+
 def test_inputs_have_no_more_time_than_a_case(made, planned):
     here = made("one", timeout_s=0.0)
     here.make(planned[:1], abreast=1)

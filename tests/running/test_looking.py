@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -95,6 +96,35 @@ def test_what_may_show_that_a_point_is_not_slower_than_its_twin_goes_before_all_
     assert {p.case.key for p in seen[: len(likely)]} == {p.case.key for p in likely}
     assert {p.case.key for p in seen} == {p.case.key for p in cases}
     assert 0 < len(likely) < len(dear)
+
+
+def test_a_headline_point_beside_the_survey_is_looked_at_where_it_seems_to_be_slower_than_its_twin(
+    looked, planned, monkeypatch
+):
+    """The survey was at another density, at which what multiplies with the zeros is slow."""
+    session, seen = looked(planned)
+    beside = next(p for p in planned if p.multiplies_zeros)
+    beside = dataclasses.replace(beside, survey=False, repeated=True)
+    session.plan = [*(p for p in planned if p.case.key != beside.case.key), beside]
+    look(session, SURVEY, [p for p in planned if p.survey and p.case.key != beside.case.key])
+    assert beside not in seen
+    session, seen = looked(planned)
+    session.plan = [*(p for p in planned if p.case.key != beside.case.key), beside]
+    monkeypatch.setattr(looking, "behind_twins", lambda *_: {beside.point: 2.0})
+    look(session, SURVEY, [p for p in planned if p.survey and p.case.key != beside.case.key])
+    assert beside in seen
+    session, seen = looked(planned)
+    session.plan = [*(p for p in planned if p.case.key != beside.case.key), beside]
+    look(session, SWEEP, [p for p in planned if not p.survey and p.case.key != beside.case.key])
+    assert beside not in seen
+
+
+def test_a_twin_that_the_gate_would_refuse_is_looked_at_first(looked, planned, monkeypatch):
+    last = [p for p in planned if p.survey and p.case.formulation == "csr"][-1]
+    monkeypatch.setattr(looking, "neglected_twins", lambda *_: [last])
+    session, seen = looked(planned)
+    look(session, SURVEY, [p for p in planned if p.survey])
+    assert seen[0] == last
 
 
 @pytest.mark.parametrize(
