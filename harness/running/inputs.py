@@ -28,7 +28,7 @@ CACHE_BYTES = 1 << 30  # of all that is kept; what was used longest ago goes fir
 
 
 def room_bytes(plan: Iterable[Planned]) -> int:
-    """About how much the inputs of a plan and their references take at most beside its results; they go with the run."""
+    """About how much the inputs and references of a plan take at most beside its results; they go with the run."""
     live = {(planned.case.place[:4], planned.case.seed): planned.work.live_bytes for planned in plan}
     return round(ROOM_OVER_LIVE * sum(size for size in live.values() if size > KEPT_BYTES))
 
