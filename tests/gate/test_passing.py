@@ -7,10 +7,12 @@ import pickle
 
 import msgspec
 import pytest
+from _records import dense, idea, record
 from _sound import AHEAD, INFO, LEFT_OUT, SOUND, STORED, V, written
 
 from harness.cli.main import run_cli
 from harness.gate import run_rules
+from harness.gate.known import Known
 from harness.gate.validate import validate
 from harness.planning.reasons import refused
 from harness.records.store import load
@@ -37,6 +39,18 @@ def test_a_file_of_the_folder_stands_for_it(name):
 
 def test_the_records_chosen_here_are_sound(tmp_path):
     assert validate(written(tmp_path / "r")).refusals == []
+
+
+@pytest.mark.parametrize(("share", "refuses"), [(0.99, False), (1.02, False), (1.039, False), (1.041, True), (1.5, True)])
+def test_a_share_is_refused_where_it_passes_the_ceiling_by_more_than_minutes_of_one_machine_differ_by(share, refuses):
+    """1.96 · 0.02 = 3.9 %: the ceiling's fastest sample and the case are of other minutes."""
+    ceiling_s, flop = 1e-3, 10_000_000
+    stream = record("stream", [ceiling_s] * 3, formulation="flat", params={"elements": 1000, "kernel": "dot"}, flop=1)
+    stream = msgspec.structs.replace(stream, work=msgspec.structs.replace(stream.work, least_bytes=10**12))
+    product = dense([ceiling_s] * 3, flop=flop, params={"m": 1, "k": 1, "n": 1})
+    case = idea([ceiling_s / share] * 3, flop=flop, least_bytes=1)
+    found = list(run_rules.shares([stream, product, case], Known()))
+    assert [refusal.code for refusal in found] == ["share"] * refuses
 
 
 def test_records_that_were_read_can_be_sent_to_another_process():
