@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from backends.discovery import backends
 from harness.cli import run
 from harness.cli.main import cli, run_cli
+from harness.errors import UserError
 from harness.planning import plan
 from harness.records.record import SCHEMA
 from workloads.discovery import workloads
@@ -248,6 +249,17 @@ def test_a_run_that_has_little_room_for_its_inputs_says_so_and_goes_on(tmp_path,
     assert re.fullmatch(words, said)
     run._warn_of_room([p for p in planned if p.case.workload == "capsule_conv"], tmp_path / "not" / "yet")
     assert capsys.readouterr().err == ""
+
+
+def test_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise UserError("nothing is measured here")
+
+    monkeypatch.setattr(run, "room_bytes", lambda plan: 1 << 60 if plan else 0)
+    monkeypatch.setattr(run, "Store", stop)
+    assert run_cli([*SMALL, "--out", str(tmp_path / "out")]) == 2
+    assert "warning: inputs take up to" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_fills_up_ends_the_run_which_goes_on_when_there_is_room(bad, tmp_path):
