@@ -41,7 +41,9 @@ def test_the_records_chosen_here_are_sound(tmp_path):
     assert validate(written(tmp_path / "r")).refusals == []
 
 
-@pytest.mark.parametrize(("share", "refuses"), [(0.99, False), (1.02, False), (1.039, False), (1.041, True), (1.5, True)])
+@pytest.mark.parametrize(
+    ("share", "refuses"), [(0.99, False), (1.02, False), (1.039, False), (1.041, True), (1.5, True)]
+)
 def test_a_share_is_refused_where_it_passes_the_ceiling_by_more_than_minutes_of_one_machine_differ_by(share, refuses):
     """1.96 · 0.02 = 3.9 %: the ceiling's fastest sample and the case are of other minutes."""
     ceiling_s, flop = 1e-3, 10_000_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import msgspec
@@ -282,33 +281,3 @@ def test_what_is_slower_than_its_twin_so_far_is_looked_at_before_what_promises_m
         session, seen = looked(planned)
         look(session, SURVEY, cases)
         assert seen[0].point == point
-
-
-def test_the_looks_know_when_the_first_rounds_ended_and_sweeps_what_the_finds_need(monkeypatch):
-    told = []
-    session = SimpleNamespace(
-        pool=nullcontext(),
-        options=SimpleNamespace(first_rounds=3),
-        clock=SimpleNamespace(elapsed=7.0),
-        time_left=SimpleNamespace(anew=lambda: None),
-        kept_in_survey=dict,
-        reserve=lambda seconds: told.append(("reserved", seconds)),
-        finish=lambda: None,
-        records={},
-    )
-    runner = SimpleNamespace(
-        _session=session,
-        _whole=[],
-        _foresight=Ignorance(),
-        _judge_machine=lambda before: None,
-        _survey=lambda: told.append((SURVEY, session.first_s)),
-        _step=lambda name, plan: told.append((name, len(plan))),
-        _swept=list,
-    )
-    rounds = SimpleNamespace(
-        first=lambda plan, count: count, late_s=lambda: 5.0, race=lambda since: told.append(("race", since))
-    )
-    monkeypatch.setattr(runner_module, "Rounds", lambda _: rounds)
-    monkeypatch.setattr(runner_module.state, "read", dict)
-    Runner.execute(runner)
-    assert told == [(SURVEY, 7.0), ("reserved", 5.0), (SWEEP, 0), ("race", 3)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from harness.errors import UserError
 from harness.measuring.settings import Sampling
 from harness.records.locks import FileLock
 from harness.worker import client, folder, printed, strays
-from harness.worker import server as child_server
 from harness.worker.client import Server, ServerError
 from harness.worker.environment import ROOT
 from harness.worker.messages import DevicesJob, Exit, GroupJobs, MemberJob, Request
@@ -103,21 +101,31 @@ def test_a_process_that_failed_for_want_of_room_is_no_failure_of_its_framework(
     assert server.run(bad_job("no_room", SHORT), 30).measured.status == "ok"
 
 
+FULL_DISK = """
+import errno, os, sys
+from multiprocessing import Pipe
+from pathlib import Path
+import msgspec
+from harness.worker import server
+from harness.worker.messages import Request
+
+def full(*_):
+    raise OSError(int(sys.argv[1]), os.strerror(int(sys.argv[1])))
+
+Path.write_bytes = full
+request = msgspec.json.decode(sys.argv[2], type=Request)
+server._child(request.groups[0].members[0], request, Pipe()[0])
+"""
+
+
 @fault("a disk that is full when a case has its answer")
-def test_a_process_that_cannot_write_its_answer_ends_by_the_code_for_it(tmp_path, monkeypatch):
-    fork = multiprocessing.get_context("fork")
+def test_a_process_that_cannot_write_its_answer_ends_by_the_code_for_it(tmp_path):
     member = MemberJob(job=DevicesJob(), result=str(tmp_path / "case0.json"), log=str(tmp_path / "case0.log"))
     request = Request(groups=[GroupJobs(members=[member], seed=0)], abreast=1, timeout_s=30.0, memory_bytes=None)
 
     def ended(number):
-        def full(*_):
-            raise OSError(number, os.strerror(number))
-
-        monkeypatch.setattr(Path, "write_bytes", full)
-        process = fork.Process(target=child_server._child, args=(member, request, fork.Pipe()[0]))
-        process.start()
-        process.join(30)
-        return process.exitcode
+        given = [str(number), msgspec.json.encode(request).decode()]
+        return subprocess.run([sys.executable, "-c", FULL_DISK, *given], cwd=ROOT, check=False).returncode
 
     assert ended(errno.ENOSPC) == ended(errno.EDQUOT) == folder.NO_ROOM
     assert ended(errno.EROFS) == 1
