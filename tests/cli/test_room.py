@@ -48,22 +48,8 @@ def test_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch, c
 
     monkeypatch.setattr(run, "room_bytes", lambda plan: 1 << 60 if plan else 0)
     monkeypatch.setattr(run, "Store", stop)
-    assert (
-        run_cli(
-            [
-                "run",
-                "--backend",
-                "numpy",
-                "--preset",
-                "smoke",
-                "--workload",
-                "capsule_conv",
-                "--out",
-                str(tmp_path / "out"),
-            ]
-        )
-        == 2
-    )
+    asked = ["run", "--backend", "numpy", "--preset", "smoke", "--workload", "capsule_conv"]
+    assert run_cli([*asked, "--out", str(tmp_path / "out")]) == 2
     assert "warning: inputs take up to" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

@@ -7,7 +7,8 @@ import pickle
 
 import msgspec
 import pytest
-from _records import dense, idea, record
+from _records import dense, idea
+from _records import record as a_record
 from _sound import AHEAD, INFO, LEFT_OUT, SOUND, STORED, V, written
 
 from harness.cli.main import run_cli
@@ -47,7 +48,7 @@ def test_the_records_chosen_here_are_sound(tmp_path):
 def test_a_share_is_refused_where_it_passes_the_ceiling_by_more_than_minutes_of_one_machine_differ_by(share, refuses):
     """1.96 · 0.02 = 3.9 %: the ceiling's fastest sample and the case are of other minutes."""
     ceiling_s, flop = 1e-3, 10_000_000
-    stream = record("stream", [ceiling_s] * 3, formulation="flat", params={"elements": 1000, "kernel": "dot"}, flop=1)
+    stream = a_record("stream", [ceiling_s] * 3, formulation="flat", params={"elements": 1000, "kernel": "dot"}, flop=1)
     stream = msgspec.structs.replace(stream, work=msgspec.structs.replace(stream.work, least_bytes=10**12))
     product = dense([ceiling_s] * 3, flop=flop, params={"m": 1, "k": 1, "n": 1})
     case = idea([ceiling_s / share] * 3, flop=flop, least_bytes=1)
