@@ -74,6 +74,7 @@ def test_a_process_that_found_no_room_for_its_answer_is_no_crash_of_its_framewor
     with monkeypatch.context() as patch:
         patch.setattr(folder, "ROOM_BYTES", 1 << 60)
         assert server.run(bad_job("good", SHORT), 30).measured.status == "ok"
+        assert server.run(bad_job("raiser", SHORT), 30).measured.status == "error", "it had room to say why"
         with pytest.raises(
             UserError, match=r"no room for temporary files in .* \(No space left on device\); make room"
         ):
