@@ -63,6 +63,16 @@ def place(tmp_path_factory):
         os.environ["HWLOTTERY_WORKLOADS"] = before
 
 
+@pytest.fixture
+def bad(tmp_path, monkeypatch):
+    """A folder of a test's own with the misbehaving workload, for commands that are started as a user does."""
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    shutil.copy(Path(__file__).parent / "helpers" / "misbehaving.py", folder)
+    monkeypatch.setenv("HWLOTTERY_WORKLOADS", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def server(place):
     """NumPy's server, with the inputs of the misbehaving workload made."""

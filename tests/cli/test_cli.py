@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -179,15 +178,6 @@ def test_a_non_empty_out_is_refused_and_resume_goes_on(tmp_path):
     resumed = call(*SMALL, "--out", tmp_path / "out", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert (tmp_path / "out" / "records.jsonl").read_bytes() == before
-
-
-@pytest.fixture
-def bad(tmp_path, monkeypatch):
-    folder = tmp_path / "bad"
-    folder.mkdir()
-    shutil.copy(ROOT / "tests" / "helpers" / "misbehaving.py", folder)
-    monkeypatch.setenv("HWLOTTERY_WORKLOADS", str(folder))
-    return folder
 
 
 OUTCOMES = {

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from types import SimpleNamespace
 
-import pytest
-from _command import ROOT, call
+from _command import call
 
 from backends.discovery import backends
 from harness.cli import run
@@ -16,15 +14,6 @@ from harness.cli.main import run_cli
 from harness.errors import UserError
 from harness.planning import plan
 from workloads.discovery import workloads
-
-
-@pytest.fixture
-def bad(tmp_path, monkeypatch):
-    folder = tmp_path / "bad"
-    folder.mkdir()
-    shutil.copy(ROOT / "tests" / "helpers" / "misbehaving.py", folder)
-    monkeypatch.setenv("HWLOTTERY_WORKLOADS", str(folder))
-    return folder
 
 
 def test_a_run_that_has_little_room_for_its_inputs_says_so_and_goes_on(tmp_path, monkeypatch, capsys):
