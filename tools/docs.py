@@ -96,7 +96,9 @@ def examine(*, write: bool) -> list[str]:
     made = makers(examples)
     found = []
     try:
-        with ThreadPoolExecutor(2) as pool:  # examples wait for processes of their own
+        # Examples wait for processes of their own. What is written is one after the other: a run that is shown has the
+        # machine for itself, and says nothing of what disturbed it.
+        with ThreadPoolExecutor(1 if write else 2) as pool:
             for sentences in pool.map(lambda path: _page(path, made, write), pages()):
                 found += sentences
         for path, content in files().items():

@@ -23,6 +23,7 @@ from tools.docs_pages import Block, PageError
 
 _EXAMPLE = re.compile(r"<!-- example: ([\w./-]+) -->\n```\w+\n(.*?)```", re.DOTALL)
 _LINKS = ("results", "tools", "tests", "constraints.txt")
+_KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # of the environment: a page is anybody's
 _LIMIT_S = 300
 _ALIKE = 0.7  # share of the words shown that a new run of what `varies` must print again
 _PROGRESS = re.compile(r"^.*: \d+ of \d+, about .* left; now .*\n", re.MULTILINE)  # of a run that takes its time
@@ -90,7 +91,7 @@ def _words(text: str) -> set[str]:
 
 
 def _run(command: str, folder: Path, wanted: int, page: Path) -> str:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("HWLOTTERY_")}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     settings = {
         "PYTHON": sys.executable,
         "PYTHONPATH": str(sources.ROOT),

@@ -70,25 +70,19 @@ def _validated(
     if misnamed is not None:
         found.append(misnamed)
     known = learnt.known
-    lines: list[tuple[Line[Record] | Refusal, bool]] = []
-    read: list[Record] = []
-    for line in read_records(folder, learnt.alike, files.get(RECORDS)):
-        if isinstance(line, Refusal):
-            lines.append((line, False))
-        else:
-            read.append(line.value)
-            lines.append((line, beyond_doubt(line.value, known)))
+    lines = list(read_records(folder, learnt.alike, files.get(RECORDS)))
+    read = [line.value for line in lines if not isinstance(line, Refusal)]
     timely = are_times(read)
     sound: list[Line[Record]] = []
-    for line, sure in lines:
+    for line in lines:
         if isinstance(line, Refusal):
             _add(found, [line])
-            continue
-        wrong = [] if sure and timely else record_rules.check(line.value, line.where, known)
-        if wrong:
-            _add(found, wrong)
-        else:
+        elif (timely and beyond_doubt(line.value, known)) or not (
+            wrong := record_rules.check(line.value, line.where, known)
+        ):
             sound.append(line)
+        else:
+            _add(found, wrong)
     if isinstance(info, Refusal):
         return [], None
     _add(found, run_rules.duplicates(sound))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,13 @@ def test_a_run_says_it_in_a_note_and_on_stderr(tmp_path):
     info = load(tmp_path / "r").info
     assert any("OMP_NUM_THREADS" in note for note in info.notes)
     assert info.settings[f"{variables.RECORDED}CXX"] == "g++"
+
+
+def test_what_no_user_set_is_not_called_the_user_s(tmp_path):
+    """Libraries set variables when they are imported, also those that the commands import."""
+    arguments = ["run", "--preset", "smoke", "--workload", "stream", "--backend", "numpy", "--out", str(tmp_path / "r")]
+    unset = dict.fromkeys(variables.of_user(os.environ, [{}])[1])
+    out = call(*arguments, **unset)
+    assert out.returncode == 0, out.stderr
+    assert "not passed on" not in out.stderr
+    assert not [note for note in load(tmp_path / "r").info.notes if "environment" in note]
