@@ -33,7 +33,7 @@ from harness.records import timestamps
 from harness.records.record import FAILED
 from harness.records.store import Store, disturbances, load, new_folder
 from harness.running import host, leftovers, stopping
-from harness.running.inputs import room_bytes
+from harness.running.inputs import free_bytes, room_bytes
 from harness.running.progress import Watch
 from harness.running.runner import Runner
 from harness.worker import strays
@@ -134,14 +134,13 @@ def carried_out(
 
 
 def _warn_of_room(planned: Sequence[Planned], folder: Path) -> None:
-    """Say that a run may fill the disk, which would end it after what may be an hour."""
-    there = next((parent for parent in folder.absolute().parents if parent.is_dir()), folder)
-    needed, free = room_bytes(planned), shutil.disk_usage(there).free
+    """Say that a run makes inputs again, or may fill the disk, which would end it after what may be an hour."""
+    needed, free = room_bytes(planned), free_bytes(folder.parent)
     if needed > free:
         click.echo(
             f"warning: inputs take up to {needed / 2**30:.1f} GiB beside {folder} while it runs, and "
-            f"{free / 2**30:.1f} GiB are free there: it may end for want of room; name another --out, or make room and "
-            "go on by --resume",
+            f"{free / 2**30:.1f} GiB are free there: some are made more than once, which takes time, and it ends for "
+            "want of room where there is none for one group; name another --out, or make room",
             err=True,
         )
 

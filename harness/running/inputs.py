@@ -1,7 +1,8 @@
 """The inputs and float64 references that all backends share: made once, when they are wanted, and kept for later runs.
 
 What is small is kept in the user's cache under a name made of all that decides it: the sources, NumPy, the workload,
-its axes, the dtype and the seed.
+its axes, the dtype and the seed. What is large goes with the run, and before where the disk has no room for more: it is
+made again when it is wanted.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -25,12 +26,18 @@ WORKLOADS = digest.ROOT / "workloads"
 KEPT_BYTES = 64 << 20  # of one point, at most
 ROOM_OVER_LIVE = 1.5  # what lives in float32: references are float64; `standard` took 11.0 GiB where 7.8 live
 CACHE_BYTES = 1 << 30  # of all that is kept; what was used longest ago goes first
+SPARE_BYTES = 2 << 30  # of the disk, for what compilers and processes write meanwhile
 
 
 def room_bytes(plan: Iterable[Planned]) -> int:
     """About how much the inputs and references of a plan take at most beside its results; they go with the run."""
     live = {(planned.case.place[:4], planned.case.seed): planned.work.live_bytes for planned in plan}
     return round(ROOM_OVER_LIVE * sum(size for size in live.values() if size > KEPT_BYTES))
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk of a folder that may not be there yet."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.is_dir())).free
 
 
 class Inputs:
@@ -57,9 +64,10 @@ class Inputs:
         ServerError where the server dies of it; what was made before stays.
         """
         todo: dict[tuple[str, str, int], dict[str, Planned]] = defaultdict(dict)
-        for planned in cases:
-            key, case = self._key(planned), planned.case
-            known = self._found.get(key)
+        wanted = {self._key(planned): planned for planned in cases}
+        self._found |= {key: self._found.pop(key) for key in wanted if key in self._found}  # what was used last is last
+        for key, planned in wanted.items():
+            case, known = planned.case, self._found.get(key)
             if known is not None and (isinstance(known, Answer) or known.is_dir()):  # it may have been taken away
                 continue
             if _ours(planned) and (self._cache / key / "reference").is_dir():
@@ -68,7 +76,21 @@ class Inputs:
             else:
                 todo[case.workload, case.dtype, case.seed].setdefault(key, planned)
         if todo:
+            self._make_room(room_bytes(planned for points in todo.values() for planned in points.values()), wanted)
             self._made(list(todo.values()), abreast)
+
+    def _make_room(self, needed: int, wanted: Container[str]) -> None:
+        """Forget what was used longest ago and is not `wanted` now, until there is room for that many bytes more."""
+        of_run = [
+            (key, folder)
+            for key, folder in self._found.items()
+            if key not in wanted and isinstance(folder, Path) and folder.parent == self._scratch
+        ]
+        for key, folder in of_run:
+            if not needed or free_bytes(self._scratch) >= needed + SPARE_BYTES:
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            del self._found[key]
 
     def refuse(self, cases: Iterable[Planned], reason: str) -> None:
         """Answer for those of the cases that have none yet: none will be made."""

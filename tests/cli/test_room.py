@@ -13,13 +13,14 @@ from harness.cli import run
 from harness.cli.main import run_cli
 from harness.errors import UserError
 from harness.planning import plan
+from harness.running import inputs
 from workloads.discovery import workloads
 
 
 def test_a_run_that_has_little_room_for_its_inputs_says_so_and_goes_on(tmp_path, monkeypatch, capsys):
     planned = plan.cases(plan.Ask(preset="standard", backends=("numpy",)), workloads()[0], backends()[0])
     free = {tmp_path: 1 << 40}
-    monkeypatch.setattr(run.shutil, "disk_usage", lambda where: SimpleNamespace(free=free[where]))
+    monkeypatch.setattr(inputs.shutil, "disk_usage", lambda where: SimpleNamespace(free=free[where]))
     run._warn_of_room(planned, tmp_path / "not" / "yet")
     assert capsys.readouterr().err == ""
     free[tmp_path] = 1 << 30

@@ -123,6 +123,48 @@ def test_the_room_for_inputs_is_that_of_the_points_too_large_to_be_kept_each_onc
     assert inputs.room_bytes([]) == 0
 
 
+@pytest.fixture
+def points(planned):
+    """A case of each of three points."""
+    found = list({p.case.place[:4]: p for p in planned}.values())
+    return found[:3]
+
+
+def test_where_there_is_no_room_what_was_used_longest_ago_goes_and_is_made_again(made, points, monkeypatch, tmp_path):
+    a, b, c = points
+    monkeypatch.setattr(inputs, "KEPT_BYTES", 10)  # none of it goes to the cache
+    monkeypatch.setattr(inputs, "free_bytes", lambda at: 0 if len(list(at.iterdir())) > 1 else 1 << 50)
+    here = made("one")
+    here.make([a], abreast=1)
+    here.make([b], abreast=1)
+    first = arrays(here.of(b))
+    here.make([a], abreast=1)  # used again
+    here.make([c], abreast=1)
+    assert {here.of(p).is_dir() for p in (a, c)} == {True}
+    assert isinstance(here.of(b), Answer)
+    here.make([b], abreast=1)
+    again = arrays(here.of(b))
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    here.make([a, b, c], abreast=1)  # nothing goes that is wanted now
+    assert all(here.of(p).is_dir() for p in points)
+
+
+def test_what_has_room_stays_and_so_does_what_is_kept_for_later_runs(made, points, monkeypatch):
+    a, b, c = points
+    here = made("one")
+    here.make([a], abreast=1)
+    monkeypatch.setattr(inputs, "KEPT_BYTES", 10)
+    monkeypatch.setattr(inputs, "free_bytes", lambda _: inputs.room_bytes([c]) + inputs.SPARE_BYTES)
+    here.make([b], abreast=1)
+    here.make([c], abreast=1)
+    assert here.of(b).is_dir()
+    monkeypatch.setattr(inputs, "free_bytes", lambda _: inputs.room_bytes([b]) + inputs.SPARE_BYTES - 1)
+    here.make([dataclasses.replace(b, case=msgspec.structs.replace(b.case, seed=5))], abreast=1)
+    assert [isinstance(here.of(p), Path) for p in points] == [True, False, False]
+    assert here.of(a).is_dir()
+
+
 def test_inputs_have_no_more_time_than_a_case(made, planned):
     here = made("one", timeout_s=0.0)
     here.make(planned[:1], abreast=1)
