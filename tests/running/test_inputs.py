@@ -152,15 +152,21 @@ def test_where_there_is_no_room_what_was_used_longest_ago_goes_and_is_made_again
 
 def test_what_has_room_stays_and_so_does_what_is_kept_for_later_runs(made, points, monkeypatch):
     a, b, c = points
+    small, other = (dataclasses.replace(b, case=msgspec.structs.replace(b.case, seed=seed)) for seed in (4, 5))
     here = made("one")
     here.make([a], abreast=1)
-    monkeypatch.setattr(inputs, "KEPT_BYTES", 10)
     monkeypatch.setattr(inputs, "free_bytes", lambda _: inputs.room_bytes([c]) + inputs.SPARE_BYTES)
-    here.make([b], abreast=1)
-    here.make([c], abreast=1)
+    with monkeypatch.context() as large:
+        large.setattr(inputs, "KEPT_BYTES", 10)
+        here.make([b], abreast=1)
+        here.make([c], abreast=1)
     assert here.of(b).is_dir()
-    monkeypatch.setattr(inputs, "free_bytes", lambda _: inputs.room_bytes([b]) + inputs.SPARE_BYTES - 1)
-    here.make([dataclasses.replace(b, case=msgspec.structs.replace(b.case, seed=5))], abreast=1)
+    monkeypatch.setattr(inputs, "free_bytes", lambda _: 0)
+    here.make([small], abreast=1)  # takes no room of the run's
+    assert here.of(b).is_dir()
+    monkeypatch.setattr(inputs, "KEPT_BYTES", 10)
+    monkeypatch.setattr(inputs, "free_bytes", lambda _: inputs.room_bytes([other]) + inputs.SPARE_BYTES - 1)
+    here.make([other], abreast=1)
     assert [isinstance(here.of(p), Path) for p in points] == [True, False, False]
     assert here.of(a).is_dir()
 
