@@ -27,6 +27,8 @@ _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # of th
 _LIMIT_S = 300
 _ALIKE = 0.7  # share of the words shown that a new run of what `varies` must print again
 _PROGRESS = re.compile(r"^.*: \d+ of \d+, about .* left; now .*\n", re.MULTILINE)  # of a run that takes its time
+# Of a run that is not alone, as two are that are only looked at: its lines would push others out of what is shown.
+_DISTURBED = re.compile(r"^(?:DISTURBED: .*\n(?:  .*\n)*|note: the machine disturbed the run: .*\n)", re.MULTILINE)
 _SHELL = 'hwlottery() { "$PYTHON" -m harness "$@"; }; python() { "$PYTHON" "$@"; }; set -o pipefail; '
 
 
@@ -48,7 +50,8 @@ class Examples:
         out = []
         for number, command in enumerate(commands):
             wanted = int(options.get("exit", 0)) if number == len(commands) - 1 else 0
-            printed = _run(command, folder, wanted, block.page).splitlines()
+            printed = _run(command, folder, wanted, block.page)
+            printed = (printed if self.rewrite else _DISTURBED.sub("", printed)).splitlines()
             most = int(options.get("head", len(printed)))
             out += [f"$ {command}", *printed[:most], *(["…"] if len(printed) > most else [])]
         made = "\n".join(["```console", *(line.rstrip() for line in out), "```"])

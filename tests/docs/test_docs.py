@@ -53,16 +53,23 @@ def test_the_readme_is_short():
 # -- examples ----------------------------------------------------------------------------------------------------------
 
 
-def _console(tmp_path, body, *words):
+def _console(tmp_path, body, *words, rewrite=False):
     page = tmp_path / "page.md"
     page.write_text(f"<!-- example: greet.txt -->\n```text\nhello\n```\n{body}")
-    examples = Examples()
+    examples = Examples(rewrite=rewrite)
     return examples.console(Block("console", words, f"\n```console\n{body}\n```\n", page))
 
 
 def test_an_example_is_run_beside_the_files_of_its_page(tmp_path):
     made = _console(tmp_path, "$ cat greet.txt\nwhatever stood here\n$ ls -d results")
     assert made == "```console\n$ cat greet.txt\nhello\n$ ls -d results\nresults\n```"
+
+
+def test_what_two_examples_at_once_disturb_pushes_no_line_out(tmp_path):
+    """What is written is of a run that was alone, and says so if it was not."""
+    command = "$ printf 'a\\nDISTURBED: other\\n  and again.\\nb\\nnote: the machine disturbed the run: x\\nc\\nd\\n'"
+    assert _console(tmp_path, command, "head=3").splitlines()[2:] == ["a", "b", "c", "…", "```"]
+    assert _console(tmp_path, command, rewrite=True).splitlines()[3] == "DISTURBED: other"
 
 
 def test_an_example_that_fails_or_should_have_is_refused(tmp_path):
