@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import fastjsonschema
@@ -70,6 +71,24 @@ def test_what_two_examples_at_once_disturb_pushes_no_line_out(tmp_path):
     command = "$ printf 'a\\nDISTURBED: other\\n  and again.\\nb\\nnote: the machine disturbed the run: x\\nc\\nd\\n'"
     assert _console(tmp_path, command, "head=3").splitlines()[2:] == ["a", "b", "c", "…", "```"]
     assert _console(tmp_path, command, rewrite=True).splitlines()[3] == "DISTURBED: other"
+
+
+def test_pages_are_written_one_at_a_time(monkeypatch):
+    """A run that a page shows has the machine for itself."""
+    running, most = [], []
+
+    def page(path, *_):
+        running.append(path)
+        most.append(len(running))
+        time.sleep(0.01)
+        running.remove(path)
+        return []
+
+    monkeypatch.setattr(docs, "_page", page)
+    monkeypatch.setattr(docs, "files", dict)
+    assert docs.examine(write=True) == []
+    assert len(most) == len(docs.pages())
+    assert max(most) == 1
 
 
 def test_an_example_that_fails_or_should_have_is_refused(tmp_path):
