@@ -4,8 +4,9 @@ wrong. A twin from which the fast formulations were taken out makes every speed-
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from harness.errors import UserError
 from harness.figures.ceilings import CEILING_STREAM, CEILINGS_ALONE
@@ -23,7 +24,6 @@ from workloads.base import Definition
 
 MOST_POINTS = 1_000  # combinations of axes, dtypes and devices in a plan that is made anew
 MOST_PLANS = 20  # that are kept for the next submission of the same request
-_PLANS: dict[tuple[str, ...], tuple[Mapping[str, Definition], list[Planned]]] = {}
 # Formulations of dense twins that came after the first runs were published, with the day from which on every run has
 # them: an earlier run of sources that are no release cannot have tried them.
 SINCE = {
@@ -44,6 +44,31 @@ _LATER_CEILINGS = CEILINGS_ALONE - {CEILING_STREAM}
 _MORE = "give the run more time by --resume --budget, or measure all by --exhaustive"
 _REMEDY = "publish every record of the run, or finish it with --resume"
 _SURE = 2  # of the fastest formulations of a survey one is taken on every sweep
+_Keep: TypeAlias = Callable[[Iterable[Planned]], list[Planned]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """The cases of a plan, and the same by what they are looked up by: of thousands a few are missing."""
+
+    cases: list[Planned]
+    by_key: dict[str, Planned]
+    by_place: dict[tuple[str, ...], list[Planned]]
+    surveys: dict[tuple[object, ...], list[Planned]]  # by their family
+
+    @classmethod
+    def of(cls, cases: list[Planned]) -> _Plan:
+        by_place: dict[tuple[str, ...], list[Planned]] = defaultdict(list)
+        surveys: dict[tuple[object, ...], list[Planned]] = defaultdict(list)
+        for planned in cases:
+            by_place[planned.case.place].append(planned)
+            if planned.survey:
+                surveys[planned.family].append(planned)
+        by_key = {planned.case.key: planned for planned in cases}
+        return cls(cases=cases, by_key=by_key, by_place=by_place, surveys=surveys)
+
+
+_PLANS: dict[tuple[str, ...], tuple[Mapping[str, Definition], _Plan]] = {}
 
 
 def check(
@@ -63,29 +88,27 @@ def check(
     all that this harness has, unless the sources are those of a release (`released`).
     """
     try:
-        cases = expected(info, known)
+        made = _made_anew(info, known)
     except (UserError, ValueError, TypeError, ArithmeticError, LookupError) as error:
         yield refusal("plan", INFO, f"its command line plans nothing: {error}", "publish run.json as it was written")
         return
-    if cases is None:
+    if made is None:
         return
-    if info.started_at < CEILINGS_SINCE:
-        cases = [planned for planned in cases if planned.case.workload not in _LATER_CEILINGS]
     ours = [r for r in records if not r.control]
-    if not same_sources:
-        cases = _as_far_as_known(cases, ours, None if released else info.started_at)
+    keep = _as_far_as_known(info, ours, same_sources=same_sources, released=released)
     there = {record.case.key: record for record in (*read, *ours) if not record.control}
-    left_out = {case for cases_ in info.left_out.values() for case in cases_}
-    missing = [p for p in cases if p.case.key not in there]
+    left_out = {case for cases in info.left_out.values() for case in cases}
+    missing = keep([planned for key, planned in made.by_key.items() if key not in there])
     missing = [p for p in missing if str(p.case) not in left_out] if left_out else missing
     surveyed = [p for p in missing if p.survey]
     yield from _missing(surveyed, "was to be tried by every run of this plan")
-    swept = _swept_away([p for p in missing if not p.survey], cases, there, left_out)
+    swept = _swept_away([p for p in missing if not p.survey], made, keep, there, left_out)
     yield from _missing(swept, "was to be swept, for its formulation came first where it was surveyed")
-    yield from _beaten_by_nothing(cases, there, info)
     if left_out:
+        yield from _beaten_by_nothing(keep(made.cases), there, info)
         twins = _twins(ours)
-        yield from _slow_twins([p for p in cases if (p.case.workload, p.case.mode) in twins], there, left_out)
+        of_twins = keep([p for p in made.cases if (p.case.workload, p.case.mode) in twins])
+        yield from _slow_twins(of_twins, there, left_out)
 
 
 def expected(info: RunInfo, known: Known) -> list[Planned] | None:
@@ -93,6 +116,12 @@ def expected(info: RunInfo, known: Known) -> list[Planned] | None:
 
     None where its points were of files, and of a reproduction, which has the paths that another run published.
     """
+    made = _made_anew(info, known)
+    return None if made is None else made.cases
+
+
+def _made_anew(info: RunInfo, known: Known) -> _Plan | None:
+    """The plan of `expected`."""
     if info.settings.get(REPRODUCES) is not None:
         return None
     ask = retold.ask_of(info.command, info.settings.get("preset"), info.settings.get("seed"))
@@ -111,28 +140,34 @@ def expected(info: RunInfo, known: Known) -> list[Planned] | None:
     key = (repr(ask), *known.backends)
     kept = _PLANS.get(key)
     if kept is None or kept[0] is not known.workloads:
-        kept = (known.workloads, plan.cases(ask, known.workloads, known.backends))
+        kept = (known.workloads, _Plan.of(plan.cases(ask, known.workloads, known.backends)))
         if len(_PLANS) >= MOST_PLANS:
             _PLANS.clear()
         _PLANS[key] = kept
     return kept[1]
 
 
-def _as_far_as_known(cases: Sequence[Planned], records: Sequence[Record], began: str | None) -> list[Planned]:
-    """The cases at points that the run has, of formulations that it tried anywhere; of twins of any formulation.
+def _as_far_as_known(info: RunInfo, records: Sequence[Record], *, same_sources: bool, released: bool) -> _Keep:
+    """What keeps, of cases of the plan, those that the run knows of.
 
-    Of twins, too, those tried anywhere, where `began` is None; else all that there were when the run began.
+    Of other sources these are the cases at points that the run has, of formulations that it tried anywhere, and of its
+    twins of any formulation that there was when it began, unless it is `released`.
     """
+    began = info.started_at
+    later = began < CEILINGS_SINCE
+    if same_sources:
+        return lambda cases: [p for p in cases if not (later and p.case.workload in _LATER_CEILINGS)]
     points = {record.case.place for record in records}
     tried = {record.case.way for record in records}
-    twins = _twins(records)
+    twins = set() if released else _twins(records)
 
     def dense(c: Case) -> bool:
-        return (
-            began is not None and (c.workload, c.mode) in twins and began >= SINCE.get((c.workload, c.formulation), "")
-        )
+        return (c.workload, c.mode) in twins and began >= SINCE.get((c.workload, c.formulation), "")
 
-    return [p for p in cases if p.case.place in points and (p.case.way in tried or dense(p.case))]
+    def knows(c: Case) -> bool:
+        return c.place in points and (c.way in tried or dense(c)) and not (later and c.workload in _LATER_CEILINGS)
+
+    return lambda cases: [p for p in cases if knows(p.case)]
 
 
 def _twins(records: Iterable[Record]) -> set[tuple[str, str]]:
@@ -160,30 +195,23 @@ def _slow_twins(cases: Sequence[Planned], there: Container[str], left_out: Colle
 
 
 def _swept_away(
-    missing: Sequence[Planned], cases: Sequence[Planned], there: Mapping[str, Record], left_out: Container[str]
+    missing: Sequence[Planned], made: _Plan, keep: _Keep, there: Mapping[str, Record], left_out: Container[str]
 ) -> list[Planned]:
     """Of each point of a sweep from which the best of its survey are gone without a word of any of them, those."""
     at_points: dict[tuple[str, ...], list[Planned]] = defaultdict(list)
     for planned in missing:
         at_points[planned.case.place].append(planned)
-    have: dict[tuple[str, ...], set[str]] = {place: set() for place in at_points}
-    surveyed: dict[tuple[object, ...], list[Planned]] = {planned.family: [] for planned in missing}
-    if not missing:
-        return []
-    for planned in cases:
-        case = planned.case
-        at_place = have.get(case.place)
-        if at_place is not None and (case.key in there or str(case) in left_out):
-            at_place.add(case.formulation)
-        survey = surveyed.get(planned.family) if planned.survey else None
-        if survey is not None and (not survey or survey[0].case.place == case.place):  # the first point of its survey
-            survey.append(planned)
-    sure = dict(zip(surveyed, _best_of(list(surveyed.values()), there), strict=True))
+    surveys = {family: keep(made.surveys.get(family, ())) for family in {planned.family for planned in missing}}
+    first = [[p for p in found if p.case.place == found[0].case.place] for found in surveys.values()]
+    sure = dict(zip(surveys, _best_of(first, there), strict=True))
     out = []
     for place, several in at_points.items():
         gone = [planned for planned in several if planned.case.formulation in sure[planned.family]]
-        if gone and not have[place] & set(sure[gone[0].family]):
-            out += gone
+        if gone:
+            at_place = keep(made.by_place[place])
+            have = {p.case.formulation for p in at_place if p.case.key in there or str(p.case) in left_out}
+            if not have & set(sure[gone[0].family]):
+                out += gone
     return out
 
 
