@@ -13,8 +13,6 @@ import msgspec
 
 from backends.dtypes import ITEM_BYTES, itemsize
 from harness.figures.frame import Table, rows_of
-from harness.records.record import Record
-from harness.stats.process_times import counted, middle
 from workloads.discovery import workloads
 
 CEILING_MATMUL, CEILING_STREAM = "dense_matmul", "stream"
@@ -157,41 +155,9 @@ def ceilings(frame: Table) -> Ceilings:
 
     A ceiling is what the machine can do, so it takes the fastest sample and not the median.
     """
-    return _largest(r for r in rows_of(frame) if _is_ceiling(r["workload"], r["mode"]) and r["time_min_s"] > 0)
-
-
-def ceilings_of(records: Iterable[Record]) -> Ceilings:
-    """The same as `ceilings` of the frame of these records, without making one."""
-    of_ceilings = (record for record in records if record.case.workload in _CEILINGS)
-    return _largest(row for record in of_ceilings if (row := _row(record)) is not None)
-
-
-def _is_ceiling(workload: str, mode: str) -> bool:
-    return workload in _CEILINGS and mode == "forward"
-
-
-def _row(record: Record) -> dict[str, Any] | None:
-    case, time = record.case, record.time
-    if not _is_ceiling(case.workload, case.mode) or record.status != "ok":
-        return None
-    samples = [found for _, found in counted(time)] if time is not None else []
-    fastest = min(map(min, samples), default=0.0)
-    if not fastest > 0:
-        return None
-    return {
-        "run": record.run,
-        "workload": case.workload,
-        "point": case.point,
-        "params": case.params,
-        "dtype": case.dtype,
-        "backend": case.backend,
-        "path": f"{case.formulation}/{case.execution}",
-        "device": case.device,
-        "time_min_s": fastest,
-        "time_s": middle([middle(found) for found in samples]),
-        "useful_flop": record.work.useful_flop,
-        "least_bytes": record.work.least_bytes,
-    }
+    return _largest(
+        r for r in rows_of(frame) if r["workload"] in _CEILINGS and r["mode"] == "forward" and r["time_min_s"] > 0
+    )
 
 
 class _Reached(NamedTuple):
@@ -231,8 +197,22 @@ def _rows(kind: Kind, count: float, row_bytes: int, table: int) -> _Reached:
     return _Reached(kind, count, row_bytes=row_bytes, working_set_bytes=row_bytes * table)
 
 
+def _ceiling(rate: float, row: Mapping[str, Any], reached: _Reached) -> Ceiling:
+    return Ceiling(
+        run=str(row["run"]),
+        device=str(row["device"]),
+        dtype=reached.dtype,
+        working_set_bytes=reached.working_set_bytes,
+        per_s=rate,
+        typical_per_s=reached.amount / row["time_s"],
+        path=f"{row['backend']} {row['path']} {row['point']}",
+        kind=reached.kind,
+        row_bytes=reached.row_bytes,
+    )
+
+
 def _largest(rows: Iterable[Mapping[str, Any]]) -> Ceilings:
-    best: dict[tuple[Any, ...], Ceiling] = {}
+    best: dict[tuple[Any, ...], tuple[float, Mapping[str, Any], _Reached]] = {}
     found = [(row, reached) for row in rows for reached in _reached(row)]
     launch_s: dict[tuple[str, str], float] = {}
     for row, reached in found:
@@ -244,25 +224,16 @@ def _largest(rows: Iterable[Mapping[str, Any]]) -> Ceilings:
         mostly_launch = row["time_min_s"] < LAUNCHES * launch_s.get((run, device), 0.0)
         if not (mostly_launch and reached.kind in ("vector", "gather", "scatter")):
             key = (run, device, reached.kind, *reached[2:])  # all but the amount
-            rate, typical = (reached.amount / row[name] for name in ("time_min_s", "time_s"))
-            if key not in best or rate > best[key].per_s:
-                best[key] = Ceiling(
-                    run=run,
-                    device=device,
-                    dtype=reached.dtype,
-                    working_set_bytes=reached.working_set_bytes,
-                    per_s=rate,
-                    typical_per_s=typical,
-                    path=f"{row['backend']} {row['path']} {row['point']}",
-                    kind=reached.kind,
-                    row_bytes=reached.row_bytes,
-                )
+            rate = reached.amount / row["time_min_s"]
+            if key not in best or rate > best[key][0]:
+                best[key] = rate, row, reached
+    made = [_ceiling(*reached) for reached in best.values()]
     by_dtype: dict[Kind, dict[tuple[str, str, str], Ceiling]] = defaultdict(dict)
     by_place: dict[Kind, dict[tuple[str, str], list[Ceiling]]] = defaultdict(lambda: defaultdict(list))
-    for c in best.values():
+    for c in made:
         if c.kind in ("matmul", "vector"):
             by_dtype[c.kind][c.run, c.device, str(c.dtype)] = c
-    for c in sorted(best.values(), key=lambda c: (c.run, c.device, c.row_bytes or 0, c.working_set_bytes or 0)):
+    for c in sorted(made, key=lambda c: (c.run, c.device, c.row_bytes or 0, c.working_set_bytes or 0)):
         if c.kind not in ("matmul", "vector"):
             by_place[c.kind][c.run, c.device].append(c)
     return Ceilings(

@@ -15,7 +15,7 @@ from harness.figures.best_paths import Paths, best_rows
 from harness.figures.blame import Blame, blame
 from harness.figures.bounds import Bounds
 from harness.figures.break_even import BreakEven, break_even
-from harness.figures.ceilings import CEILINGS_ALONE, Ceiling, ceilings
+from harness.figures.ceilings import CEILINGS_ALONE, Ceiling, Ceilings, ceilings
 from harness.figures.chips import ChipRow, across_chips
 from harness.figures.datasheets import Datasheet, datasheets
 from harness.figures.estimates import EstimateRow, estimate_rows, is_estimated
@@ -84,12 +84,15 @@ def summarise(
     left_out: Mapping[str, int] | None = None,
     cells: bool = True,
     amortised: bool = True,
+    made: Rows | None = None,
+    limits: Ceilings | None = None,
 ) -> Summary:
     """Everything that a report says about the records of one run or several.
 
     `noise` is the A/A noise as a share; without it, what the runs' own controls found. `left_out` is what the runs did
     not try, by reason (`figures.left_out.counts`). Who shows no `matrix`, nor what `portability` has of its `cells`, or
-    no `amortisation`, need not wait for them.
+    no `amortisation`, need not wait for them. `made` are the `case_rows` of the records that are no controls, and
+    `limits` their ceilings, where these are known.
     """
     controls = paired_floors(records)
     noise = floor_of(controls) if noise is None else noise
@@ -99,12 +102,15 @@ def summarise(
     compiled = {device for device, record in of_devices if is_estimated(record)}
     run = [record for record in records if record.case.device not in modelled] if modelled else records
     measured = [record for record in run if record.case.device not in compiled] if compiled else run
-    table = case_rows(measured)
+    if made is None:
+        table = case_rows(measured)
+    else:
+        table = [row for row in made if row["device"] not in modelled | compiled] if modelled or compiled else made
     paths = Paths(table)
     best = best_rows(table, paths)
     tried = best if len(measured) == len(run) else best_rows(case_rows(run))
     compared = compared_rows(best, headlines=not all_points)
-    limits = ceilings(table)
+    limits = ceilings(table) if limits is None else limits
     rows, dense = _rows(best, compared, Bounds(table, limits), all_points, noise)
     of_matrix = matrix(run) if cells else []
     sweeps = break_even(table, noise, best)

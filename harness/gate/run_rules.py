@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from backends.ops import Device
-from harness.figures.ceilings import ceilings_of
+from harness.figures.ceilings import Ceilings
 from harness.gate import modelled_rules
 from harness.gate.known import Known
 from harness.gate.refusal import Mark, Refusal, refusal
@@ -33,11 +33,18 @@ _EXACT = {"tf32": False, "float32_matmul_precision": "highest", "matmul_precisio
 
 
 def check(
-    info: RunInfo, lines: Sequence[Line[Record]], merged: Sequence[Record], known: Known, *, controlled: bool
+    info: RunInfo,
+    lines: Sequence[Line[Record]],
+    merged: Sequence[Record],
+    known: Known,
+    limits: Ceilings,
+    *,
+    controlled: bool,
 ) -> Iterator[Refusal]:
     """Every reason why the run as a whole may not be published; `merged` has one record a case.
 
-    `controlled`: whether a control was measured, be it of a record that is refused by itself.
+    `limits` are the ceilings that these measured. `controlled`: whether a control was measured, be it of a record that
+    is refused by itself.
     """
     yield from _facts(info, merged, known)
     yield from _of_this_run(info, lines)
@@ -48,7 +55,7 @@ def check(
     if measured and not controlled:
         said = "no case was measured against itself, so nobody knows its noise"
         yield refusal("no-control", RECORDS, said, "run with --rounds 2 or more, which measures A/A controls")
-    yield from shares(measured, known)
+    yield from shares(measured, known, limits)
 
 
 def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
@@ -146,14 +153,15 @@ def _of_this_run(info: RunInfo, lines: Sequence[Line[Record]]) -> Iterator[Refus
 
 def duplicates(lines: Sequence[Line[Record]]) -> Iterator[Refusal]:
     """A case may have a line a process while a run goes on; the same process twice is a copy."""
-    lines_of = Counter([(line.value.case.key, line.value.control) for line in lines])
+    keys = [line.value.case.key for line in lines]
+    lines_of = Counter(keys)
     seen: dict[tuple[object, ...], str] = {}
-    for line in lines:
+    for line, key in zip(lines, keys, strict=True):
         record = line.value
-        key, control = record.case.key, record.control
         trials = record.time.trials if record.time is not None else []
-        if len(trials) < 2 and lines_of[key, control] == 1:
+        if len(trials) < 2 and lines_of[key] == 1:
             continue  # which most are: a process by itself
+        control = record.control
         whens: Collection[tuple[object, ...]] = {(key, control, t.round, t.heat, t.started_at): None for t in trials}
         for when in whens or [(key, control, None, None, record.started_at)]:
             if when in seen:
@@ -238,7 +246,7 @@ def has_control(records: Iterable[Record]) -> bool:
 # -- ceilings ----------------------------------------------------------------------------------------------------------
 
 
-def shares(measured: Sequence[Record], known: Known) -> Iterator[Refusal]:
+def shares(measured: Sequence[Record], known: Known, limits: Ceilings) -> Iterator[Refusal]:
     """Roofline shares that cannot be: above 1 even at the slow end.
 
     The slow end of a time is the upper end of its 95 % interval over processes, with what other minutes than those of
@@ -246,13 +254,12 @@ def shares(measured: Sequence[Record], known: Known) -> Iterator[Refusal]:
     interval, the time lengthened by 30 %, which one process may differ by. A share
     is above 1 beyond doubt when the ceiling, the run's own fastest sample, is slower than that.
     """
-    plain_records = [r for r in measured if not r.control]
-    limits = ceilings_of(plain_records)
     slowest = limits.slowest()
     most: dict[tuple[str, str, str, int, int], float | None] = {}  # FLOP/s: one for all that do the same work
     noise: float | None = None
-    for record in plain_records:
-        assert record.time is not None
+    for record in measured:
+        if record.control or record.time is None:
+            continue
         case, flop = record.case, record.work.useful_flop
         fastest = min([min(samples) for samples in record.time.samples_s])
         if flop < fastest * slowest[0] and record.work.least_bytes < fastest * slowest[1]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.figures.ceilings import Ceilings, ceilings
+from harness.figures.frame import Rows, case_rows
 from harness.gate import left_out_rules, plan_rules, record_rules, run_rules, time_rules
 from harness.gate.foreign_file import MOST_BYTES, content, digest_of
 from harness.gate.known import Known
@@ -24,12 +26,18 @@ __all__ = ["Mark", "Refusal", "Report", "validate"]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found. `run` is None where it cannot be read, and decoded whether or not it is refused otherwise."""
+    """What was found. `run` is None where it cannot be read, and decoded whether or not it is refused otherwise.
+
+    `rows` are those of its records but the controls (`case_rows`), and `limits` their ceilings, which rules were
+    checked by: who makes figures of the run need not make them again. None where it is not decoded.
+    """
 
     path: Path
     refusals: list[Refusal]
     marks: list[Mark]
     run: Run | None
+    rows: Rows | None = None
+    limits: Ceilings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ def validate(path: Path, learnt: Remembered | None = None, files: Mapping[str, b
         return Report(path, [refusal("missing", path.name or str(path), said, remedy)], [], None)
     found: list[Refusal] = []
     try:
-        return Report(path, found, *_validated(folder, found, learnt or Remembered(), files or {}))
+        return _validated(path, folder, found, learnt or Remembered(), files or {})
     except (Exception, RecursionError) as error:  # a bad file must never stop the rest
         said = f"it cannot be checked ({type(error).__name__}: {error})"
         found.append(refusal("unchecked", folder.name, said, "report this with the file: the validator has a bug"))
@@ -61,8 +69,8 @@ def validate(path: Path, learnt: Remembered | None = None, files: Mapping[str, b
 
 
 def _validated(
-    folder: Path, found: list[Refusal], learnt: Remembered, files: Mapping[str, bytes]
-) -> tuple[list[Mark], Run | None]:
+    path: Path, folder: Path, found: list[Refusal], learnt: Remembered, files: Mapping[str, bytes]
+) -> Report:
     info = read_info(folder, files.get(INFO))
     if isinstance(info, Refusal):
         found.append(info)
@@ -70,30 +78,40 @@ def _validated(
     if misnamed is not None:
         found.append(misnamed)
     known = learnt.known
-    lines = list(read_records(folder, learnt.alike, files.get(RECORDS)))
-    read = [line.value for line in lines if not isinstance(line, Refusal)]
+    looked_at: list[tuple[Line[Record] | Refusal, list[Refusal] | None]] = []
+    for line in read_records(folder, learnt.alike, files.get(RECORDS)):  # each is looked at while it is in the cache
+        if isinstance(line, Refusal):
+            looked_at.append((line, [line]))
+        elif beyond_doubt(line.value, known):
+            looked_at.append((line, None))  # nothing is wrong with it but perhaps its times of day
+        else:
+            looked_at.append((line, record_rules.check(line.value, line.where, known)))
+    read = [line.value for line, _ in looked_at if not isinstance(line, Refusal)]
     timely = are_times(read)
     sound: list[Line[Record]] = []
-    for line in lines:
+    for line, wrong in looked_at:
         if isinstance(line, Refusal):
             _add(found, [line])
-        elif (timely and beyond_doubt(line.value, known)) or not (
-            wrong := record_rules.check(line.value, line.where, known)
-        ):
-            sound.append(line)
-        else:
+            continue
+        if wrong is None:
+            wrong = [] if timely else record_rules.check(line.value, line.where, known)
+        if wrong:
             _add(found, wrong)
+        else:
+            sound.append(line)
     if isinstance(info, Refusal):
-        return [], None
+        return Report(path, found, [], None)
     _add(found, run_rules.duplicates(sound))
     merged = merge(line.value for line in sound)
-    _add(found, run_rules.check(info, sound, merged, known, controlled=run_rules.has_control(read)))
+    rows = case_rows([record for record in merged if not record.control])
+    limits = ceilings(rows)
+    _add(found, run_rules.check(info, sound, merged, known, limits, controlled=run_rules.has_control(read)))
     _add(found, time_rules.check(info, sound))
     _add(found, left_out_rules.check(info, read))
     same, released = run_rules.known_sources(info.sources)
     _add(found, plan_rules.check(info, merged, read, known, same_sources=same, released=released))
     marks = [*run_rules.marks(info, merged), *left_out_rules.marks(info)]
-    return marks, Run(folder, info, merged, [])
+    return Report(path, found, marks, Run(folder, info, merged, []), rows, limits)
 
 
 def _named_otherwise(folder: Path, files: Mapping[str, bytes]) -> Refusal | None:

@@ -85,6 +85,8 @@ class Lenient:
     refusals: list = field(default_factory=list)
     marks: list = field(default_factory=list)
     run: object = None
+    rows: list | None = None
+    limits: object = None
 
 
 def lenient(path, *_):
