@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from types import UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
@@ -74,15 +75,15 @@ def read_records(folder: Path, alike: Alike, found: bytes | None = None) -> Iter
     if isinstance(whole, Refusal):
         yield whole
         return
-    count = whole.count(b"\n") + (whole[-1:] not in (b"\n", b""))
-    if count > MOST_LINES:
-        said = f"it has {count} lines, at most {MOST_LINES} are read"
+    lines = list(islice(_lines(whole), MOST_LINES + 1))
+    if len(lines) > MOST_LINES:
+        said = f"it has more than the {MOST_LINES} lines that are read"
         yield refusal("too-many-lines", RECORDS, said, "submit fewer cases")
         return
-    if not count:
+    if not lines:
         yield refusal("empty", RECORDS, "it holds no record", "submit a run that measured something")
     bad = 0
-    for number, line in enumerate(_lines(whole), 1):
+    for number, line in enumerate(lines, 1):
         where = f"{RECORDS} line {number}"
         read = _decoded(line, alike.decode, where)
         if isinstance(read, Refusal):
