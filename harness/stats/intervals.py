@@ -98,7 +98,8 @@ def few_interval(values: Floats, confidence: float = CONFIDENCE) -> tuple[Floats
     """
     centre, variance = trimmed(np.log(values))
     half = stdtrit(freedom(values.shape[1]), (1 + confidence) / 2) * np.sqrt(variance)
-    middle = np.median(values, axis=1)
+    x, n = np.sort(values, axis=1), values.shape[1]  # np.median takes three times as long for rows of so few
+    middle = (x[:, n // 2] + x[:, (n - 1) // 2]) / 2
     return np.minimum(np.exp(centre - half), middle), np.maximum(np.exp(centre + half), middle)
 
 
@@ -120,7 +121,9 @@ def trimmed(values: Floats) -> tuple[Floats, Floats]:
     """
     n, ends = values.shape[1], cut(values.shape[1])
     if not ends:
-        return values.mean(axis=1), values.var(axis=1, ddof=1) / n
+        mean = values.sum(axis=1) / n
+        off = values - mean[:, None]
+        return mean, (off * off).sum(axis=1) / (n - 1) / n
     x, kept = np.sort(values, axis=1), n - 2 * ends
     drawn_in = np.clip(x, x[:, ends, None], x[:, n - ends - 1, None])
     return x[:, ends : n - ends].mean(axis=1), drawn_in.var(axis=1, ddof=1) * (n - 1) / (kept * (kept - 1))

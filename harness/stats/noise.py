@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from math import ceil
 from statistics import median
 
-import numpy as np
-
 from harness.records.record import Record
 from harness.stats.process_times import pair_ratio, pairs, processes
 
@@ -28,7 +26,7 @@ def noise_floor(records: Sequence[Record]) -> float | None:
 def floor_of(ratios: Sequence[float]) -> float | None:
     """The A/A noise as a share, from the ratio that each control had (`paired_floors`)."""
     floors = [max(ratio, 1 / ratio) - 1 for ratio in ratios]
-    return float(np.quantile(floors, _TAIL, method="higher")) if floors else None
+    return sorted(floors)[floor_place(len(floors))] if floors else None
 
 
 def floor_place(controls: int) -> int:
