@@ -32,13 +32,18 @@ def beyond_doubt(record: Record, known: Known) -> bool:
     return expected is not None and _is_sound(record, expected)
 
 
-def are_times(records: Iterable[Record]) -> bool:
-    """Whether all times of day of these records surely are some; asked of all at once, since there are thousands."""
+def times_in(records: Iterable[Record]) -> list[str]:
+    """All times of day of these records."""
     texts = []
     for record in records:
         texts.append(record.started_at)
         if record.time is not None:
             texts += [trial.started_at for trial in record.time.trials]
+    return texts
+
+
+def are_times(texts: Iterable[str]) -> bool:
+    """Whether all of these surely are times of day; asked of all of a run at once, since there are thousands."""
     return set("\n".join(texts).translate(_AS_ZEROS).split("\n")) <= _STAMPS
 
 

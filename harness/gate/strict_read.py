@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -232,13 +232,16 @@ _OUTLINE: msgspec.json.Decoder[Record] = msgspec.json.Decoder(OutlinedRecord)
 class Alike:
     """Decodes records, each distinct value of the fields that are often alike only once.
 
-    Values are the same if their bytes are. So equal cases are one object, whose key is made once.
+    Values are the same if their bytes are. So equal cases are one object, whose key is made once. `unread` are fields
+    of the record, dicts, that nobody will ask for: they are held to the schema and then empty, so that what lives at
+    once is less.
     """
 
     known: dict[str, dict[bytes, Any]]
 
-    def __init__(self) -> None:
+    def __init__(self, unread: Sequence[str] = ()) -> None:
         self.known = {name: {} for name in _PARTS}
+        self._unread = [(name, dict[str, Scalar]()) for name in unread]
 
     def decode(self, line: bytes | memoryview) -> Record:
         """What `Decoder(strict(Record)).decode` gives, or raises the same."""
@@ -254,6 +257,8 @@ class Alike:
                     if len(text) <= MOST_ALIKE_BYTES:
                         known[text] = value
                 msgspec.structs.force_setattr(record, name, value)
+            for name, nothing in self._unread:
+                msgspec.structs.force_setattr(record, name, nothing)
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
             return _RECORD.decode(line)  # says where in the line it is wrong
         return record

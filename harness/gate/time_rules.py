@@ -20,8 +20,13 @@ _AGAIN = "publish the times as they were written"
 _CLOCK = "set the clock of the machine (timedatectl) and measure again"
 
 
-def check(info: RunInfo, lines: Sequence[Line[Record]], now: datetime | None = None) -> Iterator[Refusal]:
-    """Every time of the run, its records and their processes that cannot be; `now` is the present, in UTC."""
+def check(
+    info: RunInfo, lines: Sequence[Line[Record]], times: Sequence[str], now: datetime | None = None
+) -> Iterator[Refusal]:
+    """Every time of the run, its records and their processes that cannot be; `now` is the present, in UTC.
+
+    `times` has all times of these lines, and may have those of others.
+    """
     now = now or datetime.now(UTC)
     began, ended = _moment(info.started_at), _moment(info.ended_at)
     for name, said, moment in (("started_at", info.started_at, began), ("ended_at", info.ended_at, ended)):
@@ -40,8 +45,6 @@ def check(info: RunInfo, lines: Sequence[Line[Record]], now: datetime | None = N
     earliest, latest = (moment.isoformat()[:_TO_SECONDS] for moment in (first, last))
     latest += "~"  # after all parts of that second
     # Times in UTC are in the order of their letters, and a submission has thousands.
-    times = [line.value.started_at for line in lines]
-    times += [t.started_at for line in lines if line.value.time is not None for t in line.value.time.trials]
     if times and earliest <= min(times) and max(times) < latest and {said[-1] for said in times} == {"Z"}:
         return
     for line in lines:

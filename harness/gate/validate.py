@@ -13,7 +13,7 @@ from harness.gate import left_out_rules, plan_rules, record_rules, run_rules, ti
 from harness.gate.foreign_file import MOST_BYTES, content, digest_of
 from harness.gate.known import Known
 from harness.gate.refusal import Mark, Refusal, refusal
-from harness.gate.soundness import are_times, beyond_doubt
+from harness.gate.soundness import are_times, beyond_doubt, times_in
 from harness.gate.strict_read import Alike, Line, place, read_info, read_records
 from harness.records.merging import merge
 from harness.records.record import Record
@@ -87,7 +87,8 @@ def _validated(
         else:
             looked_at.append((line, record_rules.check(line.value, line.where, known)))
     read = [line.value for line, _ in looked_at if not isinstance(line, Refusal)]
-    timely = are_times(read)
+    times = times_in(read)
+    timely = are_times(times)
     sound: list[Line[Record]] = []
     for line, wrong in looked_at:
         if isinstance(line, Refusal):
@@ -106,7 +107,7 @@ def _validated(
     rows = case_rows([record for record in merged if not record.control])
     limits = ceilings(rows)
     _add(found, run_rules.check(info, sound, merged, known, limits, controlled=run_rules.has_control(read)))
-    _add(found, time_rules.check(info, sound))
+    _add(found, time_rules.check(info, sound, times))
     _add(found, left_out_rules.check(info, read))
     same, released = run_rules.known_sources(info.sources)
     _add(found, plan_rules.check(info, merged, read, known, same_sources=same, released=released))

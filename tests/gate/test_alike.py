@@ -90,3 +90,12 @@ def test_long_values_are_not_kept():
     alike = Alike()
     assert alike.decode(json.dumps(record).encode()).settings == record["settings"]
     assert alike.known["settings"] == {}
+
+
+def test_what_nobody_reads_is_held_to_the_schema_and_then_empty():
+    line = json.dumps({**SOUND[IDEA], "environment": {"load_1min": 0.5}}).encode()
+    whole = json.loads(msgspec.json.encode(STRICT.decode(line)))
+    assert json.loads(msgspec.json.encode(Alike(unread=("environment",)).decode(line))) == {**whole, "environment": {}}
+    wrong = line.replace(b'"load_1min": 0.5', b'"load_1min": [0.5]')
+    with pytest.raises(msgspec.ValidationError, match="environment"):
+        Alike(unread=("environment",)).decode(wrong)

@@ -10,7 +10,7 @@ from _sound import IDEA, SOUND, STORED, UNSUPPORTED
 
 from harness.gate import record_rules
 from harness.gate.known import Known
-from harness.gate.soundness import are_times, beyond_doubt
+from harness.gate.soundness import are_times, beyond_doubt, times_in
 from harness.gate.validate import Remembered, validate
 from harness.records.record import Record
 from workloads.discovery import workloads
@@ -46,7 +46,7 @@ def test_the_records_of_a_stored_run_are_sound_beyond_doubt_once_their_cases_are
     records = validate(STORED, learnt).run.records
     assert not any(beyond_doubt(record, Known()) for record in records), "nothing is known of their cases yet"
     assert all(beyond_doubt(record, learnt.known) for record in records)
-    assert are_times(records)
+    assert are_times(times_in(records))
 
 
 def _leaves(value, path=()):
@@ -85,7 +85,7 @@ def test_whatever_stands_in_a_record_is_sound_beyond_doubt_only_where_no_rule_is
             if found.case == sound.case and found.twins == sound.twins:  # which are one where they are read
                 found = msgspec.structs.replace(found, case=sound.case, twins=sound.twins)
             wrong = record_rules.check(found, "a line", known)
-            sure = beyond_doubt(found, known) and are_times([found])
+            sure = beyond_doubt(found, known) and are_times(times_in([found]))
             assert not (sure and wrong), (path, value, wrong)
             refused += bool(wrong)
             doubted += not sure and not wrong
@@ -96,10 +96,10 @@ def test_whatever_stands_in_a_record_is_sound_beyond_doubt_only_where_no_rule_is
 @pytest.mark.parametrize("place", ["a record", "a trial"])
 def test_one_time_that_is_none_leaves_all_records_of_a_submission_to_the_rules(place):
     sound, other = (msgspec.convert(SOUND[number], Record) for number in (IDEA, UNSUPPORTED))
-    assert are_times([sound, other])
+    assert are_times(times_in([sound, other]))
     held = SOUND[UNSUPPORTED] if place == "a record" else _with(SOUND[IDEA], ("time", "trials", 0), _late())
     late = msgspec.convert({**held, "started_at": "2026-11-26T14:45:52"} if place == "a record" else held, Record)
-    assert not are_times([sound, late])
+    assert not are_times(times_in([sound, late]))
 
 
 def _late():
