@@ -91,23 +91,30 @@ def _telling(cases: Sequence[Sequence[Observed]]) -> list[list[Observed]]:
 def _fitted(points: Sequence[Sequence[Sequence[Observed]]]) -> list[list[float]]:
     """Of each point the effect of each of its cases, in log seconds.
 
-    Where each case was observed once, nothing says that its group was slow.
+    What was observed once is met by its own effect whatever its group's is, and says nothing of that: it is left out of
+    the fit, and is what the group leaves of its time. Where each case was observed once, nothing says that any group
+    was slow.
     """
+    telling = [[times for times in cases if len(times) > 1] for cases in points]
+    found = iter(_least_deviations([cases for cases in telling if cases]) if any(telling) else [])
     out: list[list[float]] = []
-    several: list[Sequence[Sequence[Observed]]] = []
-    for cases in points:
-        once = all(len(times) == 1 for times in cases)
-        out.append([math.log(times[0][1]) for times in cases] if once else [])
-        several += [] if once else [cases]
-    solved = iter(_least_deviations(several) if several else [])
-    return [logs if logs or not cases else next(solved) for logs, cases in zip(out, points, strict=True)]
+    for cases, several in zip(points, telling, strict=True):
+        effects, of_groups = next(found) if several else ([], {})
+        left = iter(effects)
+        out.append(
+            [math.log(t[0][1]) - of_groups.get(t[0][0], 0.0) if len(t) == 1 else next(left) for t in cases],
+        )
+    return out
 
 
-def _least_deviations(points: Sequence[Sequence[Sequence[Observed]]]) -> list[list[float]]:
-    """`_fitted` by least absolute deviations, by reweighted least squares (Schlossmacher 1973), so that one disturbed
-    group does not decide.
+def _least_deviations(
+    points: Sequence[Sequence[Sequence[Observed]]],
+) -> list[tuple[list[float], dict[int, float]]]:
+    """The effects of the cases of each point, in order, and of its groups, in log seconds.
 
-    All points at once: each has its own rows and unknowns, and what it has less than the largest is left at zero.
+    By least absolute deviations, by reweighted least squares (Schlossmacher 1973), so that one disturbed group does not
+    decide. All points at once: each has its own rows and unknowns, and what it has less than the largest is left at
+    zero.
     """
     tables = []
     for cases in points:
@@ -137,4 +144,7 @@ def _least_deviations(points: Sequence[Sequence[Sequence[Observed]]]) -> list[li
         if (now == weights).all():  # nothing moves any more
             break
         weights = now
-    return [found[: len(cases), 0].tolist() for found, cases in zip(effects, points, strict=True)]
+    out = []
+    for found, cases, (_, groups, _) in zip(effects[..., 0].tolist(), points, tables, strict=True):
+        out.append((found[: len(cases)], {group: found[at] for group, at in groups.items()}))
+    return out
