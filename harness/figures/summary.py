@@ -11,15 +11,16 @@ import msgspec
 
 from harness.figures.amortisation import Amortised, amortisation
 from harness.figures.answer import answer
+from harness.figures.basis import Basis, basis_of
 from harness.figures.best_paths import Paths, best_rows
 from harness.figures.blame import Blame, blame
 from harness.figures.bounds import Bounds
 from harness.figures.break_even import BreakEven, break_even
-from harness.figures.ceilings import CEILINGS_ALONE, Ceiling, Ceilings, ceilings
+from harness.figures.ceilings import CEILINGS_ALONE, Ceiling, ceilings
 from harness.figures.chips import ChipRow, across_chips
 from harness.figures.datasheets import Datasheet, datasheets
 from harness.figures.estimates import EstimateRow, estimate_rows, is_estimated
-from harness.figures.frame import Rows, Table, case_rows, rows_of
+from harness.figures.frame import Rows, Table, rows_of
 from harness.figures.lottery import Shift, lottery_shift
 from harness.figures.modelled import ModelledRow, is_modelled, modelled_rows
 from harness.figures.portability import Failure, Portability, PortabilityCell, explain_outcomes, matrix, portability
@@ -28,7 +29,7 @@ from harness.figures.table_rows import Against, Row
 from harness.figures.twins import compared_rows
 from harness.records.record import Record
 from harness.stats.intervals import none_if_nan, verdict
-from harness.stats.noise import floor_of, paired_floors
+from harness.stats.noise import floor_of
 from harness.stats.power import detectable, family_error
 from harness.stats.process_times import that_count
 from harness.stats.trend import level
@@ -84,33 +85,28 @@ def summarise(
     left_out: Mapping[str, int] | None = None,
     cells: bool = True,
     amortised: bool = True,
-    made: Rows | None = None,
-    limits: Ceilings | None = None,
+    basis: Basis | None = None,
 ) -> Summary:
     """Everything that a report says about the records of one run or several.
 
     `noise` is the A/A noise as a share; without it, what the runs' own controls found. `left_out` is what the runs did
     not try, by reason (`figures.left_out.counts`). Who shows no `matrix`, nor what `portability` has of its `cells`, or
-    no `amortisation`, need not wait for them. `made` are the `case_rows` of the records that are no controls, and
-    `limits` their ceilings, where these are known.
+    no `amortisation`, need not wait for them. `basis` is that of the records, where it is known.
     """
-    controls = paired_floors(records)
-    noise = floor_of(controls) if noise is None else noise
+    basis = basis_of(records) if basis is None else basis
+    noise = floor_of(basis.controls) if noise is None else noise
     records = [record for record in records if not record.control]
     of_devices = {record.case.device: record for record in records}.items()  # any of its records tells what it is
     modelled = {device for device, record in of_devices if is_modelled(record)}
     compiled = {device for device, record in of_devices if is_estimated(record)}
     run = [record for record in records if record.case.device not in modelled] if modelled else records
-    measured = [record for record in run if record.case.device not in compiled] if compiled else run
-    if made is None:
-        table = case_rows(measured)
-    else:
-        table = [row for row in made if row["device"] not in modelled | compiled] if modelled or compiled else made
+    of_run = [row for row in basis.rows if row["device"] not in modelled] if modelled else basis.rows
+    table = [row for row in of_run if row["device"] not in compiled] if compiled else of_run
     paths = Paths(table)
     best = best_rows(table, paths)
-    tried = best if len(measured) == len(run) else best_rows(case_rows(run))
+    tried = best_rows(of_run) if compiled else best
     compared = compared_rows(best, headlines=not all_points)
-    limits = ceilings(table) if limits is None else limits
+    limits = basis.limits
     rows, dense = _rows(best, compared, Bounds(table, limits), all_points, noise)
     of_matrix = matrix(run) if cells else []
     sweeps = break_even(table, noise, best)
@@ -136,7 +132,7 @@ def summarise(
         all_points=all_points,
         suspects=suspects(run),
         detectable=median(a.detectable for a in sure if a.detectable is not None) if sure else None,
-        false_call=family_error((a.rounds for a in sure), len(controls)) if sure else None,
+        false_call=family_error((a.rounds for a in sure), len(basis.controls)) if sure else None,
         left_out=dict(left_out or {}),
         answer=answer(rows, sweeps, limits),
     )

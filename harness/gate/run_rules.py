@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from backends.ops import Device
-from harness.figures.ceilings import Ceilings
+from harness.figures.basis import Basis
 from harness.gate import modelled_rules
 from harness.gate.known import Known
 from harness.gate.refusal import Mark, Refusal, refusal
@@ -22,7 +22,7 @@ from harness.records.record import Record
 from harness.records.store import INFO, RECORDS, REPRODUCES, RunInfo, disturbances
 from harness.records.text import plain
 from harness.stats.intervals import SINGLE, across_runs, median_interval
-from harness.stats.noise import noise_floor
+from harness.stats.noise import floor_of
 from harness.stats.process_times import counted, process_centres
 
 MACHINE = ("cpu", "architecture", "cores_logical", "cores_usable", "memory_bytes", "os", "python")
@@ -37,14 +37,13 @@ def check(
     lines: Sequence[Line[Record]],
     merged: Sequence[Record],
     known: Known,
-    limits: Ceilings,
+    basis: Basis,
     *,
     controlled: bool,
 ) -> Iterator[Refusal]:
     """Every reason why the run as a whole may not be published; `merged` has one record a case.
 
-    `limits` are the ceilings that these measured. `controlled`: whether a control was measured, be it of a record that
-    is refused by itself.
+    `basis` is theirs. `controlled`: whether a control was measured, be it of a record that is refused by itself.
     """
     yield from _facts(info, merged, known)
     yield from _of_this_run(info, lines)
@@ -55,7 +54,7 @@ def check(
     if measured and not controlled:
         said = "no case was measured against itself, so nobody knows its noise"
         yield refusal("no-control", RECORDS, said, "run with --rounds 2 or more, which measures A/A controls")
-    yield from shares(measured, known, limits)
+    yield from shares(measured, known, basis)
 
 
 def marks(info: RunInfo, records: Sequence[Record]) -> Iterator[Mark]:
@@ -246,7 +245,7 @@ def has_control(records: Iterable[Record]) -> bool:
 # -- ceilings ----------------------------------------------------------------------------------------------------------
 
 
-def shares(measured: Sequence[Record], known: Known, limits: Ceilings) -> Iterator[Refusal]:
+def shares(measured: Sequence[Record], known: Known, basis: Basis) -> Iterator[Refusal]:
     """Roofline shares that cannot be: above 1 even at the slow end.
 
     The slow end of a time is the upper end of its 95 % interval over processes, with what other minutes than those of
@@ -254,9 +253,10 @@ def shares(measured: Sequence[Record], known: Known, limits: Ceilings) -> Iterat
     interval, the time lengthened by 30 %, which one process may differ by. A share
     is above 1 beyond doubt when the ceiling, the run's own fastest sample, is slower than that.
     """
+    limits = basis.limits
     slowest = limits.slowest()
+    noise = floor_of(basis.controls) or 0.0
     most: dict[tuple[str, str, str, int, int], float | None] = {}  # FLOP/s: one for all that do the same work
-    noise: float | None = None
     for record in measured:
         if record.control or record.time is None:
             continue
@@ -270,8 +270,6 @@ def shares(measured: Sequence[Record], known: Known, limits: Ceilings) -> Iterat
         ceiling = most[of]
         if ceiling is None or flop / fastest / ceiling <= 1:
             continue
-        if noise is None:
-            noise = noise_floor(measured) or 0.0
         share = flop / _slow_end(record, noise) / ceiling
         if share > 1:
             said = f"{record.case} reaches {share:.2f} of the ceiling measured in this run, even at its slow end"

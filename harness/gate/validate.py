@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.figures.ceilings import Ceilings, ceilings
-from harness.figures.frame import Rows, case_rows
+from harness.figures.basis import Basis, basis_of
 from harness.gate import left_out_rules, plan_rules, record_rules, run_rules, time_rules
 from harness.gate.foreign_file import MOST_BYTES, content, digest_of
 from harness.gate.known import Known
@@ -28,16 +27,14 @@ __all__ = ["Mark", "Refusal", "Report", "validate"]
 class Report:
     """What was found. `run` is None where it cannot be read, and decoded whether or not it is refused otherwise.
 
-    `rows` are those of its records but the controls (`case_rows`), and `limits` their ceilings, which rules were
-    checked by: who makes figures of the run need not make them again. None where it is not decoded.
+    `basis` is what the rules were checked by: who makes figures of the run need not make it again.
     """
 
     path: Path
     refusals: list[Refusal]
     marks: list[Mark]
     run: Run | None
-    rows: Rows | None = None
-    limits: Ceilings | None = None
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +101,14 @@ def _validated(
         return Report(path, found, [], None)
     _add(found, run_rules.duplicates(sound))
     merged = merge(line.value for line in sound)
-    rows = case_rows([record for record in merged if not record.control])
-    limits = ceilings(rows)
-    _add(found, run_rules.check(info, sound, merged, known, limits, controlled=run_rules.has_control(read)))
+    basis = basis_of(merged)
+    _add(found, run_rules.check(info, sound, merged, known, basis, controlled=run_rules.has_control(read)))
     _add(found, time_rules.check(info, sound, times))
     _add(found, left_out_rules.check(info, read))
     same, released = run_rules.known_sources(info.sources)
     _add(found, plan_rules.check(info, merged, read, known, same_sources=same, released=released))
     marks = [*run_rules.marks(info, merged), *left_out_rules.marks(info)]
-    return Report(path, found, marks, Run(folder, info, merged, []), rows, limits)
+    return Report(path, found, marks, Run(folder, info, merged, []), basis)
 
 
 def _named_otherwise(folder: Path, files: Mapping[str, bytes]) -> Refusal | None:

@@ -125,7 +125,7 @@ def read(
         report = validate(folder, learnt, files)
         if report.refusals or report.run is None:
             return Refused(name=name, reasons=_reasons(report.refusals, folder))
-        summary = summarise(report.run.records, cells=False, amortised=False, made=report.rows, limits=report.limits)
+        summary = summarise(report.run.records, cells=False, amortised=False, basis=report.basis)
         marks = [str(mark) for mark in report.marks]
         by = None if signers is None else _signer(folder, digest, signers)
         run = report.run

@@ -6,8 +6,9 @@ import pytest
 from _records import dense, idea, record, twin_ref
 
 from harness.figures.answer import answer
+from harness.figures.basis import basis_of
 from harness.figures.ceilings import ceilings, product_dtype
-from harness.figures.frame import case_rows, frame
+from harness.figures.frame import frame
 from harness.figures.summary import main_table
 from harness.gate.known import Known
 from harness.gate.run_rules import shares
@@ -191,8 +192,9 @@ def test_a_product_of_quantised_operands_is_not_held_to_the_rate_of_the_cases_dt
     (row,) = [row for row in main_table(frame(records)) if row.workload == "quantized_matmul"]
     assert row.roofline_share == (None if share is None else pytest.approx(share))
     assert row.share_suspect == (share is not None)
-    limits = ceilings(case_rows(records))
-    assert [refusal.code for refusal in shares(records[:3], Known(), limits)] == ["share"] * (share is not None)
+    assert [refusal.code for refusal in shares(records[:3], Known(), basis_of(records))] == ["share"] * (
+        share is not None
+    )
 
 
 def test_axes_that_the_workload_has_not_leave_a_record_its_own_dtype():

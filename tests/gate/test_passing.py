@@ -12,8 +12,7 @@ from _records import record as a_record
 from _sound import AHEAD, INFO, LEFT_OUT, SOUND, STORED, V, written
 
 from harness.cli.main import run_cli
-from harness.figures.ceilings import ceilings
-from harness.figures.frame import case_rows
+from harness.figures.basis import basis_of
 from harness.figures.summary import summarise
 from harness.gate import run_rules
 from harness.gate.known import Known
@@ -28,7 +27,7 @@ def test_the_stored_runs_may_be_published(folder):
     assert report.refusals == []
     assert msgspec.json.encode(report.run.records) == msgspec.json.encode(load(folder).records)
     anew = summarise(report.run.records)
-    assert summarise(report.run.records, made=report.rows, limits=report.limits) == anew, "and its figures are the same"
+    assert summarise(report.run.records, basis=report.basis) == anew, "and its figures are the same"
 
 
 def test_a_run_that_left_cases_out_may_be_published_and_is_marked(tmp_path):
@@ -58,7 +57,7 @@ def test_a_share_is_refused_where_it_passes_the_ceiling_by_more_than_minutes_of_
     product = dense([ceiling_s] * 3, flop=flop, params={"m": 1, "k": 1, "n": 1})
     case = idea([ceiling_s / share] * 3, flop=flop, least_bytes=1)
     records = [stream, product, case]
-    found = list(run_rules.shares(records, Known(), ceilings(case_rows(records))))
+    found = list(run_rules.shares(records, Known(), basis_of(records)))
     assert [refusal.code for refusal in found] == ["share"] * refuses
 
 

@@ -85,8 +85,7 @@ class Lenient:
     refusals: list = field(default_factory=list)
     marks: list = field(default_factory=list)
     run: object = None
-    rows: list | None = None
-    limits: object = None
+    basis: object = None
 
 
 def lenient(path, *_):
