@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from tools.perf_tables import Cell, Column, Table, store
+from tools.perf_tables import ABOUT, Cell, Column, Table, store
 
 FILES = {"bench_overhead": "overhead", "bench_reports": "publish"}
 COLUMNS = [
@@ -27,4 +28,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             times = {"min_s": stats.min, "median_s": stats.median, "max_s": stats.max}
             rows.setdefault(name, []).append({"name": benchmark.name, **times, "rounds": stats.rounds})
     for name, measured in rows.items():
-        store(name, Table(title="Times by pytest-benchmark", columns=COLUMNS, rows=measured), identity=["name"])
+        table = Table(
+            title="Times by pytest-benchmark", columns=COLUMNS, rows=measured, about=os.environ.get(ABOUT, "")
+        )
+        store(name, table, identity=["name"])
