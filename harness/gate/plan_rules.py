@@ -154,9 +154,6 @@ def _as_far_as_known(info: RunInfo, records: Sequence[Record], *, same_sources: 
     twins of any formulation that there was when it began, unless it is `released`.
     """
     began = info.started_at
-    later = began < CEILINGS_SINCE
-    if same_sources:
-        return lambda cases: [p for p in cases if not (later and p.case.workload in _LATER_CEILINGS)]
     points = {record.case.place for record in records}
     tried = {record.case.way for record in records}
     twins = set() if released else _twins(records)
@@ -164,10 +161,14 @@ def _as_far_as_known(info: RunInfo, records: Sequence[Record], *, same_sources: 
     def dense(c: Case) -> bool:
         return (c.workload, c.mode) in twins and began >= SINCE.get((c.workload, c.formulation), "")
 
-    def knows(c: Case) -> bool:
-        return c.place in points and (c.way in tried or dense(c)) and not (later and c.workload in _LATER_CEILINGS)
+    def keep(cases: Iterable[Planned]) -> list[Planned]:
+        if began < CEILINGS_SINCE:
+            cases = [p for p in cases if p.case.workload not in _LATER_CEILINGS]
+        if same_sources:
+            return list(cases)
+        return [p for p in cases if p.case.place in points and (p.case.way in tried or dense(p.case))]
 
-    return lambda cases: [p for p in cases if knows(p.case)]
+    return keep
 
 
 def _twins(records: Iterable[Record]) -> set[tuple[str, str]]:

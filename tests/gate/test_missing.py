@@ -151,6 +151,23 @@ def test_what_was_to_be_surveyed_is_not_left_out_of_a_sweep(tmp_path):
     assert any("and was to be surveyed" in r.what for r in report.refusals if r.code == "left-out")
 
 
+def test_of_other_sources_a_formulation_is_missed_only_where_it_was_tried_elsewhere(tmp_path):
+    """A run of before a formulation came has it nowhere, and is asked for none of it."""
+    there = {record.case.key for record in load(STORED).records if not record.control}
+    by_way = {}
+    for planned in plan_rules.expected(load(STORED).info, Known()):
+        if planned.survey and planned.case.workload == "unstructured_sparse" and planned.case.key in there:
+            by_way.setdefault(planned.case.way, []).append(planned.case)
+    at_points = max(by_way.values(), key=len)
+    assert len(at_points) > 1
+    all_of_it = [r for r in EVERY if msgspec.convert(r["case"], Case).way == at_points[0].way]
+    rest = [r for r in EVERY if r not in all_of_it]
+    once = [r for r in all_of_it if msgspec.convert(r["case"], Case) == at_points[0]]
+    for name, kept, missed in (("nowhere", rest, False), ("once", [*rest, *once], True)):
+        whats = [r.what for r in validate(written(tmp_path / name, kept)).refusals if r.code == "missing-case"]
+        assert any("unstructured_sparse" in what for what in whats) == missed
+
+
 def test_of_the_same_sources_whole_points_and_frameworks_are_missed(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.gate.run_rules._own_sources", lambda: INFO["sources"])
     kept = [r for r in EVERY if r["case"]["backend"] != "jax"]
