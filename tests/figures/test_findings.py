@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 from _records import dense, idea, record
 
@@ -10,7 +11,7 @@ from harness.figures.best_paths import best_paths
 from harness.figures.frame import frame
 from harness.figures.portability import explain_outcomes, portability
 from harness.figures.summary import summarise
-from harness.stats.noise import noise_floor, paired_floors
+from harness.stats.noise import floor_of, noise_floor, paired_floors
 
 
 def test_the_noise_floor_is_what_controls_differ_by_in_common_rounds():
@@ -79,3 +80,11 @@ def test_failures_that_differ_in_numbers_only_are_one_kind():
     ]
     assert kinds[0].backends == ["jax", "torch"]
     assert kinds[0].failure_class == "memory"
+
+
+@pytest.mark.parametrize("controls", [1, 2, 19, 20, 21, 22, 41, 60])
+def test_of_many_controls_the_noise_is_the_95th_percentile(controls):
+    ratios = [1 + k / 100 for k in range(controls)]
+    highest = np.quantile(np.array(ratios) - 1, 0.95, method="higher")
+    assert floor_of(ratios[::-1]) == pytest.approx(highest)
+    assert floor_of([1 / ratio for ratio in ratios]) == pytest.approx(highest)

@@ -59,6 +59,8 @@ def test_a_share_is_refused_where_it_passes_the_ceiling_by_more_than_minutes_of_
     records = [stream, product, case]
     found = list(run_rules.shares(records, Known(), basis_of(records)))
     assert [refusal.code for refusal in found] == ["share"] * refuses
+    control = msgspec.structs.replace(case, control=True)
+    assert not list(run_rules.shares([control], Known(), basis_of(records))), "what it is a control of is looked at"
 
 
 def test_records_that_were_read_can_be_sent_to_another_process():

@@ -10,6 +10,7 @@ from _records import idea, timing
 
 from harness.figures.frame import frame
 from harness.stats.intervals import (
+    FEWEST,
     RUN_SD,
     across_runs,
     few_interval,
@@ -134,3 +135,14 @@ def test_from_ten_values_disturbed_processes_widen_no_interval_and_it_still_hold
     assert 0.93 <= holds <= 0.97
     assert width < 1.7 * drawn(0.0)[1]
     assert freedom(groups) == groups - 1 - 2 * (groups // 5)
+
+
+@pytest.mark.parametrize("n", range(2, FEWEST))
+def test_an_interval_of_few_holds_their_median_however_lopsided_they_are(n):
+    """Of two heaps of nearly equal size the mean lies apart from the median, which lies between two unlike values."""
+    heaps = [[0.0] * k + [0.02] + [1.0] * (n - k - 1) for k in range(n)]
+    values = np.exp(np.array(heaps + [[-x for x in reversed(row)] for row in heaps]))
+    low, high = few_interval(values)
+    middle = np.median(values, axis=1)
+    assert (low <= middle).all()
+    assert (middle <= high).all()
