@@ -1,4 +1,4 @@
-"""What both the rules for a run and its figures are made from, so that who wants both makes it once."""
+"""What the rules for a run and its figures are both made from, so that whoever wants both makes it once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from harness.stats.noise import paired_floors
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """`rows` has one of each record but the controls, in order; `controls` what these were of themselves.
+    """`rows` has one row for each record but the controls, in order (`case_rows`).
 
-    `limits` are the ceilings that the rows measured.
+    `limits` are the ceilings that these measured; `controls` has the ratio of each control to its case.
     """
 
     rows: Rows

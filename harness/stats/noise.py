@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, inf
 from statistics import median
 
 from harness.records.record import Record
@@ -25,7 +25,7 @@ def noise_floor(records: Sequence[Record]) -> float | None:
 
 def floor_of(ratios: Sequence[float]) -> float | None:
     """The A/A noise as a share, from the ratio that each control had (`paired_floors`)."""
-    floors = [max(ratio, 1 / ratio) - 1 for ratio in ratios]
+    floors = [max(ratio, 1 / ratio if ratio else inf) - 1 for ratio in ratios]
     return sorted(floors)[floor_place(len(floors))] if floors else None
 
 

@@ -88,3 +88,8 @@ def test_of_many_controls_the_noise_is_the_95th_percentile(controls):
     highest = np.quantile(np.array(ratios) - 1, 0.95, method="higher")
     assert floor_of(ratios[::-1]) == pytest.approx(highest)
     assert floor_of([1 / ratio for ratio in ratios]) == pytest.approx(highest)
+
+
+@pytest.mark.parametrize(("ratio", "floor"), [(0.0, float("inf")), (float("inf"), float("inf")), (0.5, 1.0)])
+def test_a_control_that_took_no_time_beside_itself_is_noise_without_end(ratio, floor):
+    assert floor_of([ratio]) == floor

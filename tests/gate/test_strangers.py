@@ -195,3 +195,22 @@ def test_any_bytes_anywhere_are_refused_or_sound_and_raise_nothing(cuts, of_info
         content = content[:at] + put + content[at + length :]
     file.write_bytes(content)
     _checked(folder)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("times", [[1e300, 1e-6], [1e-6, 1e300], [1e300, 1e300]])
+def test_times_that_no_clock_took_are_judged_without_a_warning(tmp_path, times):
+    """A validator that trips over a stranger's numbers would call itself broken."""
+    changed = copy.deepcopy(SOUND)
+    time = changed[IDEA]["time"]
+    time["trials"] = [
+        {**time["trials"][0], "round": n, "heat": n, "warmup_s": [], "slices": [3], "calls_per_sample": 1}
+        | {"window_s": 3.0001 * seconds}
+        for n, seconds in enumerate(times, 1)
+    ]
+    for n, trial in enumerate(time["trials"]):
+        trial["started_at"] = f"2026-11-26T14:4{n}:52Z"
+    time["samples_s"] = [[seconds] * 3 for seconds in times]
+    time |= {name: time["trials"][0][name] for name in ("first_call_s", "compile_s", "convert_s", "steady", "drift")}
+    found = validate(written(tmp_path / "r", changed))
+    assert [str(refusal) for refusal in found.refusals] == []
